@@ -1,0 +1,21 @@
+# Everything comes from Debian's packages (scripts/setup installs them); nothing is downloaded here.
+find_package(Threads REQUIRED)
+find_package(Boost 1.81 REQUIRED COMPONENTS url)
+find_package(nlohmann_json 3.11 REQUIRED)
+find_package(Lua 5.4 REQUIRED)
+find_package(SQLite3 3.40 REQUIRED)
+find_package(OpenSSL 3 REQUIRED)
+find_package(ZLIB REQUIRED)
+find_package(fmt 9 REQUIRED)
+find_package(tl-expected REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(GTest REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(LIBEDIT REQUIRED IMPORTED_TARGET libedit)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+
+# Lua's find module gives variables only.
+add_library(ponder_lua INTERFACE)
+add_library(ponder::lua ALIAS ponder_lua)
+target_include_directories(ponder_lua SYSTEM INTERFACE ${LUA_INCLUDE_DIR})
+target_link_libraries(ponder_lua INTERFACE ${LUA_LIBRARIES})
