@@ -3,6 +3,7 @@
 #include <boost/asio/awaitable.hpp>
 #include <cstddef>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -21,7 +22,8 @@ enum class Effect {
 
 /// What the model gets back. A tool that ran and failed is data, not an Error.
 struct ToolOutput {
-  ToolOutput(std::string content, bool is_error) : content(std::move(content)), is_error(is_error) {}
+  ToolOutput(std::string content, bool is_error)
+      : content(std::move(content)), is_error(is_error) {}
   std::string content;
   bool is_error;
 };
