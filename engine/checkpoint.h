@@ -1,0 +1,96 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <initializer_list>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "engine/safetensors.h"
+
+namespace ponder::engine {
+
+/// Side of the square blocks that share one FP8 weight scale.
+inline constexpr std::size_t kFp8BlockSize = 128;
+
+/// An FP8 weight as it is stored: value[r][c] = e4m3(codes[r*in + c]) * scale[r/128][c/128].
+/// Points into the checkpoint's mapping, except that scales are copied.
+struct Fp8Weight {
+  std::span<const std::uint8_t> codes;  // [out, in]
+  std::vector<float> scales;            // [ceil(out/128), ceil(in/128)]
+  std::size_t scale_cols = 0;           // ceil(in/128)
+};
+
+/// The weights of a model directory: `model.safetensors`, or the shards that
+/// `model.safetensors.index.json` names. Files are mapped read-only, so that opening costs a header
+/// parse and weights are paged in when they are read.
+///
+/// Experts that were saved fused (`experts.gate_up_proj` [E, 2M, H], `experts.down_proj` [E, H, M])
+/// are also found under their per-expert names (`experts.7.up_proj.weight`).
+///
+/// Invariant: every tensor lies inside its file and its byte size fits its shape and dtype.
+/// Thread: immutable after open, so any number of readers.
+/// Lifetime: views, spans and pointers handed out are valid while the Checkpoint lives (moving it
+/// is fine). Errors name the tensor, the file, and what was expected and found.
+class Checkpoint {
+ public:
+  static Result<Checkpoint> open(const std::filesystem::path& dir);
+
+  /// nullptr when there is no such tensor.
+  const TensorView* find(std::string_view name) const;
+
+  /// The tensor, which must exist and have this shape.
+  Result<const TensorView*> require(std::string_view name,
+                                    std::span<const std::size_t> shape) const;
+
+  /// Values as float, whatever the tensor is stored as: F32, BF16, F16, or F8_E4M3 times its
+  /// `<weight name>_scale_inv` tensor (without one, F8 is refused).
+  Result<std::vector<float>> load_f32(std::string_view name,
+                                      std::span<const std::size_t> shape) const;
+  Result<std::vector<float>> load_f32(std::string_view name,
+                                      std::initializer_list<std::size_t> shape) const;
+
+  /// The bits of a BF16 tensor, in place. Fails for another dtype.
+  Result<std::span<const std::uint16_t>> raw_bf16(std::string_view name,
+                                                  std::span<const std::size_t> shape) const;
+
+  /// The floats of an F32 tensor, in place. Fails for another dtype.
+  Result<std::span<const float>> raw_f32(std::string_view name,
+                                         std::span<const std::size_t> shape) const;
+
+  /// An FP8 weight [out, in] with its block scales. Fails for another dtype or without scales.
+  Result<Fp8Weight> raw_fp8(std::string_view name, std::span<const std::size_t> shape) const;
+
+  /// The dtype that decides how the model computes: f32 if every floating-point weight is stored as
+  /// F32, f8_e4m3 if any weight is FP8, else bf16.
+  DType compute_dtype() const { return compute_dtype_; }
+
+  /// All tensors, sorted by name; expert views of fused tensors included.
+  std::span<const TensorView> tensors() const { return tensors_; }
+
+  /// The file that holds a tensor of this checkpoint, for messages.
+  const std::filesystem::path& file_of(const TensorView& tensor) const {
+    return paths_[tensor.file_idx];
+  }
+
+ private:
+  Checkpoint() = default;
+
+  Status add_file(const std::filesystem::path& path);
+  Status add_shards(const std::filesystem::path& dir, const std::filesystem::path& index);
+  Status add_fused_experts();
+  void finish();
+  Result<std::vector<float>> load_scales(const TensorView& weight) const;
+  Error misfit(const TensorView& tensor, std::string_view expected) const;
+
+  std::vector<std::filesystem::path> paths_;  // parallel to files_
+  std::vector<MappedFile> files_;
+  std::vector<TensorView> tensors_;  // sorted by name
+  DType compute_dtype_ = DType::bf16;
+};
+
+}  // namespace ponder::engine
