@@ -1,0 +1,79 @@
+#include "base/async/task_group.h"
+
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/system/system_error.hpp>
+#include <utility>
+
+#include "base/assert.h"
+
+namespace ponder {
+namespace asio = boost::asio;
+namespace {
+
+bool is_abort(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const boost::system::system_error& e) {
+    return e.code() == asio::error::operation_aborted;
+  } catch (...) {
+    return false;
+  }
+}
+
+}  // namespace
+
+TaskGroup::TaskGroup(asio::any_io_executor executor)
+    : executor_(std::move(executor)), all_done_(executor_, asio::steady_timer::time_point::max()) {}
+
+TaskGroup::~TaskGroup() { PONDER_ASSERT(children_.empty()); }
+
+void TaskGroup::spawn(asio::awaitable<void> child) {
+  const ChildIterator it = children_.emplace(children_.end());
+  asio::co_spawn(
+      executor_, std::move(child),
+      asio::bind_cancellation_slot(it->signal.slot(), [this, it](std::exception_ptr error) {
+        on_child_done(it, std::move(error));
+      }));
+  // co_spawn has installed its handler in the slot by now, though the child has not run yet.
+  if (is_cancelled_) it->signal.emit(asio::cancellation_type::all);
+}
+
+void TaskGroup::on_child_done(ChildIterator child, std::exception_ptr error) {
+  const bool is_failure = error && !(is_cancelled_ && is_abort(error));
+  if (is_failure && !first_error_) first_error_ = std::move(error);
+  children_.erase(child);
+  if (is_failure) cancel();
+  if (children_.empty()) all_done_.cancel();
+}
+
+void TaskGroup::cancel() {
+  is_cancelled_ = true;
+  // emit() may end a child on the spot, which removes it from the list: step on before.
+  for (auto it = children_.begin(); it != children_.end();) {
+    auto& signal = (it++)->signal;
+    signal.emit(asio::cancellation_type::all);
+  }
+}
+
+asio::awaitable<void> TaskGroup::join() {
+  auto state = co_await asio::this_coro::cancellation_state;
+  if (state.cancelled() != asio::cancellation_type::none) cancel();
+  if (state.slot().is_connected()) {
+    state.slot().assign([this](asio::cancellation_type) { cancel(); });
+  }
+  boost::system::error_code ignored;
+  while (!children_.empty()) {
+    // The empty slot keeps a cancellation from ending the wait; the slot above passes it on.
+    co_await all_done_.async_wait(asio::bind_cancellation_slot(
+        asio::cancellation_slot(), asio::redirect_error(asio::use_awaitable, ignored)));
+  }
+  if (state.slot().is_connected()) state.slot().clear();
+  if (first_error_) std::rethrow_exception(std::exchange(first_error_, nullptr));
+}
+
+}  // namespace ponder
