@@ -48,6 +48,7 @@ endfunction()
 
 # ponder_fuzz(NAME context/encoder SOURCES encoder_fuzz.cpp DEPS ponder::context)
 # One libFuzzer program, built only with PONDER_FUZZ; its seeds lie in tests/fuzz/seeds/<name>.
+add_custom_target(fuzzers)
 function(ponder_fuzz)
   cmake_parse_arguments(PARSE_ARGV 0 F "" "NAME" "SOURCES;DEPS")
   if(NOT PONDER_FUZZ)
@@ -58,4 +59,5 @@ function(ponder_fuzz)
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${target} PRIVATE ${F_DEPS} ponder::warnings)
   target_link_options(${target} PRIVATE -fsanitize=fuzzer)
+  add_dependencies(fuzzers ${target})
 endfunction()

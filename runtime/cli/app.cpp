@@ -1,0 +1,211 @@
+#include "runtime/cli/app.h"
+
+#include <fmt/core.h>
+
+#include <CLI/CLI.hpp>
+#include <functional>
+
+#include "runtime/cli/version.h"
+
+namespace ponder::cli {
+namespace {
+
+constexpr const char* kFooter = R"(
+examples:
+  ponder run travel "Three days from Hangzhou, starting 2025-10-01. Hotels at most 600 CNY a night."
+  ponder chat                                  talk to the travel agent, several turns
+  ponder eval travel --count 200               success rate on unseen tasks
+  ponder run travel "..." --model http://localhost:8000/v1 --model-name NAME
+
+environment:
+  PONDER_MODEL     model directory or endpoint used without --model
+  PONDER_API_KEY   key for endpoints (else OPENAI_API_KEY)
+  PONDER_SESSIONS  session store (else below XDG_STATE_HOME or ~/.local/state)
+  PONDER_LIBRARY   directory of the Lua library
+  PONDER_ISA       forces a kernel row: scalar, avx2, avx512
+  NO_COLOR         no colours
+)";
+
+/// What to run once the command line has been understood.
+using Action = std::function<int()>;
+
+void add_model_options(CLI::App& command, ModelOptions& options) {
+  command.add_option("--model", options.model,
+                     "model directory, or endpoint such as http://host/v1 (default: ponder-mini)");
+  command.add_option("--model-name", options.model_name, "the endpoint's name for the model");
+  command.add_option("--temperature", options.temperature, "0 is greedy")->capture_default_str();
+  command.add_option("--top-p", options.top_p, "nucleus sampling")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command.add_option("--sampling-seed", options.seed, "seed of the sampler")->capture_default_str();
+  command.add_option("--threads", options.num_threads, "engine threads; 0: one for each core");
+  command.add_flag("--no-grammar", options.no_grammar, "do not constrain tool calls");
+}
+
+void add_world_options(CLI::App& command, std::uint64_t& seed, std::string& size) {
+  command.add_option("--seed", seed, "seed of the generated world")->capture_default_str();
+  command.add_option("--size", size, "size of the generated world")
+      ->check(CLI::IsMember({"S", "M", "L"}))
+      ->capture_default_str();
+}
+
+void add_agent_commands(CLI::App& app, const Environment& environment, Action& action) {
+  auto* run_command = app.add_subcommand("run", "run an agent on one request");
+  auto run_options = std::make_shared<RunOptions>();
+  run_command->add_option("workflow", run_options->workflow, "travel")->required();
+  run_command->add_option("request", run_options->request, "what you want, in plain words");
+  run_command->add_option("--task", run_options->task_seed, "a generated task instead of a request");
+  run_command->add_option("--out", run_options->out, "directory for the artefacts");
+  run_command->add_option("--steps", run_options->steps_max, "step limit")->capture_default_str();
+  run_command->add_flag("--json", run_options->json, "stream the events as JSON lines");
+  add_world_options(*run_command, run_options->world_seed, run_options->size);
+  add_model_options(*run_command, run_options->model);
+  run_command->callback([&action, &environment, run_options] {
+    action = [&environment, run_options] { return run(environment, *run_options); };
+  });
+
+  auto* chat_command = app.add_subcommand("chat", "talk to an agent, several turns");
+  auto chat_options = std::make_shared<ChatOptions>();
+  chat_command->add_option("--workflow", chat_options->workflow)->capture_default_str();
+  chat_command->add_flag("--json", chat_options->json, "stream the events as JSON lines");
+  add_world_options(*chat_command, chat_options->world_seed, chat_options->size);
+  add_model_options(*chat_command, chat_options->model);
+  chat_command->callback([&action, &environment, chat_options] {
+    action = [&environment, chat_options] { return chat(environment, *chat_options); };
+  });
+
+  auto* eval_command = app.add_subcommand("eval", "measure the success rate on generated tasks");
+  auto eval_options = std::make_shared<EvalOptions>();
+  eval_command->add_option("workflow", eval_options->workflow, "travel")->required();
+  eval_command->add_option("--count", eval_options->count, "number of tasks")->capture_default_str();
+  eval_command->add_option("--seed", eval_options->seed, "seed of the first task")
+      ->capture_default_str();
+  eval_command->add_flag("--json", eval_options->json, "print the report as JSON");
+  eval_command->add_flag("--verbose", eval_options->verbose, "print a line for each task");
+  add_model_options(*eval_command, eval_options->model);
+  eval_command->callback([&action, &environment, eval_options] {
+    action = [&environment, eval_options] { return eval(environment, *eval_options); };
+  });
+}
+
+void add_session_commands(CLI::App& app, const Environment& environment, Action& action) {
+  auto* group = app.add_subcommand("sessions", "list, show, export or resume sessions");
+  group->require_subcommand(1);
+  const auto add = [&](const char* name, const char* description, bool takes_id) {
+    auto* command = group->add_subcommand(name, description);
+    auto options = std::make_shared<SessionsOptions>();
+    options->action = name;
+    if (takes_id) command->add_option("id", options->id, "session, or the start of its id")->required();
+    command->add_flag("--json", options->json, "print JSON");
+    if (options->action == "resume") add_model_options(*command, options->model);
+    command->callback([&action, &environment, options] {
+      action = [&environment, options] { return sessions(environment, *options); };
+    });
+  };
+  add("list", "all sessions, newest first", false);
+  add("show", "what happened in a session, for people", true);
+  add("export", "a session's events as JSON lines", true);
+  add("resume", "go on with an interrupted session", true);
+
+  auto* verify_command = app.add_subcommand("verify", "check the artefacts of a run, without a model");
+  auto dir = std::make_shared<std::filesystem::path>();
+  auto as_json = std::make_shared<bool>(false);
+  verify_command->add_option("dir", *dir, "the directory given to run --out")->required();
+  verify_command->add_flag("--json", *as_json, "print JSON");
+  verify_command->callback([&action, &environment, dir, as_json] {
+    action = [&environment, dir, as_json] { return verify(environment, *dir, *as_json); };
+  });
+}
+
+void add_context_commands(CLI::App& app, Action& action) {
+  auto* encode_command =
+      app.add_subcommand("encode", "JSON lines of messages in, JSON lines of prompt text out");
+  encode_command->callback([&action] { action = encode_lines; });
+
+  auto* parse_command =
+      app.add_subcommand("parse", "JSON lines of completion text in, JSON lines of messages out");
+  auto strict = std::make_shared<bool>(false);
+  parse_command->add_flag("--strict", *strict, "behave as the reference parser does");
+  parse_command->callback([&action, strict] {
+    action = [strict] { return parse_lines(*strict); };
+  });
+}
+
+void add_engine_commands(CLI::App& app, const Environment& environment, Action& action) {
+  auto* tokenize_command = app.add_subcommand("tokenize", "JSON lines of text in, of ids out");
+  auto tokenizer = std::make_shared<std::filesystem::path>();
+  auto decode = std::make_shared<bool>(false);
+  tokenize_command->add_option("--tokenizer", *tokenizer, "a tokenizer.json")->required();
+  tokenize_command->add_flag("--decode", *decode, "ids in, text out");
+  tokenize_command->callback([&action, tokenizer, decode] {
+    action = [tokenizer, decode] { return tokenize_lines(*tokenizer, *decode); };
+  });
+
+  auto* logits_command = app.add_subcommand("logits", "JSON lines of tokens in, of logits out");
+  auto model_dir = std::make_shared<std::filesystem::path>();
+  auto trace = std::make_shared<bool>(false);
+  logits_command->add_option("--model", *model_dir, "model directory")->required();
+  logits_command->add_flag("--trace", *trace, "also selections and experts of the last row");
+  logits_command->callback([&action, &environment, model_dir, trace] {
+    action = [&environment, model_dir, trace] {
+      return logits_lines(environment, *model_dir, *trace);
+    };
+  });
+
+  auto* model_group = app.add_subcommand("model", "make models");
+  model_group->require_subcommand(1);
+  auto* random_command = model_group->add_subcommand("random", "write a checkpoint of random weights");
+  auto random_options = std::make_shared<RandomModelOptions>();
+  random_command->add_option("--config", random_options->config, "a config.json")->required();
+  random_command->add_option("--out", random_options->out, "directory to write")->required();
+  random_command->add_option("--dtype", random_options->dtype)
+      ->check(CLI::IsMember({"f32", "bf16", "fp8"}))
+      ->capture_default_str();
+  random_command->callback([&action, random_options] {
+    action = [random_options] { return random_model(*random_options); };
+  });
+
+  auto* bench_group = app.add_subcommand("bench", "measure");
+  bench_group->require_subcommand(1);
+  auto* engine_command = bench_group->add_subcommand("engine", "prefill and decode speed of a model");
+  auto bench_options = std::make_shared<BenchOptions>();
+  engine_command->add_option("--prompt", bench_options->tokens_prompt, "prompt tokens")
+      ->capture_default_str();
+  engine_command->add_option("--generate", bench_options->tokens_generated, "tokens to generate")
+      ->capture_default_str();
+  engine_command->add_option("--repeats", bench_options->repeats, "runs; medians are shown")
+      ->capture_default_str();
+  engine_command->add_flag("--json", bench_options->json, "print JSON");
+  add_model_options(*engine_command, bench_options->model);
+  engine_command->callback([&action, &environment, bench_options] {
+    action = [&environment, bench_options] { return bench_engine(environment, *bench_options); };
+  });
+}
+
+}  // namespace
+
+int main_with(const Environment& environment, int argc, char** argv) {
+  CLI::App app{"ponder: an agent runtime that thinks with tools, with its own inference engine"};
+  app.require_subcommand(1);
+  app.set_version_flag("--version", version_line());
+  app.footer(kFooter);
+  Action action;
+  add_agent_commands(app, environment, action);
+  add_session_commands(app, environment, action);
+  add_context_commands(app, action);
+  add_engine_commands(app, environment, action);
+  auto* doctor_command = app.add_subcommand("doctor", "what this machine has, and what is missing");
+  auto doctor_json = std::make_shared<bool>(false);
+  doctor_command->add_flag("--json", *doctor_json, "print JSON");
+  doctor_command->callback([&] {
+    action = [&environment, doctor_json] { return doctor(environment, *doctor_json); };
+  });
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  return action();
+}
+
+}  // namespace ponder::cli

@@ -1,0 +1,105 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+/// The commands of the `ponder` program. Each takes its options as a plain struct, prints its
+/// result to standard output and its complaints to standard error, and returns the exit status:
+/// 0 done, 1 failed (one line says what and how to mend it), 2 wrong usage, 130 interrupted.
+namespace ponder::cli {
+
+/// What the program takes from its environment; read once, in main.
+struct Environment {
+  std::filesystem::path executable;
+  std::string model;     // PONDER_MODEL
+  std::string library;   // PONDER_LIBRARY
+  std::string sessions;  // PONDER_SESSIONS, else below XDG_STATE_HOME or HOME
+  std::string isa;       // PONDER_ISA
+  std::string api_key;   // PONDER_API_KEY, else OPENAI_API_KEY
+  bool no_color = false; // NO_COLOR
+};
+
+/// Where completions come from, as several commands take it.
+struct ModelOptions {
+  std::string model;       // a directory, or http(s)://host/v1; empty: the shipped model
+  std::string model_name;  // remote: the name to ask for
+  double temperature = 0.0;
+  double top_p = 0.95;
+  std::uint64_t seed = 0;
+  bool no_grammar = false;
+  std::uint32_t num_threads = 0;
+};
+
+struct RunOptions {
+  ModelOptions model;
+  std::string workflow;
+  std::string request;
+  std::optional<std::uint64_t> task_seed;  // a generated task instead of a request
+  std::uint64_t world_seed = 1;
+  std::string size = "S";
+  std::filesystem::path out;
+  bool json = false;
+  std::uint32_t steps_max = 40;
+};
+
+struct ChatOptions {
+  ModelOptions model;
+  std::string workflow = "travel";
+  std::uint64_t world_seed = 1;
+  std::string size = "S";
+  bool json = false;
+};
+
+struct SessionsOptions {
+  std::string action;  // list, show, export, resume
+  std::string id;
+  ModelOptions model;
+  bool json = false;
+};
+
+struct EvalOptions {
+  ModelOptions model;
+  std::string workflow;
+  std::uint32_t count = 200;
+  std::uint64_t seed = 1'000'000;
+  bool json = false;
+  bool verbose = false;
+};
+
+struct BenchOptions {
+  ModelOptions model;
+  std::uint32_t tokens_prompt = 1024;
+  std::uint32_t tokens_generated = 256;
+  std::uint32_t repeats = 5;
+  bool json = false;
+};
+
+struct RandomModelOptions {
+  std::filesystem::path config;
+  std::filesystem::path out;
+  std::string dtype = "f32";
+};
+
+int run(const Environment& environment, const RunOptions& options);
+int chat(const Environment& environment, const ChatOptions& options);
+int sessions(const Environment& environment, const SessionsOptions& options);
+int eval(const Environment& environment, const EvalOptions& options);
+int verify(const Environment& environment, const std::filesystem::path& dir, bool json);
+int doctor(const Environment& environment, bool json);
+int bench_engine(const Environment& environment, const BenchOptions& options);
+
+/// JSON lines from standard input, JSON lines to standard output.
+int encode_lines();
+int parse_lines(bool strict);
+int tokenize_lines(const std::filesystem::path& tokenizer_json, bool decode);
+int logits_lines(const Environment& environment, const std::filesystem::path& model_dir, bool trace);
+
+int random_model(const RandomModelOptions& options);
+
+/// Prints "ponder: error: message" and returns 1.
+int complain(const std::string& message);
+
+}  // namespace ponder::cli

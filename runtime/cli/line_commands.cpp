@@ -1,0 +1,127 @@
+#include <fmt/core.h>
+
+#include <fstream>
+#include <functional>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "context/json_lines.h"
+#include "engine/config.h"
+#include "engine/logits.h"
+#include "engine/random_weights.h"
+#include "engine/tokenizer.h"
+#include "runtime/cli/commands.h"
+
+/// The commands that turn JSON lines into JSON lines, for people and for conformance tests. A line
+/// that cannot be understood gives a line that says so; the others go on.
+namespace ponder::cli {
+namespace {
+
+using nlohmann::json;
+
+/// Answers each line of standard input with one line. Returns the exit status.
+int answer_lines(const std::function<std::string(const std::string&)>& answer) {
+  std::string line;
+  while (std::getline(std::cin, line)) {
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    const std::string reply = answer(line);
+    if (std::fwrite(reply.data(), 1, reply.size(), stdout) != reply.size() ||
+        std::fputc('\n', stdout) == EOF || std::fflush(stdout) != 0)
+      return complain("cannot write to standard output");
+  }
+  return 0;
+}
+
+std::string error_line(const std::string& code, const std::string& message) {
+  return json{{"error", code}, {"message", message}}.dump(
+      -1, ' ', false, json::error_handler_t::replace);
+}
+
+/// An answer for the parsed line, with JSON faults turned into an error line.
+std::string with_json(const std::string& line, const std::function<json(const json&)>& answer) {
+  try {
+    return answer(json::parse(line)).dump(-1, ' ', false, json::error_handler_t::replace);
+  } catch (const json::exception& fault) {
+    return error_line("invalid_argument", fault.what());
+  }
+}
+
+json selection_json(const std::vector<std::vector<std::uint32_t>>& by_layer) {
+  json object = json::object();
+  for (std::size_t layer = 0; layer < by_layer.size(); ++layer)
+    if (!by_layer[layer].empty()) object[std::to_string(layer)] = by_layer[layer];
+  return object;
+}
+
+}  // namespace
+
+int encode_lines() {
+  return answer_lines([](const std::string& line) { return context::encode_line(line); });
+}
+
+int parse_lines(bool strict) {
+  return answer_lines([=](const std::string& line) { return context::parse_line(line, strict); });
+}
+
+int tokenize_lines(const std::filesystem::path& tokenizer_json, bool decode) {
+  const auto tokenizer = engine::Tokenizer::load(tokenizer_json);
+  if (!tokenizer) return complain(tokenizer.error().message);
+  return answer_lines([&](const std::string& line) {
+    return with_json(line, [&](const json& request) -> json {
+      if (decode) {
+        const auto ids = request.at("ids").get<std::vector<engine::TokenId>>();
+        return {{"text", tokenizer->decode(ids)}};
+      }
+      const auto text = request.at("text").get<std::string>();
+      return {{"ids", tokenizer->encode(text, /*match_added_tokens=*/true)}};
+    });
+  });
+}
+
+int logits_lines(const Environment& environment, const std::filesystem::path& model_dir,
+                 bool trace) {
+  engine::LogitsOptions options;
+  options.isa = environment.isa;
+  auto model = engine::LogitsModel::open(model_dir, options);
+  if (!model) return complain(model.error().message);
+  return answer_lines([&](const std::string& line) {
+    return with_json(line, [&](const json& request) -> json {
+      const auto tokens = request.at("tokens").get<std::vector<engine::TokenId>>();
+      const auto result = model->run(tokens);
+      if (!result)
+        return {{"error", errc_name(result.error().code)}, {"message", result.error().message}};
+      json answer = {{"logits", result->logits}};
+      if (trace) {
+        answer["selections"] = selection_json(result->selections);
+        answer["experts"] = selection_json(result->experts);
+      }
+      return answer;
+    });
+  });
+}
+
+int random_model(const RandomModelOptions& options) {
+  std::ifstream in(options.config, std::ios::binary);
+  std::stringstream text;
+  text << in.rdbuf();
+  if (!in) return complain(fmt::format("cannot read {}", options.config.string()));
+  const auto config = engine::parse_config(text.str());
+  if (!config)
+    return complain(fmt::format("{}: {}", options.config.string(), config.error().message));
+  engine::RandomCheckpointOptions how;
+  how.dtype = options.dtype == "f32"    ? engine::WeightDType::f32
+              : options.dtype == "bf16" ? engine::WeightDType::bf16
+                                        : engine::WeightDType::fp8;
+  const auto written = engine::write_random_checkpoint(*config, text.str(), options.out, how);
+  if (!written) return complain(written.error().message);
+  fmt::print("wrote {}\n", options.out.string());
+  return 0;
+}
+
+int complain(const std::string& message) {
+  fmt::print(stderr, "ponder: error: {}\n", message);
+  return 1;
+}
+
+}  // namespace ponder::cli
