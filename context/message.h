@@ -17,7 +17,7 @@ enum class Role { system, developer, user, assistant, tool };
 
 /// One call as the model wrote it. Position in the message, not `id`, ties it to its result.
 struct ToolCall {
-  std::string id;         // ours or the endpoint's; never rendered into a prompt
+  std::string id;  // ours or the endpoint's; never rendered into a prompt
   std::string name;
   std::string arguments;  // the text of a JSON object
 };
@@ -32,11 +32,11 @@ struct ToolSpec {
 struct Message {
   Role role = Role::user;
   std::string content;
-  std::string reasoning;              // assistant only; empty means present and empty
-  std::vector<ToolCall> tool_calls;   // assistant only
-  std::string tool_call_id;           // tool only: the call this answers
-  std::vector<ToolSpec> tools;        // system and developer only
-  std::string response_format;        // system and developer only: JSON text, empty for none
+  std::string reasoning;             // assistant only; empty means present and empty
+  std::vector<ToolCall> tool_calls;  // assistant only
+  std::string tool_call_id;          // tool only: the call this answers
+  std::vector<ToolSpec> tools;       // system and developer only
+  std::string response_format;       // system and developer only: JSON text, empty for none
   /// Assistant only: the ids as sampled, from the first after the prompt to the end-of-turn token.
   /// Empty for turns that came from elsewhere (an endpoint, an import).
   std::vector<TokenId> sampled;

@@ -1,0 +1,75 @@
+#include "context/json_lines.h"
+
+#include <fmt/format.h>
+
+#include "context/encoder.h"
+#include "context/json.h"
+
+namespace ponder::context {
+namespace {
+
+std::string error_line(std::string_view name, std::string_view message) {
+  return print_json(Json::Object{{"error", name}, {"message", message}});
+}
+
+/// The list under `key`; absent and null give an empty one.
+Result<Json::Array> read_list(const Json& request, std::string_view key) {
+  const Json* value = request.find(key);
+  if (value == nullptr || value->is_null()) return Json::Array();
+  if (const Json::Array* list = value->as_array()) return *list;
+  return fail(Errc::invalid_argument, fmt::format("'{}' is not a list", key));
+}
+
+Result<bool> read_bool(const Json& request, std::string_view key, bool when_absent) {
+  const Json* value = request.find(key);
+  if (value == nullptr || value->is_null()) return when_absent;
+  if (const bool* boolean = value->as_bool()) return *boolean;
+  return fail(Errc::invalid_argument, fmt::format("'{}' is not a boolean", key));
+}
+
+Result<std::string> read_string(const Json& request, std::string_view key) {
+  const Json* value = request.find(key);
+  if (value == nullptr) return fail(Errc::invalid_argument, fmt::format("'{}' is missing", key));
+  if (const std::string* text = value->as_string()) return *text;
+  return fail(Errc::invalid_argument, fmt::format("'{}' is not a string", key));
+}
+
+Result<Json> read_request(std::string_view line) {
+  PONDER_TRY(Json request, parse_json(line));
+  if (!request.is_object()) return fail(Errc::invalid_argument, "the line is not a JSON object");
+  return request;
+}
+
+struct EncodeRequest {
+  Json::Array messages;
+  Json::Array context;
+  EncodeOptions options;
+};
+
+Result<EncodeRequest> read_encode_request(std::string_view line) {
+  PONDER_TRY(const Json json, read_request(line));
+  if (json.find("messages") == nullptr) {
+    return fail(Errc::invalid_argument, "'messages' is missing");
+  }
+  EncodeRequest request;
+  PONDER_TRY(request.messages, read_list(json, "messages"));
+  PONDER_TRY(request.context, read_list(json, "context"));
+  PONDER_TRY(request.options.thinking_mode, read_string(json, "thinking_mode"));
+  PONDER_TRY(request.options.drop_thinking, read_bool(json, "drop_thinking", true));
+  PONDER_TRY(request.options.add_default_bos_token, read_bool(json, "add_default_bos_token", true));
+  return request;
+}
+
+}  // namespace
+
+std::string encode_line(std::string_view json_line) {
+  const Result<EncodeRequest> request = read_encode_request(json_line);
+  if (!request) return error_line("REQUEST", request.error().message);
+  const auto encoded = encode(request->messages, request->context, request->options);
+  if (!encoded) {
+    return error_line(encode_fault_name(encoded.error().fault), encoded.error().message);
+  }
+  return print_json(Json::Object{{"ok", encoded->text}});
+}
+
+}  // namespace ponder::context

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+/// One JSON line in, one JSON line out: the encoder and the parsers for people, scripts and
+/// conformance tests. A line that cannot be used gives an `error` line, never a failure.
+namespace ponder::context {
+
+/// `{"messages":[..],"context":[..],"thinking_mode":"thinking|chat","drop_thinking":bool,
+/// "add_default_bos_token":bool}` -> `{"ok": "<prompt>"}` or `{"error": "<class>", "message":
+/// ".."}`. Only `messages` and `thinking_mode` are required; the class of an unusable line is
+/// `REQUEST`.
+std::string encode_line(std::string_view json_line);
+
+}  // namespace ponder::context
