@@ -1,0 +1,300 @@
+#include "base/sqlite/connection.h"
+
+#include <fmt/format.h>
+#include <sqlite3.h>
+
+#include <optional>
+#include <utility>
+
+#include "base/assert.h"
+#include "base/sqlite/error.h"
+#include "base/sqlite/write_lock.h"
+
+namespace ponder::sqlite {
+namespace {
+
+struct CloseDb {
+  void operator()(sqlite3* db) const noexcept { sqlite3_close_v2(db); }
+};
+using DbHandle = std::unique_ptr<sqlite3, CloseDb>;
+
+Errc code_of(int sqlite_code) {
+  switch (sqlite_code & 0xff) {
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+    case SQLITE_CANTOPEN:
+    case SQLITE_IOERR:
+    case SQLITE_PROTOCOL:
+      return Errc::unavailable;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+      return Errc::corrupt;
+    case SQLITE_FULL:
+    case SQLITE_NOMEM:
+    case SQLITE_TOOBIG:
+      return Errc::exhausted;
+    case SQLITE_INTERRUPT:
+      return Errc::cancelled;
+    case SQLITE_ERROR:
+    case SQLITE_CONSTRAINT:
+    case SQLITE_MISMATCH:
+    case SQLITE_RANGE:
+    case SQLITE_AUTH:
+    case SQLITE_PERM:
+    case SQLITE_READONLY:
+      return Errc::invalid_argument;
+    default:
+      return Errc::internal;
+  }
+}
+
+/// What a query may do while it is compiled: read tables, call functions, nothing else.
+int authorize_query(void*, int action, const char*, const char*, const char*, const char*) {
+  switch (action) {
+    case SQLITE_SELECT:
+    case SQLITE_READ:
+    case SQLITE_FUNCTION:
+    case SQLITE_RECURSIVE:
+      return SQLITE_OK;
+    default:
+      return SQLITE_DENY;
+  }
+}
+
+bool is_blank(std::string_view sql) {
+  return sql.find_first_not_of(" \t\r\n;") == std::string_view::npos;
+}
+
+}  // namespace
+
+tl::unexpected<Error> sqlite_error(sqlite3* db, int code, const std::string& where) {
+  const char* text = db == nullptr ? sqlite3_errstr(code) : sqlite3_errmsg(db);
+  return fail(code_of(code), fmt::format("{}: {}", where, text));
+}
+
+/// On the heap, so that the callbacks' pointers survive a move of the connection.
+struct Connection::State {
+  DbHandle db;
+  std::string path;
+  std::string where;  // how errors name it
+  std::optional<WriteLock> lock;
+  std::chrono::milliseconds busy_timeout{0};
+  int wal_pages_checkpoint = 0;
+  int wal_pages = 0;  // length of the log after the last commit
+  std::function<bool()> keep_going;
+};
+
+Connection::Connection(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Connection::Connection(Connection&&) noexcept = default;
+Connection& Connection::operator=(Connection&&) noexcept = default;
+Connection::~Connection() = default;
+
+Result<Connection> Connection::open_handle(const std::string& path, int flags) {
+  auto state = std::make_unique<State>();
+  state->path = path;
+  state->where = path == ":memory:" ? "database in memory" : fmt::format("database {}", path);
+  sqlite3* db = nullptr;
+  const int code = sqlite3_open_v2(path.c_str(), &db, flags | SQLITE_OPEN_EXRESCODE, nullptr);
+  state->db.reset(db);  // SQLite hands out a handle even when it fails
+  if (code != SQLITE_OK) return sqlite_error(db, code, state->where);
+  sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
+  sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
+  Connection connection(std::move(state));
+  PONDER_CHECK(connection.exec("PRAGMA foreign_keys=ON"));
+  return connection;
+}
+
+Status Connection::configure_writer(const OpenOptions& options) {
+  const bool is_full = options.durability == Durability::full;
+  PONDER_TRY(WriteLock lock, WriteLock::open(state_->path + "-lock"));
+  state_->lock.emplace(std::move(lock));
+  // Turning the log on writes to the file, so it happens under the lock as well.
+  PONDER_CHECK(state_->lock->acquire(options.busy_timeout));
+  const Status status = exec("PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;");
+  state_->lock->release();
+  PONDER_CHECK(status);
+  PONDER_CHECK(exec(is_full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL"));
+  const auto remember_pages = [](void* pages, sqlite3*, const char*, int num_pages) {
+    *static_cast<int*>(pages) = num_pages;
+    return SQLITE_OK;
+  };
+  sqlite3_wal_hook(state_->db.get(), remember_pages, &state_->wal_pages);
+  return {};
+}
+
+Result<Connection> Connection::open(const std::string& path, const OpenOptions& options) {
+  constexpr int kFlags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+  PONDER_TRY(Connection connection, open_handle(path, kFlags));
+  connection.state_->busy_timeout = options.busy_timeout;
+  connection.state_->wal_pages_checkpoint = options.wal_pages_checkpoint;
+  sqlite3_busy_timeout(connection.state_->db.get(), static_cast<int>(options.busy_timeout.count()));
+  PONDER_CHECK(connection.configure_writer(options));
+  return connection;
+}
+
+Result<Connection> Connection::open_read_only(const std::string& path, const OpenOptions& options) {
+  auto opened = open_handle(path, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX);
+  if (!opened) {
+    if (opened.error().code != Errc::unavailable) return opened;
+    return fail(Errc::not_found, opened.error().message);
+  }
+  sqlite3* db = opened->state_->db.get();
+  sqlite3_busy_timeout(db, static_cast<int>(options.busy_timeout.count()));
+  // Opening is lazy: reading the schema shows a damaged file now.
+  PONDER_CHECK(opened->exec("PRAGMA wal_autocheckpoint=0; SELECT count(*) FROM sqlite_schema;"));
+  return opened;
+}
+
+Result<Connection> Connection::open_in_memory() {
+  return open_handle(":memory:", SQLITE_OPEN_READWRITE | SQLITE_OPEN_MEMORY | SQLITE_OPEN_NOMUTEX);
+}
+
+Status Connection::exec(const std::string& sql) {
+  const int code = sqlite3_exec(state_->db.get(), sql.c_str(), nullptr, nullptr, nullptr);
+  if (code != SQLITE_OK) return sqlite_error(state_->db.get(), code, state_->where);
+  return {};
+}
+
+Result<Statement> Connection::prepare(std::string_view sql) {
+  sqlite3_stmt* raw = nullptr;
+  const char* rest = nullptr;
+  const int code =
+      sqlite3_prepare_v2(state_->db.get(), sql.data(), static_cast<int>(sql.size()), &raw, &rest);
+  Statement statement(raw);
+  if (code != SQLITE_OK) return sqlite_error(state_->db.get(), code, state_->where);
+  if (raw == nullptr) return fail(Errc::invalid_argument, "the SQL holds no statement");
+  if (!is_blank(std::string_view(rest, sql.data() + sql.size()))) {
+    return fail(Errc::invalid_argument, "the SQL holds more than one statement");
+  }
+  return statement;
+}
+
+Result<Statement> Connection::prepare_query(std::string_view sql) {
+  sqlite3_set_authorizer(state_->db.get(), authorize_query, nullptr);
+  auto statement = prepare(sql);
+  sqlite3_set_authorizer(state_->db.get(), nullptr, nullptr);
+  // VACUUM INTO asks the authorizer nothing, so both checks are needed.
+  const bool is_denied = !statement && statement.error().message.ends_with("not authorized");
+  if (is_denied || (statement && sqlite3_stmt_readonly(statement->statement_.get()) == 0)) {
+    return fail(Errc::invalid_argument, "only a query (SELECT) is allowed here");
+  }
+  return statement;
+}
+
+Result<int> Connection::user_version() {
+  PONDER_TRY(Statement statement, prepare("PRAGMA user_version"));
+  PONDER_TRY(Rows rows, statement.query());
+  PONDER_TRY(const bool has_row, rows.next());
+  PONDER_ASSERT(has_row);
+  return static_cast<int>(rows.int64(0));
+}
+
+Status Connection::migrate(std::span<const Migration> migrations) {
+  PONDER_TRY(Transaction transaction, Transaction::begin(*this));
+  PONDER_TRY(int version, user_version());
+  const int version_known = static_cast<int>(migrations.size());
+  if (version > version_known) {
+    return fail(
+        Errc::unavailable,
+        fmt::format("{} has schema version {}, this program knows up to {}: use a newer ponder",
+                    state_->where, version, version_known));
+  }
+  for (const Migration& migration : migrations.subspan(static_cast<std::size_t>(version))) {
+    PONDER_ASSERT(migration.version == version + 1);
+    PONDER_CHECK(exec(migration.sql));
+    version = migration.version;
+    PONDER_CHECK(exec(fmt::format("PRAGMA user_version={}", version)));
+  }
+  return transaction.commit();
+}
+
+Status Connection::checkpoint_locked() {
+  sqlite3* db = state_->db.get();
+  const int code =
+      sqlite3_wal_checkpoint_v2(db, nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+  if (code != SQLITE_OK) return sqlite_error(db, code, state_->where);
+  return {};
+}
+
+Status Connection::checkpoint() {
+  if (!state_->lock) return checkpoint_locked();
+  PONDER_CHECK(state_->lock->acquire(state_->busy_timeout));
+  const Status status = checkpoint_locked();
+  state_->lock->release();
+  return status;
+}
+
+Status Connection::integrity_check() {
+  PONDER_TRY(Statement statement, prepare("PRAGMA integrity_check(1)"));
+  PONDER_TRY(Rows rows, statement.query());
+  PONDER_TRY(const bool has_row, rows.next());
+  PONDER_ASSERT(has_row);
+  if (rows.text(0) == "ok") return {};
+  return fail(Errc::corrupt, fmt::format("{}: {}", state_->where, rows.text(0)));
+}
+
+bool Connection::in_transaction() const { return sqlite3_get_autocommit(state_->db.get()) == 0; }
+
+std::int64_t Connection::last_insert_rowid() const {
+  return sqlite3_last_insert_rowid(state_->db.get());
+}
+
+std::int64_t Connection::changes() const { return sqlite3_changes64(state_->db.get()); }
+
+const std::string& Connection::path() const { return state_->path; }
+
+void Connection::limit_value_bytes(int bytes_max) {
+  sqlite3_limit(state_->db.get(), SQLITE_LIMIT_LENGTH, bytes_max);
+}
+
+void Connection::watch(int instructions, std::function<bool()> keep_going) {
+  state_->keep_going = std::move(keep_going);
+  if (!state_->keep_going) {
+    sqlite3_progress_handler(state_->db.get(), 0, nullptr, nullptr);
+    return;
+  }
+  const auto ask = [](void* state) { return static_cast<State*>(state)->keep_going() ? 0 : 1; };
+  sqlite3_progress_handler(state_->db.get(), instructions, ask, state_.get());
+}
+
+void Connection::interrupt() { sqlite3_interrupt(state_->db.get()); }
+
+Result<Transaction> Transaction::begin(Connection& db) {
+  PONDER_ASSERT(!db.in_transaction());
+  auto& lock = db.state_->lock;
+  if (lock) {
+    PONDER_CHECK(lock->acquire(db.state_->busy_timeout));
+  }
+  const Status status = db.exec("BEGIN IMMEDIATE");
+  if (!status) {
+    if (lock) lock->release();
+    return tl::unexpected(status.error());
+  }
+  return Transaction(db);
+}
+
+Transaction::Transaction(Transaction&& other) noexcept : db_(std::exchange(other.db_, nullptr)) {}
+
+Transaction::~Transaction() { end(); }
+
+void Transaction::end() noexcept {
+  if (db_ == nullptr) return;
+  if (db_->in_transaction())
+    sqlite3_exec(db_->state_->db.get(), "ROLLBACK", nullptr, nullptr, nullptr);
+  if (db_->state_->lock) db_->state_->lock->release();
+  db_ = nullptr;
+}
+
+Status Transaction::commit() {
+  PONDER_ASSERT(db_ != nullptr);
+  Status status = db_->exec("COMMIT");
+  const auto& state = *db_->state_;
+  if (status && state.lock && state.wal_pages >= state.wal_pages_checkpoint) {
+    // The data is committed; a checkpoint that fails now is tried again at the next commit.
+    (void)db_->checkpoint_locked();
+  }
+  end();
+  return status;
+}
+
+}  // namespace ponder::sqlite
