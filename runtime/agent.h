@@ -1,0 +1,104 @@
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/async/task_group.h"
+#include "base/clock.h"
+#include "base/result.h"
+#include "runtime/event.h"
+#include "runtime/model_client.h"
+#include "runtime/session_state.h"
+#include "runtime/session_store.h"
+
+namespace ponder::tools {
+class Registry;
+}
+
+namespace ponder::runtime {
+
+/// Sees a session as it happens. Called on the session's executor; must not block for long.
+class EventSink {
+ public:
+  virtual ~EventSink() = default;
+  /// The event is in the log and on the disk.
+  virtual void on_event(const SessionId& session, const Record& record) = 0;
+  /// A piece of the completion under way; what counts arrives as ModelCompleted.
+  virtual void on_delta(const SessionId&, const ModelDelta&) {}
+};
+
+/// What an agent works with. All outlive it.
+struct AgentParts {
+  AgentParts(ModelClient& model, const tools::Registry& tools, SessionStore& store,
+             const Clock& clock)
+      : model(&model), tools(&tools), store(&store), clock(&clock) {}
+  ModelClient* model;
+  const tools::Registry* tools;
+  SessionStore* store;
+  const Clock* clock;
+  std::vector<std::string> grants;  // capabilities that tools may use; others end in `denied`
+  std::vector<EventSink*> sinks;
+};
+
+/// One session at work: asks the model, runs the tools it calls, writes everything down.
+///
+/// The log is the session: each round looks only at the folded state to decide what comes next, so
+/// that a turn that a crash left open goes on like any other. Every call gets one outcome, fed back
+/// in call order; an intent is on the disk before its tool starts.
+///
+/// Thread: one executor whose handlers never run at the same time; all methods are called there.
+/// Lifetime: must outlive run_turn() and resume(), of which one runs at a time.
+/// Errors: a turn that ends badly is a TurnEnded, not an Error. An Error means that the log could
+/// not be written or read; the session then stays as the log has it and can be resumed.
+class Agent {
+ public:
+  /// Begins a session: writes SessionStarted.
+  static boost::asio::awaitable<Result<std::unique_ptr<Agent>>> start(AgentParts parts,
+                                                                      SessionStarted start);
+  /// Opens a session from the log.
+  static Result<std::unique_ptr<Agent>> open(AgentParts parts, const SessionId& id);
+
+  /// A user turn from its message to its end. A turn that was left open is closed first.
+  boost::asio::awaitable<Result<TurnEnded>> run_turn(std::string user_text);
+  /// Goes on with the open turn; `invalid_argument` when there is none. Calls that were under way
+  /// run again when they are pure or idempotent, others become `interrupted`.
+  boost::asio::awaitable<Result<TurnEnded>> resume();
+  /// Ends the turn under way soon and cleanly, with TurnEnd::cancelled. Cancelling the coroutine
+  /// that runs the turn does the same.
+  void cancel();
+  /// Writes down what the workflow made of the turn.
+  boost::asio::awaitable<Status> record(WorkflowFinished finished);
+
+  const SessionId& id() const { return id_; }
+  const SessionState& state() const { return state_; }
+
+ private:
+  Agent(AgentParts parts, SessionId id) : parts_(std::move(parts)), id_(std::move(id)) {}
+
+  boost::asio::awaitable<Result<TurnEnded>> drive();
+  boost::asio::awaitable<Status> close_left_open_turn();
+  /// The reason to end the turn before the next round, if there is one.
+  std::optional<TurnEnded> stop_before_round() const;
+  boost::asio::awaitable<Result<std::optional<TurnEnded>>> ask_model();
+  boost::asio::awaitable<Result<std::optional<TurnEnded>>> take_completion(Completion completion);
+  boost::asio::awaitable<Status> answer_calls();
+  boost::asio::awaitable<void> complete_into(std::optional<Result<Completion>>* out);
+  boost::asio::awaitable<void> run_call(std::uint32_t call_index);
+  boost::asio::awaitable<Result<TurnEnded>> end_turn(TurnEnded end);
+  boost::asio::awaitable<Status> append(std::vector<Event> events);
+
+  AgentParts parts_;
+  SessionId id_;
+  SessionState state_;
+  std::int64_t next_seq_ = 1;  // places are reserved here, so that concurrent calls can append
+  Deadline turn_deadline_ = Deadline::never();
+  bool is_cancelled_ = false;
+  TaskGroup* active_ = nullptr;     // the model request or the calls under way
+  std::optional<Error> log_error_;  // the first append that failed; nothing is written after it
+};
+
+}  // namespace ponder::runtime

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "context/message.h"
+#include "runtime/event.h"
+
+namespace ponder::runtime {
+
+/// One call of the latest completion and how far it got.
+struct CallState {
+  context::ToolCall call;
+  std::string fault;                    // not empty: must not run
+  std::optional<tools::Effect> effect;  // set once intended
+  bool is_started = false;
+  std::optional<ToolFinished> finished;
+};
+
+/// A session as its log tells it. A pure function of the events; apply() is the only writer.
+struct SessionState {
+  std::optional<SessionStarted> start;
+  /// What the next prompt is made from: complete call blocks only, results in call order.
+  context::Conversation conversation;
+  bool is_turn_open = false;
+  std::uint32_t turns = 0;
+  std::uint32_t step = 0;     // the next completion's place in the open turn
+  std::uint32_t attempt = 0;  // completions of this step that were set aside
+  /// Calls of the latest completion, until each has finished; then they move to conversation.
+  std::vector<CallState> calls;
+  /// How often each (name, arguments) was called in the open turn.
+  std::map<std::pair<std::string, std::string>, std::uint32_t> call_counts;
+  std::uint32_t tokens_generated_turn = 0;
+  Usage usage_total;  // over the session; times and tokens added up
+  Usage usage_last;   // of the latest completion
+  std::uint32_t completions = 0;
+  std::uint32_t malformed_completions = 0;  // not Verdict::ok, or with a faulty call
+  std::uint32_t tool_calls = 0;
+  std::optional<TurnEnded> last_end;
+  std::optional<WorkflowFinished> workflow;
+  std::uint32_t unreadable = 0;
+  std::int64_t last_seq = 0;
+
+  /// True when the latest completion's calls still want outcomes.
+  bool has_open_calls() const { return !calls.empty(); }
+  /// The latest assistant content, or empty.
+  std::string last_answer() const;
+};
+
+void apply(SessionState& state, const Record& record);
+SessionState fold(std::span<const Record> records);
+
+}  // namespace ponder::runtime

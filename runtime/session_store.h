@@ -1,0 +1,72 @@
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "runtime/event.h"
+
+namespace ponder::runtime {
+
+/// One line of `sessions list`.
+struct SessionSummary {
+  SessionId id;
+  std::int64_t created_unix_ms = 0;
+  std::int64_t updated_unix_ms = 0;
+  std::string workflow;
+  std::string model;
+  std::string title;  // the beginning of the first user message
+  std::int64_t events = 0;
+  std::string last_type;  // the type of the last event, such as "turn_ended"
+};
+
+/// The append-only log of all sessions: one SQLite file.
+///
+/// Several programs may use one file at once; two that append to the same session conflict, and
+/// the later one is refused. Each append is one transaction that is on the disk when it returns.
+/// Every error names the file and the remedy.
+///
+/// Thread: append() may be awaited on any executor and writes on the store's own thread; the reads
+/// block, use a connection of their own, and may be called from any one thread.
+/// Lifetime: outlives its agents. The destructor waits for the writes under way.
+class SessionStore {
+ public:
+  /// Opens or creates the file and its folder. Fails with `unavailable` (locked, not writable, or
+  /// made by a newer ponder), `corrupt`, or `exhausted` (disk full).
+  static Result<std::unique_ptr<SessionStore>> open(const std::filesystem::path& file,
+                                                    const Clock& clock);
+  ~SessionStore();
+  SessionStore(const SessionStore&) = delete;
+  SessionStore& operator=(const SessionStore&) = delete;
+
+  /// A fresh id: sorts by time, unique across processes.
+  SessionId new_id();
+
+  /// Appends events in one transaction and gives them back with their places. `last_seq` is the
+  /// place of the last event the caller knows; when another program has appended since, nothing is
+  /// written and the error is `unavailable`. The first event of a session is SessionStarted.
+  boost::asio::awaitable<Result<std::vector<Record>>> append(SessionId session,
+                                                             std::int64_t last_seq,
+                                                             std::vector<Event> events);
+
+  /// All events in order; `not_found` for an unknown session. Accepts a unique prefix of an id.
+  Result<std::vector<Record>> load(const SessionId& session) const;
+  /// The whole id that `prefix` stands for; "last" is the one updated last.
+  Result<SessionId> resolve(const std::string& prefix) const;
+  /// The latest first.
+  Result<std::vector<SessionSummary>> list(std::uint32_t sessions_max) const;
+  /// The log as JSON lines (event_json.h's record_line).
+  Result<std::string> export_lines(const SessionId& session) const;
+
+ private:
+  class Impl;
+  explicit SessionStore(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ponder::runtime

@@ -1,0 +1,72 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "runtime/event.h"
+#include "runtime/session_state.h"
+
+namespace ponder::tools {
+class Registry;
+}
+
+namespace ponder::runtime {
+
+/// What to open a workflow with.
+struct WorkflowOptions {
+  std::string name;               // "travel"
+  std::filesystem::path library;  // the folder of environments, see DataDirs
+  std::uint64_t world_seed = 1;
+  std::string size = "S";                  // S, M or L
+  std::optional<std::uint64_t> task_seed;  // a generated task; otherwise the user's own words
+  std::string request;                     // the user's own words; may be empty for a chat
+};
+
+/// The verifier's word on a finished session.
+struct WorkflowVerdict {
+  bool is_solved = false;
+  std::string detail;  // one line: what holds, or the first constraint that fails with its numbers
+  std::string report;  // JSON object: every constraint with its values
+};
+
+/// A named bundle: a world with tools, instructions, tasks, a verifier and artefacts.
+///
+/// Thread: one at a time. Lifetime: outlives the agents that use its tools.
+class Workflow {
+ public:
+  /// Fails with not_found (no such workflow; names the known ones), invalid_argument (an impossible
+  /// task, an unknown size) or what the environment says.
+  static Result<std::unique_ptr<Workflow>> open(const WorkflowOptions& options);
+  /// The workflow that a session was started with, for resuming and verifying.
+  static Result<std::unique_ptr<Workflow>> reopen(const std::filesystem::path& library,
+                                                  const SessionStarted& start);
+  virtual ~Workflow() = default;
+
+  virtual const std::string& name() const = 0;
+  virtual const tools::Registry& registry() const = 0;
+  virtual const std::vector<std::string>& grants() const = 0;
+  /// The text that opens the turn: the generated task's words, or the user's own.
+  virtual const std::string& request() const = 0;
+  /// The kind of a generated task, such as "three_days_conditional"; "free" for the user's own.
+  virtual const std::string& task_kind() const = 0;
+  /// Fills workflow, instructions, tools and environment; the caller adds model and sampling.
+  virtual SessionStarted session_start() const = 0;
+
+  /// Judges what the session submitted. A session that submitted nothing is not solved.
+  virtual Result<WorkflowVerdict> judge(const SessionState& state) = 0;
+  /// Writes the artefacts and gives their names. Files in `dir` with these names are replaced.
+  virtual Result<std::vector<std::string>> write_artefacts(const std::filesystem::path& dir,
+                                                           const SessionId& session,
+                                                           const SessionState& state) = 0;
+};
+
+/// Checks a folder of artefacts without a model. `corrupt` when files are missing or damaged.
+Result<WorkflowVerdict> verify_artefacts(const std::filesystem::path& library,
+                                         const std::filesystem::path& dir);
+
+}  // namespace ponder::runtime
