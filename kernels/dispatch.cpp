@@ -1,0 +1,73 @@
+#include "kernels/dispatch.h"
+
+#include <atomic>
+#include <cstdint>
+#include <string_view>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace ponder::kernels {
+namespace {
+
+std::atomic<const KernelTable*> active_table{nullptr};
+
+#if defined(__x86_64__)
+// The register files that the operating system saves and restores.
+std::uint64_t enabled_state() noexcept {
+  std::uint32_t low = 0;
+  std::uint32_t high = 0;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (static_cast<std::uint64_t>(high) << 32) | low;
+}
+
+constexpr bool has(std::uint64_t value, std::uint64_t bits) { return (value & bits) == bits; }
+
+constexpr std::uint64_t kStateYmm = 0x6;   // xmm, ymm
+constexpr std::uint64_t kStateZmm = 0xe6;  // and mask registers, upper zmm halves, zmm16..31
+#endif
+
+}  // namespace
+
+CpuFeatures cpu_features() noexcept {
+  CpuFeatures features{};
+#if defined(__x86_64__)
+  unsigned a = 0;
+  unsigned b = 0;
+  unsigned c = 0;
+  unsigned d = 0;
+  if (__get_cpuid(1, &a, &b, &c, &d) == 0 || !has(c, bit_OSXSAVE | bit_FMA | bit_F16C)) {
+    return features;
+  }
+  const std::uint64_t state = enabled_state();
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return features;
+  features.avx2 = has(state, kStateYmm) && has(b, bit_AVX2);
+  features.avx512 = features.avx2 && has(state, kStateZmm) &&
+                    has(b, bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ);
+#endif
+  return features;
+}
+
+std::vector<const KernelTable*> runnable_tables() {
+  std::vector<const KernelTable*> tables{&scalar_table()};
+  return tables;
+}
+
+const KernelTable* select(const char* name) {
+  const std::string_view wanted = name == nullptr ? "" : name;
+  const std::vector<const KernelTable*> tables = runnable_tables();
+  const KernelTable* found = wanted.empty() ? tables.back() : nullptr;
+  for (const KernelTable* table : tables) {
+    if (wanted == table->name) found = table;
+  }
+  if (found != nullptr) active_table.store(found, std::memory_order_release);
+  return found;
+}
+
+const KernelTable& active() noexcept {
+  const KernelTable* table = active_table.load(std::memory_order_acquire);
+  return table != nullptr ? *table : *select(nullptr);
+}
+
+}  // namespace ponder::kernels

@@ -1,0 +1,239 @@
+#pragma once
+
+// The dispatch table: every piece of arithmetic that the engine needs, one row of function pointers
+// per instruction set. The rows differ in speed and in rounding, never in meaning; the scalar row
+// is complete and is the reference for all others.
+//
+// Conventions. "Row" is a token. All matrices are row-major; strides count elements, not bytes.
+// No alignment is required. Every function is single-threaded, allocates nothing, reports nothing
+// and does one range of an operation; kernels/ops.h splits operations over threads.
+//
+// Invariant (deterministic mode): the bits of an output element depend on the inputs of that
+// element and on the table alone: not on the number of rows, on the range that a call covers, or
+// on the number of threads.
+//
+// This header holds plain data only, because files compiled for one instruction set include it.
+
+#include <cstddef>
+#include <cstdint>
+
+namespace ponder::kernels {
+
+using bf16 = std::uint16_t;      // the upper half of a float
+using fp8_e4m3 = std::uint8_t;  // sign, 4 bits exponent (bias 7), 3 bits mantissa; no infinity
+
+enum class DType : std::uint8_t { f32, bf16, fp8_e4m3 };
+
+inline constexpr std::size_t kPageSize = 64;          // tokens in a cache page
+inline constexpr std::size_t kFp8BlockSize = 128;     // side of the square that shares a scale
+inline constexpr std::size_t kLatentDimMax = 1024;    // kv_lora_rank + qk_rope_head_dim
+inline constexpr std::size_t kIndexHeadDimMax = 256;  // index_head_dim
+inline constexpr std::size_t kExpertsMax = 1024;      // n_routed_experts
+
+/// y = x @ w^T, in fp32 whatever the weight's type is. y must not overlap x.
+struct MatmulArgs {
+  float* y;                    // [m, n], written
+  std::size_t y_stride;        // >= n
+  const float* x;              // [m, k]
+  std::size_t x_stride;        // >= k
+  const void* w;               // [n, k] of w_dtype
+  std::size_t w_stride;        // >= k
+  const float* w_scales;       // [ceil(n/128), ceil(k/128)]: fp8 only; the weight is code * scale
+  std::size_t w_scales_stride;
+  DType w_dtype;
+  std::size_t m;
+  std::size_t n;
+  std::size_t k;
+};
+
+/// y = weight * x / sqrt(mean(x^2) + eps). y may be x.
+struct RmsNormArgs {
+  float* y;             // [rows, dim]
+  std::size_t y_stride;
+  const float* x;       // [rows, dim]
+  std::size_t x_stride;
+  const float* weight;  // [dim]
+  std::size_t rows;
+  std::size_t dim;
+  float eps;
+};
+
+/// y = weight * (x - mean) / sqrt(variance + eps) + bias. y may be x.
+struct LayerNormArgs {
+  float* y;             // [rows, dim]
+  std::size_t y_stride;
+  const float* x;       // [rows, dim]
+  std::size_t x_stride;
+  const float* weight;  // [dim]
+  const float* bias;    // [dim]
+  std::size_t rows;
+  std::size_t dim;
+  float eps;
+};
+
+enum class RopeLayout : std::uint8_t {
+  interleaved,  // pair j is (2j, 2j + 1)
+  half_split,   // pair j is (j, j + dim/2)
+};
+
+/// Rotates `dim` elements of every head in place. x points at the first rotated element.
+struct RopeArgs {
+  float* x;                        // [rows, heads, dim]
+  std::size_t row_stride;
+  std::size_t head_stride;
+  const float* cos;                // [positions, dim/2]
+  const float* sin;                // [positions, dim/2]
+  const std::int32_t* positions;   // [rows] rows of the tables; nullptr: row r uses table row r
+  std::size_t rows;
+  std::size_t heads;
+  std::size_t dim;                 // even
+  RopeLayout layout;
+};
+
+/// y = silu(gate) * up, silu(z) = z / (1 + exp(-z)). y may be gate or up.
+struct SiluMulArgs {
+  float* y;                 // [rows, dim]
+  std::size_t y_stride;
+  const float* gate;        // [rows, dim]
+  std::size_t gate_stride;
+  const float* up;          // [rows, dim]
+  std::size_t up_stride;
+  std::size_t rows;
+  std::size_t dim;
+};
+
+/// y[r] += sum over slot i, ascending, of weights[r,i] * x[indices[r,i]]; an index of -1 adds nothing.
+struct WeightedSumArgs {
+  float* y;                     // [rows, dim], read and written
+  std::size_t y_stride;
+  const float* x;               // [*, dim]
+  std::size_t x_stride;
+  const std::int32_t* indices;  // [rows, slots] rows of x
+  const float* weights;         // [rows, slots]
+  std::size_t rows;
+  std::size_t slots;
+  std::size_t dim;
+};
+
+/// x = softmax(x * scale), in place. A row of -inf only becomes NaN.
+struct SoftmaxArgs {
+  float* x;            // [rows, dim]
+  std::size_t stride;
+  std::size_t rows;
+  std::size_t dim;
+  float scale;
+};
+
+/// The experts of each row: p = sigmoid(logits); the best `topk` experts by p + bias among the best
+/// `topk_group` groups (a group scores the sum of its two best); equal values go to the lower index.
+/// weight = scaling_factor * p, divided by (1e-20 + sum of the chosen p) when normalize is set.
+struct RouterArgs {
+  const float* logits;    // [rows, experts]
+  std::size_t logits_stride;
+  const float* bias;      // [experts], or nullptr
+  std::int32_t* indices;  // [rows, topk], written; best first
+  float* weights;         // [rows, topk], written
+  std::size_t rows;
+  std::size_t experts;    // <= kExpertsMax
+  std::size_t groups;     // divides experts; 1: no groups
+  std::size_t topk_group;
+  std::size_t topk;       // <= experts in topk_group groups
+  bool normalize;
+  float scaling_factor;
+};
+
+/// Lightning indexer, fp32: scores[r,s] = sum over h, ascending, of w[r,h] * max(<q[r,h], k[s]>, 0).
+/// Key s is row s % kPageSize of pages[s / kPageSize]. A NaN stays NaN; topk orders it.
+struct IndexScoresArgs {
+  float* scores;                    // [rows, scores_stride]; [r, 0..num_keys[r]) is written
+  std::size_t scores_stride;
+  const float* q;                   // [rows, heads, dim]
+  std::size_t q_row_stride;
+  std::size_t q_head_stride;
+  const float* head_weights;        // [rows, heads], all constant factors included
+  std::size_t head_weights_stride;
+  const void* const* pages;         // each [kPageSize, key_stride] of key_dtype
+  std::size_t key_stride;
+  DType key_dtype;                  // f32 or bf16
+  const std::int32_t* num_keys;     // [rows] visible keys
+  std::size_t rows;
+  std::size_t heads;
+  std::size_t dim;                  // <= kIndexHeadDimMax
+};
+
+/// The exact best `k` of `n` scores: score descending, then position ascending. -0.0 equals +0.0,
+/// NaN counts as -inf.
+struct TopkArgs {
+  const float* scores;      // [n]
+  std::size_t n;
+  std::size_t k;
+  std::int32_t* positions;  // [min(k, n)], written, ascending
+  std::uint32_t* scratch;   // [n], overwritten
+};
+struct TopkResult {
+  std::size_t num_selected;  // min(k, n)
+  std::size_t num_nan;
+};
+
+/// One query token of absorbed multi-head latent attention.
+struct AttentionRow {
+  const float* q_nope;        // [heads, kv_lora_rank], W_uk already absorbed
+  const float* q_rope;        // [heads, qk_rope_head_dim]
+  float* out;                 // [heads, kv_lora_rank], written
+  const void* const* pages;   // each [kPageSize, cache_stride] of cache_dtype
+  const std::int32_t* slots;  // [num_slots]; slot s is row s % kPageSize of pages[s / kPageSize];
+                              // nullptr: 0, 1, .. num_slots - 1 (dense causal attention)
+  std::size_t num_slots;      // 0 gives zeros
+};
+
+/// out[h] = sum over slots of softmax(scale * (<q_nope[h], c> + <q_rope[h], k_rope>)) * c, where a
+/// cache row is [c (kv_lora_rank) | k_rope (qk_rope_head_dim)].
+struct AttentionArgs {
+  const AttentionRow* rows;  // [num_rows]
+  std::size_t num_rows;
+  std::size_t heads;
+  std::size_t kv_lora_rank;      // kv_lora_rank + qk_rope_head_dim <= kLatentDimMax
+  std::size_t qk_rope_head_dim;
+  std::size_t q_nope_stride;     // between heads
+  std::size_t q_rope_stride;
+  std::size_t out_stride;
+  std::size_t cache_stride;      // between rows of a page
+  DType cache_dtype;             // f32 or bf16
+  float softmax_scale;
+};
+
+/// One row per instruction set; every pointer is set (a row may borrow a slower row's function).
+/// Ranges are half open.
+struct KernelTable {
+  const char* name;
+
+  void (*matmul)(const MatmulArgs& args, std::size_t m_begin, std::size_t m_end,
+                 std::size_t n_begin, std::size_t n_end) noexcept;
+  void (*rms_norm)(const RmsNormArgs& args, std::size_t row_begin, std::size_t row_end) noexcept;
+  void (*layer_norm)(const LayerNormArgs& args, std::size_t row_begin,
+                     std::size_t row_end) noexcept;
+  void (*rope)(const RopeArgs& args, std::size_t row_begin, std::size_t row_end) noexcept;
+  void (*silu_mul)(const SiluMulArgs& args, std::size_t row_begin, std::size_t row_end) noexcept;
+  void (*weighted_sum)(const WeightedSumArgs& args, std::size_t row_begin,
+                       std::size_t row_end) noexcept;
+  void (*softmax)(const SoftmaxArgs& args, std::size_t row_begin, std::size_t row_end) noexcept;
+  void (*router)(const RouterArgs& args, std::size_t row_begin, std::size_t row_end) noexcept;
+  /// Scores keys [key_begin, key_end) for rows [row_begin, row_end), each row up to its num_keys.
+  void (*index_scores)(const IndexScoresArgs& args, std::size_t row_begin, std::size_t row_end,
+                       std::size_t key_begin, std::size_t key_end) noexcept;
+  TopkResult (*topk)(const TopkArgs& args) noexcept;
+  /// One row of the batch, some of its heads.
+  void (*attention)(const AttentionArgs& args, std::size_t row, std::size_t head_begin,
+                    std::size_t head_end) noexcept;
+
+  void (*add)(float* y, const float* x, std::size_t n) noexcept;  // y += x
+  /// Index of the largest value, the lowest among equals; NaN never wins; 0 for n == 0.
+  std::size_t (*argmax)(const float* x, std::size_t n) noexcept;
+  void (*bf16_to_f32)(float* y, const bf16* x, std::size_t n) noexcept;
+  /// Rounds to nearest even; a NaN stays a (quiet) NaN.
+  void (*f32_to_bf16)(bf16* y, const float* x, std::size_t n) noexcept;
+  /// x = float(bf16(x)), in place.
+  void (*round_to_bf16)(float* x, std::size_t n) noexcept;
+};
+
+}  // namespace ponder::kernels

@@ -1,0 +1,141 @@
+#include "kernels/ops.h"
+
+#include <algorithm>
+
+namespace ponder::kernels {
+namespace {
+
+// A chunk should take some microseconds: far longer than handing it out, far shorter than a step.
+constexpr std::size_t kElementsPerChunk = 8192;
+
+// Rows that one matmul chunk covers: their part of x stays in the second-level cache.
+constexpr std::size_t kMatmulRows = 96;
+constexpr std::size_t kMatmulColumnsMultiple = 8;
+constexpr std::size_t kMatmulProductsPerChunk = 256 * 1024;
+// With few rows the weights are streamed, and the other core's bandwidth is worth having early.
+constexpr std::size_t kMatmulFewRows = 4;
+constexpr std::size_t kMatmulProductsPerChunkFewRows = 64 * 1024;
+
+constexpr std::size_t kIndexRows = 8;
+constexpr std::size_t kIndexKeys = 1024;
+constexpr std::size_t kAttentionHeads = 4;
+
+constexpr std::size_t divide_up(std::size_t a, std::size_t b) { return (a + b - 1) / b; }
+
+template <class Args>
+void by_rows(const Executor& executor, const Args& args, std::size_t elements_per_row,
+             void (*fn)(const Args&, std::size_t, std::size_t) noexcept) noexcept {
+  const std::size_t grain =
+      std::max<std::size_t>(1, kElementsPerChunk / std::max<std::size_t>(1, elements_per_row));
+  executor.pool->parallel_for(
+      args.rows, grain, [&](std::size_t begin, std::size_t end) { fn(args, begin, end); });
+}
+
+// How one matmul is cut into chunks; any cut gives the same bits.
+struct MatmulGrid {
+  explicit MatmulGrid(const MatmulArgs& args) noexcept
+      : rows(std::max<std::size_t>(1, std::min(args.m, kMatmulRows))) {
+    const std::size_t products =
+        rows <= kMatmulFewRows ? kMatmulProductsPerChunkFewRows : kMatmulProductsPerChunk;
+    const std::size_t wanted = products / (rows * std::max<std::size_t>(1, args.k));
+    columns = std::max<std::size_t>(1, divide_up(wanted, kMatmulColumnsMultiple)) *
+              kMatmulColumnsMultiple;
+    column_chunks = divide_up(args.n, columns);
+    num_chunks = divide_up(args.m, rows) * column_chunks;
+  }
+  std::size_t rows;
+  std::size_t columns;
+  std::size_t column_chunks;
+  std::size_t num_chunks;
+};
+
+void run_matmul_chunk(const KernelTable& table, const MatmulArgs& args, const MatmulGrid& grid,
+                      std::size_t chunk) noexcept {
+  const std::size_t m = chunk / grid.column_chunks * grid.rows;
+  const std::size_t n = chunk % grid.column_chunks * grid.columns;
+  table.matmul(args, m, std::min(args.m, m + grid.rows), n, std::min(args.n, n + grid.columns));
+}
+
+}  // namespace
+
+void matmul(const Executor& executor, const MatmulArgs* jobs, std::size_t num_jobs) noexcept {
+  std::size_t num_chunks = 0;
+  for (std::size_t i = 0; i < num_jobs; ++i) num_chunks += MatmulGrid(jobs[i]).num_chunks;
+  executor.pool->parallel_for(num_chunks, 1, [&](std::size_t begin, std::size_t) {
+    std::size_t chunk = begin;
+    for (const MatmulArgs* job = jobs;; ++job) {
+      const MatmulGrid grid(*job);
+      if (chunk < grid.num_chunks) {
+        run_matmul_chunk(*executor.table, *job, grid, chunk);
+        return;
+      }
+      chunk -= grid.num_chunks;
+    }
+  });
+}
+
+void matmul(const Executor& executor, const MatmulArgs& args) noexcept {
+  matmul(executor, &args, 1);
+}
+
+void rms_norm(const Executor& executor, const RmsNormArgs& args) noexcept {
+  by_rows(executor, args, args.dim, executor.table->rms_norm);
+}
+
+void layer_norm(const Executor& executor, const LayerNormArgs& args) noexcept {
+  by_rows(executor, args, args.dim, executor.table->layer_norm);
+}
+
+void rope(const Executor& executor, const RopeArgs& args) noexcept {
+  by_rows(executor, args, args.heads * args.dim, executor.table->rope);
+}
+
+void silu_mul(const Executor& executor, const SiluMulArgs& args) noexcept {
+  by_rows(executor, args, args.dim, executor.table->silu_mul);
+}
+
+void weighted_sum(const Executor& executor, const WeightedSumArgs& args) noexcept {
+  by_rows(executor, args, args.slots * args.dim, executor.table->weighted_sum);
+}
+
+void softmax(const Executor& executor, const SoftmaxArgs& args) noexcept {
+  by_rows(executor, args, args.dim, executor.table->softmax);
+}
+
+void router(const Executor& executor, const RouterArgs& args) noexcept {
+  by_rows(executor, args, args.experts * args.topk, executor.table->router);
+}
+
+void index_scores(const Executor& executor, const IndexScoresArgs& args) noexcept {
+  std::size_t keys = 0;
+  for (std::size_t row = 0; row < args.rows; ++row) {
+    keys = std::max(keys, static_cast<std::size_t>(args.num_keys[row]));
+  }
+  const std::size_t key_chunks = divide_up(keys, kIndexKeys);
+  const std::size_t num_chunks = divide_up(args.rows, kIndexRows) * key_chunks;
+  executor.pool->parallel_for(num_chunks, 1, [&](std::size_t chunk, std::size_t) {
+    const std::size_t row = chunk / key_chunks * kIndexRows;
+    const std::size_t key = chunk % key_chunks * kIndexKeys;
+    executor.table->index_scores(args, row, std::min(args.rows, row + kIndexRows), key,
+                                 std::min(keys, key + kIndexKeys));
+  });
+}
+
+void topk(const Executor& executor, const TopkArgs* jobs, TopkResult* results,
+          std::size_t num_jobs) noexcept {
+  executor.pool->parallel_for(num_jobs, 1, [&](std::size_t job, std::size_t) {
+    results[job] = executor.table->topk(jobs[job]);
+  });
+}
+
+void attention(const Executor& executor, const AttentionArgs& args) noexcept {
+  const std::size_t head_chunks = divide_up(args.heads, kAttentionHeads);
+  executor.pool->parallel_for(
+      args.num_rows * head_chunks, 1, [&](std::size_t chunk, std::size_t) {
+        const std::size_t head = chunk % head_chunks * kAttentionHeads;
+        executor.table->attention(args, chunk / head_chunks, head,
+                                  std::min(args.heads, head + kAttentionHeads));
+      });
+}
+
+}  // namespace ponder::kernels

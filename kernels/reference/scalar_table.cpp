@@ -1,0 +1,29 @@
+#include "kernels/dispatch.h"
+#include "kernels/reference/scalar.h"
+
+namespace ponder::kernels {
+
+const KernelTable& scalar_table() noexcept {
+  static constexpr KernelTable kTable = {
+      .name = "scalar",
+      .matmul = scalar::matmul,
+      .rms_norm = scalar::rms_norm,
+      .layer_norm = scalar::layer_norm,
+      .rope = scalar::rope,
+      .silu_mul = scalar::silu_mul,
+      .weighted_sum = scalar::weighted_sum,
+      .softmax = scalar::softmax,
+      .router = scalar::router,
+      .index_scores = scalar::index_scores,
+      .topk = scalar::topk,
+      .attention = scalar::attention,
+      .add = scalar::add,
+      .argmax = scalar::argmax,
+      .bf16_to_f32 = scalar::bf16_to_f32,
+      .f32_to_bf16 = scalar::f32_to_bf16,
+      .round_to_bf16 = scalar::round_to_bf16,
+  };
+  return kTable;
+}
+
+}  // namespace ponder::kernels
