@@ -81,7 +81,7 @@ class GrammarBuilder {
   /// From `min` to `max` items with the separator between them. The item may not match nothing.
   RuleId repeat(RuleId item, RuleId separator, std::uint32_t min, std::uint32_t max = kUnbounded);
   /// Members in any order, none twice, every required one present, the separator between them.
-  /// At most 64 members. Each must begin in a way that tells it from the others before it ends.
+  /// At most 63 members, none of which may match nothing.
   RuleId each_once(std::vector<Member> members, RuleId separator);
   /// Any text (also none) up to and including the first occurrence of the terminator. Forbidden
   /// strings may not appear in it, except as parts of the terminator itself.
@@ -90,7 +90,7 @@ class GrammarBuilder {
   /// up to 16; no escaped surrogates. Forbidden strings may not appear raw inside its strings.
   RuleId json_value(JsonType type, std::vector<std::string> forbidden = {});
 
-  /// Free text up to `trigger`, then `rule`. An empty trigger starts in the rule. Ends this builder.
+  /// Free text up to `trigger`, then `rule`; an empty trigger starts in the rule. Ends the builder.
   /// Fails with invalid_argument, naming the fault.
   Result<std::shared_ptr<const Grammar>> compile(std::string trigger, RuleId rule);
 
