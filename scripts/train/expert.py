@@ -1,0 +1,353 @@
+"""The expert that writes the training conversations: a policy, not an oracle.
+
+It knows the request and what the tools have answered so far in this conversation, reasons in short regular sentences (one
+comparison per clause, both numbers side by side, the verdict after them), calls the real tools and ends with an answer.
+"""
+
+import json
+import re
+
+CONSTRAINT_WORDS = [
+    ("hotel_max", "hotel {}"), ("hotel_rating_min", "hotel rating {}"), ("restaurant_max", "meal {}"),
+    ("restaurant_rating_min", "meal rating {}"), ("ticket_max", "ticket {}"), ("total_max", "total {}"),
+]
+FIELDS = ["city", "hotel", "afternoon restaurant", "attraction", "evening restaurant"]
+BUSY = "error: "
+
+
+def rating_text(value):
+    return f"{value:.1f}"
+
+
+class Place:
+    """A row of a list result: name|price or name|price|rating."""
+
+    def __init__(self, row):
+        parts = row.strip().split("|")
+        self.name, self.price = parts[0], int(parts[1])
+        self.rating = float(parts[2]) if len(parts) > 2 else None
+
+
+def places(result):
+    return [Place(row) for row in result.split("\n")]
+
+
+class Limits:
+    """Which bounds a kind of place must keep; compares one place, in words."""
+
+    def __init__(self, most=None, rating=None):
+        self.most, self.rating = most, rating
+
+    def judge(self, place):
+        """(fits, words): the words stop at the first broken bound, which `fault` keeps for the answer."""
+        words = []
+        if self.most is not None:
+            fits = place.price <= self.most
+            words.append(f"{place.price}/{self.most} {'ok' if fits else 'over'}")
+            if not fits:
+                self.fault = f"{place.name} costs {place.price}, limit {self.most}"
+                return False, ", ".join(words)
+        if self.rating is not None:
+            fits = place.rating >= self.rating
+            words.append(f"{rating_text(place.rating)}/{rating_text(self.rating)} {'ok' if fits else 'low'}")
+            if not fits:
+                self.fault = f"{place.name} is rated {rating_text(place.rating)}, limit {rating_text(self.rating)}"
+                return False, ", ".join(words)
+        return True, ", ".join(words)
+
+
+def say(place, words, taken):
+    text = " ".join(part for part in (place.name, words) if part)
+    if taken:
+        text += ", take" if words else " take"
+    return text + "."
+
+
+class Dead(Exception):
+    """A city cannot be used; carries what was wrong for the answer."""
+
+    def __init__(self, what, faults):
+        super().__init__(what)
+        self.what, self.faults = what, faults
+
+
+class Conversation:
+    """Messages as they grow, with tool calls run for real."""
+
+    def __init__(self, session, system, tools, user):
+        self.session = session
+        self.messages = [{"role": "system", "content": system, "tools": tools}, {"role": "user", "content": user}]
+
+    def call(self, reasoning, calls):
+        """One assistant turn with its calls [(name, arguments)]; the results in call order."""
+        self.messages.append({
+            "role": "assistant", "reasoning_content": reasoning, "content": "",
+            "tool_calls": [{"type": "function", "function": {
+                "name": name, "arguments": json.dumps(arguments, ensure_ascii=False)}} for name, arguments in calls],
+        })
+        results = [self.session.call(name, arguments) for name, arguments in calls]
+        self.messages += [{"role": "tool", "content": result} for result in results]
+        return results
+
+    def answer(self, reasoning, content):
+        self.messages.append({"role": "assistant", "reasoning_content": reasoning, "content": content})
+
+    def user(self, content):
+        self.messages.append({"role": "user", "content": content})
+
+
+class Planner:
+    """Solves one task in a conversation."""
+
+    def __init__(self, task, conversation):
+        self.task, self.talk = task, conversation
+        c = task["constraints"] or {}
+        self.c = c
+        self.hotel_limits = Limits(c.get("hotel_max"), c.get("hotel_rating_min"))
+        self.meal_limits = Limits(c.get("restaurant_max"), c.get("restaurant_rating_min"))
+        self.sight_limits = Limits(c.get("ticket_max"))
+        self.days = task["days"]
+        self.lines = []
+        self.pending = ""
+        self.known = {}  # city -> its three lists as read
+        self.total = None
+
+    # What is known at the start.
+    def opening(self):
+        parts = [f"{self.days} day{'s' if self.days > 1 else ''}"]
+        if self.task.get("cities"):
+            parts.append("in " + ", ".join(self.task["cities"]))
+        else:
+            parts.append("from " + self.task["origin"])
+        limits = []
+        for name, words in CONSTRAINT_WORDS:
+            if name in self.c:
+                value = self.c[name]
+                limits.append(words.format(rating_text(value) if "rating" in name else value))
+        if self.c.get("dry"):
+            limits.append("no rain")
+        if self.c.get("conditional"):
+            limits.append("day 2 rule")
+        return f"{' '.join(parts)}. Limits: {', '.join(limits) or 'none'}."
+
+    def tool_turn(self, reasoning, calls):
+        """Calls again, once each, what was busy."""
+        results = self.talk.call(reasoning, calls)
+        busy = [i for i, result in enumerate(results) if result.startswith(BUSY)]
+        if busy:
+            again = self.talk.call("Busy. Call again.", [calls[i] for i in busy])
+            for i, result in zip(busy, again):
+                results[i] = result
+        return results
+
+    def solve(self):
+        """True when a plan was submitted, False when the trip was called impossible."""
+        opening = self.opening()
+        if self.task.get("draft"):
+            return self.repair(opening)
+        if self.task.get("cities"):
+            candidates = list(self.task["cities"])
+            self.pending = opening
+        else:
+            result = self.tool_turn(opening + " Find near cities.",
+                                    [("get_inter_city_transport", {"city": self.task["origin"]})])[0]
+            candidates = [row.strip().split("|")[0] for row in result.split("\n")]
+            self.pending = f"Cities: {', '.join(candidates)}."
+        while len(self.lines) < self.days:
+            if not candidates:
+                return self.give_up("no near city is within the limits", [])
+            city = candidates.pop(0)
+            try:
+                self.plan_day(city)
+            except Dead as dead:
+                if self.task.get("cities"):
+                    return self.give_up(f"{city} has no {dead.what} within the limits", dead.faults)
+                self.pending += f" Skip {city}."
+        return self.finish(self.pending + "\nAll days done. Check.")
+
+    def plan_day(self, city):
+        number = len(self.lines) + 1
+        calls = [(f"get_all_{kind}_by_city", {"city": city}) for kind in ("hotels", "restaurants", "attractions")]
+        if self.c.get("dry"):
+            calls.insert(0, ("get_weather_by_city_date", {"city": city, "date": self.date(number)}))
+        joint = "\n" if self.lines else " "
+        results = self.tool_turn(f"{self.pending}{joint}Day {number} of {self.days}: {city}.", calls)
+        self.notes = []
+        self.pending = ""
+        try:
+            if self.c.get("dry"):
+                sky = results.pop(0).split("|")[0]
+                if sky == "rain":
+                    self.notes.append("Sky: rain, bad.")
+                    raise Dead("dry day", [])
+                self.notes.append(f"Sky: {sky}, ok.")
+            lists = [places(result) for result in results]
+            self.known[city] = lists
+            if self.c.get("conditional") and number == 2:
+                day = self.rule_day(*lists)
+            else:
+                day = self.plain_day(*lists)
+        except Dead:
+            self.pending = "\n".join(self.notes)
+            raise
+        line = ", ".join([city, *day])
+        self.lines.append(line)
+        self.notes.append(f"Day {number}: {line}")
+        self.pending = "\n".join(self.notes)
+
+    def date(self, number):
+        year, month, day = map(int, self.task["start_date"].split("-"))
+        day += number - 1
+        last = 29 if month == 2 and year % 4 == 0 else 28 if month == 2 else 30 if month in (4, 6, 9, 11) else 31
+        if day > last:
+            day -= last
+            month += 1
+        return f"{year:04d}-{month:02d}-{day:02d}"
+
+    def scan(self, head, items, limits, count, used=()):
+        """The first `count` items within the limits, in list order; notes the walk. Dead if there are too few."""
+        words, chosen, faults = [], [], []
+        for item in items:
+            if item.name in used:
+                words.append(f"{item.name} used.")
+                continue
+            fits, why = limits.judge(item)
+            words.append(say(item, why, fits))
+            if fits:
+                chosen.append(item)
+                if len(chosen) == count:
+                    self.notes.append(f"{head}: {' '.join(words)}")
+                    return chosen
+            else:
+                faults.append(limits.fault)
+        self.notes.append(f"{head}: {' '.join(words)} No more.")
+        raise Dead({"Hotel": "hotel", "Sight": "attraction"}.get(head, "pair of restaurants"), faults)
+
+    def cheapest(self, items):
+        words, best, faults = [], None, []
+        for item in items:
+            fits, why = self.hotel_limits.judge(item)
+            if not fits:
+                words.append(say(item, why, False))
+                faults.append(self.hotel_limits.fault)
+                continue
+            why = why + ", " if why else ""
+            if best is None:
+                words.append(f"{item.name} {why}{item.price}, take.")
+                best = item
+            elif item.price < best.price:
+                words.append(f"{item.name} {why}{item.price}/{best.price} less, take.")
+                best = item
+            else:
+                words.append(f"{item.name} {why}{item.price}/{best.price} more.")
+        self.notes.append(f"Cheapest hotel: {' '.join(words)}")
+        if best is None:
+            raise Dead("hotel", faults)
+        return best
+
+    def plain_day(self, hotels, meals, sights):
+        hotel = self.cheapest(hotels) if "total_max" in self.c else self.scan("Hotel", hotels, self.hotel_limits, 1)[0]
+        first, second = self.scan("Meals", meals, self.meal_limits, 2)
+        sight = self.scan("Sight", sights, self.sight_limits, 1)[0]
+        return hotel.name, first.name, sight.name, second.name
+
+    def rule_day(self, hotels, meals, sights):
+        """Day 2 under the rule: hotel first, then what its price demands; the next hotel when that cannot be met."""
+        left = list(hotels)
+        while True:
+            hotel = self.scan("Hotel", left, self.hotel_limits, 1)[0]
+            left = left[left.index(hotel) + 1:]
+            try:
+                return self.rule_rest(hotel, meals, sights)
+            except Dead:
+                self.notes.append(f"Not {hotel.name}.")
+
+    def rule_rest(self, hotel, meals, sights):
+        price, words = hotel.price, []
+        band = None
+        for bound, demand in ((800, (2, 4.0, 120)), (500, (1, 4.0, 180)), (200, (1, 3.2, None))):
+            if price >= bound:
+                words.append(f"{price}/{bound} ok")
+                band = demand
+                break
+            words.append(f"{price}/{bound} less")
+        rule = ", ".join(words)
+        if band is None:
+            self.notes.append(f"Rule: {rule}: free.")
+            first, second = self.scan("Meals", meals, self.meal_limits, 2)
+            sight = self.scan("Sight", sights, self.sight_limits, 1)[0]
+            return hotel.name, first.name, sight.name, second.name
+        count, rating, ticket = band
+        demand = f"both meals {rating_text(rating)}, under 350" if count == 2 else f"one meal {rating_text(rating)}"
+        self.notes.append(f"Rule: {rule}: {demand}{f', ticket {ticket}' if ticket else ''}.")
+        first, second = (self.rated_pair if count == 2 else self.rated_one)(meals, rating)
+        sight_limits = self.sight_limits
+        if ticket and (sight_limits.most is None or ticket < sight_limits.most):
+            sight_limits = Limits(ticket)
+        sight = self.scan("Sight", sights, sight_limits, 1)[0]
+        return hotel.name, first.name, sight.name, second.name
+
+    def rated_one(self, meals, rating):
+        rated = Limits(self.meal_limits.most, max(rating, self.meal_limits.rating or 0))
+        first = self.scan("Meals", meals, rated, 1)[0]
+        second = self.scan("Other", meals, self.meal_limits, 1, {first.name})[0]
+        return first, second
+
+    def rated_pair(self, meals, rating):
+        rated = Limits(self.meal_limits.most, max(rating, self.meal_limits.rating or 0))
+        left = list(meals)
+        while True:
+            first = self.scan("Meals", left, rated, 1)[0]
+            left = left[left.index(first) + 1:]
+            words = []
+            for item in left:
+                fits, why = rated.judge(item)
+                if fits:
+                    total = first.price + item.price
+                    fits = total < 350
+                    why += f", {first.price} + {item.price} = {total}/350 {'ok' if fits else 'over'}"
+                words.append(say(item, why, fits))
+                if fits:
+                    self.notes.append(f"With {first.name}: {' '.join(words)}")
+                    return first, item
+            self.notes.append(f"With {first.name}: {' '.join(words)} No more.".replace(":  ", ": "))
+
+    def give_up(self, what, faults):
+        content = f"This trip is not possible: {what}."
+        if faults:
+            content += f" {'. '.join(faults)}."
+        self.talk.answer(f"{self.pending} Not possible.".strip(), content)
+        return False
+
+    def finish(self, reasoning):
+        result = self.tool_turn(reasoning, [("check_plan", {"plan": "\n".join(self.lines)})])[0]
+        while result.startswith("violation: "):
+            result = self.mend(result)
+        self.total = result.removeprefix("ok, total ")
+        self.tool_turn("Ok. Submit.", [("submit_result", {})])
+        cities = ", ".join(line.split(", ")[0] for line in self.lines)
+        self.talk.answer("Submitted.", f"Your {self.days}-day trip is ready: {cities}. Total {self.total} CNY.")
+        return True
+
+    def repair(self, opening):
+        self.lines = self.task["draft"].split("\n")
+        return self.finish(opening + " Check the draft.")
+
+    def mend(self, violation):
+        """Exchanges the place that the checker named for the first one that fits, and checks again."""
+        number, field = re.match(r"violation: day (\d): (hotel|attraction|afternoon restaurant|evening restaurant) ",
+                                 violation).groups()
+        line = self.lines[int(number) - 1].split(", ")
+        kind = "restaurants" if "restaurant" in field else field + "s"
+        result = self.tool_turn(f"Day {number} {field} is wrong. Read {kind} in {line[0]}.",
+                                [(f"get_all_{kind}_by_city", {"city": line[0]})])[0]
+        self.notes = []
+        head, limits = {"hotels": ("Hotel", self.hotel_limits), "restaurants": ("Meals", self.meal_limits),
+                        "attractions": ("Sight", self.sight_limits)}[kind]
+        used = {line[2], line[4]} if kind == "restaurants" else set()
+        chosen = self.scan(head, places(result), limits, 1, used)[0]
+        line[FIELDS.index(field)] = chosen.name
+        self.lines[int(number) - 1] = ", ".join(line)
+        self.notes.append(f"Day {number}: {self.lines[int(number) - 1]}")
+        self.notes.append("Check.")
+        return self.tool_turn("\n".join(self.notes), [("check_plan", {"plan": "\n".join(self.lines)})])[0]
