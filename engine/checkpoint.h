@@ -83,7 +83,7 @@ class Checkpoint {
   Status add_file(const std::filesystem::path& path);
   Status add_shards(const std::filesystem::path& dir, const std::filesystem::path& index);
   Status add_fused_experts();
-  void finish();
+  Status finish();
   Result<std::vector<float>> load_scales(const TensorView& weight) const;
   Error misfit(const TensorView& tensor, std::string_view expected) const;
 

@@ -1,0 +1,51 @@
+#include "engine/detail/json_input.h"
+
+#include <fmt/format.h>
+
+#include <exception>
+#include <nlohmann/json.hpp>
+
+namespace ponder::engine::detail {
+
+Status check_json_depth(std::string_view text) {
+  std::size_t depth = 0;
+  bool in_string = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '{' || c == '[') {
+      if (++depth > kJsonDepthMax) {
+        return fail(Errc::corrupt, fmt::format("JSON nested deeper than {} levels", kJsonDepthMax));
+      }
+    } else if ((c == '}' || c == ']') && depth > 0) {
+      --depth;
+    }
+  }
+  return {};
+}
+
+Result<nlohmann::json> parse_json(std::string_view text) {
+  PONDER_CHECK(check_json_depth(text));
+  try {
+    return nlohmann::json::parse(text.begin(), text.end());
+  } catch (const nlohmann::json::parse_error& e) {
+    return fail(Errc::corrupt, fmt::format("damaged JSON at byte {}", e.byte));
+  } catch (const std::exception& e) {
+    return fail(Errc::corrupt, fmt::format("unusable JSON: {}", e.what()));
+  }
+}
+
+std::string brief(const nlohmann::json& value) {
+  constexpr std::size_t kBytesMax = 60;
+  if (value.is_object()) return fmt::format("an object of {} keys", value.size());
+  if (value.is_array() && value.size() > 8) return fmt::format("a list of {}", value.size());
+  std::string text = value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
+  if (text.size() > kBytesMax) text = text.substr(0, kBytesMax) + "...";
+  return text;
+}
+
+}  // namespace ponder::engine::detail
