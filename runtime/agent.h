@@ -80,6 +80,7 @@ class Agent {
   Agent(AgentParts parts, SessionId id) : parts_(std::move(parts)), id_(std::move(id)) {}
 
   boost::asio::awaitable<Result<TurnEnded>> drive();
+  boost::asio::awaitable<Result<TurnEnded>> run_rounds();
   boost::asio::awaitable<Status> close_left_open_turn();
   /// The reason to end the turn before the next round, if there is one.
   std::optional<TurnEnded> stop_before_round() const;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -19,8 +21,10 @@ namespace ponder::runtime {
 
 /// What to open a workflow with.
 struct WorkflowOptions {
-  std::string name;               // "travel"
-  std::filesystem::path library;  // the folder of environments, see DataDirs
+  explicit WorkflowOptions(boost::asio::any_io_executor pool) : pool(std::move(pool)) {}
+  boost::asio::any_io_executor pool;  // where tools do what blocks; outlives the workflow
+  std::string name;                   // "travel"
+  std::filesystem::path library;      // the folder of environments, see DataDirs
   std::uint64_t world_seed = 1;
   std::string size = "S";                  // S, M or L
   std::optional<std::uint64_t> task_seed;  // a generated task; otherwise the user's own words

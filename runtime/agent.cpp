@@ -1,0 +1,331 @@
+#include "runtime/agent.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/asio/this_coro.hpp>
+#include <utility>
+
+#include "base/assert.h"
+#include "base/async/with_deadline.h"
+#include "runtime/call_gate.h"
+#include "runtime/text.h"
+#include "tools/registry.h"
+
+namespace ponder::runtime {
+namespace asio = boost::asio;
+namespace {
+
+constexpr std::size_t kDetailBytesMax = 400;
+
+TurnEnded ended(TurnEnd reason, std::string detail) { return {reason, std::move(detail)}; }
+
+/// What a failed completion does to the turn.
+TurnEnded end_of_error(const Error& error) {
+  const std::string detail = first_line(clean_utf8(error.message), kDetailBytesMax);
+  if (error.code == Errc::cancelled) return ended(TurnEnd::cancelled, "");
+  if (error.code == Errc::deadline) return ended(TurnEnd::deadline, detail);
+  return ended(TurnEnd::model_failed, detail);
+}
+
+/// The event of a completion, with clean texts and an id for each call.
+ModelCompleted event_of(Completion completion, const SessionState& state) {
+  ModelCompleted event;
+  event.step = state.step;
+  event.message = std::move(completion.message);
+  event.message.role = context::Role::assistant;
+  event.message.reasoning = clean_utf8(event.message.reasoning);
+  event.message.content = clean_utf8(event.message.content);
+  for (std::size_t i = 0; i < event.message.tool_calls.size(); ++i) {
+    context::ToolCall& call = event.message.tool_calls[i];
+    call.name = clean_utf8(call.name);
+    call.arguments = clean_utf8(call.arguments);
+    if (call.id.empty()) call.id = fmt::format("call_{}_{}_{}", state.turns, state.step, i);
+  }
+  event.call_faults = std::move(completion.call_faults);
+  event.call_faults.resize(event.message.tool_calls.size());
+  event.finish = completion.finish;
+  event.verdict = completion.verdict;
+  for (const std::string& note : completion.notes) event.notes.push_back(clean_utf8(note));
+  event.usage = completion.usage;
+  event.prompt_hash = std::move(completion.prompt_hash);
+  return event;
+}
+
+/// The outcome of a call that ran.
+ToolFinished outcome_of(const Result<tools::ToolOutput>& result, std::size_t output_bytes_max,
+                        std::int64_t tool_ms_max) {
+  ToolFinished finished;
+  if (result) {
+    finished.outcome = result->is_error ? Outcome::error : Outcome::success;
+    finished.content = tools::cap_output(clean_utf8(result->content), output_bytes_max);
+    return finished;
+  }
+  const Error& error = result.error();
+  std::string text = clean_utf8(error.message);
+  if (error.code == Errc::deadline) {
+    finished.outcome = Outcome::timeout;
+    text = fmt::format("the call took longer than {} ms and was stopped", tool_ms_max);
+  } else if (error.code == Errc::cancelled) {
+    finished.outcome = Outcome::cancelled;
+    text = "the call was cancelled";
+  }
+  finished.content = tools::error_output(text).content;
+  return finished;
+}
+
+}  // namespace
+
+asio::awaitable<Result<std::unique_ptr<Agent>>> Agent::start(AgentParts parts,
+                                                             SessionStarted start) {
+  SessionId id = parts.store->new_id();
+  std::unique_ptr<Agent> agent(new Agent(std::move(parts), std::move(id)));
+  std::vector<Event> events;
+  events.emplace_back(std::move(start));
+  const Status status = co_await agent->append(std::move(events));
+  PONDER_CO_CHECK(status);
+  co_return agent;
+}
+
+Result<std::unique_ptr<Agent>> Agent::open(AgentParts parts, const SessionId& id) {
+  PONDER_TRY(SessionId whole_id, parts.store->resolve(id.value));
+  PONDER_TRY(const auto records, parts.store->load(whole_id));
+  std::unique_ptr<Agent> agent(new Agent(std::move(parts), std::move(whole_id)));
+  agent->state_ = fold(records);
+  agent->next_seq_ = agent->state_.last_seq + 1;
+  if (!agent->state_.start) {
+    return fail(Errc::corrupt, fmt::format("session {} does not begin with session_started; "
+                                           "`ponder sessions export` still shows what it holds",
+                                           agent->id_.value));
+  }
+  return agent;
+}
+
+asio::awaitable<Result<TurnEnded>> Agent::run_turn(std::string user_text) {
+  if (state_.is_turn_open) {
+    const Status closed = co_await close_left_open_turn();
+    PONDER_CO_CHECK(closed);
+  }
+  std::vector<Event> events;
+  events.emplace_back(UserMessage{clean_utf8(user_text)});
+  const Status status = co_await append(std::move(events));
+  PONDER_CO_CHECK(status);
+  auto result = co_await drive();
+  co_return result;
+}
+
+asio::awaitable<Result<TurnEnded>> Agent::resume() {
+  if (!state_.is_turn_open) {
+    co_return fail(Errc::invalid_argument,
+                   fmt::format("session {} has no open turn to resume", id_.value));
+  }
+  auto result = co_await drive();
+  co_return result;
+}
+
+void Agent::cancel() {
+  is_cancelled_ = true;
+  if (active_ != nullptr) active_->cancel();
+}
+
+asio::awaitable<Status> Agent::record(WorkflowFinished finished) {
+  finished.detail = clean_utf8(finished.detail);
+  std::vector<Event> events;
+  events.emplace_back(std::move(finished));
+  const Status status = co_await append(std::move(events));
+  co_return status;
+}
+
+asio::awaitable<Status> Agent::close_left_open_turn() {
+  std::vector<Event> events = interrupt_open_calls(state_);
+  events.emplace_back(ended(TurnEnd::cancelled, "left open by an earlier run"));
+  const Status status = co_await append(std::move(events));
+  co_return status;
+}
+
+asio::awaitable<Result<TurnEnded>> Agent::drive() {
+  // A cancelled coroutine must still write down how its turn ended, so its awaits do not throw.
+  const bool throws_if_cancelled = co_await asio::this_coro::throw_if_cancelled();
+  co_await asio::this_coro::throw_if_cancelled(false);
+  is_cancelled_ = false;
+  auto result = co_await run_rounds();
+  co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
+  co_return result;
+}
+
+asio::awaitable<Result<TurnEnded>> Agent::run_rounds() {
+  const std::chrono::milliseconds budget(state_.start->limits.turn_ms_max);
+  turn_deadline_ = Deadline::after(*parts_.clock, budget);
+  while (true) {
+    const auto cancellation = co_await asio::this_coro::cancellation_state;
+    if (cancellation.cancelled() != asio::cancellation_type::none) is_cancelled_ = true;
+    if (state_.has_open_calls()) {
+      // Also when cancelled: each call is owed its one outcome.
+      const Status answered = co_await answer_calls();
+      PONDER_CO_CHECK(answered);
+      continue;
+    }
+    auto stop = stop_before_round();
+    if (!stop) {
+      auto asked = co_await ask_model();
+      PONDER_CO_CHECK(asked);
+      stop = std::move(*asked);
+    }
+    if (stop) {
+      auto result = co_await end_turn(std::move(*stop));
+      co_return result;
+    }
+  }
+}
+
+std::optional<TurnEnded> Agent::stop_before_round() const {
+  const Limits& limits = state_.start->limits;
+  if (is_cancelled_) return ended(TurnEnd::cancelled, "");
+  if (turn_deadline_.passed(*parts_.clock)) {
+    return ended(TurnEnd::deadline, fmt::format("the turn took over {} ms", limits.turn_ms_max));
+  }
+  if (const auto repeated = repeated_beyond_warning(state_)) {
+    return ended(
+        TurnEnd::repeated_call,
+        fmt::format("{} was called again with the same arguments after a warning", *repeated));
+  }
+  if (state_.step >= limits.steps_max) {
+    return ended(TurnEnd::step_limit, fmt::format("{} steps without an answer", state_.step));
+  }
+  if (state_.tokens_generated_turn >= limits.tokens_turn_max) {
+    return ended(TurnEnd::token_limit,
+                 fmt::format("{} tokens without an answer", state_.tokens_generated_turn));
+  }
+  return std::nullopt;
+}
+
+asio::awaitable<void> Agent::complete_into(std::optional<Result<Completion>>* out) {
+  co_await asio::this_coro::throw_if_cancelled(false);
+  ModelRequest request = next_request(state_);
+  request.deadline = turn_deadline_;
+  ModelSink sink = [this](const ModelDelta& delta) {
+    for (EventSink* subscriber : parts_.sinks) subscriber->on_delta(id_, delta);
+  };
+  auto work = parts_.model->complete(std::move(request), std::move(sink));
+  auto result = co_await with_deadline(std::move(work), turn_deadline_);
+  out->emplace(std::move(result));
+}
+
+asio::awaitable<Result<std::optional<TurnEnded>>> Agent::ask_model() {
+  std::vector<Event> events;
+  events.emplace_back(ModelStarted{state_.step, state_.attempt});
+  const Status status = co_await append(std::move(events));
+  PONDER_CO_CHECK(status);
+  const auto executor = co_await asio::this_coro::executor;
+  std::optional<Result<Completion>> result;
+  TaskGroup group(executor);
+  active_ = &group;
+  group.spawn(complete_into(&result));
+  if (is_cancelled_) group.cancel();
+  co_await group.join();
+  active_ = nullptr;
+  if (!result) co_return std::optional(ended(TurnEnd::cancelled, ""));
+  if (!*result) co_return std::optional(end_of_error(result->error()));
+  auto taken = co_await take_completion(std::move(**result));
+  co_return taken;
+}
+
+asio::awaitable<Result<std::optional<TurnEnded>>> Agent::take_completion(Completion completion) {
+  const std::uint32_t step = state_.step;
+  ModelCompleted event = event_of(std::move(completion), state_);
+  const bool is_cut_off = event.finish == Finish::length || event.verdict == Verdict::truncated;
+  const bool has_calls = !event.message.tool_calls.empty();
+  const bool says_nothing = !has_calls && event.message.content.empty();
+  std::vector<Event> events;
+  events.emplace_back(std::move(event));
+  const bool asks_again = says_nothing && !is_cut_off && state_.attempt == 0;
+  if (asks_again) events.emplace_back(ModelRetried{step, "nothing but reasoning"});
+  const Status status = co_await append(std::move(events));
+  PONDER_CO_CHECK(status);
+  std::optional<TurnEnded> end;
+  if (is_cut_off) {
+    end = ended(TurnEnd::truncated, has_calls ? "the completion was cut off; its calls did not run"
+                                              : "the completion was cut off");
+  } else if (says_nothing && !asks_again) {
+    end = ended(TurnEnd::reasoning_only, "asked twice, the model only reasoned");
+  } else if (!has_calls && !asks_again) {
+    end = ended(TurnEnd::answered, "");
+  }
+  co_return end;
+}
+
+asio::awaitable<Status> Agent::answer_calls() {
+  CallPlan plan = plan_calls(state_, *parts_.tools, parts_.grants, is_cancelled_);
+  const Status status = co_await append(std::move(plan.events));
+  PONDER_CO_CHECK(status);
+  if (plan.runnable.empty()) co_return Status();
+  const auto executor = co_await asio::this_coro::executor;
+  TaskGroup group(executor);
+  active_ = &group;
+  for (const std::uint32_t call_index : plan.runnable) group.spawn(run_call(call_index));
+  if (is_cancelled_) group.cancel();
+  co_await group.join();
+  active_ = nullptr;
+  if (log_error_) co_return tl::unexpected<Error>(*log_error_);
+  PONDER_ASSERT(!state_.has_open_calls());
+  co_return Status();
+}
+
+asio::awaitable<void> Agent::run_call(std::uint32_t call_index) {
+  co_await asio::this_coro::throw_if_cancelled(false);
+  const std::uint32_t step = state_.step - 1;  // the completion that made the call
+  const Limits limits = state_.start->limits;
+  // A copy: the state drops its calls when the last of them has finished.
+  const context::ToolCall call = state_.calls[call_index].call;
+  std::vector<Event> begin;
+  begin.emplace_back(ToolStarted{step, call_index});
+  const Status begun = co_await append(std::move(begin));
+  if (!begun) co_return;
+
+  const auto started_at = parts_.clock->now();
+  const Deadline own_deadline =
+      Deadline::after(*parts_.clock, std::chrono::milliseconds(limits.tool_ms_max));
+  const Deadline deadline = Deadline::earlier(own_deadline, turn_deadline_);
+  tools::ToolContext context(*parts_.clock, deadline, limits.output_bytes_max);
+  tools::Tool* tool = parts_.tools->find(call.name);
+  PONDER_ASSERT(tool != nullptr);  // plan_calls admitted it
+  auto work = tool->invoke(call.arguments, context);
+  const auto result = co_await with_deadline(std::move(work), deadline);
+
+  ToolFinished finished = outcome_of(result, limits.output_bytes_max, limits.tool_ms_max);
+  finished.step = step;
+  finished.call_index = call_index;
+  const auto elapsed = parts_.clock->now() - started_at;
+  finished.elapsed_ms = std::chrono::duration_cast<std::chrono::milliseconds>(elapsed).count();
+  std::vector<Event> done;
+  done.emplace_back(std::move(finished));
+  const Status ignored = co_await append(std::move(done));  // log_error_ keeps it
+  (void)ignored;
+}
+
+asio::awaitable<Result<TurnEnded>> Agent::end_turn(TurnEnded end) {
+  std::vector<Event> events;
+  events.emplace_back(end);
+  const Status status = co_await append(std::move(events));
+  PONDER_CO_CHECK(status);
+  co_return end;
+}
+
+asio::awaitable<Status> Agent::append(std::vector<Event> events) {
+  if (log_error_) co_return tl::unexpected<Error>(*log_error_);
+  if (events.empty()) co_return Status();
+  const std::int64_t last_seq = next_seq_ - 1;
+  next_seq_ += static_cast<std::int64_t>(events.size());
+  auto records = co_await parts_.store->append(id_, last_seq, std::move(events));
+  if (!records) {
+    if (!log_error_) log_error_ = records.error();
+    co_return tl::unexpected<Error>(records.error());
+  }
+  for (const Record& record : *records) {
+    apply(state_, record);
+    for (EventSink* sink : parts_.sinks) sink->on_event(id_, record);
+  }
+  co_return Status();
+}
+
+}  // namespace ponder::runtime

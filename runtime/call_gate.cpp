@@ -1,0 +1,112 @@
+#include "runtime/call_gate.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+#include <variant>
+
+namespace ponder::runtime {
+namespace {
+
+constexpr const char* kOutcomeUnknown =
+    "interrupted: ponder stopped while this call ran; whether it took effect is unknown";
+
+ToolFinished refusal(Outcome outcome, const std::string& why) {
+  ToolFinished finished;
+  finished.outcome = outcome;
+  finished.content = tools::error_output(why).content;
+  return finished;
+}
+
+bool may_run_again(tools::Effect effect) {
+  return effect == tools::Effect::pure || effect == tools::Effect::idempotent;
+}
+
+std::uint32_t times_called(const SessionState& state, const context::ToolCall& call) {
+  const auto found = state.call_counts.find({call.name, call.arguments});
+  return found == state.call_counts.end() ? 0 : found->second;
+}
+
+/// Why a call does not run, or nothing and the tool that runs it.
+std::optional<ToolFinished> refuse(const SessionState& state, std::size_t index,
+                                   const tools::Registry& registry,
+                                   const std::vector<std::string>& grants, tools::Tool** tool) {
+  const CallState& call = state.calls[index];
+  const Limits& limits = state.start->limits;
+  if (!call.fault.empty()) return refusal(Outcome::error, call.fault);
+  if (index >= limits.calls_step_max) {
+    return refusal(Outcome::error, fmt::format("at most {} calls are answered at a time; call "
+                                               "again",
+                                               limits.calls_step_max));
+  }
+  if (times_called(state, call.call) > limits.repeats_max) {
+    return refusal(Outcome::error,
+                   fmt::format("{} was called {} times with these arguments; the answer stays the "
+                               "same: do something else or finish",
+                               call.call.name, limits.repeats_max));
+  }
+  auto admitted = registry.admit(call.call, grants);
+  if (const auto* refused = std::get_if<tools::Refusal>(&admitted)) {
+    const bool is_denied = refused->reason == tools::Refusal::Reason::not_granted;
+    return refusal(is_denied ? Outcome::denied : Outcome::error, refused->message);
+  }
+  *tool = std::get<tools::Tool*>(admitted);
+  return std::nullopt;
+}
+
+}  // namespace
+
+CallPlan plan_calls(const SessionState& state, const tools::Registry& registry,
+                    const std::vector<std::string>& grants, bool is_cancelled) {
+  CallPlan plan;
+  std::vector<Event> intents;
+  const std::uint32_t step = state.step - 1;
+  for (std::size_t i = 0; i < state.calls.size(); ++i) {
+    const CallState& call = state.calls[i];
+    if (call.finished) continue;
+    const auto call_index = static_cast<std::uint32_t>(i);
+    tools::Tool* tool = nullptr;
+    std::optional<ToolFinished> finished;
+    if (call.effect && !may_run_again(*call.effect)) {
+      finished = refusal(Outcome::interrupted, kOutcomeUnknown);
+    } else if (is_cancelled) {
+      finished = refusal(Outcome::cancelled, "the call was cancelled before it began");
+    } else {
+      finished = refuse(state, i, registry, grants, &tool);
+    }
+    if (finished) {
+      finished->step = step;
+      finished->call_index = call_index;
+      plan.events.emplace_back(std::move(*finished));
+    } else {
+      intents.emplace_back(ToolIntended{step, call_index, tool->effect()});
+      plan.runnable.push_back(call_index);
+    }
+  }
+  for (Event& intent : intents) plan.events.push_back(std::move(intent));
+  return plan;
+}
+
+std::vector<Event> interrupt_open_calls(const SessionState& state) {
+  std::vector<Event> events;
+  for (std::size_t i = 0; i < state.calls.size(); ++i) {
+    const CallState& call = state.calls[i];
+    if (call.finished) continue;
+    ToolFinished finished = call.effect ? refusal(Outcome::interrupted, kOutcomeUnknown)
+                                        : refusal(Outcome::cancelled, "the call never began");
+    finished.step = state.step - 1;
+    finished.call_index = static_cast<std::uint32_t>(i);
+    events.emplace_back(std::move(finished));
+  }
+  return events;
+}
+
+std::optional<std::string> repeated_beyond_warning(const SessionState& state) {
+  const std::uint32_t refused_at = state.start->limits.repeats_max + 1;
+  for (const auto& [call, times] : state.call_counts) {
+    if (times > refused_at) return call.first;
+  }
+  return std::nullopt;
+}
+
+}  // namespace ponder::runtime

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runtime/event.h"
+#include "runtime/session_state.h"
+#include "tools/registry.h"
+
+/// Decides, from a session's state alone, which of the open calls run and what the others are told.
+namespace ponder::runtime {
+
+struct CallPlan {
+  std::vector<Event> events;  // outcomes of those that do not run; intents of those that do
+  std::vector<std::uint32_t> runnable;  // indices into SessionState::calls
+};
+
+/// A call runs when its tool exists, was granted and takes its arguments, it has not been repeated
+/// too often, and nobody cancelled. A call that an earlier run intended runs again only when it is
+/// pure or idempotent; otherwise its outcome is `interrupted`.
+CallPlan plan_calls(const SessionState& state, const tools::Registry& registry,
+                    const std::vector<std::string>& grants, bool is_cancelled);
+
+/// Outcomes for all open calls of a turn that nobody will go on with.
+std::vector<Event> interrupt_open_calls(const SessionState& state);
+
+/// The name of a tool that was called again after it had been refused for repetition.
+std::optional<std::string> repeated_beyond_warning(const SessionState& state);
+
+}  // namespace ponder::runtime

@@ -1,0 +1,389 @@
+#include "runtime/event_json.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <stdexcept>
+#include <type_traits>
+#include <utility>
+
+namespace ponder::runtime {
+namespace {
+
+using nlohmann::json;
+
+/// A name that no value of the enumeration has; read_event turns it into an UnreadableEvent.
+[[noreturn]] void reject(const std::string& what, const std::string& name) {
+  throw std::invalid_argument(fmt::format("unknown {} \"{}\"", what, name));
+}
+
+template <class Enum, std::size_t N>
+Enum enum_of(const std::string& name, const std::array<Enum, N>& values,
+             const char* (*name_of)(Enum) noexcept, const char* what) {
+  for (const Enum value : values) {
+    if (name == name_of(value)) return value;
+  }
+  reject(what, name);
+}
+
+Outcome outcome_of(const std::string& name) {
+  constexpr std::array kAll = {Outcome::success, Outcome::error,     Outcome::timeout,
+                               Outcome::denied,  Outcome::cancelled, Outcome::interrupted};
+  return enum_of(name, kAll, &outcome_name, "outcome");
+}
+
+TurnEnd turn_end_of(const std::string& name) {
+  constexpr std::array kAll = {
+      TurnEnd::answered,       TurnEnd::cancelled,   TurnEnd::deadline,
+      TurnEnd::step_limit,     TurnEnd::token_limit, TurnEnd::repeated_call,
+      TurnEnd::reasoning_only, TurnEnd::truncated,   TurnEnd::model_failed};
+  return enum_of(name, kAll, &turn_end_name, "reason");
+}
+
+Verdict verdict_of(const std::string& name) {
+  constexpr std::array kAll = {Verdict::ok, Verdict::repaired, Verdict::truncated};
+  return enum_of(name, kAll, &verdict_name, "verdict");
+}
+
+Finish finish_of(const std::string& name) {
+  constexpr std::array kAll = {Finish::stop, Finish::length};
+  return enum_of(name, kAll, &finish_name, "finish");
+}
+
+tools::Effect effect_of(const std::string& name) {
+  constexpr std::array kAll = {tools::Effect::pure, tools::Effect::idempotent,
+                               tools::Effect::compensable, tools::Effect::irreversible};
+  return enum_of(name, kAll, &effect_name, "effect");
+}
+
+json tools_to_json(const std::vector<context::ToolSpec>& tools) {
+  json out = json::array();
+  for (const auto& tool : tools) {
+    // The schema is kept as text: the order of its keys is part of the prompt.
+    out.push_back(
+        {{"name", tool.name}, {"description", tool.description}, {"parameters", tool.parameters}});
+  }
+  return out;
+}
+
+std::vector<context::ToolSpec> tools_from_json(const json& in) {
+  std::vector<context::ToolSpec> out;
+  for (const json& tool : in) {
+    out.push_back(
+        {tool.value("name", ""), tool.value("description", ""), tool.value("parameters", "{}")});
+  }
+  return out;
+}
+
+json limits_to_json(const Limits& limits) {
+  return {{"steps_max", limits.steps_max},
+          {"tokens_step_max", limits.tokens_step_max},
+          {"tokens_turn_max", limits.tokens_turn_max},
+          {"calls_step_max", limits.calls_step_max},
+          {"repeats_max", limits.repeats_max},
+          {"output_bytes_max", limits.output_bytes_max},
+          {"tool_ms_max", limits.tool_ms_max},
+          {"turn_ms_max", limits.turn_ms_max}};
+}
+
+Limits limits_from_json(const json& in) {
+  Limits out;
+  out.steps_max = in.value("steps_max", out.steps_max);
+  out.tokens_step_max = in.value("tokens_step_max", out.tokens_step_max);
+  out.tokens_turn_max = in.value("tokens_turn_max", out.tokens_turn_max);
+  out.calls_step_max = in.value("calls_step_max", out.calls_step_max);
+  out.repeats_max = in.value("repeats_max", out.repeats_max);
+  out.output_bytes_max = in.value("output_bytes_max", out.output_bytes_max);
+  out.tool_ms_max = in.value("tool_ms_max", out.tool_ms_max);
+  out.turn_ms_max = in.value("turn_ms_max", out.turn_ms_max);
+  return out;
+}
+
+json sampling_to_json(const Sampling& sampling) {
+  return {{"temperature", sampling.temperature},
+          {"top_p", sampling.top_p},
+          {"seed", sampling.seed},
+          {"thinking", sampling.is_thinking},
+          {"grammar", sampling.has_grammar}};
+}
+
+Sampling sampling_from_json(const json& in) {
+  Sampling out;
+  out.temperature = in.value("temperature", out.temperature);
+  out.top_p = in.value("top_p", out.top_p);
+  out.seed = in.value("seed", out.seed);
+  out.is_thinking = in.value("thinking", out.is_thinking);
+  out.has_grammar = in.value("grammar", out.has_grammar);
+  return out;
+}
+
+json usage_to_json(const Usage& usage) {
+  return {{"tokens_prompt", usage.tokens_prompt},
+          {"tokens_cached", usage.tokens_cached},
+          {"tokens_generated", usage.tokens_generated},
+          {"prefill_ms", usage.prefill_ms},
+          {"decode_ms", usage.decode_ms}};
+}
+
+Usage usage_from_json(const json& in) {
+  Usage out;
+  out.tokens_prompt = in.value("tokens_prompt", 0U);
+  out.tokens_cached = in.value("tokens_cached", 0U);
+  out.tokens_generated = in.value("tokens_generated", 0U);
+  out.prefill_ms = in.value("prefill_ms", 0.0);
+  out.decode_ms = in.value("decode_ms", 0.0);
+  return out;
+}
+
+json message_to_json(const context::Message& message) {
+  json calls = json::array();
+  for (const auto& call : message.tool_calls) {
+    calls.push_back({{"id", call.id}, {"name", call.name}, {"arguments", call.arguments}});
+  }
+  return {{"reasoning", message.reasoning},
+          {"content", message.content},
+          {"calls", std::move(calls)},
+          {"sampled", message.sampled}};
+}
+
+context::Message message_from_json(const json& in) {
+  context::Message out;
+  out.role = context::Role::assistant;
+  out.reasoning = in.value("reasoning", "");
+  out.content = in.value("content", "");
+  out.sampled = in.value("sampled", std::vector<context::TokenId>());
+  for (const json& call : in.value("calls", json::array())) {
+    out.tool_calls.push_back(
+        {call.value("id", ""), call.value("name", ""), call.value("arguments", "{}")});
+  }
+  return out;
+}
+
+/// One struct of these per event: its name, and both directions.
+template <class T>
+struct Mapping;
+
+template <>
+struct Mapping<SessionStarted> {
+  static constexpr const char* kType = "session_started";
+  static json write(const SessionStarted& e) {
+    return {{"model", e.model},
+            {"family", e.family},
+            {"policy", e.policy},
+            {"workflow", e.workflow},
+            {"instructions", e.instructions},
+            {"tools", tools_to_json(e.tools)},
+            {"limits", limits_to_json(e.limits)},
+            {"sampling", sampling_to_json(e.sampling)},
+            {"environment", e.environment}};
+  }
+  static SessionStarted read(const json& in) {
+    SessionStarted e;
+    e.model = in.value("model", "");
+    e.family = in.value("family", "");
+    e.policy = in.value("policy", "");
+    e.workflow = in.value("workflow", "");
+    e.instructions = in.value("instructions", "");
+    e.tools = tools_from_json(in.value("tools", json::array()));
+    e.limits = limits_from_json(in.value("limits", json::object()));
+    e.sampling = sampling_from_json(in.value("sampling", json::object()));
+    e.environment = in.value("environment", "");
+    return e;
+  }
+};
+
+template <>
+struct Mapping<UserMessage> {
+  static constexpr const char* kType = "user_message";
+  static json write(const UserMessage& e) { return {{"content", e.content}}; }
+  static UserMessage read(const json& in) { return {in.value("content", "")}; }
+};
+
+template <>
+struct Mapping<ModelStarted> {
+  static constexpr const char* kType = "model_started";
+  static json write(const ModelStarted& e) { return {{"step", e.step}, {"attempt", e.attempt}}; }
+  static ModelStarted read(const json& in) {
+    return {in.at("step").get<std::uint32_t>(), in.value("attempt", 0U)};
+  }
+};
+
+template <>
+struct Mapping<ModelCompleted> {
+  static constexpr const char* kType = "model_completed";
+  static json write(const ModelCompleted& e) {
+    json out = message_to_json(e.message);
+    out["step"] = e.step;
+    out["call_faults"] = e.call_faults;
+    out["finish"] = finish_name(e.finish);
+    out["verdict"] = verdict_name(e.verdict);
+    out["notes"] = e.notes;
+    out["usage"] = usage_to_json(e.usage);
+    out["prompt_hash"] = e.prompt_hash;
+    return out;
+  }
+  static ModelCompleted read(const json& in) {
+    ModelCompleted e;
+    e.step = in.at("step").get<std::uint32_t>();
+    e.message = message_from_json(in);
+    e.call_faults = in.value("call_faults", std::vector<std::string>());
+    e.call_faults.resize(e.message.tool_calls.size());
+    e.finish = finish_of(in.value("finish", "stop"));
+    e.verdict = verdict_of(in.value("verdict", "ok"));
+    e.notes = in.value("notes", std::vector<std::string>());
+    e.usage = usage_from_json(in.value("usage", json::object()));
+    e.prompt_hash = in.value("prompt_hash", "");
+    return e;
+  }
+};
+
+template <>
+struct Mapping<ModelRetried> {
+  static constexpr const char* kType = "model_retried";
+  static json write(const ModelRetried& e) { return {{"step", e.step}, {"reason", e.reason}}; }
+  static ModelRetried read(const json& in) {
+    return {in.at("step").get<std::uint32_t>(), in.value("reason", "")};
+  }
+};
+
+template <>
+struct Mapping<ToolIntended> {
+  static constexpr const char* kType = "tool_intended";
+  static json write(const ToolIntended& e) {
+    return {{"step", e.step}, {"call", e.call_index}, {"effect", effect_name(e.effect)}};
+  }
+  static ToolIntended read(const json& in) {
+    return {in.at("step").get<std::uint32_t>(), in.at("call").get<std::uint32_t>(),
+            effect_of(in.value("effect", "irreversible"))};
+  }
+};
+
+template <>
+struct Mapping<ToolStarted> {
+  static constexpr const char* kType = "tool_started";
+  static json write(const ToolStarted& e) { return {{"step", e.step}, {"call", e.call_index}}; }
+  static ToolStarted read(const json& in) {
+    return {in.at("step").get<std::uint32_t>(), in.at("call").get<std::uint32_t>()};
+  }
+};
+
+template <>
+struct Mapping<ToolFinished> {
+  static constexpr const char* kType = "tool_finished";
+  static json write(const ToolFinished& e) {
+    return {{"step", e.step},
+            {"call", e.call_index},
+            {"outcome", outcome_name(e.outcome)},
+            {"content", e.content},
+            {"elapsed_ms", e.elapsed_ms}};
+  }
+  static ToolFinished read(const json& in) {
+    return {in.at("step").get<std::uint32_t>(), in.at("call").get<std::uint32_t>(),
+            outcome_of(in.at("outcome").get<std::string>()), in.value("content", ""),
+            in.value("elapsed_ms", std::int64_t{0})};
+  }
+};
+
+template <>
+struct Mapping<TurnEnded> {
+  static constexpr const char* kType = "turn_ended";
+  static json write(const TurnEnded& e) {
+    return {{"reason", turn_end_name(e.reason)}, {"detail", e.detail}};
+  }
+  static TurnEnded read(const json& in) {
+    return {turn_end_of(in.at("reason").get<std::string>()), in.value("detail", "")};
+  }
+};
+
+template <>
+struct Mapping<WorkflowFinished> {
+  static constexpr const char* kType = "workflow_finished";
+  static json write(const WorkflowFinished& e) {
+    return {{"solved", e.is_solved},
+            {"detail", e.detail},
+            {"directory", e.directory},
+            {"files", e.files}};
+  }
+  static WorkflowFinished read(const json& in) {
+    return {in.at("solved").get<bool>(), in.value("detail", ""), in.value("directory", ""),
+            in.value("files", std::vector<std::string>())};
+  }
+};
+
+std::string dump(const json& value) {
+  return value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+/// Tries each event type in turn; nothing when none has this name.
+template <class... T>
+std::optional<Event> read_known(std::string_view type, const json& in,
+                                const std::variant<T...>* /*types*/) {
+  std::optional<Event> out;
+  const auto try_one = [&]<class E>(std::type_identity<E>) {
+    if constexpr (!std::is_same_v<E, UnreadableEvent>) {
+      if (!out && type == Mapping<E>::kType) out = Mapping<E>::read(in);
+    }
+  };
+  (try_one(std::type_identity<T>()), ...);
+  return out;
+}
+
+}  // namespace
+
+std::string event_type(const Event& event) {
+  return std::visit(
+      []<class E>(const E& e) -> std::string {
+        if constexpr (std::is_same_v<E, UnreadableEvent>) {
+          return e.type;
+        } else {
+          return Mapping<E>::kType;
+        }
+      },
+      event);
+}
+
+std::string event_payload(const Event& event) {
+  return std::visit(
+      []<class E>(const E& e) -> std::string {
+        if constexpr (std::is_same_v<E, UnreadableEvent>) {
+          return e.payload;
+        } else {
+          return dump(Mapping<E>::write(e));
+        }
+      },
+      event);
+}
+
+Event read_event(std::string_view type, int version, std::string_view payload) {
+  const auto unreadable = [&](std::string problem) {
+    return UnreadableEvent{std::string(type), std::string(payload), std::move(problem)};
+  };
+  if (version < 1 || version > kEventVersion) {
+    return unreadable(fmt::format("version {} is unknown", version));
+  }
+  try {
+    const json in = json::parse(payload);
+    if (!in.is_object()) return unreadable("the payload is no object");
+    auto event = read_known(type, in, static_cast<const Event*>(nullptr));
+    if (event) return std::move(*event);
+    return unreadable("the type is unknown");
+  } catch (const std::exception& e) {
+    return unreadable(e.what());
+  }
+}
+
+std::string record_line(const SessionId& session, const Record& record) {
+  std::string data = event_payload(record.event);
+  // What cannot be read may be no JSON at all: it travels as a string.
+  const auto* unreadable = std::get_if<UnreadableEvent>(&record.event);
+  if (unreadable != nullptr) {
+    data = dump({{"payload", unreadable->payload}, {"problem", unreadable->problem}});
+  }
+  return fmt::format(R"({{"session":{},"seq":{},"time_ms":{},"type":{},"version":{},"data":{}}})",
+                     dump(session.value), record.seq, record.unix_ms,
+                     dump(event_type(record.event)), kEventVersion, data);
+}
+
+}  // namespace ponder::runtime

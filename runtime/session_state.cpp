@@ -1,0 +1,159 @@
+#include "runtime/session_state.h"
+
+#include <algorithm>
+
+#include "base/assert.h"
+#include "runtime/model_client.h"
+
+namespace ponder::runtime {
+namespace {
+
+constexpr double kRetryTemperatureMin = 0.6;  // asking again greedily would only repeat the answer
+
+CallState* find_call(SessionState& state, std::uint32_t index) {
+  return index < state.calls.size() ? &state.calls[index] : nullptr;
+}
+
+/// Once every call has its outcome the block is complete and may be seen by the model.
+void settle_calls(SessionState& state) {
+  const bool is_complete = std::all_of(state.calls.begin(), state.calls.end(),
+                                       [](const CallState& c) { return c.finished.has_value(); });
+  if (!is_complete) return;
+  for (const CallState& call : state.calls) {
+    context::Message result;
+    result.role = context::Role::tool;
+    result.content = call.finished->content;
+    result.tool_call_id = call.call.id;
+    state.conversation.push_back(std::move(result));
+  }
+  state.calls.clear();
+}
+
+bool is_cut_off(const ModelCompleted& e) {
+  return e.finish == Finish::length || e.verdict == Verdict::truncated;
+}
+
+void take_message(SessionState& state, const ModelCompleted& e) {
+  context::Message message = e.message;
+  if (is_cut_off(e)) {
+    // Its end is missing: as text it can be closed properly, as tokens it cannot; calls are void.
+    message.tool_calls.clear();
+    message.sampled.clear();
+  }
+  // A completion that says nothing stays out: the model is asked again, or the turn ends.
+  if (message.content.empty() && message.tool_calls.empty()) return;
+  for (std::size_t i = 0; i < message.tool_calls.size(); ++i) {
+    CallState call;
+    call.call = message.tool_calls[i];
+    if (i < e.call_faults.size()) call.fault = e.call_faults[i];
+    ++state.call_counts[{call.call.name, call.call.arguments}];
+    state.calls.push_back(std::move(call));
+  }
+  state.tool_calls += static_cast<std::uint32_t>(message.tool_calls.size());
+  state.conversation.push_back(std::move(message));
+  state.attempt = 0;
+}
+
+struct Applier {
+  SessionState& state;
+
+  void operator()(const SessionStarted& e) {
+    state.start = e;
+    if (e.instructions.empty() && e.tools.empty()) return;
+    context::Message system;
+    system.role = context::Role::system;
+    system.content = e.instructions;
+    system.tools = e.tools;
+    state.conversation.push_back(std::move(system));
+  }
+  void operator()(const UserMessage& e) {
+    context::Message message;
+    message.role = context::Role::user;
+    message.content = e.content;
+    // The log only has a user message here because a person began a new turn.
+    message.ends_turn = true;
+    state.conversation.push_back(std::move(message));
+    state.is_turn_open = true;
+    ++state.turns;
+    state.step = 0;
+    state.attempt = 0;
+    state.tokens_generated_turn = 0;
+    state.call_counts.clear();
+    state.last_end.reset();
+  }
+  void operator()(const ModelStarted&) {}
+  void operator()(const ModelCompleted& e) {
+    state.step = e.step + 1;
+    ++state.completions;
+    state.usage_last = e.usage;
+    state.tokens_generated_turn += e.usage.tokens_generated;
+    state.usage_total.tokens_prompt += e.usage.tokens_prompt;
+    state.usage_total.tokens_cached += e.usage.tokens_cached;
+    state.usage_total.tokens_generated += e.usage.tokens_generated;
+    state.usage_total.prefill_ms += e.usage.prefill_ms;
+    state.usage_total.decode_ms += e.usage.decode_ms;
+    const bool has_fault = std::any_of(e.call_faults.begin(), e.call_faults.end(),
+                                       [](const std::string& fault) { return !fault.empty(); });
+    if (e.verdict != Verdict::ok || has_fault) ++state.malformed_completions;
+    take_message(state, e);
+  }
+  void operator()(const ModelRetried& e) {
+    state.step = e.step;
+    ++state.attempt;
+  }
+  void operator()(const ToolIntended& e) {
+    if (CallState* call = find_call(state, e.call_index)) call->effect = e.effect;
+  }
+  void operator()(const ToolStarted& e) {
+    if (CallState* call = find_call(state, e.call_index)) call->is_started = true;
+  }
+  void operator()(const ToolFinished& e) {
+    CallState* call = find_call(state, e.call_index);
+    if (call == nullptr || call->finished) return;  // the first outcome is the one that counts
+    call->finished = e;
+    settle_calls(state);
+  }
+  void operator()(const TurnEnded& e) {
+    state.is_turn_open = false;
+    state.last_end = e;
+  }
+  void operator()(const WorkflowFinished& e) { state.workflow = e; }
+  void operator()(const UnreadableEvent&) { ++state.unreadable; }
+};
+
+}  // namespace
+
+std::string SessionState::last_answer() const {
+  for (auto it = conversation.rbegin(); it != conversation.rend(); ++it) {
+    if (it->role == context::Role::assistant) return it->content;
+  }
+  return {};
+}
+
+void apply(SessionState& state, const Record& record) {
+  std::visit(Applier{state}, record.event);
+  state.last_seq = record.seq;
+}
+
+SessionState fold(std::span<const Record> records) {
+  SessionState state;
+  for (const Record& record : records) apply(state, record);
+  return state;
+}
+
+ModelRequest next_request(const SessionState& state) {
+  PONDER_ASSERT(state.start.has_value() && state.is_turn_open && !state.has_open_calls());
+  Sampling sampling = state.start->sampling;
+  if (state.attempt > 0) {
+    sampling.temperature = std::max(sampling.temperature, kRetryTemperatureMin);
+    sampling.seed += state.attempt;
+  }
+  const Limits& limits = state.start->limits;
+  const std::uint32_t left = limits.tokens_turn_max > state.tokens_generated_turn
+                                 ? limits.tokens_turn_max - state.tokens_generated_turn
+                                 : 0;
+  return ModelRequest(state.conversation, state.start->family, sampling,
+                      std::min(limits.tokens_step_max, left));
+}
+
+}  // namespace ponder::runtime
