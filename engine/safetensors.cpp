@@ -53,26 +53,20 @@ std::optional<DType> dtype_of(const json& value) {
 
 /// The header as JSON. A name that stands twice is refused: the parser alone would keep the last.
 Result<json> parse_header(std::string_view text) {
-  PONDER_CHECK(detail::check_json_depth(text));
   std::unordered_set<std::string> names;
   std::string twice;
-  const auto note_names = [&](int depth, json::parse_event_t event, json& parsed) {
-    if (event == json::parse_event_t::key && depth == 1) {
-      const auto& name = parsed.get_ref<const std::string&>();
+  const auto note_names = [&](std::size_t depth, detail::JsonEvent event, json& item) {
+    if (event == detail::JsonEvent::key && depth == 1) {
+      const auto& name = item.get_ref<const std::string&>();
       if (!names.insert(name).second) twice = name;
     }
     return true;
   };
-  try {
-    json header = json::parse(text.begin(), text.end(), note_names);
-    if (!twice.empty()) return fail(Errc::corrupt, fmt::format("tensor {} stands twice", twice));
-    if (!header.is_object()) return fail(Errc::corrupt, "the header is not a JSON object");
-    return header;
-  } catch (const json::parse_error& e) {
-    return fail(Errc::corrupt, fmt::format("damaged header: not JSON at byte {} of it", e.byte));
-  } catch (const std::exception& e) {
-    return fail(Errc::corrupt, fmt::format("damaged header: {}", e.what()));
-  }
+  auto header = detail::parse_json(text, note_names);
+  if (!header) return fail_in("header", header.error());
+  if (!twice.empty()) return fail(Errc::corrupt, fmt::format("tensor {} stands twice", twice));
+  if (!header->is_object()) return fail(Errc::corrupt, "header: not a JSON object");
+  return header;
 }
 
 /// The byte size that shape and dtype ask for; nullopt for a shape that makes no sense.

@@ -28,10 +28,39 @@ Status check_json_depth(std::string_view text) {
   return {};
 }
 
-Result<nlohmann::json> parse_json(std::string_view text) {
+namespace {
+
+JsonEvent event_of(nlohmann::json::parse_event_t event) {
+  using Event = nlohmann::json::parse_event_t;
+  switch (event) {
+    case Event::key:
+      return JsonEvent::key;
+    case Event::array_start:
+      return JsonEvent::array_start;
+    case Event::array_end:
+      return JsonEvent::array_end;
+    case Event::object_start:
+      return JsonEvent::object_start;
+    case Event::object_end:
+      return JsonEvent::object_end;
+    case Event::value:
+      break;
+  }
+  return JsonEvent::value;
+}
+
+}  // namespace
+
+Result<nlohmann::json> parse_json(std::string_view text, const JsonFilter& filter) {
   PONDER_CHECK(check_json_depth(text));
+  nlohmann::json::parser_callback_t callback;
+  if (filter) {
+    callback = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& item) {
+      return filter(static_cast<std::size_t>(depth), event_of(event), item);
+    };
+  }
   try {
-    return nlohmann::json::parse(text.begin(), text.end());
+    return nlohmann::json::parse(text.begin(), text.end(), callback);
   } catch (const nlohmann::json::parse_error& e) {
     return fail(Errc::corrupt, fmt::format("damaged JSON at byte {}", e.byte));
   } catch (const std::exception& e) {
