@@ -19,7 +19,8 @@ namespace ponder::tools {
 /// only describe are ignored; a keyword that would restrict and is not known is refused, so that
 /// nothing is let through by misunderstanding.
 ///
-/// Thread: any number of readers. Bounds: nesting, the work of one check, and what a pattern may do.
+/// Thread: any number of readers. Bounds: nesting, the work of one check, and what a pattern may
+/// do.
 class JsonSchema {
  public:
   /// `invalid_argument` names the place: "schema at /properties/city/type: ...".

@@ -1,0 +1,66 @@
+#include "tools/detail/regex.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <fmt/format.h>
+#include <pcre2.h>
+
+#include <array>
+
+namespace ponder::tools {
+namespace {
+
+constexpr std::uint32_t kMatchLimit = 1'000'000;  // calls of the matcher's inner function
+constexpr std::uint32_t kDepthLimit = 10'000;     // nested backtracking points
+constexpr std::uint32_t kHeapKibMax = 4096;
+
+struct FreeMatch {
+  void operator()(pcre2_match_data_8* data) const noexcept { pcre2_match_data_free_8(data); }
+};
+struct FreeContext {
+  void operator()(pcre2_match_context_8* c) const noexcept { pcre2_match_context_free_8(c); }
+};
+
+std::string message_of(int code) {
+  std::array<PCRE2_UCHAR8, 200> text{};
+  pcre2_get_error_message_8(code, text.data(), text.size());
+  return reinterpret_cast<const char*>(text.data());
+}
+
+}  // namespace
+
+void Regex::Free::operator()(pcre2_real_code_8* code) const noexcept { pcre2_code_free_8(code); }
+
+Result<Regex> Regex::compile(const std::string& pattern) {
+  int error = 0;
+  PCRE2_SIZE offset = 0;
+  // ALT_BSUX and DOLLAR_ENDONLY: \uXXXX and $ as in ECMAScript, which JSON Schema names.
+  constexpr std::uint32_t kOptions =
+      PCRE2_UTF | PCRE2_ALT_BSUX | PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_BACKSLASH_C;
+  auto* code = pcre2_compile_8(reinterpret_cast<PCRE2_SPTR8>(pattern.data()), pattern.size(),
+                               kOptions, &error, &offset, nullptr);
+  if (code == nullptr) {
+    return fail(Errc::invalid_argument,
+                fmt::format("pattern '{}': {} at {}", pattern, message_of(error), offset));
+  }
+  return Regex(code);
+}
+
+Result<bool> Regex::search(std::string_view text) const {
+  const std::unique_ptr<pcre2_match_data_8, FreeMatch> data(pcre2_match_data_create_8(1, nullptr));
+  const std::unique_ptr<pcre2_match_context_8, FreeContext> context(
+      pcre2_match_context_create_8(nullptr));
+  if (!data || !context) return fail(Errc::exhausted, "no memory for a pattern match");
+  pcre2_set_match_limit_8(context.get(), kMatchLimit);
+  pcre2_set_depth_limit_8(context.get(), kDepthLimit);
+  pcre2_set_heap_limit_8(context.get(), kHeapKibMax);
+  const int code = pcre2_match_8(code_.get(), reinterpret_cast<PCRE2_SPTR8>(text.data()),
+                                 text.size(), 0, 0, data.get(), context.get());
+  if (code >= 0) return true;
+  if (code == PCRE2_ERROR_NOMATCH) return false;
+  const bool is_limit = code == PCRE2_ERROR_MATCHLIMIT || code == PCRE2_ERROR_DEPTHLIMIT ||
+                        code == PCRE2_ERROR_HEAPLIMIT;
+  if (is_limit) return fail(Errc::exhausted, "the pattern takes too many steps on this text");
+  return fail(Errc::invalid_argument, message_of(code));
+}
+
+}  // namespace ponder::tools

@@ -1,0 +1,94 @@
+#include "tools/registry.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cctype>
+#include <utility>
+
+namespace ponder::tools {
+namespace {
+
+/// What chat formats and endpoints accept as the name of a function.
+bool is_tool_name(std::string_view name) {
+  constexpr std::size_t kBytesMax = 64;
+  return !name.empty() && name.size() <= kBytesMax &&
+         std::all_of(name.begin(), name.end(), [](unsigned char c) {
+           return std::isalnum(c) != 0 || c == '_' || c == '-';
+         });
+}
+
+}  // namespace
+
+Status Registry::add(std::unique_ptr<Tool> tool) {
+  const context::ToolSpec& spec = tool->spec();
+  if (!is_tool_name(spec.name)) {
+    return fail(Errc::invalid_argument, fmt::format("'{}' is no name for a tool", spec.name));
+  }
+  if (entries_.contains(spec.name)) {
+    return fail(Errc::invalid_argument, fmt::format("there are two tools '{}'", spec.name));
+  }
+  auto schema = JsonSchema::compile(spec.parameters);
+  if (!schema) return fail_in(fmt::format("tool '{}'", spec.name), schema.error());
+  specs_.push_back(spec);
+  std::string name = spec.name;
+  entries_.emplace(std::move(name), Entry{std::move(tool), std::move(*schema)});
+  return {};
+}
+
+Tool* Registry::find(std::string_view name) const {
+  const auto it = entries_.find(name);
+  return it == entries_.end() ? nullptr : it->second.tool.get();
+}
+
+std::string Registry::unknown_tool_message(std::string_view name) const {
+  std::vector<std::string_view> names;
+  for (const context::ToolSpec& spec : specs_) names.push_back(spec.name);
+  return fmt::format("there is no tool '{}', there are: {}", name, fmt::join(names, ", "));
+}
+
+std::variant<Tool*, Refusal> Registry::admit(const context::ToolCall& call,
+                                             std::span<const std::string> grants) const {
+  const auto it = entries_.find(call.name);
+  if (it == entries_.end()) {
+    return Refusal(Refusal::Reason::unknown_tool, unknown_tool_message(call.name));
+  }
+  const Entry& entry = it->second;
+  for (const std::string& needed : entry.tool->capabilities()) {
+    if (std::find(grants.begin(), grants.end(), needed) != grants.end()) continue;
+    return Refusal(Refusal::Reason::not_granted,
+                   fmt::format("tool '{}' needs the capability '{}', which was not granted",
+                               call.name, needed));
+  }
+  const Status status = entry.schema.check(call.arguments);
+  if (!status) return Refusal(Refusal::Reason::bad_arguments, status.error().message);
+  return entry.tool.get();
+}
+
+boost::asio::awaitable<Result<ToolOutput>> Registry::call(context::ToolCall call,
+                                                          std::vector<std::string> grants,
+                                                          ToolContext context) const {
+  const auto admitted = admit(call, grants);
+  if (const auto* refusal = std::get_if<Refusal>(&admitted)) {
+    co_return error_output(refusal->message);
+  }
+  Tool* tool = std::get<Tool*>(admitted);
+  auto output = co_await tool->invoke(std::move(call.arguments), context);
+  co_return output;
+}
+
+ToolOutput error_output(std::string_view message) {
+  return ToolOutput(fmt::format("error: {}", message), true);
+}
+
+std::string cap_output(std::string text, std::size_t bytes_max) {
+  if (text.size() <= bytes_max) return text;
+  const std::string note = fmt::format("\n[cut: {} of {} bytes]", bytes_max, text.size());
+  std::size_t end = bytes_max;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  text.resize(end);
+  return text + note;
+}
+
+}  // namespace ponder::tools
