@@ -58,6 +58,27 @@ def refuse(talk, _rng):
     talk.answer("Not about trips.", REFUSAL)
 
 
+FAR_CITIES = ["Paris", "London", "Tokyo", "Rome", "Berlin", "Madrid", "Sydney", "Moscow", "Cairo", "Delhi", "Seoul", "Vienna",
+              "Prague", "Oslo", "Lisbon", "Dublin", "Boston", "Chicago", "Toronto", "Bangkok"]
+
+
+def unknown_city_text(rng):
+    text = rng.choice(["Plan one day in {c}.", "One day in {c}, please.", "Plan a one-day trip to {c}.",
+                       "I want to see {c} in one day.", "Help me plan one day in {c}.", "A day in {c}."])
+    limits = rng.choice(["", " Hotel at most {p}.", " Hotels up to {p} a night.", " Tickets up to {p}."])
+    return (text + limits).format(c=rng.choice(FAR_CITIES), p=rng.randint(10, 60) * 10)
+
+
+def unknown_city(talk, rng):
+    """The lists of a city that the tools do not know; said plainly."""
+    city = next(c for c in FAR_CITIES if c in talk.first)
+    calls = [(f"get_all_{kind}_by_city", {"city": city}) for kind in ("hotels", "restaurants", "attractions")]
+    words = [word for word in ("hotel", "ticket") if word in talk.first.lower()]
+    limits = f"{words[0]} {''.join(c for c in talk.first if c.isdigit())}" if words else "none"
+    talk.call(f"1 day in {city}. Limits: {limits}. Day 1 of 1: {city}.", calls)
+    talk.answer(f"Unknown city {city}.", f"This trip is not possible: I do not know the city {city}.")
+
+
 class Question:
     """A question that one tool call answers; `ask` draws one, `reply` goes through with it."""
 

@@ -185,6 +185,8 @@ class Planner:
             self.known[city] = lists
             if self.c.get("conditional") and number == 2:
                 day = self.rule_day(*lists)
+            elif "total_max" in self.c:
+                day = self.thrifty_day(*lists)
             else:
                 day = self.plain_day(*lists)
         except Dead:
@@ -223,30 +225,41 @@ class Planner:
         self.notes.append(f"{head}: {' '.join(words)} No more.")
         raise Dead({"Hotel": "hotel", "Sight": "attraction"}.get(head, "pair of restaurants"), faults)
 
-    def cheapest(self, items):
+    def cheapest(self, head, what, items, limits, used=()):
+        """The cheapest item within the limits, by a running minimum; notes the walk."""
         words, best, faults = [], None, []
         for item in items:
-            fits, why = self.hotel_limits.judge(item)
+            if item.name in used:
+                continue
+            fits, why = limits.judge(item)
             if not fits:
                 words.append(say(item, why, False))
-                faults.append(self.hotel_limits.fault)
+                faults.append(limits.fault)
                 continue
             why = why + ", " if why else ""
             if best is None:
-                words.append(f"{item.name} {why}{item.price}, take.")
+                words.append(f"{item.name} {why}{item.price}.")
                 best = item
             elif item.price < best.price:
-                words.append(f"{item.name} {why}{item.price}/{best.price} less, take.")
+                words.append(f"{item.name} {why}{item.price}/{best.price} less.")
                 best = item
             else:
                 words.append(f"{item.name} {why}{item.price}/{best.price} more.")
-        self.notes.append(f"Cheapest hotel: {' '.join(words)}")
+        self.notes.append(f"{head}: {' '.join(words)}".strip())
         if best is None:
-            raise Dead("hotel", faults)
+            raise Dead(what, faults)
         return best
 
+    def thrifty_day(self, hotels, meals, sights):
+        """The cheapest of everything: under a total, a plan that is still too dear proves that none fits."""
+        hotel = self.cheapest("Cheapest hotel", "hotel", hotels, self.hotel_limits)
+        first = self.cheapest("Cheapest meal", "pair of restaurants", meals, self.meal_limits)
+        second = self.cheapest("Next meal", "pair of restaurants", meals, self.meal_limits, {first.name})
+        sight = self.cheapest("Cheapest sight", "attraction", sights, self.sight_limits)
+        return hotel.name, first.name, sight.name, second.name
+
     def plain_day(self, hotels, meals, sights):
-        hotel = self.cheapest(hotels) if "total_max" in self.c else self.scan("Hotel", hotels, self.hotel_limits, 1)[0]
+        hotel = self.scan("Hotel", hotels, self.hotel_limits, 1)[0]
         first, second = self.scan("Meals", meals, self.meal_limits, 2)
         sight = self.scan("Sight", sights, self.sight_limits, 1)[0]
         return hotel.name, first.name, sight.name, second.name
@@ -322,6 +335,11 @@ class Planner:
     def finish(self, reasoning):
         result = self.tool_turn(reasoning, [("check_plan", {"plan": "\n".join(self.lines)})])[0]
         while result.startswith("violation: "):
+            too_dear = re.match(r"violation: total (\d+), limit (\d+)", result)
+            if too_dear:
+                total, limit = too_dear.groups()
+                self.pending = f"{total}/{limit} over."
+                return self.give_up(f"the cheapest plan costs {total} CNY, limit {limit}", [])
             result = self.mend(result)
         self.total = result.removeprefix("ok, total ")
         self.tool_turn("Ok. Submit.", [("submit_result", {})])

@@ -53,17 +53,18 @@ class Generator:
     def dialogue(self, seed):
         """Small talk, a refusal, a question, or a trip with one or two follow-ups."""
         rng = random.Random(f"dialogue {seed}")
-        form = rng.choices(["small_talk", "refuse", "question", "follow_up"], [12, 10, 33, 45])[0]
+        form = rng.choices(["small_talk", "refuse", "unknown_city", "question", "follow_up"], [12, 10, 5, 30, 43])[0]
         if form == "follow_up":
             return self.follow_up(seed, rng)
         db = self.database(seed)
         session = Session(self.env, db, self.env.lua.table())
         question = dialogue.Question(self, rng)
         text = {"small_talk": lambda: dialogue.small_talk_text(rng), "refuse": lambda: rng.choice(dialogue.OFF_TOPIC),
-                "question": question.ask}[form]()
+                "unknown_city": lambda: dialogue.unknown_city_text(rng), "question": question.ask}[form]()
         talk = Conversation(session, self.env.instructions, self.tools, dialogue.vary(text, rng))
         talk.first = text
         {"small_talk": dialogue.small_talk, "refuse": dialogue.refuse,
+         "unknown_city": dialogue.unknown_city,
          "question": lambda t, _: question.reply(t)}[form](talk, rng)
         return {"kind": "dialogue", "seed": seed, "messages": talk.messages}
 

@@ -1,6 +1,8 @@
 -- The travel environment: a database of invented places in real cities, the tools that read it, tasks with a verifier, and
 -- the artefacts of a finished trip. Everything is a pure function of its arguments; `db` is {exec, sql}, given by the host.
 
+local artefacts = require("travel.artefacts")
+local request = require("travel.request")
 local rules = require("travel.rules")
 local solver = require("travel.solver")
 local tasks = require("travel.tasks")
@@ -15,7 +17,9 @@ return {
   tools = toolbox,
   build = world.build,
   task = tasks.task,
+  parse_request = request.parse,
   check = rules.check,
   verify = rules.verify,
   solve = solver.solve,
+  artefacts = artefacts.render,
 }

@@ -70,6 +70,10 @@ function data.seed(sql)
   return tonumber(sql("SELECT value FROM meta WHERE key = 'seed'")[1].value)
 end
 
+function data.size(sql)
+  return sql("SELECT value FROM meta WHERE key = 'size'")[1].value
+end
+
 local skies = { "sunny", "sunny", "cloudy", "cloudy", "rain" }
 
 -- Weather is a function of the seed, the city and the date; nothing is stored.

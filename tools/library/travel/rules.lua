@@ -18,9 +18,10 @@ local finders = {
   hotel = data.hotel, afternoon_restaurant = data.restaurant, evening_restaurant = data.restaurant,
   afternoon_attraction = data.attraction,
 }
-local tables = {
-  hotel = "hotels", afternoon_restaurant = "restaurants", evening_restaurant = "restaurants",
-  afternoon_attraction = "attractions",
+-- The tools whose results show a place and its values.
+local sources = {
+  hotel = "get_all_hotels_by_city", afternoon_restaurant = "get_all_restaurants_by_city",
+  evening_restaurant = "get_all_restaurants_by_city", afternoon_attraction = "get_all_attractions_by_city",
 }
 
 -- The limits that a field's place must meet: {constraint, column, bound, is_minimum}.
@@ -113,13 +114,13 @@ function Walk:check_city(index, day)
     self:violate(index, "no_repeat", "day %d: city %s is used twice", index, city)
   end
   self.used[city] = true
-  self:prove(index, "city", { city = city }, "cities.name=" .. city)
+  self:prove(index, "city", { city = city }, "get_all_cities()")
   if task.constraints.dry then
     local weather = data.weather(self.sql, city, day.time)
     if weather.sky == "rain" then
       self:violate(index, "dry", "day %d: rain in %s on %s", index, city, day.time)
     end
-    self:prove(index, "dry", { sky = weather.sky, date = day.time }, "get_weather_by_city_date(" .. city .. ")")
+    self:prove(index, "dry", { sky = weather.sky, date = day.time }, "get_weather_by_city_date(" .. city .. ", " .. day.time .. ")")
   end
 end
 
@@ -137,7 +138,7 @@ function Walk:check_place(index, day, field)
     self:violate(index, "no_repeat", "day %d: %s %s is used twice", index, label, name)
   end
   self.used[name] = true
-  local source = tables[field] .. ".name=" .. name
+  local source = sources[field] .. "(" .. place.city .. ")"
   self:prove(index, "place", { field = field, name = name, city = place.city, price = place.price }, source)
   for _, limit in ipairs(rules.limits(self.task.constraints, field)) do
     local value = place[limit.column]
@@ -168,7 +169,7 @@ function Walk:check_day(index, day)
     self:prove(2, "conditional", {
       hotel = hotel.price, meals = first.price + second.price, ratings = { first.rating, second.rating },
       ticket = places.afternoon_attraction.price,
-    }, "hotels, restaurants, attractions of day 2")
+    }, "get_all_*_by_city(" .. day.city .. ")")
   end
 end
 
@@ -192,7 +193,7 @@ function Walk:check_total()
   if self.total > bound then
     self:violate(nil, "total_max", "total %d, limit %d", self.total, bound)
   end
-  self:prove(nil, "total_max", { value = self.total, bound = bound }, "sum of all prices and tickets")
+  self:prove(nil, "total_max", { value = self.total, bound = bound }, "the places above, summed")
 end
 
 -- {ok, violations, proof, total}: violations in the order of the rules, each {day, constraint, message}; the proof lists

@@ -4,6 +4,7 @@
 local data = require("travel.data")
 local plan = require("travel.plan")
 local random = require("travel.random")
+local request = require("travel.request")
 local rules = require("travel.rules")
 local solver = require("travel.solver")
 local geography = require("travel.geography")
@@ -73,62 +74,35 @@ end
 local function draw_date(rng, task)
   task.dated = task.constraints.dry or rng:chance(65)
   task.start_date = task.dated
-    and string.format("%d-%02d-%02d", rng:int(2025, 2027), rng:int(1, 12), rng:int(1, 28)) or tasks.default_date
+    and string.format("%d-%02d-%02d", rng:int(2025, 2027), rng:int(1, 12), rng:int(1, 28)) or request.default_date
 end
 
--- The date of a trip whose request names none.
-tasks.default_date = "2025-10-01"
+-- The cities in the order in which they are listed: named by the user, or nearest to the origin.
+local function listed_cities(task, sql)
+  if task.cities then return task.cities end
+  local cities = {}
+  for i, train in ipairs(data.near(sql, task.origin)) do cities[i] = train.city end
+  return cities
+end
 
--- Whether walking the cities in the order in which they are listed finds enough right days.
-local function walk_succeeds(task, sql)
-  local cities = task.cities
-  if not cities then
-    cities = {}
-    for i, train in ipairs(data.near(sql, task.origin)) do cities[i] = train.city end
-  end
-  local day, skipped = 1, 0
-  for _, city in ipairs(cities) do
+-- What the trip costs if the cities are walked in their order and the cheapest right day is taken
+-- in each; nil when that walk finds too few days.
+local function walk_cost(task, sql)
+  local day, skipped, cost = 1, 0, 0
+  for _, city in ipairs(listed_cities(task, sql)) do
     if day > task.days then break end
+    if geography.held_out[city] and task.seed < names.first_evaluation_seed then return nil end
     local conditional = task.constraints.conditional and day == 2
-    local dry = not task.constraints.dry or solver.dry_on(task, sql, city, day)
-    local held_out = geography.held_out[city] and task.seed < names.first_evaluation_seed
-    if held_out then return false end
-    if dry and solver.best_day(sql, city, task.constraints, conditional) then
-      day = day + 1
+    local best = solver.dry_on(task, sql, city, day)
+      and solver.best_day(sql, city, task.constraints, conditional)
+    if best then
+      day, cost = day + 1, cost + best.cost
     else
       skipped = skipped + 1
-      if task.cities or skipped > 1 then return false end
+      if task.cities or skipped > 1 then return nil end
     end
   end
-  return day > task.days
-end
-
--- What the trip costs if the cheapest hotel and the first fitting restaurants and attraction are taken in each city.
-local function thrifty_cost(task, sql)
-  local total, c = 0, task.constraints
-  local cities = task.cities
-  if not cities then
-    cities = {}
-    for i, train in ipairs(data.near(sql, task.origin)) do
-      if solver.best_day(sql, train.city, c, false) then cities[#cities + 1] = train.city end
-    end
-  end
-  for day = 1, task.days do
-    local function take(list, field, count)
-      local sum = 0
-      for _, place in ipairs(list) do
-        if count > 0 and rules.fits(c, field, place) then sum, count = sum + place.price, count - 1 end
-      end
-      return sum
-    end
-    local cheapest
-    for _, hotel in ipairs(data.hotels(sql, cities[day])) do
-      if rules.fits(c, "hotel", hotel) and (not cheapest or hotel.price < cheapest) then cheapest = hotel.price end
-    end
-    total = total + cheapest + take(data.restaurants(sql, cities[day]), "afternoon_restaurant", 2)
-      + take(data.attractions(sql, cities[day]), "afternoon_attraction", 1)
-  end
-  return total
+  return day > task.days and cost or nil
 end
 
 local shape = {}
@@ -157,7 +131,7 @@ function shape.conditional(rng, task)
 end
 
 function shape.total_budget(rng, task)
-  task.days = rng:int(1, 3)
+  task.days = rng:chance(45) and 1 or rng:chance(70) and 2 or 3
   task.constraints = draw_limits(rng, 0, 1, { "hotel_rating_min", "restaurant_max", "ticket_max" })
 end
 
@@ -223,19 +197,29 @@ local function draft(rng, task, db)
   return plan.text(days)
 end
 
+-- Limits that the solver proves too tight.
+local function tighten(rng, task, db)
+  local low = {
+    hotel_max = rng:int(10, 30) * 10, ticket_max = rng:int(1, 8) * 5,
+    restaurant_max = rng:int(6, 14) * 5,
+  }
+  local name = rng:pick { "hotel_max", "ticket_max", "restaurant_max", "total_max" }
+  if name == "total_max" then
+    local _, cost = solver.solve(task, db)
+    if math.type(cost) ~= "integer" then return false end
+    low.total_max = cost * rng:int(60, 97) // 1000 * 10
+  end
+  task.constraints[name] = low[name]
+  return solver.solve(task, db) == nil
+end
+
 -- Completes a drawn task and says whether it is a good one of its kind.
 local function settle(rng, task, db)
-  local sql = db.sql
-  if task.kind == "impossible" then
-    local scale = rng:pick { "hotel_max", "ticket_max", "restaurant_max" }
-    local low = { hotel_max = rng:int(10, 30) * 10, ticket_max = rng:int(1, 8) * 5, restaurant_max = rng:int(6, 14) * 5 }
-    task.constraints[scale] = low[scale]
-    return solver.solve(task, db) == nil
-  end
-  if not walk_succeeds(task, sql) then return false end
+  if task.kind == "impossible" then return tighten(rng, task, db) end
+  local cost = walk_cost(task, db.sql)
+  if not cost then return false end
   if task.kind == "total_budget" then
-    local least = thrifty_cost(task, sql)
-    task.constraints.total_max = (least + rng:int(0, least // 8) + 9) // 10 * 10
+    task.constraints.total_max = (cost + rng:int(0, cost // 10) + 9) // 10 * 10
   elseif task.kind == "repair" then
     task.draft = draft(rng, task, db)
     return task.draft ~= nil

@@ -3,6 +3,7 @@
 local data = require("travel.data")
 local dates = require("travel.dates")
 local plan = require("travel.plan")
+local request = require("travel.request")
 local rules = require("travel.rules")
 
 local function unknown(kind, name)
@@ -84,7 +85,7 @@ end
 local function accept(text, ctx)
   local days, problem = plan.parse(text)
   if not days then return nil, problem end
-  local verdict = rules.verify(ctx.task, days, ctx)
+  local verdict = rules.verify(ctx.task or request.blank(#days), days, ctx)
   if not verdict.ok then
     ctx.state.checked = nil
     return nil, verdict.violations[1].message

@@ -45,32 +45,38 @@ local clauses = {
     "hotel at most {X}", "hotels up to {X} a night", "no hotel over {X}", "at most {X} a night for the hotel",
     "the hotel may cost up to {X}", "hotel no more than {X} a night", "hotel price up to {X}",
     "not more than {X} for a hotel", "each hotel at most {X} a night", "the hotel costs at most {X}",
+    "hotel max {X}", "hotel within {X} a night", "max {X} per night", "the room costs at most {X}", "hotel price at most {X} per night", "maximum {X} for the hotel",
   },
   hotel_rating_min = {
     "hotel rated {X} or better", "hotel rating at least {X}", "no hotel below {X}", "hotels with at least {X}",
     "the hotel rated at least {X}", "hotels rated {X} and up", "a hotel of {X} or more", "hotel rating {X} or better",
     "each hotel rated at least {X}", "the hotel needs a rating of {X} or more",
+    "hotel rating {X} or more", "hotels of at least {X}", "hotel rated {X} or higher", "minimum hotel rating {X}", "a hotel with {X} stars or more", "hotel rating from {X}",
   },
   restaurant_max = {
     "meals at most {X} each", "no meal over {X}", "restaurants up to {X}", "at most {X} for a meal",
     "each meal may cost up to {X}", "meals no more than {X}", "not more than {X} a meal", "restaurant price up to {X}",
     "each restaurant at most {X}", "a meal costs at most {X}",
+    "lunch and dinner at most {X} each", "max {X} per meal", "food at most {X} a meal", "restaurants max {X}", "maximum {X} for a meal", "meal price at most {X}",
   },
   restaurant_rating_min = {
     "restaurants rated {X} or better", "restaurant rating at least {X}", "no restaurant below {X}",
     "restaurants with at least {X}", "meals rated at least {X}", "restaurants rated {X} and up",
     "every restaurant {X} or more", "restaurant rating {X} or better", "each restaurant rated at least {X}",
     "meals need a rating of {X} or more",
+    "restaurant rating {X} or more", "restaurants of at least {X}", "restaurants rated {X} or higher", "minimum restaurant rating {X}", "food rated {X} or better", "restaurant rating from {X}",
   },
   ticket_max = {
     "tickets at most {X}", "no ticket over {X}", "tickets up to {X} each", "at most {X} for a ticket",
     "a ticket may cost up to {X}", "tickets no more than {X}", "not more than {X} a ticket", "ticket price up to {X}",
     "each ticket at most {X}", "sights up to {X}",
+    "max {X} per ticket", "attractions at most {X}", "entrance at most {X}", "tickets max {X}", "maximum {X} for a ticket", "attraction price at most {X}",
   },
   total_max = {
     "at most {X} in all", "total at most {X}", "no more than {X} altogether", "the total is up to {X}",
     "I can spend {X} in all", "up to {X} in total", "not more than {X} in total", "the whole trip costs at most {X}",
     "a total of at most {X}", "a budget of {X} in all",
+    "max {X} in all", "total budget {X}", "total cost at most {X}", "my budget is {X} in all", "maximum {X} altogether", "everything together at most {X} in total",
   },
   dry = {
     "no rain", "only dry days", "dry weather only", "without rain", "I do not want rain", "avoid rain",
@@ -143,7 +149,9 @@ local function clause_list(rng, constraints)
   for _, name in ipairs(clause_order) do
     local value = constraints[name]
     if value then
-      list[#list + 1] = (rng:pick(clauses[name]):gsub("{X}", value ~= true and limit_text(name, value) or ""))
+      local unit = name:find("rating", 1, true) and "" or rng:pick { "", "", "", "", " CNY", " yuan" }
+      local number = value ~= true and limit_text(name, value) .. unit or ""
+      list[#list + 1] = (rng:pick(clauses[name]):gsub("{X}", number))
     end
   end
   return rng:shuffle(list)
