@@ -54,7 +54,8 @@ void add_agent_commands(CLI::App& app, const Environment& environment, Action& a
   auto run_options = std::make_shared<RunOptions>();
   run_command->add_option("workflow", run_options->workflow, "travel")->required();
   run_command->add_option("request", run_options->request, "what you want, in plain words");
-  run_command->add_option("--task", run_options->task_seed, "a generated task instead of a request");
+  run_command->add_option("--task", run_options->task_seed,
+                          "a generated task instead of a request");
   run_command->add_option("--out", run_options->out, "directory for the artefacts");
   run_command->add_option("--steps", run_options->steps_max, "step limit")->capture_default_str();
   run_command->add_flag("--json", run_options->json, "stream the events as JSON lines");
@@ -77,10 +78,15 @@ void add_agent_commands(CLI::App& app, const Environment& environment, Action& a
   auto* eval_command = app.add_subcommand("eval", "measure the success rate on generated tasks");
   auto eval_options = std::make_shared<EvalOptions>();
   eval_command->add_option("workflow", eval_options->workflow, "travel")->required();
-  eval_command->add_option("--count", eval_options->count, "number of tasks")->capture_default_str();
+  eval_command->add_option("--count", eval_options->count, "number of tasks")
+      ->capture_default_str();
   eval_command->add_option("--seed", eval_options->seed, "seed of the first task")
       ->capture_default_str();
   eval_command->add_flag("--json", eval_options->json, "print the report as JSON");
+  eval_command
+      ->add_option("--concurrency", eval_options->concurrency_max, "sessions at once on one engine")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
   eval_command->add_flag("--verbose", eval_options->verbose, "print a line for each task");
   add_model_options(*eval_command, eval_options->model);
   eval_command->callback([&action, &environment, eval_options] {
@@ -95,7 +101,8 @@ void add_session_commands(CLI::App& app, const Environment& environment, Action&
     auto* command = group->add_subcommand(name, description);
     auto options = std::make_shared<SessionsOptions>();
     options->action = name;
-    if (takes_id) command->add_option("id", options->id, "session, or the start of its id")->required();
+    if (takes_id)
+      command->add_option("id", options->id, "session, or the start of its id")->required();
     command->add_flag("--json", options->json, "print JSON");
     if (options->action == "resume") add_model_options(*command, options->model);
     command->callback([&action, &environment, options] {
@@ -107,7 +114,8 @@ void add_session_commands(CLI::App& app, const Environment& environment, Action&
   add("export", "a session's events as JSON lines", true);
   add("resume", "go on with an interrupted session", true);
 
-  auto* verify_command = app.add_subcommand("verify", "check the artefacts of a run, without a model");
+  auto* verify_command =
+      app.add_subcommand("verify", "check the artefacts of a run, without a model");
   auto dir = std::make_shared<std::filesystem::path>();
   auto as_json = std::make_shared<bool>(false);
   verify_command->add_option("dir", *dir, "the directory given to run --out")->required();
@@ -126,9 +134,8 @@ void add_context_commands(CLI::App& app, Action& action) {
       app.add_subcommand("parse", "JSON lines of completion text in, JSON lines of messages out");
   auto strict = std::make_shared<bool>(false);
   parse_command->add_flag("--strict", *strict, "behave as the reference parser does");
-  parse_command->callback([&action, strict] {
-    action = [strict] { return parse_lines(*strict); };
-  });
+  parse_command->callback(
+      [&action, strict] { action = [strict] { return parse_lines(*strict); }; });
 }
 
 void add_engine_commands(CLI::App& app, const Environment& environment, Action& action) {
@@ -154,7 +161,8 @@ void add_engine_commands(CLI::App& app, const Environment& environment, Action& 
 
   auto* model_group = app.add_subcommand("model", "make models");
   model_group->require_subcommand(1);
-  auto* random_command = model_group->add_subcommand("random", "write a checkpoint of random weights");
+  auto* random_command =
+      model_group->add_subcommand("random", "write a checkpoint of random weights");
   auto random_options = std::make_shared<RandomModelOptions>();
   random_command->add_option("--config", random_options->config, "a config.json")->required();
   random_command->add_option("--out", random_options->out, "directory to write")->required();
@@ -167,7 +175,8 @@ void add_engine_commands(CLI::App& app, const Environment& environment, Action& 
 
   auto* bench_group = app.add_subcommand("bench", "measure");
   bench_group->require_subcommand(1);
-  auto* engine_command = bench_group->add_subcommand("engine", "prefill and decode speed of a model");
+  auto* engine_command =
+      bench_group->add_subcommand("engine", "prefill and decode speed of a model");
   auto bench_options = std::make_shared<BenchOptions>();
   engine_command->add_option("--prompt", bench_options->tokens_prompt, "prompt tokens")
       ->capture_default_str();
@@ -197,9 +206,8 @@ int main_with(const Environment& environment, int argc, char** argv) {
   auto* doctor_command = app.add_subcommand("doctor", "what this machine has, and what is missing");
   auto doctor_json = std::make_shared<bool>(false);
   doctor_command->add_flag("--json", *doctor_json, "print JSON");
-  doctor_command->callback([&] {
-    action = [&environment, doctor_json] { return doctor(environment, *doctor_json); };
-  });
+  doctor_command->callback(
+      [&] { action = [&environment, doctor_json] { return doctor(environment, *doctor_json); }; });
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

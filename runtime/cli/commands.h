@@ -14,12 +14,12 @@ namespace ponder::cli {
 /// What the program takes from its environment; read once, in main.
 struct Environment {
   std::filesystem::path executable;
-  std::string model;     // PONDER_MODEL
-  std::string library;   // PONDER_LIBRARY
-  std::string sessions;  // PONDER_SESSIONS, else below XDG_STATE_HOME or HOME
-  std::string isa;       // PONDER_ISA
-  std::string api_key;   // PONDER_API_KEY, else OPENAI_API_KEY
-  bool no_color = false; // NO_COLOR
+  std::string model;      // PONDER_MODEL
+  std::string library;    // PONDER_LIBRARY
+  std::string sessions;   // PONDER_SESSIONS, else below XDG_STATE_HOME or HOME
+  std::string isa;        // PONDER_ISA
+  std::string api_key;    // PONDER_API_KEY, else OPENAI_API_KEY
+  bool no_color = false;  // NO_COLOR
 };
 
 /// Where completions come from, as several commands take it.
@@ -67,6 +67,7 @@ struct EvalOptions {
   std::uint64_t seed = 1'000'000;
   bool json = false;
   bool verbose = false;
+  std::uint32_t concurrency_max = 8;
 };
 
 struct BenchOptions {
@@ -95,7 +96,8 @@ int bench_engine(const Environment& environment, const BenchOptions& options);
 int encode_lines();
 int parse_lines(bool strict);
 int tokenize_lines(const std::filesystem::path& tokenizer_json, bool decode);
-int logits_lines(const Environment& environment, const std::filesystem::path& model_dir, bool trace);
+int logits_lines(const Environment& environment, const std::filesystem::path& model_dir,
+                 bool trace);
 
 int random_model(const RandomModelOptions& options);
 

@@ -34,8 +34,8 @@ int answer_lines(const std::function<std::string(const std::string&)>& answer) {
 }
 
 std::string error_line(const std::string& code, const std::string& message) {
-  return json{{"error", code}, {"message", message}}.dump(
-      -1, ' ', false, json::error_handler_t::replace);
+  return json{{"error", code}, {"message", message}}.dump(-1, ' ', false,
+                                                          json::error_handler_t::replace);
 }
 
 /// An answer for the parsed line, with JSON faults turned into an error line.

@@ -1,0 +1,183 @@
+#include <dlfcn.h>
+#include <fmt/core.h>
+#include <linux/landlock.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "engine/checkpoint.h"
+#include "engine/config.h"
+#include "engine/tokenizer.h"
+#include "kernels/dispatch.h"
+#include "runtime/cli/commands.h"
+#include "runtime/cli/terminal.h"
+#include "runtime/cli/version.h"
+#include "runtime/data_dir.h"
+#include "runtime/session_store.h"
+
+/// What this machine has, what is missing, and how to get it.
+namespace ponder::cli {
+namespace {
+
+/// One line of the report. `remedy` is empty when nothing is missing.
+struct Finding {
+  enum class State { ok, absent, broken };
+  State state;
+  std::string name;
+  std::string detail;
+  std::string remedy;
+};
+
+Finding ok(std::string name, std::string detail) {
+  return {Finding::State::ok, std::move(name), std::move(detail), ""};
+}
+
+/// The value of the first line of `file` that begins with `key`, as /proc writes it.
+std::string proc_value(const char* file, const std::string& key) {
+  std::ifstream in(file);
+  std::string line;
+  while (std::getline(in, line)) {
+    if (line.rfind(key, 0) != 0) continue;
+    const auto value = line.find_first_not_of(" \t:", key.size());
+    return value == std::string::npos ? "" : line.substr(value);
+  }
+  return "unknown";
+}
+
+Finding check_kernels(const Environment& environment) {
+  std::string rows;
+  for (const auto* row : kernels::runnable_tables()) rows += fmt::format(" {}", row->name);
+  if (kernels::select(environment.isa.c_str()) == nullptr)
+    return {Finding::State::broken, "kernels",
+            fmt::format("PONDER_ISA={} cannot run here; available:{}", environment.isa, rows),
+            "unset PONDER_ISA or name an available row"};
+  return ok("kernels", fmt::format("{} (available:{})", kernels::active().name, rows));
+}
+
+/// Asks the driver, which may be absent: the program does not link it.
+Finding check_gpu() {
+  const Finding none{Finding::State::absent, "gpu", "none found; the engine computes on the CPU",
+                     ""};
+  const std::unique_ptr<void, int (*)(void*)> driver(
+      dlopen("libcuda.so.1", RTLD_NOW),
+      [](void* lib) { return lib == nullptr ? 0 : dlclose(lib); });
+  if (!driver) return none;
+  const auto init = reinterpret_cast<int (*)(unsigned)>(dlsym(driver.get(), "cuInit"));
+  const auto count_devices =
+      reinterpret_cast<int (*)(int*)>(dlsym(driver.get(), "cuDeviceGetCount"));
+  int count = 0;
+  if (init == nullptr || count_devices == nullptr || init(0) != 0 || count_devices(&count) != 0 ||
+      count == 0)
+    return none;
+  return ok("gpu", fmt::format("{} CUDA device(s); this version computes on the CPU", count));
+}
+
+Finding check_sandbox() {
+  const long abi =
+      syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION);
+  const bool has_seccomp = prctl(PR_GET_SECCOMP, 0, 0, 0, 0) >= 0;
+  const bool has_bubblewrap = access("/usr/bin/bwrap", X_OK) == 0;
+  const auto detail =
+      fmt::format("Landlock {}, seccomp {}, bubblewrap {}; Lua tools are confined in-process",
+                  abi > 0 ? fmt::format("ABI {}", abi) : "absent", has_seccomp ? "yes" : "absent",
+                  has_bubblewrap ? "yes" : "absent");
+  return ok("sandbox", detail);
+}
+
+Finding check_library(const Environment& environment) {
+  const auto library = runtime::find_library({"", environment.library, environment.executable});
+  if (!library)
+    return {Finding::State::broken, "library", library.error().message,
+            "set PONDER_LIBRARY to the folder that holds travel.lua"};
+  return ok("library", library->string());
+}
+
+Finding check_model(const Environment& environment) {
+  const auto broken = [](const std::string& what) {
+    return Finding{Finding::State::broken, "model", what,
+                   "pass --model DIR, set PONDER_MODEL, or train one: scripts/train/README.md"};
+  };
+  if (environment.model.find("://") != std::string::npos)
+    return ok("model", environment.model + " (endpoint; not asked)");
+  const auto dir = runtime::find_model({"", environment.model, environment.executable});
+  if (!dir) return broken(dir.error().message);
+  const auto config = engine::load_config(*dir);
+  if (!config) return broken(config.error().message);
+  const auto tokenizer = engine::Tokenizer::load(*dir / "tokenizer.json");
+  if (!tokenizer) return broken(tokenizer.error().message);
+  const auto checkpoint = engine::Checkpoint::open(*dir);
+  if (!checkpoint) return broken(checkpoint.error().message);
+  return ok("model", fmt::format("{} ({} layers, hidden {}, {} tensors, vocabulary {})",
+                                 dir->string(), config->num_hidden_layers, config->hidden_size,
+                                 checkpoint->tensors().size(), tokenizer->vocab_size()));
+}
+
+Finding check_sessions(const Environment& environment) {
+  const auto store = runtime::SessionStore::open(environment.sessions, system_clock());
+  if (!store)
+    return {Finding::State::broken, "sessions", store.error().message,
+            "set PONDER_SESSIONS to a file that can be written"};
+  return ok("sessions", environment.sessions);
+}
+
+const char* state_name(Finding::State state) {
+  switch (state) {
+    case Finding::State::ok:
+      return "ok";
+    case Finding::State::absent:
+      return "-";
+    case Finding::State::broken:
+      return "MISSING";
+  }
+  return "";
+}
+
+void print_json(const std::vector<Finding>& findings) {
+  nlohmann::json report = nlohmann::json::array();
+  for (const auto& finding : findings)
+    report.push_back({{"state", state_name(finding.state)},
+                      {"name", finding.name},
+                      {"detail", finding.detail},
+                      {"remedy", finding.remedy}});
+  fmt::print("{}\n", report.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+}
+
+}  // namespace
+
+int doctor(const Environment& environment, bool json) {
+  std::vector<Finding> findings;
+  findings.push_back(ok("ponder", version_line()));
+  findings.push_back(ok(
+      "cpu",
+      fmt::format("{}, {} cores, avx2 {}, avx512 {}", proc_value("/proc/cpuinfo", "model name"),
+                  std::thread::hardware_concurrency(), kernels::cpu_features().avx2 ? "yes" : "no",
+                  kernels::cpu_features().avx512 ? "yes" : "no")));
+  findings.push_back(check_kernels(environment));
+  findings.push_back(ok("memory", proc_value("/proc/meminfo", "MemAvailable") + " available"));
+  findings.push_back(check_gpu());
+  findings.push_back(check_sandbox());
+  findings.push_back(check_library(environment));
+  findings.push_back(check_model(environment));
+  findings.push_back(check_sessions(environment));
+
+  bool is_broken = false;
+  for (const auto& finding : findings) is_broken |= finding.state == Finding::State::broken;
+  if (json) {
+    print_json(findings);
+    return is_broken ? 1 : 0;
+  }
+  for (const auto& finding : findings) {
+    fmt::print("{:<8} {:<9} {}\n", state_name(finding.state), finding.name,
+               printable(finding.detail));
+    if (!finding.remedy.empty()) fmt::print("{:<8} {:<9} remedy: {}\n", "", "", finding.remedy);
+  }
+  fmt::print("{}\n",
+             is_broken ? "something is missing (above)" : "everything that ponder needs is here");
+  return is_broken ? 1 : 0;
+}
+
+}  // namespace ponder::cli

@@ -1,0 +1,64 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "base/clock.h"
+#include "runtime/agent.h"
+#include "runtime/cli/terminal.h"
+
+namespace ponder::cli {
+
+/// Shows a session as it happens: reasoning dimmed, calls and results a line each, answers plain,
+/// and a status line with step, tokens, speed, context and cache use.
+///
+/// Thread: the session's executor.
+class LiveView final : public runtime::EventSink {
+ public:
+  /// `tokens_context_max` is the model's window; 0 when unknown.
+  LiveView(TerminalTraits terminal, std::uint32_t tokens_context_max, const Clock& clock);
+  void on_event(const runtime::SessionId& session, const runtime::Record& record) override;
+  void on_delta(const runtime::SessionId& session, const runtime::ModelDelta& delta) override;
+
+ private:
+  enum class Section { none, reasoning, content };
+
+  void show(const runtime::UserMessage& event);
+  void show(const runtime::ModelStarted& event);
+  void show(const runtime::ModelCompleted& event);
+  void show(const runtime::ModelRetried& event);
+  void show(const runtime::ToolFinished& event);
+  void show(const runtime::TurnEnded& event);
+  template <class Other>
+  void show(const Other&) {}
+
+  void write(Section section, const std::string& text);
+  void end_section();
+  std::string status(const runtime::Usage& usage, std::uint32_t tokens_generated) const;
+  const char* style(const char* escape) const { return terminal_.has_color ? escape : ""; }
+
+  TerminalTraits terminal_;
+  std::uint32_t tokens_context_max_;
+  const Clock* clock_;
+  StatusBar status_bar_;
+  Section section_ = Section::none;
+  bool is_line_start_ = true;
+  bool has_streamed_ = false;  // this completion's text has been shown as it came
+  std::uint32_t step_ = 0;
+  runtime::Usage usage_total_;  // of this turn
+  runtime::Usage usage_last_;
+  Clock::Instant step_start_;
+  std::map<std::uint32_t, std::string> calls_;  // of the latest completion, as shown
+};
+
+/// Prints each event as a JSON line, as `sessions export` does.
+class JsonView final : public runtime::EventSink {
+ public:
+  void on_event(const runtime::SessionId& session, const runtime::Record& record) override;
+};
+
+/// `get_city(name="Wuhu")`: a call on one line.
+std::string call_line(const context::ToolCall& call, std::size_t columns_max);
+
+}  // namespace ponder::cli

@@ -1,0 +1,138 @@
+#include <fmt/core.h>
+
+#include <system_error>
+
+#include "runtime/agent.h"
+#include "runtime/cli/commands.h"
+#include "runtime/cli/compose.h"
+#include "runtime/cli/live_view.h"
+#include "runtime/workflow.h"
+
+/// `ponder run`: one request, from the user's words to verified artefacts.
+namespace ponder::cli {
+namespace {
+
+namespace asio = boost::asio;
+
+/// What the coroutine below works with; all outlive it.
+struct Run {
+  runtime::Workflow* workflow = nullptr;
+  runtime::AgentParts parts;
+  runtime::SessionStarted start;
+  std::filesystem::path out;
+  bool is_quiet = false;  // events are printed as JSON: nothing else may be
+  std::unique_ptr<runtime::Agent> agent;
+  bool is_interrupted = false;
+};
+
+void report(const Run& run, const std::string& line) {
+  if (!run.is_quiet) fmt::print("{}\n", line);
+}
+
+/// Judges the finished turn, writes the artefacts, and notes both in the log.
+asio::awaitable<int> conclude(Run& run) {
+  const auto verdict = run.workflow->judge(run.agent->state());
+  if (!verdict) co_return complain(verdict.error().message);
+  runtime::WorkflowFinished finished;
+  finished.is_solved = verdict->is_solved;
+  finished.detail = verdict->detail;
+  if (verdict->has_plan && !run.out.empty()) {
+    const auto files =
+        run.workflow->write_artefacts(run.out, run.agent->id(), run.agent->state());
+    if (!files) co_return complain(files.error().message);
+    finished.directory = run.out.string();
+    finished.files = *files;
+  }
+  const auto recorded = co_await run.agent->record(finished);
+  if (!recorded) co_return complain(recorded.error().message);
+  for (const auto& file : finished.files) report(run, "wrote " + (run.out / file).string());
+  report(run, "session " + run.agent->id().value);
+  if (!verdict->is_solved) co_return complain("not verified: " + printable(verdict->detail));
+  report(run, "verified: " + printable(verdict->detail));
+  // A request that no trip can meet was answered rightly, but there is no trip.
+  co_return verdict->has_plan ? 0 : 1;
+}
+
+asio::awaitable<int> run_session(Run& run) {
+  auto agent = co_await runtime::Agent::start(run.parts, run.start);
+  if (!agent) co_return complain(agent.error().message);
+  run.agent = std::move(*agent);
+  if (run.is_interrupted) run.agent->cancel();
+  const auto end = co_await run.agent->run_turn(run.workflow->request());
+  if (!end) co_return complain(end.error().message);
+  if (end->reason == runtime::TurnEnd::cancelled) {
+    report(run, fmt::format("interrupted; go on with: ponder sessions resume {}",
+                            run.agent->id().value));
+    co_return 130;
+  }
+  if (end->reason == runtime::TurnEnd::model_failed) co_return complain(end->detail);
+  const int status = co_await conclude(run);
+  co_return status;
+}
+
+}  // namespace
+
+int run(const Environment& environment, const RunOptions& options) {
+  if (options.request.empty() && !options.task_seed)
+    return complain("nothing to do: give a request in quotes, or --task SEED");
+  const auto library = library_dir(environment);
+  if (!library) return complain(library.error().message);
+  runtime::WorkflowOptions how;
+  how.name = options.workflow;
+  how.library = *library;
+  how.world_seed = options.world_seed;
+  how.size = options.size;
+  how.task_seed = options.task_seed;
+  how.request = options.request;
+  const auto workflow = runtime::Workflow::open(how);
+  if (!workflow) return complain(workflow.error().message);
+  if (!options.out.empty()) {
+    std::error_code unwritable;
+    std::filesystem::create_directories(options.out, unwritable);
+    if (unwritable)
+      return complain(fmt::format("{}: {}; choose another --out", options.out.string(),
+                                  unwritable.message()));
+  }
+  const auto store = open_store(environment);
+  if (!store) return complain(store.error().message);
+  asio::io_context io(1);
+  const auto model = open_model(environment, options.model, io);
+  if (!model) return complain(model.error().message);
+
+  Run run{.workflow = workflow->get(),
+          .parts = runtime::AgentParts(**model, (*workflow)->registry(), **store, system_clock()),
+          .start = (*workflow)->session_start(),
+          .out = options.out,
+          .is_quiet = options.json,
+          .agent = nullptr};
+  run.start.model = (*model)->description();
+  run.start.family = (*model)->family();
+  run.start.sampling = sampling_of(options.model);
+  run.start.limits.steps_max = options.steps_max;
+  run.parts.grants = (*workflow)->grants();
+  LiveView live(inspect_stdout(environment.no_color || options.json),
+                (*model)->tokens_context_max(), system_clock());
+  JsonView json;
+  runtime::EventSink* view = &live;
+  if (options.json) view = &json;
+  run.parts.sinks.push_back(view);
+  return run_interruptibly(io, run_session(run), [&run] {
+    run.is_interrupted = true;
+    if (run.agent) run.agent->cancel();
+  });
+}
+
+int verify(const Environment& environment, const std::filesystem::path& dir, bool json) {
+  const auto library = library_dir(environment);
+  if (!library) return complain(library.error().message);
+  const auto verdict = runtime::verify_artefacts(*library, dir);
+  if (!verdict) return complain(verdict.error().message);
+  if (json)
+    fmt::print("{}\n", verdict->report);
+  else
+    fmt::print("{}: {}\n", verdict->is_solved ? "verified" : "not verified",
+               printable(verdict->detail));
+  return verdict->is_solved ? 0 : 1;
+}
+
+}  // namespace ponder::cli

@@ -1,0 +1,85 @@
+#include "runtime/cli/terminal.h"
+
+#include <fmt/core.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+namespace ponder::cli {
+
+TerminalTraits inspect_stdout(bool no_color) {
+  TerminalTraits traits;
+  traits.is_tty = isatty(STDOUT_FILENO) == 1;
+  traits.has_color = traits.is_tty && !no_color;
+  return traits;
+}
+
+std::string printable(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const bool is_c0 = byte < 0x20 && byte != '\n' && byte != '\t';
+    // C1 controls are U+0080 to U+009F: 0xC2 followed by 0x80 to 0x9F.
+    const bool is_c1 =
+        byte == 0xC2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xA0;
+    if (is_c1) ++i;
+    if (is_c0 || is_c1 || byte == 0x7F)
+      out += '?';
+    else
+      out += text[i];
+  }
+  return out;
+}
+
+std::string one_line(std::string_view text, std::size_t columns_max) {
+  const bool has_more_lines = text.find('\n') != std::string_view::npos;
+  std::string line = printable(text.substr(0, text.find('\n')));
+  std::size_t columns = 0;
+  for (std::size_t i = 0; i < line.size(); ++i) {
+    if ((static_cast<unsigned char>(line[i]) & 0xC0) == 0x80) continue;
+    if (columns++ == columns_max) return line.substr(0, i) + "...";
+  }
+  return has_more_lines ? line + " ..." : line;
+}
+
+StatusBar::StatusBar(bool is_enabled) : is_enabled_(is_enabled) {
+  winsize size{};
+  constexpr int kRowsMin = 8;
+  if (!is_enabled_ || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_row < kRowsMin) {
+    is_enabled_ = false;
+    return;
+  }
+  rows_ = size.ws_row;
+  columns_ = size.ws_col;
+  // Make room for the bottom line, then scroll only what is above it.
+  fmt::print(
+      "\n\x1b[1A\x1b"
+      "7\x1b[1;{}r\x1b"
+      "8",
+      rows_ - 1);
+  std::fflush(stdout);
+}
+
+StatusBar::~StatusBar() {
+  if (!is_enabled_) return;
+  fmt::print(
+      "\x1b"
+      "7\x1b[{};1H\x1b[K\x1b[r\x1b"
+      "8",
+      rows_);
+  std::fflush(stdout);
+}
+
+void StatusBar::show(const std::string& text) {
+  if (!is_enabled_) return;
+  fmt::print(
+      "\x1b"
+      "7\x1b[{};1H\x1b[K\x1b[7m {} \x1b[0m\x1b"
+      "8",
+      rows_, one_line(text, static_cast<std::size_t>(columns_) - 6));
+  std::fflush(stdout);
+}
+
+}  // namespace ponder::cli

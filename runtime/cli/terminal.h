@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+/// What the program may do with the terminal it writes to.
+namespace ponder::cli {
+
+struct TerminalTraits {
+  bool is_tty = false;
+  bool has_color = false;
+};
+
+/// Asks about standard output. Colours only on a terminal and without NO_COLOR.
+TerminalTraits inspect_stdout(bool no_color);
+
+/// Text from models, tools and logs made safe to print: control characters other than newline and
+/// tab become '?', so that no output can move the cursor, recolour or retitle the terminal.
+/// `text` may begin or end inside a UTF-8 sequence; such bytes pass.
+std::string printable(std::string_view text);
+
+/// The first line of `text`, printable, cut to `columns_max` code points with "..." when longer.
+std::string one_line(std::string_view text, std::size_t columns_max);
+
+/// A line that stays at the bottom of the terminal while text scrolls above it. On anything but a
+/// terminal it does nothing. The destructor gives the line back.
+class StatusBar {
+ public:
+  explicit StatusBar(bool is_enabled);
+  ~StatusBar();
+  StatusBar(const StatusBar&) = delete;
+  StatusBar& operator=(const StatusBar&) = delete;
+  /// Shows `text`, which is cut to the terminal's width.
+  void show(const std::string& text);
+
+ private:
+  bool is_enabled_;
+  int rows_ = 0;
+  int columns_ = 0;
+};
+
+}  // namespace ponder::cli
