@@ -6,6 +6,9 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+
+#include "kernels/cpu/avx2/avx2_table.h"
+#include "kernels/cpu/avx512/avx512_table.h"
 #endif
 
 namespace ponder::kernels {
@@ -51,6 +54,11 @@ CpuFeatures cpu_features() noexcept {
 
 std::vector<const KernelTable*> runnable_tables() {
   std::vector<const KernelTable*> tables{&scalar_table()};
+#if defined(__x86_64__)
+  const CpuFeatures features = cpu_features();
+  if (features.avx2) tables.push_back(&avx2_table());
+  if (features.avx512) tables.push_back(&avx512_table());
+#endif
   return tables;
 }
 

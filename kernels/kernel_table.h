@@ -102,7 +102,7 @@ struct SiluMulArgs {
   std::size_t dim;
 };
 
-/// y[r] += sum over slot i, ascending, of weights[r,i] * x[indices[r,i]]; an index of -1 adds nothing.
+/// y[r] += sum over slot i, ascending, of weights[r,i] * x[indices[r,i]]; index -1 adds nothing.
 struct WeightedSumArgs {
   float* y;                     // [rows, dim], read and written
   std::size_t y_stride;
@@ -124,7 +124,7 @@ struct SoftmaxArgs {
   float scale;
 };
 
-/// The experts of each row: p = sigmoid(logits); the best `topk` experts by p + bias among the best
+/// The experts of each row: p = sigmoid(logits); the best `topk` experts by p + bias in the best
 /// `topk_group` groups (a group scores the sum of its two best); equal values go to the lower index.
 /// weight = scaling_factor * p, divided by (1e-20 + sum of the chosen p) when normalize is set.
 struct RouterArgs {
@@ -142,7 +142,7 @@ struct RouterArgs {
   float scaling_factor;
 };
 
-/// Lightning indexer, fp32: scores[r,s] = sum over h, ascending, of w[r,h] * max(<q[r,h], k[s]>, 0).
+/// Lightning indexer in fp32: scores[r,s] = sum over h, ascending, of w[r,h] * max(<q[r,h], k[s]>, 0).
 /// Key s is row s % kPageSize of pages[s / kPageSize]. A NaN stays NaN; topk orders it.
 struct IndexScoresArgs {
   float* scores;                    // [rows, scores_stride]; [r, 0..num_keys[r]) is written

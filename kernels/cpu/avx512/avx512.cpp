@@ -1,0 +1,40 @@
+// The AVX-512 row: the shared kernels of kernels/cpu/*.inl over the vector of this folder. Compiled
+// with -mavx512{f,bw,vl,dq} on top of AVX2; nothing but the table leaves this file.
+
+#include "kernels/cpu/avx512/avx512_table.h"
+
+#include "kernels/cpu/avx512/vector.inl"
+// The kernels need the vector above.
+#include "kernels/cpu/elementwise.inl"
+
+#include "kernels/cpu/attention.inl"
+#include "kernels/cpu/indexer.inl"
+#include "kernels/cpu/matmul.inl"
+#include "kernels/reference/scalar.h"
+
+namespace ponder::kernels {
+
+const KernelTable& avx512_table() noexcept {
+  static constexpr KernelTable kTable = {
+      .name = "avx512",
+      .matmul = matmul,
+      .rms_norm = rms_norm,
+      .layer_norm = layer_norm,
+      .rope = rope,
+      .silu_mul = silu_mul,
+      .weighted_sum = weighted_sum,
+      .softmax = softmax,
+      .router = scalar::router,
+      .index_scores = index_scores,
+      .topk = scalar::topk,
+      .attention = attention,
+      .add = add,
+      .argmax = argmax,
+      .bf16_to_f32 = bf16_to_f32,
+      .f32_to_bf16 = f32_to_bf16,
+      .round_to_bf16 = round_to_bf16,
+  };
+  return kTable;
+}
+
+}  // namespace ponder::kernels

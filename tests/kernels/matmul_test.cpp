@@ -1,0 +1,173 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "kernels/ops.h"
+#include "tests/kernels/cases.h"
+#include "tests/kernels/compare.h"
+
+namespace ponder::kernels {
+namespace {
+
+struct Case {
+  std::size_t m;
+  std::size_t n;
+  std::size_t k;
+  DType dtype;
+  std::vector<float> x;
+  std::vector<float> w_f32;
+  std::vector<bf16> w_bf16;
+  std::vector<fp8_e4m3> w_fp8;
+  std::vector<float> scales;
+};
+
+Case make_case(std::size_t m, std::size_t n, std::size_t k, DType dtype, std::mt19937_64& rng) {
+  Case c{m, n, k, dtype, random_floats(m * k, rng), random_floats(n * k, rng), {}, {}, {}};
+  c.w_bf16 = to_bf16(c.w_f32);
+  std::uniform_int_distribution<int> byte(0, 255);
+  for (std::size_t i = 0; i < n * k; ++i) {
+    const int code = byte(rng);
+    // Exponents up to 2^0 only, so that weights are of the size that the error model assumes.
+    c.w_fp8.push_back(static_cast<fp8_e4m3>(code & 0xbf));
+  }
+  c.scales = random_floats((n + 127) / 128 * ((k + 127) / 128), rng);
+  return c;
+}
+
+MatmulArgs args_of(const Case& c, std::vector<float>& y) {
+  MatmulArgs args{};
+  args.y = y.data();
+  args.y_stride = c.n;
+  args.x = c.x.data();
+  args.x_stride = c.k;
+  args.w_stride = c.k;
+  args.w_scales = c.scales.data();
+  args.w_scales_stride = (c.k + 127) / 128;
+  args.w_dtype = c.dtype;
+  args.m = c.m;
+  args.n = c.n;
+  args.k = c.k;
+  if (c.dtype == DType::f32) args.w = c.w_f32.data();
+  if (c.dtype == DType::bf16) args.w = c.w_bf16.data();
+  if (c.dtype == DType::fp8_e4m3) args.w = c.w_fp8.data();
+  return args;
+}
+
+std::vector<float> run(const KernelTable& table, const Case& c) {
+  std::vector<float> y(c.m * c.n, kNan);
+  table.matmul(args_of(c, y), 0, c.m, 0, c.n);
+  return y;
+}
+
+// Partial sums of k products are of the size sqrt(k) (factors within 1, fp8 weights within 2); a
+// chain of k/8 + 8 roundings walks away from the exact sum by the root of its length. Times four.
+Tolerance tolerance_for(std::size_t k) {
+  const auto length = static_cast<double>(k);
+  return {.abs = 8 * kUnitRoundoff * std::sqrt(length) * std::sqrt(length / 8 + 8)};
+}
+
+constexpr DType kDTypes[] = {DType::f32, DType::bf16, DType::fp8_e4m3};
+
+class Matmul : public EveryIsa {};
+
+TEST_P(Matmul, MatchesScalarOnOddShapes) {
+  for (const DType dtype : kDTypes) {
+    for (const std::size_t k : {1u, 7u, 8u, 15u, 63u, 64u, 65u, 127u, 129u, 512u, 1025u, 2305u}) {
+      for (const auto& [m, n] : {std::pair<std::size_t, std::size_t>{1, 1}, {1, 13}, {2, 9},
+                                 {3, 4}, {5, 7}, {6, 8}, {7, 130}, {13, 3}}) {
+        SCOPED_TRACE(::testing::Message() << "dtype=" << int(dtype) << " m=" << m << " n=" << n
+                                          << " k=" << k);
+        const Case c = make_case(m, n, k, dtype, rng);
+        ASSERT_TRUE(all_close(run(table(), c), run(scalar_table(), c), tolerance_for(k)));
+      }
+    }
+  }
+}
+
+TEST_P(Matmul, OneRowAloneHasTheBitsThatItHasAmongOthers) {
+  for (const DType dtype : kDTypes) {
+    for (const std::size_t k : {31u, 257u, 1100u}) {
+      const Case c = make_case(23, 29, k, dtype, rng);
+      const std::vector<float> together = run(table(), c);
+      std::vector<float> alone(c.m * c.n, kNan);
+      for (std::size_t m = 0; m < c.m; ++m) {
+        for (std::size_t n = 0; n < c.n; n += 5) {
+          table().matmul(args_of(c, alone), m, m + 1, n, std::min(c.n, n + 5));
+        }
+      }
+      EXPECT_TRUE(same_bits(alone, together)) << "dtype=" << int(dtype) << " k=" << k;
+    }
+  }
+}
+
+TEST_P(Matmul, ThreadsAndJobListsDoNotChangeBits) {
+  const Case a = make_case(37, 201, 300, DType::bf16, rng);
+  const Case b = make_case(130, 67, 160, DType::f32, rng);
+  const Case c = make_case(1, 1500, 256, DType::fp8_e4m3, rng);
+  for (const unsigned threads : {1u, 2u, 5u}) {
+    ThreadPool pool({.num_threads = threads});
+    std::vector<float> ya(a.m * a.n, kNan);
+    std::vector<float> yb(b.m * b.n, kNan);
+    std::vector<float> yc(c.m * c.n, kNan);
+    const MatmulArgs jobs[] = {args_of(a, ya), args_of(b, yb), args_of(c, yc)};
+    matmul({&table(), &pool}, jobs, 3);
+    EXPECT_TRUE(same_bits(ya, run(table(), a))) << threads;
+    EXPECT_TRUE(same_bits(yb, run(table(), b))) << threads;
+    EXPECT_TRUE(same_bits(yc, run(table(), c))) << threads;
+  }
+}
+
+TEST_P(Matmul, ReadsAndWritesOnlyWithinItsStrides) {
+  Case c = make_case(5, 6, 19, DType::f32, rng);
+  std::vector<float> x(5 * 23, kNan);  // NaN between the rows: a read past the end shows
+  std::vector<float> w(6 * 21, kNan);
+  for (std::size_t r = 0; r < 5; ++r) std::copy_n(&c.x[r * 19], 19, &x[r * 23]);
+  for (std::size_t r = 0; r < 6; ++r) std::copy_n(&c.w_f32[r * 19], 19, &w[r * 21]);
+  std::vector<float> y(5 * 9, -7.0f);
+  MatmulArgs args = args_of(c, y);
+  args.x = x.data();
+  args.x_stride = 23;
+  args.w = w.data();
+  args.w_stride = 21;
+  args.y_stride = 9;
+  table().matmul(args, 0, 5, 0, 6);
+  const std::vector<float> want = run(table(), c);
+  for (std::size_t r = 0; r < 5; ++r) {
+    const std::vector<float> got(&y[r * 9], &y[r * 9 + 6]);
+    EXPECT_TRUE(same_bits(got, std::vector<float>(&want[r * 6], &want[r * 6 + 6])));
+    for (std::size_t i = 6; i < 9; ++i) EXPECT_EQ(y[r * 9 + i], -7.0f);
+  }
+}
+
+TEST_P(Matmul, NanAndInfinityReachExactlyTheirOutputs) {
+  Case c = make_case(4, 9, 70, DType::bf16, rng);
+  c.x[1 * 70 + 69] = kNan;
+  c.w_bf16[3 * 70 + 64] = f32_to_bf16(kInf);
+  const std::vector<float> want = run(scalar_table(), c);
+  EXPECT_TRUE(std::isnan(want[1 * 9 + 0]));
+  EXPECT_TRUE(std::isinf(want[0 * 9 + 3]));
+  EXPECT_TRUE(all_close(run(table(), c), want, tolerance_for(70)));
+}
+
+TEST_P(Matmul, EveryFp8CodeMeansWhatTheFormatSays) {
+  Case c = make_case(1, 256, 1, DType::fp8_e4m3, rng);
+  c.x = {1.0f};
+  c.scales = {0.5f, 3.0f};
+  std::vector<float> want;
+  for (int code = 0; code < 256; ++code) {
+    c.w_fp8[static_cast<std::size_t>(code)] = static_cast<fp8_e4m3>(code);
+    const float scale = code < 128 ? 0.5f : 3.0f;
+    want.push_back(fp8_e4m3_to_f32(static_cast<fp8_e4m3>(code)) * scale);
+  }
+  EXPECT_TRUE(all_close(run(table(), c), want, {}));
+}
+
+TEST_P(Matmul, NoInputsGiveZeros) {
+  Case c = make_case(2, 5, 0, DType::f32, rng);
+  EXPECT_EQ(run(table(), c), std::vector<float>(10, 0.0f));
+}
+
+INSTANTIATE_TEST_SUITE_P(Kernels, Matmul, ::testing::ValuesIn(runnable_tables()), isa_name);
+
+}  // namespace
+}  // namespace ponder::kernels
