@@ -68,6 +68,7 @@ void add_agent_commands(CLI::App& app, const Environment& environment, Action& a
   auto* chat_command = app.add_subcommand("chat", "talk to an agent, several turns");
   auto chat_options = std::make_shared<ChatOptions>();
   chat_command->add_option("--workflow", chat_options->workflow)->capture_default_str();
+  chat_command->add_option("--session", chat_options->session, "go on with a session of the store");
   chat_command->add_flag("--json", chat_options->json, "stream the events as JSON lines");
   add_world_options(*chat_command, chat_options->world_seed, chat_options->size);
   add_model_options(*chat_command, chat_options->model);

@@ -48,6 +48,7 @@ struct RunOptions {
 struct ChatOptions {
   ModelOptions model;
   std::string workflow = "travel";
+  std::string session;  // goes on with this one; empty: a new one
   std::uint64_t world_seed = 1;
   std::string size = "S";
   bool json = false;

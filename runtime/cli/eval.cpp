@@ -1,8 +1,9 @@
+#include "runtime/eval.h"
+
 #include <fmt/core.h>
 
 #include "runtime/cli/commands.h"
 #include "runtime/cli/compose.h"
-#include "runtime/eval.h"
 
 /// `ponder eval`: the success rate on generated tasks, with real tools.
 namespace ponder::cli {

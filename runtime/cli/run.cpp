@@ -37,8 +37,7 @@ asio::awaitable<int> conclude(Run& run) {
   finished.is_solved = verdict->is_solved;
   finished.detail = verdict->detail;
   if (verdict->has_plan && !run.out.empty()) {
-    const auto files =
-        run.workflow->write_artefacts(run.out, run.agent->id(), run.agent->state());
+    const auto files = run.workflow->write_artefacts(run.out, run.agent->id(), run.agent->state());
     if (!files) co_return complain(files.error().message);
     finished.directory = run.out.string();
     finished.files = *files;
@@ -90,8 +89,8 @@ int run(const Environment& environment, const RunOptions& options) {
     std::error_code unwritable;
     std::filesystem::create_directories(options.out, unwritable);
     if (unwritable)
-      return complain(fmt::format("{}: {}; choose another --out", options.out.string(),
-                                  unwritable.message()));
+      return complain(
+          fmt::format("{}: {}; choose another --out", options.out.string(), unwritable.message()));
   }
   const auto store = open_store(environment);
   if (!store) return complain(store.error().message);

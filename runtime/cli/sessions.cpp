@@ -1,0 +1,120 @@
+#include <fmt/core.h>
+
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+#include "runtime/agent.h"
+#include "runtime/cli/commands.h"
+#include "runtime/cli/compose.h"
+#include "runtime/cli/live_view.h"
+#include "runtime/workflow.h"
+
+/// `ponder sessions`: what is in the store, and going on where a session stopped.
+namespace ponder::cli {
+namespace {
+
+namespace asio = boost::asio;
+
+constexpr std::uint32_t kSessionsListed = 200;
+
+std::string local_time(std::int64_t unix_ms) {
+  const std::time_t seconds = unix_ms / 1000;
+  std::tm parts{};
+  localtime_r(&seconds, &parts);
+  char text[20];
+  const auto length = std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &parts);
+  return std::string(text, length);
+}
+
+int list(const runtime::SessionStore& store, bool as_json) {
+  const auto sessions = store.list(kSessionsListed);
+  if (!sessions) return complain(sessions.error().message);
+  if (as_json) {
+    for (const auto& session : *sessions) {
+      const nlohmann::json line = {{"id", session.id.value},
+                                   {"created_ms", session.created_unix_ms},
+                                   {"updated_ms", session.updated_unix_ms},
+                                   {"workflow", session.workflow},
+                                   {"model", session.model},
+                                   {"title", session.title},
+                                   {"events", session.events},
+                                   {"last", session.last_type}};
+      fmt::print("{}\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    }
+    return 0;
+  }
+  if (sessions->empty()) fmt::print("no sessions yet\n");
+  for (const auto& session : *sessions)
+    fmt::print("{}  {}  {:<8} {:>5} events  {:<18} {}\n", session.id.value,
+               local_time(session.updated_unix_ms), one_line(session.workflow, 8), session.events,
+               session.last_type, one_line(session.title, 60));
+  return 0;
+}
+
+int show(const runtime::SessionStore& store, const runtime::SessionId& id, bool no_color) {
+  const auto records = store.load(id);
+  if (!records) return complain(records.error().message);
+  auto terminal = inspect_stdout(no_color);
+  terminal.is_tty = false;  // nothing is live here: no status bar
+  LiveView view(terminal, 0, system_clock());
+  for (const auto& record : *records) view.on_event(id, record);
+  return 0;
+}
+
+asio::awaitable<int> go_on(runtime::Agent& agent) {
+  const auto end = co_await agent.resume();
+  if (!end) co_return complain(end.error().message);
+  co_return end->reason == runtime::TurnEnd::answered ? 0 : 1;
+}
+
+int resume(const Environment& environment, const runtime::SessionId& id,
+           runtime::SessionStore& store, const SessionsOptions& options) {
+  const auto records = store.load(id);
+  if (!records) return complain(records.error().message);
+  const auto state = runtime::fold(*records);
+  if (!state.start) return complain(fmt::format("session {} has no readable beginning", id.value));
+  if (!state.is_turn_open)
+    return complain(
+        fmt::format("session {} has no interrupted turn; to say something more: ponder "
+                    "chat --session {}",
+                    id.value, id.value));
+  const auto library = library_dir(environment);
+  if (!library) return complain(library.error().message);
+  const auto workflow = runtime::Workflow::reopen(*library, *state.start);
+  if (!workflow) return complain(workflow.error().message);
+  asio::io_context io(1);
+  ModelOptions model_options = options.model;
+  if (model_options.model.empty() && environment.model.empty())
+    model_options.model = state.start->model;
+  const auto model = open_model(environment, model_options, io);
+  if (!model) return complain(model.error().message);
+  runtime::AgentParts parts(**model, (*workflow)->registry(), store, system_clock());
+  parts.grants = (*workflow)->grants();
+  LiveView live(inspect_stdout(environment.no_color || options.json),
+                (*model)->tokens_context_max(), system_clock());
+  JsonView json;
+  runtime::EventSink* view = &live;
+  if (options.json) view = &json;
+  parts.sinks.push_back(view);
+  auto agent = runtime::Agent::open(parts, id);
+  if (!agent) return complain(agent.error().message);
+  return run_interruptibly(io, go_on(**agent), [&agent] { (*agent)->cancel(); });
+}
+
+}  // namespace
+
+int sessions(const Environment& environment, const SessionsOptions& options) {
+  const auto store = open_store(environment);
+  if (!store) return complain(store.error().message);
+  if (options.action == "list") return list(**store, options.json);
+  const auto id = (*store)->resolve(options.id);
+  if (!id) return complain(id.error().message);
+  if (options.action == "resume") return resume(environment, *id, **store, options);
+  if (options.action == "show" && !options.json) return show(**store, *id, environment.no_color);
+  const auto lines = (*store)->export_lines(*id);
+  if (!lines) return complain(lines.error().message);
+  fmt::print("{}", *lines);
+  return 0;
+}
+
+}  // namespace ponder::cli
