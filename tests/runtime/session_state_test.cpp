@@ -1,0 +1,208 @@
+#include "runtime/session_state.h"
+
+#include <gtest/gtest.h>
+
+#include "runtime/event_json.h"
+#include "runtime/model_client.h"
+#include "runtime/text.h"
+
+namespace ponder::runtime {
+namespace {
+
+/// A log under construction.
+class Log {
+ public:
+  Log& add(Event event) {
+    records_.push_back({static_cast<std::int64_t>(records_.size()) + 1, 0, std::move(event)});
+    return *this;
+  }
+  SessionState state() const { return fold(records_); }
+
+ private:
+  std::vector<Record> records_;
+};
+
+SessionStarted travel_start() {
+  SessionStarted start;
+  start.instructions = "be brief";
+  start.family = "dsv32";
+  start.tools = {{"a", "first", R"({"type":"object"})"}, {"b", "second", R"({"type":"object"})"}};
+  return start;
+}
+
+ModelCompleted completed(std::uint32_t step, std::string content,
+                         std::vector<std::string> call_names = {}) {
+  ModelCompleted e;
+  e.step = step;
+  e.message.role = context::Role::assistant;
+  e.message.reasoning = "because";
+  e.message.content = std::move(content);
+  e.message.sampled = {5, 6, 7};
+  for (auto& name : call_names) {
+    e.message.tool_calls.push_back({"id_" + name, name, "{}"});
+  }
+  e.call_faults.resize(e.message.tool_calls.size());
+  e.usage.tokens_generated = 10;
+  return e;
+}
+
+ToolFinished finished(std::uint32_t call_index, std::string content) {
+  ToolFinished e;
+  e.call_index = call_index;
+  e.outcome = Outcome::success;
+  e.content = std::move(content);
+  return e;
+}
+
+TEST(SessionState, ResultsEnterTheConversationInCallOrderOnceAllAreThere) {
+  Log log;
+  log.add(travel_start()).add(UserMessage{"go"}).add(completed(0, "", {"a", "b"}));
+  log.add(finished(1, "second"));
+  EXPECT_EQ(log.state().conversation.size(), 3U);  // system, user, assistant
+  EXPECT_TRUE(log.state().has_open_calls());
+  const SessionState state = log.add(finished(0, "first")).state();
+  EXPECT_FALSE(state.has_open_calls());
+  ASSERT_EQ(state.conversation.size(), 5U);
+  EXPECT_EQ(state.conversation[3].content, "first");
+  EXPECT_EQ(state.conversation[3].tool_call_id, "id_a");
+  EXPECT_EQ(state.conversation[4].content, "second");
+}
+
+TEST(SessionState, TheFirstOutcomeOfACallCountsAndALaterOneIsIgnored) {
+  Log log;
+  log.add(travel_start()).add(UserMessage{"go"}).add(completed(0, "", {"a", "b"}));
+  log.add(finished(0, "one")).add(finished(0, "two")).add(finished(1, "x"));
+  EXPECT_EQ(log.state().conversation[3].content, "one");
+}
+
+TEST(SessionState, ACompletionThatOnlyReasonsStaysOutOfThePromptAndIsAskedWarmer) {
+  Log log;
+  SessionStarted start = travel_start();
+  start.sampling.temperature = 0;
+  log.add(start).add(UserMessage{"go"}).add(completed(0, "")).add(ModelRetried{0, "why"});
+  const SessionState state = log.state();
+  EXPECT_EQ(state.conversation.size(), 2U);
+  EXPECT_EQ(state.step, 0U);
+  const ModelRequest request = next_request(state);
+  EXPECT_GT(request.sampling.temperature, 0);
+  EXPECT_NE(request.sampling.seed, start.sampling.seed);
+  const ModelRequest later =
+      next_request(log.add(completed(0, "", {"a"})).add(finished(0, "r")).state());
+  EXPECT_EQ(later.sampling.temperature, 0);
+}
+
+TEST(SessionState, ACutOffCompletionLeavesItsTextButNeitherCallsNorTokens) {
+  Log log;
+  ModelCompleted cut = completed(0, "half an ans", {"a"});
+  cut.finish = Finish::length;
+  const SessionState state = log.add(travel_start()).add(UserMessage{"go"}).add(cut).state();
+  EXPECT_FALSE(state.has_open_calls());
+  EXPECT_EQ(state.conversation.back().content, "half an ans");
+  EXPECT_TRUE(state.conversation.back().tool_calls.empty());
+  EXPECT_TRUE(state.conversation.back().sampled.empty());
+}
+
+TEST(SessionState, ANewTurnForgetsStepsTokensAndRepeatsButNotTotals) {
+  Log log;
+  log.add(travel_start()).add(UserMessage{"go"}).add(completed(0, "", {"a"}));
+  log.add(finished(0, "r")).add(completed(1, "done")).add(TurnEnded{}).add(UserMessage{"more"});
+  const SessionState state = log.state();
+  EXPECT_TRUE(state.is_turn_open);
+  EXPECT_EQ(state.step, 0U);
+  EXPECT_EQ(state.tokens_generated_turn, 0U);
+  EXPECT_TRUE(state.call_counts.empty());
+  EXPECT_EQ(state.usage_total.tokens_generated, 20U);
+  EXPECT_EQ(state.completions, 2U);
+  EXPECT_EQ(state.last_answer(), "done");
+}
+
+TEST(SessionState, TheTokenBudgetOfACompletionShrinksWithTheTurn) {
+  Log log;
+  SessionStarted start = travel_start();
+  start.limits.tokens_turn_max = 15;
+  log.add(start).add(UserMessage{"go"}).add(completed(0, "", {"a"})).add(finished(0, "r"));
+  EXPECT_EQ(next_request(log.state()).tokens_generated_max, 5U);
+}
+
+std::vector<Event> one_of_each() {
+  ModelCompleted model = completed(3, "text", {"a"});
+  model.verdict = Verdict::repaired;
+  model.notes = {"note"};
+  model.call_faults = {"fault"};
+  model.prompt_hash = "abc";
+  model.usage = {1, 2, 3, 4.5, 5.5};
+  SessionStarted start = travel_start();
+  start.sampling.seed = 18'446'744'073'709'551'615U;
+  start.environment = R"({"x":1})";
+  return {start,
+          UserMessage{"héllo \"\n\x01"},
+          ModelStarted{1, 1},
+          model,
+          ModelRetried{1, "again"},
+          ToolIntended{1, 2, tools::Effect::idempotent},
+          ToolStarted{1, 2},
+          ToolFinished{1, 2, Outcome::interrupted, "content", 12},
+          TurnEnded{TurnEnd::repeated_call, "detail"},
+          WorkflowFinished{true, "ok", "dir", {"a", "b"}}};
+}
+
+TEST(EventJson, EveryEventSurvivesTheRoundTrip) {
+  for (const Event& event : one_of_each()) {
+    const std::string payload = event_payload(event);
+    const Event again = read_event(event_type(event), kEventVersion, payload);
+    EXPECT_EQ(again.index(), event.index()) << payload;
+    EXPECT_EQ(event_payload(again), payload);
+  }
+}
+
+TEST(EventJson, WhatCannotBeReadIsKeptWhole) {
+  for (const auto& [type, version, payload] :
+       {std::tuple("from_the_future", 1, "{}"), std::tuple("user_message", 99, "{}"),
+        std::tuple("user_message", 1, "{\"content\":"), std::tuple("user_message", 1, "[]"),
+        std::tuple("tool_finished", 1, R"({"step":0,"call":0,"outcome":"exploded"})"),
+        std::tuple("tool_started", 1, R"({"step":"zero","call":0})")}) {
+    const Event event = read_event(type, version, payload);
+    const auto* unreadable = std::get_if<UnreadableEvent>(&event);
+    ASSERT_NE(unreadable, nullptr) << type << " " << payload;
+    EXPECT_EQ(unreadable->payload, payload);
+    EXPECT_FALSE(unreadable->problem.empty());
+    EXPECT_EQ(event_type(event), type);
+  }
+}
+
+TEST(EventJson, AnUnreadableEventDoesNotDisturbTheFold) {
+  Log log;
+  log.add(travel_start()).add(UserMessage{"go"});
+  log.add(read_event("from_the_future", 1, "{}"));
+  const SessionState state = log.add(completed(0, "done")).state();
+  EXPECT_EQ(state.unreadable, 1U);
+  EXPECT_EQ(state.last_answer(), "done");
+}
+
+TEST(EventJson, UnknownFieldsAreIgnoredAndMissingOnesHaveDefaults) {
+  const Event event = read_event("session_started", 1, R"({"model":"m","colour":"blue"})");
+  ASSERT_TRUE(std::holds_alternative<SessionStarted>(event));
+  EXPECT_EQ(std::get<SessionStarted>(event).model, "m");
+  EXPECT_EQ(std::get<SessionStarted>(event).limits.steps_max, Limits().steps_max);
+}
+
+TEST(Text, InvalidUtf8BecomesReplacementCharactersAndValidTextStays) {
+  EXPECT_EQ(clean_utf8("plain ｜ é 😀"), "plain ｜ é 😀");
+  EXPECT_EQ(clean_utf8("a\xFF"
+                       "b"),
+            "a\xEF\xBF\xBD"
+            "b");
+  EXPECT_EQ(clean_utf8("\xC0\x80"), "\xEF\xBF\xBD\xEF\xBF\xBD");  // overlong
+  EXPECT_EQ(clean_utf8("\xED\xA0\x80").size(), 9U);               // a surrogate
+  EXPECT_EQ(clean_utf8("\xF4\x90\x80\x80").size(), 12U);          // past U+10FFFF
+  EXPECT_EQ(clean_utf8("\xE2\x82"), "\xEF\xBF\xBD\xEF\xBF\xBD");  // cut off
+}
+
+TEST(Text, CuttingNeverSplitsACharacter) {
+  EXPECT_EQ(cut_utf8("aé", 2), "a");
+  EXPECT_EQ(cut_utf8("aé", 3), "aé");
+  EXPECT_EQ(first_line("one\ntwo", 80), "one");
+}
+
+}  // namespace
+}  // namespace ponder::runtime
