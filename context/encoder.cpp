@@ -230,7 +230,8 @@ class Encoder {
     }
     if (is_thinking_ && static_cast<Index>(index_) > pivot_) {
       const Json* reasoning = message.find("reasoning_content");
-      if (calls.empty() && (reasoning == nullptr || !reasoning->is_truthy())) {
+      if (options_.requires_reasoning && calls.empty() &&
+          (reasoning == nullptr || !reasoning->is_truthy())) {
         return error(EncodeFault::no_reasoning, "has neither reasoning nor calls");
       }
       if (const Fault ok = put_text(message, "reasoning_content", ""); !ok) return ok;
@@ -323,11 +324,7 @@ class Encoder {
     if (text.empty()) return;
     const std::size_t begin = out_.text.size();
     out_.text += text;
-    if (!out_.content.empty() && out_.content.back().end == begin) {
-      out_.content.back().end = out_.text.size();
-    } else {
-      out_.content.push_back({begin, out_.text.size()});
-    }
+    out_.content.push_back({begin, out_.text.size()});
   }
 
   tl::unexpected<EncodeError> error(EncodeFault fault, std::string_view what) const {

@@ -50,6 +50,9 @@ struct EncodeOptions {
   std::string thinking_mode;  // `thinking` or `chat`; anything else is EncodeFault::mode
   bool drop_thinking = true;
   bool add_default_bos_token = true;  // written only if there is no context
+  /// Off: an assistant message after the last user message that has neither reasoning nor calls
+  /// gets an empty block instead of EncodeFault::no_reasoning.
+  bool requires_reasoning = true;
 };
 
 /// Bytes [begin, end) of the text.

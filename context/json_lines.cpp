@@ -4,6 +4,8 @@
 
 #include "context/encoder.h"
 #include "context/json.h"
+#include "context/message_json.h"
+#include "context/strict_parser.h"
 
 namespace ponder::context {
 namespace {
@@ -60,7 +62,43 @@ Result<EncodeRequest> read_encode_request(std::string_view line) {
   return request;
 }
 
+struct ParseRequest {
+  std::string text;
+  std::string thinking_mode;  // any other than `thinking` parses like chat
+  bool is_thinking() const { return thinking_mode == "thinking"; }
+};
+
+Result<ParseRequest> read_parse_request(std::string_view line) {
+  PONDER_TRY(const Json json, read_request(line));
+  ParseRequest request;
+  PONDER_TRY(request.text, read_string(json, "text"));
+  PONDER_TRY(request.thinking_mode, read_string(json, "thinking_mode"));
+  return request;
+}
+
+Json completion_json(const Message& message) {
+  Json::Array calls;
+  for (const ToolCall& call : message.tool_calls) calls.push_back(tool_call_to_json(call));
+  return Json::Object{{"role", "assistant"},
+                      {"content", message.content},
+                      {"reasoning_content", message.reasoning},
+                      {"tool_calls", std::move(calls)}};
+}
+
+std::string strict_answer(const ParseRequest& request) {
+  const auto message = parse_strict(request.text, request.is_thinking());
+  if (message) return print_json(Json::Object{{"ok", completion_json(*message)}});
+  return error_line(parse_fault_name(message.error().fault), message.error().message);
+}
+
 }  // namespace
+
+std::string parse_line(std::string_view json_line, bool is_strict) {
+  const Result<ParseRequest> request = read_parse_request(json_line);
+  if (!request) return error_line("REQUEST", request.error().message);
+  (void)is_strict;
+  return strict_answer(*request);
+}
 
 std::string encode_line(std::string_view json_line) {
   const Result<EncodeRequest> request = read_encode_request(json_line);

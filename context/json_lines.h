@@ -13,4 +13,8 @@ namespace ponder::context {
 /// `REQUEST`.
 std::string encode_line(std::string_view json_line);
 
+/// `{"text":"..","thinking_mode":".."}` -> `{"ok": {"role", "content", "reasoning_content",
+/// "tool_calls"}}` or `{"error": "<class>", "message": ".."}`, as the reference parser answers.
+std::string parse_line(std::string_view json_line, bool is_strict);
+
 }  // namespace ponder::context

@@ -40,6 +40,9 @@ struct Message {
   /// Assistant only: the ids as sampled, from the first after the prompt to the end-of-turn token.
   /// Empty for turns that came from elsewhere (an endpoint, an import).
   std::vector<TokenId> sampled;
+  /// User only: a human chose to end the running turn with this message, although calls had just
+  /// been answered. Without it the linter refuses user text in mid-turn.
+  bool ends_turn = false;
 };
 
 using Conversation = std::vector<Message>;

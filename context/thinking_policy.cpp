@@ -1,0 +1,103 @@
+#include "context/thinking_policy.h"
+
+#include <fmt/format.h>
+
+#include "context/message_json.h"
+
+namespace ponder::context {
+namespace {
+
+tl::unexpected<Error> refuse(std::size_t index, std::string_view what) {
+  return fail(Errc::invalid_argument, fmt::format("message {} {}", index, what));
+}
+
+bool is_new_turn(const Message& message) {
+  return message.role == Role::user || message.role == Role::developer;
+}
+
+/// Walks a conversation message by message and knows which calls still wait for a result.
+class Linter {
+ public:
+  Linter(const Conversation& conversation, const ThinkingPolicy& policy)
+      : conversation_(conversation), policy_(policy) {}
+
+  Status run() {
+    for (index_ = 0; index_ < conversation_.size(); ++index_) {
+      PONDER_CHECK(check(conversation_[index_]));
+    }
+    return {};
+  }
+
+ private:
+  Status check(const Message& message) {
+    if (!message.tools.empty() && index_ > 0) {
+      return refuse(index_, "carries tools; they belong on the first message");
+    }
+    if (message.role == Role::tool) return check_result(message);
+    if (caller_ != nullptr && num_answered_ < caller_->tool_calls.size()) {
+      return refuse(index_, fmt::format("comes before call {} of message {} has its result",
+                                        num_answered_, caller_idx_));
+    }
+    if (message.role == Role::system && index_ > 0) {
+      return refuse(index_, "is a system message that is not the first");
+    }
+    if (is_new_turn(message) && caller_ != nullptr && policy_.keeps_running_turn &&
+        !message.ends_turn) {
+      return refuse(index_, fmt::format("is {} text in mid-turn; it belongs into a tool result",
+                                        role_name(message.role)));
+    }
+    const bool calls = message.role == Role::assistant && !message.tool_calls.empty();
+    caller_ = calls ? &message : nullptr;
+    caller_idx_ = index_;
+    num_answered_ = 0;
+    return {};
+  }
+
+  Status check_result(const Message& message) {
+    if (caller_ == nullptr || num_answered_ == caller_->tool_calls.size()) {
+      return refuse(index_, "is a tool result without a call");
+    }
+    const ToolCall& call = caller_->tool_calls[num_answered_];
+    if (!call.id.empty() && !message.tool_call_id.empty() && call.id != message.tool_call_id) {
+      return refuse(index_, fmt::format("answers call '{}' where '{}' is due", message.tool_call_id,
+                                        call.id));
+    }
+    ++num_answered_;
+    return {};
+  }
+
+  const Conversation& conversation_;
+  const ThinkingPolicy& policy_;
+  std::size_t index_ = 0;
+  const Message* caller_ =
+      nullptr;  // the running turn's last assistant message, if it called tools
+  std::size_t caller_idx_ = 0;
+  std::size_t num_answered_ = 0;
+};
+
+}  // namespace
+
+Result<ThinkingPolicy> thinking_policy(std::string_view name) {
+  if (name == "dsv32") {
+    return ThinkingPolicy{.name = "dsv32",
+                          .version = 1,
+                          .format = &dsv32(),
+                          .thinking_mode = "thinking",
+                          .keeps_running_turn = true};
+  }
+  if (name == "chat") {
+    return ThinkingPolicy{.name = "chat",
+                          .version = 1,
+                          .format = &dsv32(),
+                          .thinking_mode = "chat",
+                          .keeps_running_turn = false};
+  }
+  return fail(Errc::not_found,
+              fmt::format("unknown thinking policy '{}', known: chat, dsv32", name));
+}
+
+Status lint(const Conversation& conversation, const ThinkingPolicy& policy) {
+  return Linter(conversation, policy).run();
+}
+
+}  // namespace ponder::context
