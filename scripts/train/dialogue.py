@@ -1,34 +1,112 @@
-"""Conversations besides tasks: small talk, refusals, questions that one tool answers, and follow-ups after a plan."""
+"""Conversations besides tasks: small talk, refusals, questions for one tool, and follow-ups."""
 
 from expert import FIELDS, Limits, rating_text, say
 
-ABOUT = ("I plan trips of one to three days: I read hotels, restaurants, attractions, trains and weather, "
-         "check the plan and submit it.")
+ABOUT = (
+    "I plan trips of one to three days: I read hotels, restaurants, attractions, trains and "
+    "weather, check the plan and submit it."
+)
 
 SMALL_TALK = [
-    ("A greeting.", "Hello! Where would you like to travel?", [
-        "Hello", "Hi", "Hi there", "Good morning", "Good evening", "Hello, are you there?", "Hey", "Good day"]),
-    ("Thanks.", "You are welcome. Have a good trip!", [
-        "Thanks", "Thank you", "Thank you very much", "Great, thanks", "Thanks for your help", "That was helpful, thanks"]),
-    ("A goodbye.", "Goodbye, and have a good trip!", ["Bye", "Goodbye", "See you", "Good night", "Bye for now"]),
-    ("How I am.", "I am well, thank you. Where would you like to travel?", [
-        "How are you?", "How are you today?", "How is it going?", "Are you well?"]),
-    ("What I can do.", ABOUT, [
-        "What can you do?", "Who are you?", "What are you?", "Help", "How can you help me?", "What do you do?",
-        "Tell me about yourself", "What is this?", "How does this work?", "What are your tools?"]),
-    ("No limits were given.", "Tell me where you start or which cities you want to see, for how many days, and your limits.", [
-        "Plan a trip", "I want to travel", "Make me a plan", "I need a holiday", "Can you plan a trip for me?",
-        "Where should I go?", "Plan something nice"]),
+    (
+        "A greeting.",
+        "Hello! Where would you like to travel?",
+        [
+            "Hello",
+            "Hi",
+            "Hi there",
+            "Good morning",
+            "Good evening",
+            "Hello, are you there?",
+            "Hey",
+            "Good day",
+        ],
+    ),
+    (
+        "Thanks.",
+        "You are welcome. Have a good trip!",
+        [
+            "Thanks",
+            "Thank you",
+            "Thank you very much",
+            "Great, thanks",
+            "Thanks for your help",
+            "That was helpful, thanks",
+        ],
+    ),
+    (
+        "A goodbye.",
+        "Goodbye, and have a good trip!",
+        ["Bye", "Goodbye", "See you", "Good night", "Bye for now"],
+    ),
+    (
+        "How I am.",
+        "I am well, thank you. Where would you like to travel?",
+        ["How are you?", "How are you today?", "How is it going?", "Are you well?"],
+    ),
+    (
+        "What I can do.",
+        ABOUT,
+        [
+            "What can you do?",
+            "Who are you?",
+            "What are you?",
+            "Help",
+            "How can you help me?",
+            "What do you do?",
+            "Tell me about yourself",
+            "What is this?",
+            "How does this work?",
+            "What are your tools?",
+        ],
+    ),
+    (
+        "No limits were given.",
+        "Tell me where you start or which cities you want to see, for how many days, and your "
+        "limits.",
+        [
+            "Plan a trip",
+            "I want to travel",
+            "Make me a plan",
+            "I need a holiday",
+            "Can you plan a trip for me?",
+            "Where should I go?",
+            "Plan something nice",
+        ],
+    ),
 ]
 
 OFF_TOPIC = [
-    "Write a poem about the sea", "What is 12 times 7?", "Fix my code", "Who won the match?", "Tell me a joke",
-    "Translate this into French", "What is the meaning of life?", "Write an email to my boss", "How do I bake bread?",
-    "What is the capital of France?", "Sort this list for me", "Explain quantum physics", "Sing a song",
-    "What is the price of gold?", "Give me medical advice", "Who is the president?", "Do my homework",
-    "Write a story about a dragon", "Book a flight to the moon", "What time is it?", "Play a game with me",
-    "Which phone should I buy?", "Draw a cat", "Summarize this book", "How old is the universe?",
-    "Write a program in Python", "Tell me the news", "Is my password safe?", "Recommend a film", "Solve this equation",
+    "Write a poem about the sea",
+    "What is 12 times 7?",
+    "Fix my code",
+    "Who won the match?",
+    "Tell me a joke",
+    "Translate this into French",
+    "What is the meaning of life?",
+    "Write an email to my boss",
+    "How do I bake bread?",
+    "What is the capital of France?",
+    "Sort this list for me",
+    "Explain quantum physics",
+    "Sing a song",
+    "What is the price of gold?",
+    "Give me medical advice",
+    "Who is the president?",
+    "Do my homework",
+    "Write a story about a dragon",
+    "Book a flight to the moon",
+    "What time is it?",
+    "Play a game with me",
+    "Which phone should I buy?",
+    "Draw a cat",
+    "Summarize this book",
+    "How old is the universe?",
+    "Write a program in Python",
+    "Tell me the news",
+    "Is my password safe?",
+    "Recommend a film",
+    "Solve this equation",
 ]
 REFUSAL = "I can only plan trips and answer questions about them. Where would you like to travel?"
 
@@ -58,25 +136,60 @@ def refuse(talk, _rng):
     talk.answer("Not about trips.", REFUSAL)
 
 
-FAR_CITIES = ["Paris", "London", "Tokyo", "Rome", "Berlin", "Madrid", "Sydney", "Moscow", "Cairo", "Delhi", "Seoul", "Vienna",
-              "Prague", "Oslo", "Lisbon", "Dublin", "Boston", "Chicago", "Toronto", "Bangkok"]
+FAR_CITIES = [
+    "Paris",
+    "London",
+    "Tokyo",
+    "Rome",
+    "Berlin",
+    "Madrid",
+    "Sydney",
+    "Moscow",
+    "Cairo",
+    "Delhi",
+    "Seoul",
+    "Vienna",
+    "Prague",
+    "Oslo",
+    "Lisbon",
+    "Dublin",
+    "Boston",
+    "Chicago",
+    "Toronto",
+    "Bangkok",
+]
 
 
 def unknown_city_text(rng):
-    text = rng.choice(["Plan one day in {c}.", "One day in {c}, please.", "Plan a one-day trip to {c}.",
-                       "I want to see {c} in one day.", "Help me plan one day in {c}.", "A day in {c}."])
-    limits = rng.choice(["", " Hotel at most {p}.", " Hotels up to {p} a night.", " Tickets up to {p}."])
+    text = rng.choice(
+        [
+            "Plan one day in {c}.",
+            "One day in {c}, please.",
+            "Plan a one-day trip to {c}.",
+            "I want to see {c} in one day.",
+            "Help me plan one day in {c}.",
+            "A day in {c}.",
+        ]
+    )
+    limits = rng.choice(
+        ["", " Hotel at most {p}.", " Hotels up to {p} a night.", " Tickets up to {p}."]
+    )
     return (text + limits).format(c=rng.choice(FAR_CITIES), p=rng.randint(10, 60) * 10)
 
 
 def unknown_city(talk, rng):
     """The lists of a city that the tools do not know; said plainly."""
     city = next(c for c in FAR_CITIES if c in talk.first)
-    calls = [(f"get_all_{kind}_by_city", {"city": city}) for kind in ("hotels", "restaurants", "attractions")]
+    calls = [
+        (f"get_all_{kind}_by_city", {"city": city})
+        for kind in ("hotels", "restaurants", "attractions")
+    ]
     words = [word for word in ("hotel", "ticket") if word in talk.first.lower()]
     limits = f"{words[0]} {''.join(c for c in talk.first if c.isdigit())}" if words else "none"
     talk.call(f"1 day in {city}. Limits: {limits}. Day 1 of 1: {city}.", calls)
-    talk.answer(f"Unknown city {city}.", f"This trip is not possible: I do not know the city {city}.")
+    talk.answer(
+        f"Unknown city {city}.", f"This trip is not possible: I do not know the city {city}."
+    )
 
 
 class Question:
@@ -92,17 +205,28 @@ class Question:
         return [rows[i + 1].x for i in range(len(rows))]
 
     def ask(self):
-        self.form = self.rng.choice(["cities", "list", "list", "city_of", "infos", "near", "weather", "ride"])
+        self.form = self.rng.choice(
+            ["cities", "list", "list", "city_of", "infos", "near", "weather", "ride"]
+        )
         return getattr(self, "ask_" + self.form)()
 
     def place(self, kind):
-        return self.rng.choice(self.column(f"SELECT name AS x FROM {KINDS[kind]} WHERE city = ?", self.city))
+        return self.rng.choice(
+            self.column(f"SELECT name AS x FROM {KINDS[kind]} WHERE city = ?", self.city)
+        )
 
     def ask_cities(self):
         self.calls, self.reason = [("get_all_cities", {})], "All cities."
         self.render = lambda result: f"I know these cities:{result}."
-        return self.rng.choice(["Which cities do you know?", "List all cities.", "Where can I travel?",
-                                "Show me the cities.", "What cities are there?"])
+        return self.rng.choice(
+            [
+                "Which cities do you know?",
+                "List all cities.",
+                "Where can I travel?",
+                "Show me the cities.",
+                "What cities are there?",
+            ]
+        )
 
     def ask_list(self):
         kind = self.rng.choice(list(KINDS))
@@ -112,26 +236,50 @@ class Question:
 
         def render(result):
             rows = [row.split("|") for row in result.split("\n")]
-            return f"{KINDS[kind].capitalize()} in {self.city}, with {unit}:" + ",".join(f"{r[0]} {r[1]}" for r in rows) + "."
+            return (
+                f"{KINDS[kind].capitalize()} in {self.city}, with {unit}:"
+                + ",".join(f"{r[0]} {r[1]}" for r in rows)
+                + "."
+            )
+
         self.render = render
-        return self.rng.choice(["Which {k} are there in {c}?", "List the {k} of {c}.", "Show me {k} in {c}.",
-                                "What {k} does {c} have?"]).format(k=KINDS[kind], c=self.city)
+        return self.rng.choice(
+            [
+                "Which {k} are there in {c}?",
+                "List the {k} of {c}.",
+                "Show me {k} in {c}.",
+                "What {k} does {c} have?",
+            ]
+        ).format(k=KINDS[kind], c=self.city)
 
     def ask_city_of(self):
         kind = self.rng.choice(list(KINDS))
         name = self.place(kind)
-        self.calls, self.reason = [(f"get_city_by_{kind}", {"name": name})], f"City of the {kind} {name}."
+        self.calls, self.reason = [
+            (f"get_city_by_{kind}", {"name": name})
+        ], f"City of the {kind} {name}."
         self.render = lambda result: f"{name} is in{result}."
-        return self.rng.choice(["In which city is the {k} {n}?", "Where is the {k} {n}?",
-                                "Which city is the {k} {n} in?"]).format(k=kind, n=name)
+        return self.rng.choice(
+            [
+                "In which city is the {k} {n}?",
+                "Where is the {k} {n}?",
+                "Which city is the {k} {n} in?",
+            ]
+        ).format(k=kind, n=name)
 
     def ask_infos(self):
-        kind, word, text = self.rng.choice([
-            ("attraction", "hours", "When is {n} open?"), ("attraction", "ticket", "What is the ticket of {n}?"),
-            ("restaurant", "cuisine", "What food does {n} serve?"), ("hotel", "breakfast", "Does {n} have breakfast?"),
-            ("hotel", "rating", "How is the hotel {n} rated?"), ("hotel", "price", "What does the hotel {n} cost?"),
-            ("restaurant", "rating", "How is the restaurant {n} rated?"), ("city", "province", "Which province is {n} in?"),
-        ])
+        kind, word, text = self.rng.choice(
+            [
+                ("attraction", "hours", "When is {n} open?"),
+                ("attraction", "ticket", "What is the ticket of {n}?"),
+                ("restaurant", "cuisine", "What food does {n} serve?"),
+                ("hotel", "breakfast", "Does {n} have breakfast?"),
+                ("hotel", "rating", "How is the hotel {n} rated?"),
+                ("hotel", "price", "What does the hotel {n} cost?"),
+                ("restaurant", "rating", "How is the restaurant {n} rated?"),
+                ("city", "province", "Which province is {n} in?"),
+            ]
+        )
         name = self.city if kind == "city" else self.place(kind)
         self.calls = [(f"get_infos_by_{kind}", {"info_keywords": word, "name": name})]
         self.reason = f"{word.capitalize()} of the {kind} {name}."
@@ -139,22 +287,34 @@ class Question:
         return text.format(n=name)
 
     def ask_near(self):
-        self.calls, self.reason = [("get_inter_city_transport", {"city": self.city})], f"Cities near {self.city}."
+        self.calls, self.reason = [
+            ("get_inter_city_transport", {"city": self.city})
+        ], f"Cities near {self.city}."
 
         def render(result):
             rows = [row.split("|") for row in result.split("\n")]
             return f"Near {self.city}:" + ",".join(f"{r[0]} {r[1]} km" for r in rows) + "."
+
         self.render = render
-        return self.rng.choice(["Which cities are near {c}?", "Where can I go from {c} by train?",
-                                "What is near {c}?"]).format(c=self.city)
+        return self.rng.choice(
+            ["Which cities are near {c}?", "Where can I go from {c} by train?", "What is near {c}?"]
+        ).format(c=self.city)
 
     def ask_weather(self):
-        date = f"{self.rng.randint(2025, 2027)}-{self.rng.randint(1, 12):02d}-{self.rng.randint(1, 28):02d}"
+        year, month, day = (self.rng.randint(*r) for r in ((2025, 2027), (1, 12), (1, 28)))
+        date = f"{year}-{month:02d}-{day:02d}"
         self.calls = [("get_weather_by_city_date", {"city": self.city, "date": date})]
         self.reason = f"Weather in {self.city} on {date}."
-        self.render = lambda result: f"In {self.city} on {date}: {result.replace('|', ', ')} degrees."
-        return self.rng.choice(["How is the weather in {c} on {d}?", "Will it rain in {c} on {d}?",
-                                "Weather in {c} on {d}?"]).format(c=self.city, d=date)
+        self.render = (
+            lambda result: f"In {self.city} on {date}: {result.replace('|', ', ')} degrees."
+        )
+        return self.rng.choice(
+            [
+                "How is the weather in {c} on {d}?",
+                "Will it rain in {c} on {d}?",
+                "Weather in {c} on {d}?",
+            ]
+        ).format(c=self.city, d=date)
 
     def ask_ride(self):
         start, end = self.place("hotel"), self.place("attraction")
@@ -174,7 +334,7 @@ def ride_words(result):
 
 
 class FollowUp:
-    """A second user turn after a plan. The earlier reasoning is gone; results, calls and answers are in context."""
+    """A second user turn after a plan: the earlier reasoning is gone, the rest is in context."""
 
     def __init__(self, planner, talk, rng):
         self.planner, self.talk, self.rng = planner, talk, rng
@@ -183,9 +343,25 @@ class FollowUp:
         self.hotels, self.meals, self.sights = planner.known[self.line[0]]
 
     def run(self):
-        getattr(self, self.rng.choice([
-            "price", "price", "where", "where", "total", "cheaper_meal", "cheaper_meal", "cheaper_hotel", "other_sight",
-            "ride", "weather", "thanks"]))()
+        getattr(
+            self,
+            self.rng.choice(
+                [
+                    "price",
+                    "price",
+                    "where",
+                    "where",
+                    "total",
+                    "cheaper_meal",
+                    "cheaper_meal",
+                    "cheaper_hotel",
+                    "other_sight",
+                    "ride",
+                    "weather",
+                    "thanks",
+                ]
+            ),
+        )()
 
     def day(self):
         return f"day {self.number}"
@@ -193,48 +369,93 @@ class FollowUp:
     def of(self, field):
         """The chosen place of a field as the list result showed it."""
         name = self.line[FIELDS.index(field)]
-        rows = self.hotels if field == "hotel" else self.sights if field == "attraction" else self.meals
+        rows = (
+            self.hotels
+            if field == "hotel"
+            else self.sights if field == "attraction" else self.meals
+        )
         return next(place for place in rows if place.name == name)
 
     def price(self):
         field = self.rng.choice(FIELDS[1:])
         place = self.of(field)
         what = "ticket of the attraction" if field == "attraction" else field
-        self.talk.user(self.rng.choice(["How much is the {w} on {d}?", "What does the {w} cost on {d}?",
-                                        "Price of the {w} on {d}?"]).format(w=what, d=self.day()))
-        self.talk.answer(f"Day {self.number} {field}: {place.name}|{place.price}.",
-                         f"{place.name} costs {place.price} CNY.")
+        self.talk.user(
+            self.rng.choice(
+                [
+                    "How much is the {w} on {d}?",
+                    "What does the {w} cost on {d}?",
+                    "Price of the {w} on {d}?",
+                ]
+            ).format(w=what, d=self.day())
+        )
+        self.talk.answer(
+            f"Day {self.number} {field}: {place.name}|{place.price}.",
+            f"{place.name} costs {place.price} CNY.",
+        )
 
     def where(self):
         field = self.rng.choice(FIELDS)
         name = self.line[FIELDS.index(field)]
-        self.talk.user(self.rng.choice(["Which {f} do we have on {d}?", "What is the {f} on {d}?",
-                                        "Tell me the {f} of {d}."]).format(f=field, d=self.day()))
-        self.talk.answer(f"Day {self.number} {field}: {name}.", f"The {field} on {self.day()} is {name}.")
+        self.talk.user(
+            self.rng.choice(
+                [
+                    "Which {f} do we have on {d}?",
+                    "What is the {f} on {d}?",
+                    "Tell me the {f} of {d}.",
+                ]
+            ).format(f=field, d=self.day())
+        )
+        self.talk.answer(
+            f"Day {self.number} {field}: {name}.", f"The {field} on {self.day()} is {name}."
+        )
 
     def total(self):
-        self.talk.user(self.rng.choice(["What does it cost in all?", "What is the total?", "How much is the whole trip?",
-                                        "How much do I spend in all?"]))
-        self.talk.answer(f"Total {self.planner.total}.", f"The trip costs {self.planner.total} CNY in all.")
+        self.talk.user(
+            self.rng.choice(
+                [
+                    "What does it cost in all?",
+                    "What is the total?",
+                    "How much is the whole trip?",
+                    "How much do I spend in all?",
+                ]
+            )
+        )
+        self.talk.answer(
+            f"Total {self.planner.total}.", f"The trip costs {self.planner.total} CNY in all."
+        )
 
     def thanks(self):
         self.talk.user(self.rng.choice(SMALL_TALK[1][2]))
         self.talk.answer(SMALL_TALK[1][0], SMALL_TALK[1][1])
 
     def ride(self):
-        self.talk.user(self.rng.choice(["How do we get from the hotel to the attraction on {d}?",
-                                        "How far is the attraction from the hotel on {d}?"]).format(d=self.day()))
+        self.talk.user(
+            self.rng.choice(
+                [
+                    "How do we get from the hotel to the attraction on {d}?",
+                    "How far is the attraction from the hotel on {d}?",
+                ]
+            ).format(d=self.day())
+        )
         city, hotel, _, sight, _ = self.line
-        result = self.talk.call(f"Day {self.number}: from {hotel} to {sight} in {city}.",
-                                [("get_city_transport", {"city": city, "from": hotel, "to": sight})])[0]
+        result = self.talk.call(
+            f"Day {self.number}: from {hotel} to {sight} in {city}.",
+            [("get_city_transport", {"city": city, "from": hotel, "to": sight})],
+        )[0]
         self.talk.answer("Answer.", ride_words(result))
 
     def weather(self):
         city, date = self.line[0], self.planner.date(self.number)
-        self.talk.user(self.rng.choice(["How is the weather in {c} on {d}?", "Will it rain in {c} on {d}?"])
-                       .format(c=city, d=date))
-        result = self.talk.call(f"Weather in {city} on {date}.",
-                                [("get_weather_by_city_date", {"city": city, "date": date})])[0]
+        self.talk.user(
+            self.rng.choice(
+                ["How is the weather in {c} on {d}?", "Will it rain in {c} on {d}?"]
+            ).format(c=city, d=date)
+        )
+        result = self.talk.call(
+            f"Weather in {city} on {date}.",
+            [("get_weather_by_city_date", {"city": city, "date": date})],
+        )[0]
         self.talk.answer("Answer.", f"In {city} on {date}: {result.replace('|', ', ')} degrees.")
 
     def cheaper_meal(self):
@@ -248,16 +469,30 @@ class FollowUp:
         self.exchange("attraction", "Sight", self.sights, self.planner.sight_limits, False)
 
     def exchange(self, field, head, rows, limits, cheaper):
-        """Finds the first other place of a field that fits (and costs less), checks and submits the new plan."""
+        """Takes the first other place that fits (and costs less), checks and submits."""
         old = self.of(field)
         if cheaper:
-            self.talk.user(self.rng.choice([
-                "Change the {f} of {d} to a cheaper one.", "The {f} on {d} is too dear. Find a cheaper one.",
-                "I want a cheaper {f} on {d}.", "Is there a cheaper {f} for {d}?"]).format(f=field, d=self.day()))
+            self.talk.user(
+                self.rng.choice(
+                    [
+                        "Change the {f} of {d} to a cheaper one.",
+                        "The {f} on {d} is too dear. Find a cheaper one.",
+                        "I want a cheaper {f} on {d}.",
+                        "Is there a cheaper {f} for {d}?",
+                    ]
+                ).format(f=field, d=self.day())
+            )
             limits = Limits(old.price - 1, limits.rating)
         else:
-            self.talk.user(self.rng.choice(["Find another {f} for {d}.", "I do not like the {f} of {d}. Change it.",
-                                            "Change the {f} of {d}."]).format(f=field, d=self.day()))
+            self.talk.user(
+                self.rng.choice(
+                    [
+                        "Find another {f} for {d}.",
+                        "I do not like the {f} of {d}. Change it.",
+                        "Change the {f} of {d}.",
+                    ]
+                ).format(f=field, d=self.day())
+            )
         words, chosen = [], None
         for place in rows:
             if place.name in self.line:
@@ -275,17 +510,25 @@ class FollowUp:
         start = f"Day {self.number} {field}: {old.name}|{old.price}.\n{head}: {' '.join(words)}"
         if chosen is None:
             kind = "cheaper" if cheaper else "other"
-            self.talk.answer(f"{start} No more.", f"There is no {kind} {field} in {self.line[0]} within your limits.")
+            self.talk.answer(
+                f"{start} No more.",
+                f"There is no {kind} {field} in {self.line[0]} within your limits.",
+            )
             return
         self.line[FIELDS.index(field)] = chosen.name
         lines = list(self.planner.lines)
         lines[self.number - 1] = ", ".join(self.line)
         plan = "\n".join(lines)
-        result = self.talk.call(f"{start}\nDay {self.number}: {lines[self.number - 1]}\nCheck.",
-                                [("check_plan", {"plan": plan})])[0]
+        result = self.talk.call(
+            f"{start}\nDay {self.number}: {lines[self.number - 1]}\nCheck.",
+            [("check_plan", {"plan": plan})],
+        )[0]
         assert result.startswith("ok, total "), result
         total = result.removeprefix("ok, total ")
         self.talk.call("Ok. Submit.", [("submit_result", {})])
         self.planner.lines, self.planner.total = lines, total
-        self.talk.answer("Submitted.", f"The {field} on {self.day()} is now {chosen.name} at {chosen.price} CNY. "
-                                       f"Total {total} CNY.")
+        self.talk.answer(
+            "Submitted.",
+            f"The {field} on {self.day()} is now {chosen.name} at {chosen.price} CNY. "
+            f"Total {total} CNY.",
+        )

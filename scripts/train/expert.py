@@ -1,15 +1,20 @@
 """The expert that writes the training conversations: a policy, not an oracle.
 
-It knows the request and what the tools have answered so far in this conversation, reasons in short regular sentences (one
-comparison per clause, both numbers side by side, the verdict after them), calls the real tools and ends with an answer.
+It knows the request and what the tools have answered so far in this conversation, reasons in short
+regular sentences (one comparison per clause, both numbers side by side, the verdict after them),
+calls the real tools and ends with an answer.
 """
 
 import json
 import re
 
 CONSTRAINT_WORDS = [
-    ("hotel_max", "hotel {}"), ("hotel_rating_min", "hotel rating {}"), ("restaurant_max", "meal {}"),
-    ("restaurant_rating_min", "meal rating {}"), ("ticket_max", "ticket {}"), ("total_max", "total {}"),
+    ("hotel_max", "hotel {}"),
+    ("hotel_rating_min", "hotel rating {}"),
+    ("restaurant_max", "meal {}"),
+    ("restaurant_rating_min", "meal rating {}"),
+    ("ticket_max", "ticket {}"),
+    ("total_max", "total {}"),
 ]
 FIELDS = ["city", "hotel", "afternoon restaurant", "attraction", "evening restaurant"]
 BUSY = "error: "
@@ -39,7 +44,7 @@ class Limits:
         self.most, self.rating = most, rating
 
     def judge(self, place):
-        """(fits, words): the words stop at the first broken bound, which `fault` keeps for the answer."""
+        """(fits, words); the words stop at the first broken bound, which `fault` keeps."""
         words = []
         if self.most is not None:
             fits = place.price <= self.most
@@ -49,9 +54,14 @@ class Limits:
                 return False, ", ".join(words)
         if self.rating is not None:
             fits = place.rating >= self.rating
-            words.append(f"{rating_text(place.rating)}/{rating_text(self.rating)} {'ok' if fits else 'low'}")
+            words.append(
+                f"{rating_text(place.rating)}/{rating_text(self.rating)} {'ok' if fits else 'low'}"
+            )
             if not fits:
-                self.fault = f"{place.name} is rated {rating_text(place.rating)}, limit {rating_text(self.rating)}"
+                self.fault = (
+                    f"{place.name} is rated {rating_text(place.rating)}, "
+                    f"limit {rating_text(self.rating)}"
+                )
                 return False, ", ".join(words)
         return True, ", ".join(words)
 
@@ -76,21 +86,38 @@ class Conversation:
 
     def __init__(self, session, system, tools, user):
         self.session = session
-        self.messages = [{"role": "system", "content": system, "tools": tools}, {"role": "user", "content": user}]
+        self.messages = [
+            {"role": "system", "content": system, "tools": tools},
+            {"role": "user", "content": user},
+        ]
 
     def call(self, reasoning, calls):
         """One assistant turn with its calls [(name, arguments)]; the results in call order."""
-        self.messages.append({
-            "role": "assistant", "reasoning_content": reasoning, "content": "",
-            "tool_calls": [{"type": "function", "function": {
-                "name": name, "arguments": json.dumps(arguments, ensure_ascii=False)}} for name, arguments in calls],
-        })
+        self.messages.append(
+            {
+                "role": "assistant",
+                "reasoning_content": reasoning,
+                "content": "",
+                "tool_calls": [
+                    {
+                        "type": "function",
+                        "function": {
+                            "name": name,
+                            "arguments": json.dumps(arguments, ensure_ascii=False),
+                        },
+                    }
+                    for name, arguments in calls
+                ],
+            }
+        )
         results = [self.session.call(name, arguments) for name, arguments in calls]
         self.messages += [{"role": "tool", "content": result} for result in results]
         return results
 
     def answer(self, reasoning, content):
-        self.messages.append({"role": "assistant", "reasoning_content": reasoning, "content": content})
+        self.messages.append(
+            {"role": "assistant", "reasoning_content": reasoning, "content": content}
+        )
 
     def user(self, content):
         self.messages.append({"role": "user", "content": content})
@@ -149,8 +176,10 @@ class Planner:
             candidates = list(self.task["cities"])
             self.pending = opening
         else:
-            result = self.tool_turn(opening + " Find near cities.",
-                                    [("get_inter_city_transport", {"city": self.task["origin"]})])[0]
+            result = self.tool_turn(
+                opening + " Find near cities.",
+                [("get_inter_city_transport", {"city": self.task["origin"]})],
+            )[0]
             candidates = [row.strip().split("|")[0] for row in result.split("\n")]
             self.pending = f"Cities: {', '.join(candidates)}."
         while len(self.lines) < self.days:
@@ -167,11 +196,16 @@ class Planner:
 
     def plan_day(self, city):
         number = len(self.lines) + 1
-        calls = [(f"get_all_{kind}_by_city", {"city": city}) for kind in ("hotels", "restaurants", "attractions")]
+        calls = [
+            (f"get_all_{kind}_by_city", {"city": city})
+            for kind in ("hotels", "restaurants", "attractions")
+        ]
         if self.c.get("dry"):
             calls.insert(0, ("get_weather_by_city_date", {"city": city, "date": self.date(number)}))
         joint = "\n" if self.lines else " "
-        results = self.tool_turn(f"{self.pending}{joint}Day {number} of {self.days}: {city}.", calls)
+        results = self.tool_turn(
+            f"{self.pending}{joint}Day {number} of {self.days}: {city}.", calls
+        )
         self.notes = []
         self.pending = ""
         try:
@@ -200,14 +234,18 @@ class Planner:
     def date(self, number):
         year, month, day = map(int, self.task["start_date"].split("-"))
         day += number - 1
-        last = 29 if month == 2 and year % 4 == 0 else 28 if month == 2 else 30 if month in (4, 6, 9, 11) else 31
+        last = (
+            29
+            if month == 2 and year % 4 == 0
+            else 28 if month == 2 else 30 if month in (4, 6, 9, 11) else 31
+        )
         if day > last:
             day -= last
             month += 1
         return f"{year:04d}-{month:02d}-{day:02d}"
 
     def scan(self, head, items, limits, count, used=()):
-        """The first `count` items within the limits, in list order; notes the walk. Dead if there are too few."""
+        """The first `count` items within the limits, in list order. Dead if there are too few."""
         words, chosen, faults = [], [], []
         for item in items:
             if item.name in used:
@@ -223,7 +261,9 @@ class Planner:
             else:
                 faults.append(limits.fault)
         self.notes.append(f"{head}: {' '.join(words)} No more.")
-        raise Dead({"Hotel": "hotel", "Sight": "attraction"}.get(head, "pair of restaurants"), faults)
+        raise Dead(
+            {"Hotel": "hotel", "Sight": "attraction"}.get(head, "pair of restaurants"), faults
+        )
 
     def cheapest(self, head, what, items, limits, used=()):
         """The cheapest item within the limits, by a running minimum; notes the walk."""
@@ -251,10 +291,12 @@ class Planner:
         return best
 
     def thrifty_day(self, hotels, meals, sights):
-        """The cheapest of everything: under a total, a plan that is still too dear proves that none fits."""
+        """The cheapest of everything: if that is over the total, no plan fits."""
         hotel = self.cheapest("Cheapest hotel", "hotel", hotels, self.hotel_limits)
         first = self.cheapest("Cheapest meal", "pair of restaurants", meals, self.meal_limits)
-        second = self.cheapest("Next meal", "pair of restaurants", meals, self.meal_limits, {first.name})
+        second = self.cheapest(
+            "Next meal", "pair of restaurants", meals, self.meal_limits, {first.name}
+        )
         sight = self.cheapest("Cheapest sight", "attraction", sights, self.sight_limits)
         return hotel.name, first.name, sight.name, second.name
 
@@ -265,11 +307,11 @@ class Planner:
         return hotel.name, first.name, sight.name, second.name
 
     def rule_day(self, hotels, meals, sights):
-        """Day 2 under the rule: hotel first, then what its price demands; the next hotel when that cannot be met."""
+        """Day 2 under the rule: a hotel, then what its price demands; else the next hotel."""
         left = list(hotels)
         while True:
             hotel = self.scan("Hotel", left, self.hotel_limits, 1)[0]
-            left = left[left.index(hotel) + 1:]
+            left = left[left.index(hotel) + 1 :]
             try:
                 return self.rule_rest(hotel, meals, sights)
             except Dead:
@@ -291,7 +333,11 @@ class Planner:
             sight = self.scan("Sight", sights, self.sight_limits, 1)[0]
             return hotel.name, first.name, sight.name, second.name
         count, rating, ticket = band
-        demand = f"both meals {rating_text(rating)}, under 350" if count == 2 else f"one meal {rating_text(rating)}"
+        demand = (
+            f"both meals {rating_text(rating)}, under 350"
+            if count == 2
+            else f"one meal {rating_text(rating)}"
+        )
         self.notes.append(f"Rule: {rule}: {demand}{f', ticket {ticket}' if ticket else ''}.")
         first, second = (self.rated_pair if count == 2 else self.rated_one)(meals, rating)
         sight_limits = self.sight_limits
@@ -311,14 +357,16 @@ class Planner:
         left = list(meals)
         while True:
             first = self.scan("Meals", left, rated, 1)[0]
-            left = left[left.index(first) + 1:]
+            left = left[left.index(first) + 1 :]
             words = []
             for item in left:
                 fits, why = rated.judge(item)
                 if fits:
                     total = first.price + item.price
                     fits = total < 350
-                    why += f", {first.price} + {item.price} = {total}/350 {'ok' if fits else 'over'}"
+                    why += (
+                        f", {first.price} + {item.price} = {total}/350 {'ok' if fits else 'over'}"
+                    )
                 words.append(say(item, why, fits))
                 if fits:
                     self.notes.append(f"With {first.name}: {' '.join(words)}")
@@ -344,7 +392,9 @@ class Planner:
         self.total = result.removeprefix("ok, total ")
         self.tool_turn("Ok. Submit.", [("submit_result", {})])
         cities = ", ".join(line.split(", ")[0] for line in self.lines)
-        self.talk.answer("Submitted.", f"Your {self.days}-day trip is ready: {cities}. Total {self.total} CNY.")
+        self.talk.answer(
+            "Submitted.", f"Your {self.days}-day trip is ready: {cities}. Total {self.total} CNY."
+        )
         return True
 
     def repair(self, opening):
@@ -352,20 +402,29 @@ class Planner:
         return self.finish(opening + " Check the draft.")
 
     def mend(self, violation):
-        """Exchanges the place that the checker named for the first one that fits, and checks again."""
-        number, field = re.match(r"violation: day (\d): (hotel|attraction|afternoon restaurant|evening restaurant) ",
-                                 violation).groups()
+        """Exchanges the place that the checker named for the first that fits; checks again."""
+        number, field = re.match(
+            r"violation: day (\d): (hotel|attraction|afternoon restaurant|evening restaurant) ",
+            violation,
+        ).groups()
         line = self.lines[int(number) - 1].split(", ")
         kind = "restaurants" if "restaurant" in field else field + "s"
-        result = self.tool_turn(f"Day {number} {field} is wrong. Read {kind} in {line[0]}.",
-                                [(f"get_all_{kind}_by_city", {"city": line[0]})])[0]
+        result = self.tool_turn(
+            f"Day {number} {field} is wrong. Read {kind} in {line[0]}.",
+            [(f"get_all_{kind}_by_city", {"city": line[0]})],
+        )[0]
         self.notes = []
-        head, limits = {"hotels": ("Hotel", self.hotel_limits), "restaurants": ("Meals", self.meal_limits),
-                        "attractions": ("Sight", self.sight_limits)}[kind]
+        head, limits = {
+            "hotels": ("Hotel", self.hotel_limits),
+            "restaurants": ("Meals", self.meal_limits),
+            "attractions": ("Sight", self.sight_limits),
+        }[kind]
         used = {line[2], line[4]} if kind == "restaurants" else set()
         chosen = self.scan(head, places(result), limits, 1, used)[0]
         line[FIELDS.index(field)] = chosen.name
         self.lines[int(number) - 1] = ", ".join(line)
         self.notes.append(f"Day {number}: {self.lines[int(number) - 1]}")
         self.notes.append("Check.")
-        return self.tool_turn("\n".join(self.notes), [("check_plan", {"plan": "\n".join(self.lines)})])[0]
+        return self.tool_turn(
+            "\n".join(self.notes), [("check_plan", {"plan": "\n".join(self.lines)})]
+        )[0]

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes training conversations as JSON lines: real tasks, real tools, the expert's reasoning; each one verified.
+"""Writes training conversations as JSON lines: real tasks, real tools, the expert's reasoning.
+Every trajectory is put to the environment's own verifier.
 
 Example: generate.py --count 15000 --seed 1 --out conversations.jsonl
 """
@@ -16,8 +17,15 @@ from harness import Environment, Session, to_python
 
 FIRST_EVALUATION_SEED = 1_000_000
 MIX = {
-    "one_day": 30, "two_day": 20, "three_day": 10, "conditional": 9, "total_budget": 8, "repair": 8, "impossible": 6,
-    "tool_error": 4, "dialogue": 8,
+    "one_day": 30,
+    "two_day": 20,
+    "three_day": 10,
+    "conditional": 9,
+    "total_budget": 8,
+    "repair": 8,
+    "impossible": 6,
+    "tool_error": 4,
+    "dialogue": 8,
 }
 SEEDS_PER_DATABASE = 10
 
@@ -33,7 +41,9 @@ class Generator:
         if seed // SEEDS_PER_DATABASE != self.database_seed:
             self.database_seed = seed // SEEDS_PER_DATABASE
             base = FIRST_EVALUATION_SEED if seed >= FIRST_EVALUATION_SEED else 0
-            self.db = self.env.database(base + self.database_seed % FIRST_EVALUATION_SEED, self.size)
+            self.db = self.env.database(
+                base + self.database_seed % FIRST_EVALUATION_SEED, self.size
+            )
         return self.db
 
     def conversation(self, kind, seed):
@@ -53,19 +63,28 @@ class Generator:
     def dialogue(self, seed):
         """Small talk, a refusal, a question, or a trip with one or two follow-ups."""
         rng = random.Random(f"dialogue {seed}")
-        form = rng.choices(["small_talk", "refuse", "unknown_city", "question", "follow_up"], [12, 10, 5, 30, 43])[0]
+        form = rng.choices(
+            ["small_talk", "refuse", "unknown_city", "question", "follow_up"], [12, 10, 5, 30, 43]
+        )[0]
         if form == "follow_up":
             return self.follow_up(seed, rng)
         db = self.database(seed)
         session = Session(self.env, db, self.env.lua.table())
         question = dialogue.Question(self, rng)
-        text = {"small_talk": lambda: dialogue.small_talk_text(rng), "refuse": lambda: rng.choice(dialogue.OFF_TOPIC),
-                "unknown_city": lambda: dialogue.unknown_city_text(rng), "question": question.ask}[form]()
+        text = {
+            "small_talk": lambda: dialogue.small_talk_text(rng),
+            "refuse": lambda: rng.choice(dialogue.OFF_TOPIC),
+            "unknown_city": lambda: dialogue.unknown_city_text(rng),
+            "question": question.ask,
+        }[form]()
         talk = Conversation(session, self.env.instructions, self.tools, dialogue.vary(text, rng))
         talk.first = text
-        {"small_talk": dialogue.small_talk, "refuse": dialogue.refuse,
-         "unknown_city": dialogue.unknown_city,
-         "question": lambda t, _: question.reply(t)}[form](talk, rng)
+        {
+            "small_talk": dialogue.small_talk,
+            "refuse": dialogue.refuse,
+            "unknown_city": dialogue.unknown_city,
+            "question": lambda t, _: question.reply(t),
+        }[form](talk, rng)
         return {"kind": "dialogue", "seed": seed, "messages": talk.messages}
 
     def follow_up(self, seed, rng):
@@ -86,7 +105,9 @@ class Generator:
         submitted = session.submitted
         if kind == "impossible":
             assert not solved and submitted is None, f"{kind} {seed}: submitted an impossible trip"
-            assert not isinstance(self.env.lua_env.solve(task, session.db), type(task)), f"{kind} {seed}: is possible"
+            assert not isinstance(
+                self.env.lua_env.solve(task, session.db), type(task)
+            ), f"{kind} {seed}: is possible"
             return
         assert solved and submitted is not None, f"{kind} {seed}: the expert gave up"
         verdict = self.env.lua_env.verify(task, submitted.days, session.db)
@@ -120,14 +141,18 @@ def jobs(count, first_seed, kinds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, required=True)
-    parser.add_argument("--seed", type=int, default=1, help="first task seed; evaluation seeds start at 1,000,000")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="first task seed; evaluation seeds start at 1,000,000"
+    )
     parser.add_argument("--out", required=True)
     parser.add_argument("--kinds", nargs="+", default=list(MIX), choices=list(MIX))
     parser.add_argument("--size", default="S", choices=["S", "M", "L"])
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
     dropped = 0
-    with multiprocessing.Pool(args.processes, _start, [args.size]) as pool, open(args.out, "w") as out:
+    with multiprocessing.Pool(args.processes, _start, [args.size]) as pool, open(
+        args.out, "w"
+    ) as out:
         for line in pool.imap(_work, jobs(args.count, args.seed, args.kinds), chunksize=50):
             if line.startswith("{"):
                 out.write(line + "\n")

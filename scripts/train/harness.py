@@ -1,6 +1,6 @@
-"""Runs the Lua travel environment from Python: a sandboxed Lua state and an in-memory SQLite database.
+"""Runs the Lua travel environment from Python, on an in-memory SQLite database.
 
-The host inside ponder gives the environment the same two things: `db.exec` / `db.sql`, and tools run with `ctx`.
+The host inside ponder gives the environment the same: `db.exec`, `db.sql`, and tools run with `ctx`.
 """
 
 import json
@@ -14,8 +14,8 @@ LIBRARY = pathlib.Path(__file__).resolve().parents[2] / "tools" / "library"
 _SANDBOX = """
 local read_module = ...
 local allowed = {
-  assert = assert, error = error, ipairs = ipairs, next = next, pairs = pairs, pcall = pcall, rawequal = rawequal,
-  rawget = rawget, rawlen = rawlen, rawset = rawset, select = select, setmetatable = setmetatable,
+  assert = assert, error = error, ipairs = ipairs, next = next, pairs = pairs, pcall = pcall,
+  rawequal = rawequal, rawget = rawget, rawlen = rawlen, rawset = rawset, select = select, setmetatable = setmetatable,
   getmetatable = getmetatable, tonumber = tonumber, tostring = tostring, type = type,
   math = math, string = string, table = table, utf8 = utf8,
 }
@@ -65,8 +65,14 @@ class Environment:
     def tool_schemas(self):
         """The tools as the chat format wants them."""
         return [
-            {"type": "function", "function": {
-                "name": t.name, "description": t.description, "parameters": json.loads(t.parameters)}}
+            {
+                "type": "function",
+                "function": {
+                    "name": t.name,
+                    "description": t.description,
+                    "parameters": json.loads(t.parameters),
+                },
+            }
             for t in self.tools
         ]
 

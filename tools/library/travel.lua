@@ -1,5 +1,6 @@
--- The travel environment: a database of invented places in real cities, the tools that read it, tasks with a verifier, and
--- the artefacts of a finished trip. Everything is a pure function of its arguments; `db` is {exec, sql}, given by the host.
+-- The travel environment: a database of invented places in real cities, the tools that read it,
+-- tasks with a verifier, and the artefacts of a finished trip. Everything is a pure function of its
+-- arguments; `db` is {exec, sql}, given by the host.
 
 local artefacts = require("travel.artefacts")
 local request = require("travel.request")
@@ -12,8 +13,9 @@ local world = require("travel.world")
 return {
   name = "travel",
   description = "Plans trips of one to three days between Chinese cities and proves them right.",
-  instructions = "You plan trips. Each day has a city, a hotel, two restaurants and an attraction of that city. Use "
-    .. "nothing twice. Check the plan, then submit it. If no plan fits, say so and do not submit.",
+  instructions = "You plan trips. Each day has a city, a hotel, two restaurants and an "
+    .. "attraction of that city. Use nothing twice. Check the plan, then submit it. If no plan "
+    .. "fits, say so and do not submit.",
   tools = toolbox,
   build = world.build,
   task = tasks.task,

@@ -1,5 +1,5 @@
--- Reading the world: every module and every tool sees the database through these functions. `sql` is the query function
--- of the host: sql(text, ...) -> array of row tables.
+-- Reading the world: every module and every tool sees the database through these functions. `sql`
+-- is the query function of the host: sql(text, ...) -> array of row tables.
 
 local geography = require("travel.geography")
 local random = require("travel.random")
@@ -10,7 +10,9 @@ local near_limit = 5
 
 function data.cities(sql)
   local list = {}
-  for _, row in ipairs(sql("SELECT name FROM cities ORDER BY rowid")) do list[#list + 1] = row.name end
+  for _, row in ipairs(sql("SELECT name FROM cities ORDER BY rowid")) do
+    list[#list + 1] = row.name
+  end
   return list
 end
 
@@ -28,7 +30,10 @@ function data.restaurants(sql, city)
 end
 
 function data.attractions(sql, city)
-  return sql("SELECT name, ticket AS price, rating FROM attractions WHERE city = ? ORDER BY id", city)
+  return sql(
+    "SELECT name, ticket AS price, rating FROM attractions WHERE city = ? ORDER BY id",
+    city
+  )
 end
 
 function data.hotel(sql, name)
@@ -40,7 +45,10 @@ function data.restaurant(sql, name)
 end
 
 function data.attraction(sql, name)
-  return sql("SELECT city, name, ticket, ticket AS price, rating, hours FROM attractions WHERE name = ?", name)[1]
+  return sql(
+    "SELECT city, name, ticket, ticket AS price, rating, hours FROM attractions WHERE name = ?",
+    name
+  )[1]
 end
 
 -- The train between two known cities.
@@ -54,7 +62,9 @@ end
 -- The nearest cities with their trains, nearest first.
 function data.near(sql, from)
   local origin, list = data.city(sql, from), {}
-  for _, row in ipairs(sql("SELECT name, lat, lon FROM cities WHERE name <> ? ORDER BY rowid", from)) do
+  for _, row in
+    ipairs(sql("SELECT name, lat, lon FROM cities WHERE name <> ? ORDER BY rowid", from))
+  do
     local km = geography.distance_km(origin.lat, origin.lon, row.lat, row.lon)
     local minutes, price = geography.train(km)
     list[#list + 1] = { city = row.name, km = km, minutes = minutes, price = price }
@@ -66,13 +76,13 @@ function data.near(sql, from)
   return table.move(list, 1, math.min(near_limit, #list), 1, {})
 end
 
-function data.seed(sql)
-  return tonumber(sql("SELECT value FROM meta WHERE key = 'seed'")[1].value)
+local function meta(sql, key)
+  return sql("SELECT value FROM meta WHERE key = ?", key)[1].value
 end
 
-function data.size(sql)
-  return sql("SELECT value FROM meta WHERE key = 'size'")[1].value
-end
+function data.seed(sql) return tonumber(meta(sql, "seed")) end
+
+function data.size(sql) return meta(sql, "size") end
 
 local skies = { "sunny", "sunny", "cloudy", "cloudy", "rain" }
 
@@ -85,7 +95,9 @@ end
 -- A taxi ride inside a city.
 function data.ride(sql, from, to)
   local low, high = from, to
-  if high < low then low, high = high, low end
+  if high < low then
+    low, high = high, low
+  end
   local km = 2 + random.hash("ride", data.seed(sql), low, high) % 14
   return { km = km, minutes = 5 + km * 3, price = 10 + km * 2 }
 end

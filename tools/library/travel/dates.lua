@@ -27,7 +27,9 @@ function dates.add(text, days)
   while day > month_days(year, month) do
     day = day - month_days(year, month)
     month = month + 1
-    if month > 12 then year, month = year + 1, 1 end
+    if month > 12 then
+      year, month = year + 1, 1
+    end
   end
   return string.format("%04d-%02d-%02d", year, month, day)
 end

@@ -5,7 +5,9 @@ local json = {}
 local escapes = { ['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t" }
 
 local function quote(text)
-  return '"' .. text:gsub('[%c"\\]', function(c) return escapes[c] or string.format("\\u%04x", c:byte()) end) .. '"'
+  return '"'
+    .. text:gsub('[%c"\\]', function(c) return escapes[c] or string.format("\\u%04x", c:byte()) end)
+    .. '"'
 end
 
 local function number(value)
@@ -18,13 +20,17 @@ local encode
 
 local function list(value, pad)
   local parts = {}
-  for i, item in ipairs(value) do parts[i] = pad .. "  " .. encode(item, pad .. "  ") end
+  for i, item in ipairs(value) do
+    parts[i] = pad .. "  " .. encode(item, pad .. "  ")
+  end
   return "[\n" .. table.concat(parts, ",\n") .. "\n" .. pad .. "]"
 end
 
 local function object(value, pad)
   local keys, parts = {}, {}
-  for key in pairs(value) do keys[#keys + 1] = key end
+  for key in pairs(value) do
+    keys[#keys + 1] = key
+  end
   table.sort(keys)
   for i, key in ipairs(keys) do
     parts[i] = pad .. "  " .. quote(key) .. ": " .. encode(value[key], pad .. "  ")

@@ -1,9 +1,9 @@
--- Deterministic randomness: every stream is named by integers and strings, so that adding a draw in one
--- place never shifts the draws of another.
+-- Deterministic randomness: every stream is named by integers and strings, so that adding a draw in
+-- one place never shifts the draws of another.
 
 local random = {}
 
-local function mix(x)  -- splitmix64's finaliser
+local function mix(x) -- splitmix64's finaliser
   x = (x ~ (x >> 30)) * 0xBF58476D1CE4E5B9
   x = (x ~ (x >> 27)) * 0x94D049BB133111EB
   return x ~ (x >> 31)
@@ -16,7 +16,9 @@ function random.hash(...)
     local part = select(i, ...)
     if type(part) == "string" then
       state = mix(state ~ (#part + 0x100))
-      for k = 1, #part do state = (state ~ part:byte(k)) * 0x100000001B3 end
+      for k = 1, #part do
+        state = (state ~ part:byte(k)) * 0x100000001B3
+      end
     else
       state = state ~ (part // 1 | 0)
     end
@@ -28,9 +30,7 @@ end
 local Stream = {}
 Stream.__index = Stream
 
-function random.stream(...)
-  return setmetatable({ state = random.hash(...) }, Stream)
-end
+function random.stream(...) return setmetatable({ state = random.hash(...) }, Stream) end
 
 function Stream:next()
   self.state = self.state + 0x9E3779B97F4A7C15
@@ -38,18 +38,12 @@ function Stream:next()
 end
 
 -- An integer in [low, high].
-function Stream:int(low, high)
-  return low + self:next() % (high - low + 1)
-end
+function Stream:int(low, high) return low + self:next() % (high - low + 1) end
 
 -- True in `percent` of a hundred draws.
-function Stream:chance(percent)
-  return self:next() % 100 < percent
-end
+function Stream:chance(percent) return self:next() % 100 < percent end
 
-function Stream:pick(list)
-  return list[1 + self:next() % #list]
-end
+function Stream:pick(list) return list[1 + self:next() % #list] end
 
 function Stream:shuffle(list)
   for i = #list, 2, -1 do

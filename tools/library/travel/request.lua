@@ -1,5 +1,6 @@
--- Reads a task out of plain words. It works by rules of its own (nouns near numbers, words before cities), not by the
--- templates that write the generated requests, so that what a person types has a fair chance too.
+-- Reads a task out of plain words. It works by rules of its own (nouns near numbers, words before
+-- cities), not by the templates that write the generated requests, so that what a person types has
+-- a fair chance too.
 
 local data = require("travel.data")
 local dates = require("travel.dates")
@@ -13,7 +14,17 @@ request.default_date = "2025-10-01"
 
 local days_max = 3
 local number_words = {
-  a = 1, one = 1, two = 2, three = 3, four = 4, five = 5, six = 6, seven = 7, eight = 8, nine = 9, ten = 10,
+  a = 1,
+  one = 1,
+  two = 2,
+  three = 3,
+  four = 4,
+  five = 5,
+  six = 6,
+  seven = 7,
+  eight = 8,
+  nine = 9,
+  ten = 10,
 }
 
 -- The text under study: `text` shrinks as parts are understood; `lower` is its lower-case twin.
@@ -36,7 +47,11 @@ function Reader:read_draft()
   for line in (self.text .. "\n"):gmatch("([^\n]*)\n") do
     local city = not line:find("[%.%?!]") and line:match("^%s*([^,|]+)[,|]")
     local days = city and data.city(self.sql, (city:gsub("%s+$", ""))) and plan.parse(line)
-    if days then lines[#lines + 1] = plan.line(days[1]) else words[#words + 1] = line end
+    if days then
+      lines[#lines + 1] = plan.line(days[1])
+    else
+      words[#words + 1] = line
+    end
   end
   if #lines > 0 then self.task.draft = table.concat(lines, "\n") end
   self.text = table.concat(words, "\n")
@@ -53,7 +68,9 @@ function Reader:read_date()
   end
   local before = self.lower:sub(1, first - 1):match("()%f[%a]from%s+$")
   self:cut(before or first, last)
-  if self.text:find("%d%d%d%d%-%d%d?%-%d%d?") then self:doubt("a second date: name only the first day") end
+  if self.text:find("%d%d%d%d%-%d%d?%-%d%d?") then
+    self:doubt("a second date: name only the first day")
+  end
 end
 
 -- The day-2 rule with its known numbers, or a word about a rule that is none.
@@ -68,19 +85,35 @@ function Reader:read_rule()
   local tail = self.lower:sub(first)
   for _, number in ipairs { "800", "350", "4%.0", "120", "500", "180", "200", "3%.2" } do
     if not tail:find("%f[%d]" .. number .. "%f[%D]") then
-      return self:doubt("a rule for day 2 that is not the known one (800, 500 and 200 for the hotel)")
+      return self:doubt(
+        "a rule for day 2 that is not the known one (800, 500 and 200 for the hotel)"
+      )
     end
   end
   local last = 0
-  for stop in tail:gmatch("3%.2[%a ]*()") do last = stop - 1 end
+  for stop in tail:gmatch("3%.2[%a ]*()") do
+    last = stop - 1
+  end
   self.task.constraints.conditional = true
   self:cut(first, first + last - 1)
 end
 
 local origin_marks = {
-  "%f[%a]from%s+$", "%f[%a]leave%s+$", "%f[%a]leaving%s+$", "%f[%a]live in%s+$", "%f[%a]am in%s+$",
-  "%f[%a]are in%s+$", "home is%s+$", "home in%s+$", "starts? in%s+$", "starts? at%s+$", "starting in%s+$",
-  "%f[%a]near%s+$", "based in%s+$", "starting at%s+$", "departing%s+$",
+  "%f[%a]from%s+$",
+  "%f[%a]leave%s+$",
+  "%f[%a]leaving%s+$",
+  "%f[%a]live in%s+$",
+  "%f[%a]am in%s+$",
+  "%f[%a]are in%s+$",
+  "home is%s+$",
+  "home in%s+$",
+  "starts? in%s+$",
+  "starts? at%s+$",
+  "starting in%s+$",
+  "%f[%a]near%s+$",
+  "based in%s+$",
+  "starting at%s+$",
+  "departing%s+$",
 }
 
 local function is_origin(before)
@@ -110,10 +143,14 @@ function Reader:read_cities()
       named[#named + 1] = hit.city
     end
   end
-  for i = #found, 1, -1 do self:cut(found[i].at, found[i].to) end
+  for i = #found, 1, -1 do
+    self:cut(found[i].at, found[i].to)
+  end
   if #named > 0 then self.task.cities = named end
   for _, mark in ipairs { "from", "to", "in", "visit", "leaving" } do
-    for word in self.text:gmatch("%f[%a]" .. mark .. "%s+(%u%l+)") do self:doubt("the city %s: it is not known", word) end
+    for word in self.text:gmatch("%f[%a]" .. mark .. "%s+(%u%l+)") do
+      self:doubt("the city %s: it is not known", word)
+    end
   end
 end
 
@@ -147,7 +184,8 @@ local nouns = {
   { "restaurant", { "meal", "restaurant", "lunch", "dinner", "food", "eat" } },
   { "ticket", { "ticket", "attraction", "sight", "entrance", "entry" } },
 }
-local total_words = { "in all", "altogether", "total", "overall", "whole trip", "all together", "budget" }
+local total_words =
+  { "in all", "altogether", "total", "overall", "whole trip", "all together", "budget" }
 
 -- What a number at `at` in `clause` is about: the whole trip, or the noun nearest to the number.
 local function subject_of(clause, at)
@@ -159,27 +197,37 @@ local function subject_of(clause, at)
     for _, word in ipairs(noun[2]) do
       for start in clause:gmatch("()%f[%a]" .. word) do
         local gap = math.abs(start - at)
-        if not best or gap < distance then best, distance = noun[1], gap end
+        if not best or gap < distance then
+          best, distance = noun[1], gap
+        end
       end
     end
   end
   return best
 end
 
-local function negated(before) return before:find("%f[%a]no%f[%A]") or before:find("%f[%a]not%f[%A]") end
+local function negated(before)
+  return before:find("%f[%a]no%f[%A]") or before:find("%f[%a]not%f[%A]")
+end
 
 local function price_bound(clause, at, value)
   local before = clause:sub(1, at - 1)
-  local is_least = before:find("at least%s*$") or before:find("more than%s*$") or before:find("over%s*$")
+  local is_least = before:find("at least%s*$")
+    or before:find("more than%s*$")
+    or before:find("over%s*$")
     or before:find("above%s*$")
   if is_least and not negated(before) then return nil end
-  local is_under = before:find("under%s*$") or before:find("less than%s*$") or before:find("below%s*$")
+  local is_under = before:find("under%s*$")
+    or before:find("less than%s*$")
+    or before:find("below%s*$")
   return is_under and value - 1 or value
 end
 
 local function rating_is_least(clause, at)
   local before = clause:sub(1, at - 1)
-  local is_most = before:find("at most%s*$") or before:find("under%s*$") or before:find("below%s*$")
+  local is_most = before:find("at most%s*$")
+    or before:find("under%s*$")
+    or before:find("below%s*$")
     or before:find("less than%s*$")
   return negated(before) or not is_most
 end
@@ -202,17 +250,27 @@ function Reader:read_number(clause, at, text, subject)
     bound = math.type(value) == "integer" and price_bound(clause, at, value) or nil
   end
   if not name or not bound then
-    return self:doubt('the number %s in "%s"', text, (clause:gsub("@", ""):gsub("%s+", " "):gsub("^ ", "")))
+    return self:doubt(
+      'the number %s in "%s"',
+      text,
+      (clause:gsub("@", ""):gsub("%s+", " "):gsub("^ ", ""))
+    )
   end
   self.task.constraints[name] = bound
 end
 
 -- Clauses end at a comma, a stop or "and"; the point of a number does not end one.
 local function clauses(text)
-  local marked = (text .. " "):gsub("(%d),(%d%d%d)", "%1%2"):gsub("[%.;:!%?](%s)", "\1%1"):gsub(",%s", "\1 ")
-    :gsub("%s[Aa]nd%s", " \1 "):gsub("\n", "\1")
+  local marked = (text .. " ")
+    :gsub("(%d),(%d%d%d)", "%1%2")
+    :gsub("[%.;:!%?](%s)", "\1%1")
+    :gsub(",%s", "\1 ")
+    :gsub("%s[Aa]nd%s", " \1 ")
+    :gsub("\n", "\1")
   local list = {}
-  for clause in marked:gmatch("[^\1]+") do list[#list + 1] = clause end
+  for clause in marked:gmatch("[^\1]+") do
+    list[#list + 1] = clause
+  end
   return list
 end
 
@@ -225,7 +283,9 @@ function Reader:read_limits()
       self:read_number(clause, at, number, subject)
     end
   end
-  if self.lower:find("%f[%a]rain") or self.lower:find("%f[%a]dry%f[%A]") then self.task.constraints.dry = true end
+  if self.lower:find("%f[%a]rain") or self.lower:find("%f[%a]dry%f[%A]") then
+    self.task.constraints.dry = true
+  end
 end
 
 function Reader:settle()
@@ -241,7 +301,9 @@ function Reader:settle()
   if count and task.days and count ~= task.days then
     self:doubt("%d cities for %d days: name one city a day, or only the start", count, task.days)
   end
-  if not count and not task.origin then self:doubt("where the trip starts or which cities it visits") end
+  if not count and not task.origin then
+    self:doubt("where the trip starts or which cities it visits")
+  end
 end
 
 -- A task without any wish: what a plan of `days` days must meet when nobody said more.
@@ -249,14 +311,22 @@ function request.blank(days)
   return { days = days, start_date = request.default_date, constraints = {} }
 end
 
--- The task in `text`. What it could not make out is listed in `not_understood`, in words for the user.
+-- The task in `text`. What it could not make out is listed in `not_understood`, in words for the
+-- user.
 function request.parse(text, db)
   local seed = random.hash("request", text) % 1000000
   local task = {
-    id = "travel-request-" .. seed, kind = "request", seed = seed, text = text, constraints = {},
-    start_date = request.default_date, dated = false, not_understood = {},
+    id = "travel-request-" .. seed,
+    kind = "request",
+    seed = seed,
+    text = text,
+    constraints = {},
+    start_date = request.default_date,
+    dated = false,
+    not_understood = {},
   }
-  local reader = setmetatable({ task = task, sql = db.sql, text = text, lower = text:lower() }, Reader)
+  local reader =
+    setmetatable({ task = task, sql = db.sql, text = text, lower = text:lower() }, Reader)
   reader:read_draft()
   reader:read_date()
   reader:read_rule()

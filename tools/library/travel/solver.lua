@@ -1,5 +1,5 @@
--- Exhaustive search for the cheapest right plan. Two days share nothing but their cities and the total, so the cheapest
--- day of every city is found first and the days are then assigned to cities.
+-- Exhaustive search for the cheapest right plan. Two days share nothing but their cities and the
+-- total, so the cheapest day of every city is found first and the days are then assigned to cities.
 
 local data = require("travel.data")
 local dates = require("travel.dates")
@@ -19,7 +19,11 @@ end
 local function cheapest(list, ticket_under)
   local best
   for _, place in ipairs(list) do
-    if (not ticket_under or place.price < ticket_under) and (not best or place.price < best.price) then best = place end
+    if
+      (not ticket_under or place.price < ticket_under) and (not best or place.price < best.price)
+    then
+      best = place
+    end
   end
   return best
 end
@@ -31,15 +35,20 @@ local function cheapest_pair(meals, band)
     for j = i + 1, #meals do
       local a, b = meals[i], meals[j]
       local sum = a.price + b.price
-      local rated = band and (a.rating >= band.rating and 1 or 0) + (b.rating >= band.rating and 1 or 0)
-      local fits = not band or rated >= band.rated and not (band.meals_under and sum >= band.meals_under)
-      if fits and (not best or sum < cost) then best, cost = { a, b }, sum end
+      local rated = band
+        and (a.rating >= band.rating and 1 or 0) + (b.rating >= band.rating and 1 or 0)
+      local fits = not band
+        or rated >= band.rated and not (band.meals_under and sum >= band.meals_under)
+      if fits and (not best or sum < cost) then
+        best, cost = { a, b }, sum
+      end
     end
   end
   return best, cost
 end
 
--- The cheapest right day in `city`, {cost, day}; or nil and the reason, {constraint, city, message}.
+-- The cheapest right day in `city`, {cost, day}; or nil and the reason, {constraint, city,
+-- message}.
 function solver.best_day(sql, city, constraints, conditional)
   local hotels = fitting(constraints, "hotel", data.hotels(sql, city))
   local meals = fitting(constraints, "afternoon_restaurant", data.restaurants(sql, city))
@@ -57,10 +66,16 @@ function solver.best_day(sql, city, constraints, conditional)
     local sight = cheapest(sights, band and band.ticket_under)
     local cost = pair and sight and hotel.price + pair_cost + sight.price
     if cost and (not best or cost < best.cost) then
-      best = { cost = cost, day = {
-        city = city, hotel = hotel.name, afternoon_restaurant = pair[1].name,
-        afternoon_attraction = sight.name, evening_restaurant = pair[2].name,
-      } }
+      best = {
+        cost = cost,
+        day = {
+          city = city,
+          hotel = hotel.name,
+          afternoon_restaurant = pair[1].name,
+          afternoon_attraction = sight.name,
+          evening_restaurant = pair[2].name,
+        },
+      }
     end
   end
   if not best then return none("conditional", "no hotel that meets the day-2 rule") end
@@ -73,7 +88,8 @@ function solver.dry_on(task, sql, city, index)
     or data.weather(sql, city, dates.add(task.start_date, index - 1)).sky ~= "rain"
 end
 
--- The candidates of day `index`, cheapest first. As many as there are days are enough for the best assignment.
+-- The candidates of day `index`, cheapest first. As many as there are days are enough for the best
+-- assignment.
 local function candidates(task, sql, index)
   local cities = task.cities and { task.cities[index] } or data.cities(sql)
   local list, reason = {}, nil
@@ -81,7 +97,8 @@ local function candidates(task, sql, index)
     if city ~= task.origin then
       local best, why
       if solver.dry_on(task, sql, city, index) then
-        best, why = solver.best_day(sql, city, task.constraints, task.constraints.conditional and index == 2)
+        best, why =
+          solver.best_day(sql, city, task.constraints, task.constraints.conditional and index == 2)
       else
         why = { constraint = "dry", city = city, message = "rain in " .. city }
       end
@@ -98,7 +115,9 @@ end
 
 local function assign(per_day, index, used, cost, chosen, best)
   if index > #per_day then
-    if not best.cost or cost < best.cost then best.cost, best.days = cost, table.move(chosen, 1, #chosen, 1, {}) end
+    if not best.cost or cost < best.cost then
+      best.cost, best.days = cost, table.move(chosen, 1, #chosen, 1, {})
+    end
     return
   end
   for _, candidate in ipairs(per_day[index]) do
@@ -112,13 +131,15 @@ local function assign(per_day, index, used, cost, chosen, best)
   end
 end
 
--- The cheapest right plan and its cost; or nil and the conflict, {constraint, message, city?, day?}.
+-- The cheapest right plan and its cost; or nil and the conflict, {constraint, message, city?,
+-- day?}.
 function solver.solve(task, db)
   local per_day = {}
   for index = 1, task.days do
     local list, reason = candidates(task, db.sql, index)
     if #list == 0 then
-      reason = reason or { constraint = "leave_origin", message = "the trip starts in the named city" }
+      reason = reason
+        or { constraint = "leave_origin", message = "the trip starts in the named city" }
       reason.day = index
       return nil, reason
     end
@@ -126,14 +147,21 @@ function solver.solve(task, db)
   end
   local best = {}
   assign(per_day, 1, {}, 0, {}, best)
-  if not best.cost then return nil, { constraint = "no_repeat", message = "fewer right cities than days" } end
+  if not best.cost then
+    return nil, { constraint = "no_repeat", message = "fewer right cities than days" }
+  end
   local bound = task.constraints.total_max
   if bound and best.cost > bound then
-    return nil, { constraint = "total_max", message = string.format("the cheapest trip costs %d, limit %d", best.cost,
-      bound) }
+    return nil,
+      {
+        constraint = "total_max",
+        message = string.format("the cheapest trip costs %d, limit %d", best.cost, bound),
+      }
   end
   local days = plan.parse(plan.text(best.days))
-  for index, day in ipairs(days) do day.time = dates.add(task.start_date, index - 1) end
+  for index, day in ipairs(days) do
+    day.time = dates.add(task.start_date, index - 1)
+  end
   return days, best.cost
 end
 

@@ -1,5 +1,5 @@
--- Draws tasks of every kind from a seed, on the database at hand. Each task but the impossible ones has a right plan, and
--- for those the solver names the conflict.
+-- Draws tasks of every kind from a seed, on the database at hand. Each task but the impossible ones
+-- has a right plan, and for those the solver names the conflict.
 
 local data = require("travel.data")
 local plan = require("travel.plan")
@@ -15,8 +15,14 @@ local tasks = {}
 
 -- Kinds and their share in a hundred tasks.
 tasks.kinds = {
-  { "one_day", 20 }, { "two_day", 14 }, { "three_day", 16 }, { "conditional", 14 }, { "total_budget", 12 },
-  { "repair", 10 }, { "impossible", 7 }, { "tool_error", 7 },
+  { "one_day", 20 },
+  { "two_day", 14 },
+  { "three_day", 16 },
+  { "conditional", 14 },
+  { "total_budget", 12 },
+  { "repair", 10 },
+  { "impossible", 7 },
+  { "tool_error", 7 },
 }
 
 local limit_draws = {
@@ -27,10 +33,15 @@ local limit_draws = {
   ticket_max = function(rng) return rng:int(8, 36) * 5 end,
 }
 
-local simple_limits = { "hotel_max", "hotel_rating_min", "restaurant_max", "restaurant_rating_min", "ticket_max" }
+local simple_limits =
+  { "hotel_max", "hotel_rating_min", "restaurant_max", "restaurant_rating_min", "ticket_max" }
 local faulty_tools = {
-  "get_all_hotels_by_city", "get_all_restaurants_by_city", "get_all_attractions_by_city", "get_inter_city_transport",
-  "check_plan", "submit_result",
+  "get_all_hotels_by_city",
+  "get_all_restaurants_by_city",
+  "get_all_attractions_by_city",
+  "get_inter_city_transport",
+  "check_plan",
+  "submit_result",
 }
 
 local function pick_kind(rng)
@@ -43,11 +54,14 @@ end
 
 local function draw_limits(rng, least, most, allowed)
   local pool, constraints = rng:shuffle(table.move(allowed, 1, #allowed, 1, {})), {}
-  for i = 1, rng:int(least, most) do constraints[pool[i]] = limit_draws[pool[i]](rng) end
+  for i = 1, rng:int(least, most) do
+    constraints[pool[i]] = limit_draws[pool[i]](rng)
+  end
   return constraints
 end
 
--- A city for tasks of this seed: evaluation seeds may use any, training seeds none that is held out.
+-- A city for tasks of this seed: evaluation seeds may use any, training seeds none that is held
+-- out.
 local function draw_city(rng, task, sql, used)
   local cities = data.cities(sql)
   while true do
@@ -68,20 +82,25 @@ local function draw_route(rng, task, sql, named)
   end
   task.cities = {}
   if rng:chance(35) then task.origin = draw_city(rng, task, sql, used) end
-  for i = 1, task.days do task.cities[i] = draw_city(rng, task, sql, used) end
+  for i = 1, task.days do
+    task.cities[i] = draw_city(rng, task, sql, used)
+  end
 end
 
 local function draw_date(rng, task)
   task.dated = task.constraints.dry or rng:chance(65)
   task.start_date = task.dated
-    and string.format("%d-%02d-%02d", rng:int(2025, 2027), rng:int(1, 12), rng:int(1, 28)) or request.default_date
+      and string.format("%d-%02d-%02d", rng:int(2025, 2027), rng:int(1, 12), rng:int(1, 28))
+    or request.default_date
 end
 
 -- The cities in the order in which they are listed: named by the user, or nearest to the origin.
 local function listed_cities(task, sql)
   if task.cities then return task.cities end
   local cities = {}
-  for i, train in ipairs(data.near(sql, task.origin)) do cities[i] = train.city end
+  for i, train in ipairs(data.near(sql, task.origin)) do
+    cities[i] = train.city
+  end
   return cities
 end
 
@@ -157,10 +176,12 @@ local spoil = {}
 function spoil.limit(rng, task, sql, days)
   local index = rng:int(1, #days)
   local day = days[index]
-  local fields = rng:shuffle { "hotel", "afternoon_restaurant", "afternoon_attraction", "evening_restaurant" }
+  local fields =
+    rng:shuffle { "hotel", "afternoon_restaurant", "afternoon_attraction", "evening_restaurant" }
   for _, field in ipairs(fields) do
     local list = field == "hotel" and data.hotels(sql, day.city)
-      or field == "afternoon_attraction" and data.attractions(sql, day.city) or data.restaurants(sql, day.city)
+      or field == "afternoon_attraction" and data.attractions(sql, day.city)
+      or data.restaurants(sql, day.city)
     for _, place in ipairs(rng:shuffle(list)) do
       if not rules.fits(task.constraints, field, place) then
         day[field] = place.name
@@ -200,7 +221,8 @@ end
 -- Limits that the solver proves too tight.
 local function tighten(rng, task, db)
   local low = {
-    hotel_max = rng:int(10, 30) * 10, ticket_max = rng:int(1, 8) * 5,
+    hotel_max = rng:int(10, 30) * 10,
+    ticket_max = rng:int(1, 8) * 5,
     restaurant_max = rng:int(6, 14) * 5,
   }
   local name = rng:pick { "hotel_max", "ticket_max", "restaurant_max", "total_max" }
@@ -235,7 +257,9 @@ function tasks.task(seed, db, kind)
     local rng = random.stream("task", seed, kind, attempt)
     local task = { id = "travel-" .. kind .. "-" .. seed, kind = kind, seed = seed }
     shape[kind](rng, task)
-    local named = kind == "repair" or kind == "impossible" or rng:chance(task.constraints.dry and 0 or 45)
+    local named = kind == "repair"
+      or kind == "impossible"
+      or rng:chance(task.constraints.dry and 0 or 45)
     draw_route(rng, task, db.sql, named)
     draw_date(rng, task)
     if settle(rng, task, db) then

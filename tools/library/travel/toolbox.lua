@@ -1,4 +1,5 @@
--- The tools that the model sees. Descriptions and results are terse on purpose: a small model pays for every token.
+-- The tools that the model sees. Descriptions and results are terse on purpose: a small model pays
+-- for every token.
 
 local data = require("travel.data")
 local dates = require("travel.dates")
@@ -6,20 +7,22 @@ local plan = require("travel.plan")
 local request = require("travel.request")
 local rules = require("travel.rules")
 
-local function unknown(kind, name)
-  return nil, "unknown " .. kind .. " " .. tostring(name)
-end
+local function unknown(kind, name) return nil, "unknown " .. kind .. " " .. tostring(name) end
 
 local function rating(value) return string.format("%.1f", value) end
 
 local function rows(list, render)
   local lines = {}
-  for i, item in ipairs(list) do lines[i] = render(item) end
+  for i, item in ipairs(list) do
+    lines[i] = render(item)
+  end
   return table.concat(lines, "\n")
 end
 
 -- Rows start with a space so that a name is the same tokens here and inside a sentence.
-local function rated_row(item) return " " .. item.name .. "|" .. item.price .. "|" .. rating(item.rating) end
+local function rated_row(item)
+  return " " .. item.name .. "|" .. item.price .. "|" .. rating(item.rating)
+end
 local function ticket_row(item) return " " .. item.name .. "|" .. item.price end
 
 local function list_by_city(fetch, render)
@@ -37,7 +40,8 @@ local function city_of(kind, find)
   end
 end
 
--- Infos are asked for by keywords, separated by commas or spaces; unknown keywords name the known ones.
+-- Infos are asked for by keywords, separated by commas or spaces; unknown keywords name the known
+-- ones.
 local function infos(kind, find, known)
   return function(args, ctx)
     local place = find(ctx.sql, args.name)
@@ -53,22 +57,31 @@ local function infos(kind, find, known)
   end
 end
 
-local function column(name) return function(place) return tostring(place[name]) end end
+local function column(name)
+  return function(place) return tostring(place[name]) end
+end
 local function rating_of(place) return rating(place.rating) end
 
 local function inter_city_transport(args, ctx)
   if not data.city(ctx.sql, args.city) then return unknown("city", args.city) end
-  return rows(data.near(ctx.sql, args.city), function(train)
-    return " " .. train.city .. "|" .. train.km .. "|" .. train.minutes .. "|" .. train.price
-  end)
+  return rows(
+    data.near(ctx.sql, args.city),
+    function(train)
+      return " " .. train.city .. "|" .. train.km .. "|" .. train.minutes .. "|" .. train.price
+    end
+  )
 end
 
 local function city_transport(args, ctx)
   if not data.city(ctx.sql, args.city) then return unknown("city", args.city) end
   for _, name in ipairs { args.from, args.to } do
-    local place = data.hotel(ctx.sql, name) or data.restaurant(ctx.sql, name) or data.attraction(ctx.sql, name)
+    local place = data.hotel(ctx.sql, name)
+      or data.restaurant(ctx.sql, name)
+      or data.attraction(ctx.sql, name)
     if not place then return unknown("place", name) end
-    if place.city ~= args.city then return nil, name .. " is in " .. place.city .. ", not in " .. args.city end
+    if place.city ~= args.city then
+      return nil, name .. " is in " .. place.city .. ", not in " .. args.city
+    end
   end
   local ride = data.ride(ctx.sql, args.from, args.to)
   return string.format("taxi|%d|%d|%d", ride.km, ride.minutes, ride.price)
@@ -76,7 +89,9 @@ end
 
 local function weather(args, ctx)
   if not data.city(ctx.sql, args.city) then return unknown("city", args.city) end
-  if not dates.valid(args.date) then return nil, "bad date " .. tostring(args.date) .. ", need YYYY-MM-DD" end
+  if not dates.valid(args.date) then
+    return nil, "bad date " .. tostring(args.date) .. ", need YYYY-MM-DD"
+  end
   local w = data.weather(ctx.sql, args.city, args.date)
   return w.sky .. "|" .. w.degrees
 end
@@ -123,7 +138,8 @@ end
 
 local toolbox = {}
 
--- A tool_error task names one tool whose first call fails, as if the service were busy for a moment.
+-- A tool_error task names one tool whose first call fails, as if the service were busy for a
+-- moment.
 local function with_fault(name, run)
   return function(args, ctx)
     local fault = ctx.task and ctx.task.fault
@@ -137,43 +153,129 @@ end
 
 local function tool(name, description, schema, effect, run)
   toolbox[#toolbox + 1] = {
-    name = name, description = description, parameters = schema, effect = effect, capabilities = { "sql" },
+    name = name,
+    description = description,
+    parameters = schema,
+    effect = effect,
+    capabilities = { "sql" },
     run = with_fault(name, run),
   }
 end
 
-tool("get_all_cities", "All cities.", parameters(), "pure", function(_, ctx)
-  return " " .. table.concat(data.cities(ctx.sql), ", ")
-end)
-tool("get_all_hotels_by_city", "name|price|rating", parameters("city"), "pure", list_by_city(data.hotels, rated_row))
-tool("get_all_restaurants_by_city", "name|price|rating", parameters("city"), "pure",
-  list_by_city(data.restaurants, rated_row))
-tool("get_all_attractions_by_city", "name|ticket", parameters("city"), "pure",
-  list_by_city(data.attractions, ticket_row))
+tool(
+  "get_all_cities",
+  "All cities.",
+  parameters(),
+  "pure",
+  function(_, ctx) return " " .. table.concat(data.cities(ctx.sql), ", ") end
+)
+tool(
+  "get_all_hotels_by_city",
+  "name|price|rating",
+  parameters("city"),
+  "pure",
+  list_by_city(data.hotels, rated_row)
+)
+tool(
+  "get_all_restaurants_by_city",
+  "name|price|rating",
+  parameters("city"),
+  "pure",
+  list_by_city(data.restaurants, rated_row)
+)
+tool(
+  "get_all_attractions_by_city",
+  "name|ticket",
+  parameters("city"),
+  "pure",
+  list_by_city(data.attractions, ticket_row)
+)
 tool("get_city_by_hotel", "", parameters("name"), "pure", city_of("hotel", data.hotel))
-tool("get_city_by_restaurant", "", parameters("name"), "pure", city_of("restaurant", data.restaurant))
-tool("get_city_by_attraction", "", parameters("name"), "pure", city_of("attraction", data.attraction))
-tool("get_infos_by_city", "province", parameters("info_keywords", "name"), "pure",
-  infos("city", data.city, { list = "province", province = column("province") }))
-tool("get_infos_by_hotel", "price, rating, breakfast", parameters("info_keywords", "name"), "pure",
+tool(
+  "get_city_by_restaurant",
+  "",
+  parameters("name"),
+  "pure",
+  city_of("restaurant", data.restaurant)
+)
+tool(
+  "get_city_by_attraction",
+  "",
+  parameters("name"),
+  "pure",
+  city_of("attraction", data.attraction)
+)
+tool(
+  "get_infos_by_city",
+  "province",
+  parameters("info_keywords", "name"),
+  "pure",
+  infos("city", data.city, { list = "province", province = column("province") })
+)
+tool(
+  "get_infos_by_hotel",
+  "price, rating, breakfast",
+  parameters("info_keywords", "name"),
+  "pure",
   infos("hotel", data.hotel, {
-    list = "price, rating, breakfast", price = column("price"), rating = rating_of, breakfast = column("breakfast"),
-  }))
-tool("get_infos_by_restaurant", "price, rating, cuisine", parameters("info_keywords", "name"), "pure",
+    list = "price, rating, breakfast",
+    price = column("price"),
+    rating = rating_of,
+    breakfast = column("breakfast"),
+  })
+)
+tool(
+  "get_infos_by_restaurant",
+  "price, rating, cuisine",
+  parameters("info_keywords", "name"),
+  "pure",
   infos("restaurant", data.restaurant, {
-    list = "price, rating, cuisine", price = column("price"), rating = rating_of, cuisine = column("cuisine"),
-  }))
-tool("get_infos_by_attraction", "ticket, rating, hours", parameters("info_keywords", "name"), "pure",
+    list = "price, rating, cuisine",
+    price = column("price"),
+    rating = rating_of,
+    cuisine = column("cuisine"),
+  })
+)
+tool(
+  "get_infos_by_attraction",
+  "ticket, rating, hours",
+  parameters("info_keywords", "name"),
+  "pure",
   infos("attraction", data.attraction, {
-    list = "ticket, rating, hours", ticket = column("ticket"), rating = rating_of, hours = column("hours"),
-  }))
-tool("get_city_transport", "taxi|km|minutes|price", parameters("city", "from", "to"), "pure", city_transport)
-tool("get_inter_city_transport", "near cities: name|km|minutes|price", parameters("city"), "pure",
-  inter_city_transport)
+    list = "ticket, rating, hours",
+    ticket = column("ticket"),
+    rating = rating_of,
+    hours = column("hours"),
+  })
+)
+tool(
+  "get_city_transport",
+  "taxi|km|minutes|price",
+  parameters("city", "from", "to"),
+  "pure",
+  city_transport
+)
+tool(
+  "get_inter_city_transport",
+  "near cities: name|km|minutes|price",
+  parameters("city"),
+  "pure",
+  inter_city_transport
+)
 tool("get_weather_by_city_date", "sky|degrees", parameters("city", "date"), "pure", weather)
-tool("check_plan", "A line a day: city, hotel, restaurant, attraction, restaurant", parameters("plan"), "idempotent",
-  check_plan)
-tool("submit_result", "Submit the checked plan.", '{"type": "object", "properties": {"plan": {"type": "string"}}}',
-  "idempotent", submit_result)
+tool(
+  "check_plan",
+  "A line a day: city, hotel, restaurant, attraction, restaurant",
+  parameters("plan"),
+  "idempotent",
+  check_plan
+)
+tool(
+  "submit_result",
+  "Submit the checked plan.",
+  '{"type": "object", "properties": {"plan": {"type": "string"}}}',
+  "idempotent",
+  submit_result
+)
 
 return toolbox

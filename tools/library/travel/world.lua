@@ -1,5 +1,6 @@
--- Fills an empty database with one invented world: real cities, and hotels, restaurants and attractions drawn from the
--- seed. Sizes differ in the length of the lists per city, not in the cities.
+-- Fills an empty database with one invented world: real cities, and hotels, restaurants and
+-- attractions drawn from the seed. Sizes differ in the length of the lists per city, not in the
+-- cities.
 
 local geography = require("travel.geography")
 local names = require("travel.names")
@@ -17,19 +18,20 @@ local sizes = {
 local schema = {
   "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL)",
   "CREATE TABLE cities(name TEXT PRIMARY KEY, lat REAL, lon REAL, province TEXT)",
-  [[CREATE TABLE hotels(id INTEGER PRIMARY KEY, city TEXT, name TEXT UNIQUE, price INTEGER, rating REAL,
-    breakfast TEXT)]],
-  [[CREATE TABLE restaurants(id INTEGER PRIMARY KEY, city TEXT, name TEXT UNIQUE, price INTEGER, rating REAL,
-    cuisine TEXT)]],
-  [[CREATE TABLE attractions(id INTEGER PRIMARY KEY, city TEXT, name TEXT UNIQUE, ticket INTEGER, rating REAL,
-    hours TEXT)]],
+  [[CREATE TABLE hotels(id INTEGER PRIMARY KEY, city TEXT, name TEXT UNIQUE,
+    price INTEGER, rating REAL, breakfast TEXT)]],
+  [[CREATE TABLE restaurants(id INTEGER PRIMARY KEY, city TEXT, name TEXT UNIQUE,
+    price INTEGER, rating REAL, cuisine TEXT)]],
+  [[CREATE TABLE attractions(id INTEGER PRIMARY KEY, city TEXT, name TEXT UNIQUE,
+    ticket INTEGER, rating REAL, hours TEXT)]],
   "CREATE INDEX hotels_by_city ON hotels(city)",
   "CREATE INDEX restaurants_by_city ON restaurants(city)",
   "CREATE INDEX attractions_by_city ON attractions(city)",
 }
 
 local breakfasts = { "yes", "no" }
-local cuisines = { "Sichuan", "Cantonese", "Hunan", "noodles", "seafood", "vegetarian", "hotpot", "local" }
+local cuisines =
+  { "Sichuan", "Cantonese", "Hunan", "noodles", "seafood", "vegetarian", "hotpot", "local" }
 local hours = { "08:00-17:00", "09:00-17:00", "09:00-18:00", "08:30-16:30", "10:00-20:00" }
 
 local draw = {}
@@ -42,7 +44,8 @@ function draw.hotel(rng)
 end
 
 function draw.restaurant(rng)
-  return rng:int(6, 46) * 5, rng:int(30, 49) / 10, rng:pick(cuisines)
+  local price = rng:int(6, 46) * 5
+  return price, rng:int(30, 49) / 10, rng:pick(cuisines)
 end
 
 -- No ticket costs exactly 120 or 180: those are the strict limits of the day-2 rule.
@@ -67,7 +70,8 @@ local function fill(db, seed, kind, range)
       id = id + 1
       rows[#rows + 1] = "(?,?,?,?,?,?)"
       local cost, rating, extra = draw[kind](rng)
-      for _, value in ipairs { id, city[1], names.draw(rng, seed, kind, taken), cost, rating, extra } do
+      local name = names.draw(rng, seed, kind, taken)
+      for _, value in ipairs { id, city[1], name, cost, rating, extra } do
         values[#values + 1] = value
       end
     end
@@ -80,12 +84,16 @@ end
 function world.build(db, seed, size)
   local ranges = sizes[size]
   if not ranges then error("unknown size '" .. tostring(size) .. "': use S, M or L") end
-  for _, sql in ipairs(schema) do db.exec(sql) end
+  for _, sql in ipairs(schema) do
+    db.exec(sql)
+  end
   db.exec("INSERT INTO meta VALUES ('seed', ?), ('size', ?)", tostring(seed), size)
   for _, city in ipairs(geography.cities) do
     db.exec("INSERT INTO cities VALUES (?,?,?,?)", table.unpack(city))
   end
-  for _, kind in ipairs { "hotel", "restaurant", "attraction" } do fill(db, seed, kind, ranges[kind]) end
+  for _, kind in ipairs { "hotel", "restaurant", "attraction" } do
+    fill(db, seed, kind, ranges[kind])
+  end
 end
 
 return world
