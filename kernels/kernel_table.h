@@ -125,7 +125,7 @@ struct SoftmaxArgs {
 };
 
 /// The experts of each row: p = sigmoid(logits); the best `topk` experts by p + bias in the best
-/// `topk_group` groups (a group scores the sum of its two best); equal values go to the lower index.
+/// `topk_group` groups (a group scores the sum of its two best); ties go to the lower index.
 /// weight = scaling_factor * p, divided by (1e-20 + sum of the chosen p) when normalize is set.
 struct RouterArgs {
   const float* logits;    // [rows, experts]
@@ -142,7 +142,7 @@ struct RouterArgs {
   float scaling_factor;
 };
 
-/// Lightning indexer in fp32: scores[r,s] = sum over h, ascending, of w[r,h] * max(<q[r,h], k[s]>, 0).
+/// Lightning indexer, fp32: scores[r,s] = sum over h, ascending, of w[r,h] * max(<q[r,h], k[s]>, 0)
 /// Key s is row s % kPageSize of pages[s / kPageSize]. A NaN stays NaN; topk orders it.
 struct IndexScoresArgs {
   float* scores;                    // [rows, scores_stride]; [r, 0..num_keys[r]) is written

@@ -1,0 +1,123 @@
+// ponder_bench_kernels [--json] [--isa NAME] [--threads N] [--filter TEXT] [--seconds S]
+//
+// Times every case on every runnable row of the kernel table and prints the median of its runs.
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+#include "kernels/bench/cases.h"
+#include "kernels/dispatch.h"
+
+namespace ponder::kernels::bench {
+namespace {
+
+struct Options {
+  bool json = false;
+  std::string isa;     // empty: all but scalar
+  std::string filter;  // part of a case's name
+  unsigned threads = 0;
+  double seconds = 0.3;  // per case and row
+};
+
+struct Timing {
+  double median_us;
+  double best_us;
+  std::size_t runs;
+};
+
+double run_once_us(const Case& bench_case, const Executor& executor) {
+  const auto begin = std::chrono::steady_clock::now();
+  bench_case.run(executor);
+  const auto end = std::chrono::steady_clock::now();
+  return std::chrono::duration<double, std::micro>(end - begin).count();
+}
+
+Timing time_case(const Case& bench_case, const Executor& executor, double seconds) {
+  run_once_us(bench_case, executor);
+  std::vector<double> times;
+  double total = 0.0;
+  while (times.size() < 5 || total < seconds * 1e6) {
+    times.push_back(run_once_us(bench_case, executor));
+    total += times.back();
+  }
+  std::sort(times.begin(), times.end());
+  return {times[times.size() / 2], times.front(), times.size()};
+}
+
+void print_row(const Options& options, const KernelTable& table, unsigned threads,
+               const Case& bench_case, const Timing& timing) {
+  const double gflops = bench_case.flops / timing.median_us / 1e3;
+  const double gbytes = bench_case.bytes / timing.median_us / 1e3;
+  if (options.json) {
+    std::printf(
+        "{\"case\":\"%s\",\"isa\":\"%s\",\"threads\":%u,\"median_us\":%.2f,\"best_us\":%.2f,"
+        "\"runs\":%zu,\"gflops\":%.2f,\"gbytes_per_s\":%.2f}\n",
+        bench_case.name.c_str(), table.name, threads, timing.median_us, timing.best_us,
+        timing.runs, gflops, gbytes);
+  } else {
+    std::printf("%-52s %-7s %10.1f %10.1f %8.1f %8.2f\n", bench_case.name.c_str(), table.name,
+                timing.median_us, timing.best_us, gflops, gbytes);
+  }
+  std::fflush(stdout);
+}
+
+int run(const Options& options) {
+  ThreadPool pool({.num_threads = options.threads});
+  if (!options.json) {
+    std::printf("%u threads\n%-52s %-7s %10s %10s %8s %8s\n", pool.num_threads(), "case", "isa",
+                "median us", "best us", "GF/s", "GB/s");
+  }
+  bool is_known = options.isa.empty();
+  for (const Case& bench_case : make_cases()) {
+    if (bench_case.name.find(options.filter) == std::string::npos) continue;
+    for (const KernelTable* table : runnable_tables()) {
+      if (options.isa.empty() ? table == &scalar_table() : options.isa != table->name) continue;
+      is_known = true;
+      const Timing timing = time_case(bench_case, {table, &pool}, options.seconds);
+      print_row(options, *table, pool.num_threads(), bench_case, timing);
+    }
+  }
+  if (!is_known) std::fprintf(stderr, "cannot run kernels named %s here\n", options.isa.c_str());
+  return is_known ? 0 : 1;
+}
+
+int usage() {
+  std::fprintf(stderr,
+               "usage: ponder_bench_kernels [--json] [--isa scalar|avx2|avx512] [--threads N]\n"
+               "                            [--filter TEXT] [--seconds S]\n");
+  return 2;
+}
+
+}  // namespace
+
+int main_with(int argc, char** argv) {
+  Options options;
+  for (int i = 1; i < argc; ++i) {
+    const std::string name = argv[i];
+    if (name == "--json") {
+      options.json = true;
+      continue;
+    }
+    if (i + 1 == argc) return usage();
+    const char* value = argv[++i];
+    if (name == "--isa") {
+      options.isa = value;
+    } else if (name == "--filter") {
+      options.filter = value;
+    } else if (name == "--threads") {
+      options.threads = static_cast<unsigned>(std::strtoul(value, nullptr, 10));
+    } else if (name == "--seconds") {
+      options.seconds = std::strtod(value, nullptr);
+    } else {
+      return usage();
+    }
+  }
+  return run(options);
+}
+
+}  // namespace ponder::kernels::bench
+
+int main(int argc, char** argv) { return ponder::kernels::bench::main_with(argc, argv); }
