@@ -28,6 +28,21 @@ TurnEnded end_of_error(const Error& error) {
   return ended(TurnEnd::model_failed, detail);
 }
 
+/// The end of the turn that the latest completion brings, if any.
+std::optional<TurnEnded> end_after_completion(const SessionState& state) {
+  if (!state.completion) return std::nullopt;
+  const CompletionState& completion = *state.completion;
+  if (completion.is_cut_off) {
+    return ended(TurnEnd::truncated, completion.has_calls
+                                         ? "the completion was cut off; its calls did not run"
+                                         : "the completion was cut off");
+  }
+  if (completion.has_calls) return std::nullopt;
+  if (!completion.says_nothing) return ended(TurnEnd::answered, "");
+  if (state.attempt == 0) return std::nullopt;
+  return ended(TurnEnd::reasoning_only, "asked twice, the model only reasoned");
+}
+
 /// The event of a completion, with clean texts and an id for each call.
 ModelCompleted event_of(Completion completion, const SessionState& state) {
   ModelCompleted event;
@@ -102,6 +117,7 @@ Result<std::unique_ptr<Agent>> Agent::open(AgentParts parts, const SessionId& id
 }
 
 asio::awaitable<Result<TurnEnded>> Agent::run_turn(std::string user_text) {
+  is_cancelled_ = false;
   if (state_.is_turn_open) {
     const Status closed = co_await close_left_open_turn();
     PONDER_CO_CHECK(closed);
@@ -115,6 +131,7 @@ asio::awaitable<Result<TurnEnded>> Agent::run_turn(std::string user_text) {
 }
 
 asio::awaitable<Result<TurnEnded>> Agent::resume() {
+  is_cancelled_ = false;
   if (!state_.is_turn_open) {
     co_return fail(Errc::invalid_argument,
                    fmt::format("session {} has no open turn to resume", id_.value));
@@ -147,7 +164,6 @@ asio::awaitable<Result<TurnEnded>> Agent::drive() {
   // A cancelled coroutine must still write down how its turn ended, so its awaits do not throw.
   const bool throws_if_cancelled = co_await asio::this_coro::throw_if_cancelled();
   co_await asio::this_coro::throw_if_cancelled(false);
-  is_cancelled_ = false;
   auto result = co_await run_rounds();
   co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
   co_return result;
@@ -165,7 +181,8 @@ asio::awaitable<Result<TurnEnded>> Agent::run_rounds() {
       PONDER_CO_CHECK(answered);
       continue;
     }
-    auto stop = stop_before_round();
+    auto stop = end_after_completion(state_);
+    if (!stop) stop = stop_before_round();
     if (!stop) {
       auto asked = co_await ask_model();
       PONDER_CO_CHECK(asked);
@@ -213,7 +230,13 @@ asio::awaitable<void> Agent::complete_into(std::optional<Result<Completion>>* ou
 
 asio::awaitable<Result<std::optional<TurnEnded>>> Agent::ask_model() {
   std::vector<Event> events;
-  events.emplace_back(ModelStarted{state_.step, state_.attempt});
+  std::uint32_t attempt = state_.attempt;
+  std::uint32_t step = state_.step;
+  if (state_.completion && state_.completion->says_nothing) {
+    events.emplace_back(ModelRetried{--step, "nothing but reasoning"});
+    ++attempt;
+  }
+  events.emplace_back(ModelStarted{step, attempt});
   const Status status = co_await append(std::move(events));
   PONDER_CO_CHECK(status);
   const auto executor = co_await asio::this_coro::executor;
@@ -226,32 +249,11 @@ asio::awaitable<Result<std::optional<TurnEnded>>> Agent::ask_model() {
   active_ = nullptr;
   if (!result) co_return std::optional(ended(TurnEnd::cancelled, ""));
   if (!*result) co_return std::optional(end_of_error(result->error()));
-  auto taken = co_await take_completion(std::move(**result));
-  co_return taken;
-}
-
-asio::awaitable<Result<std::optional<TurnEnded>>> Agent::take_completion(Completion completion) {
-  const std::uint32_t step = state_.step;
-  ModelCompleted event = event_of(std::move(completion), state_);
-  const bool is_cut_off = event.finish == Finish::length || event.verdict == Verdict::truncated;
-  const bool has_calls = !event.message.tool_calls.empty();
-  const bool says_nothing = !has_calls && event.message.content.empty();
-  std::vector<Event> events;
-  events.emplace_back(std::move(event));
-  const bool asks_again = says_nothing && !is_cut_off && state_.attempt == 0;
-  if (asks_again) events.emplace_back(ModelRetried{step, "nothing but reasoning"});
-  const Status status = co_await append(std::move(events));
-  PONDER_CO_CHECK(status);
-  std::optional<TurnEnded> end;
-  if (is_cut_off) {
-    end = ended(TurnEnd::truncated, has_calls ? "the completion was cut off; its calls did not run"
-                                              : "the completion was cut off");
-  } else if (says_nothing && !asks_again) {
-    end = ended(TurnEnd::reasoning_only, "asked twice, the model only reasoned");
-  } else if (!has_calls && !asks_again) {
-    end = ended(TurnEnd::answered, "");
-  }
-  co_return end;
+  std::vector<Event> completed;
+  completed.emplace_back(event_of(std::move(**result), state_));
+  const Status written = co_await append(std::move(completed));
+  PONDER_CO_CHECK(written);
+  co_return std::nullopt;
 }
 
 asio::awaitable<Status> Agent::answer_calls() {

@@ -85,7 +85,6 @@ class Agent {
   /// The reason to end the turn before the next round, if there is one.
   std::optional<TurnEnded> stop_before_round() const;
   boost::asio::awaitable<Result<std::optional<TurnEnded>>> ask_model();
-  boost::asio::awaitable<Result<std::optional<TurnEnded>>> take_completion(Completion completion);
   boost::asio::awaitable<Status> answer_calls();
   boost::asio::awaitable<void> complete_into(std::optional<Result<Completion>>* out);
   boost::asio::awaitable<void> run_call(std::uint32_t call_index);

@@ -29,13 +29,17 @@ void settle_calls(SessionState& state) {
   state.calls.clear();
 }
 
-bool is_cut_off(const ModelCompleted& e) {
-  return e.finish == Finish::length || e.verdict == Verdict::truncated;
+CompletionState completion_of(const ModelCompleted& e) {
+  CompletionState out;
+  out.is_cut_off = e.finish == Finish::length || e.verdict == Verdict::truncated;
+  out.has_calls = !e.message.tool_calls.empty();
+  out.says_nothing = !out.has_calls && e.message.content.empty();
+  return out;
 }
 
 void take_message(SessionState& state, const ModelCompleted& e) {
   context::Message message = e.message;
-  if (is_cut_off(e)) {
+  if (state.completion->is_cut_off) {
     // Its end is missing: as text it can be closed properly, as tokens it cannot; calls are void.
     message.tool_calls.clear();
     message.sampled.clear();
@@ -77,6 +81,8 @@ struct Applier {
     ++state.turns;
     state.step = 0;
     state.attempt = 0;
+    state.completion.reset();
+    state.calls.clear();
     state.tokens_generated_turn = 0;
     state.call_counts.clear();
     state.last_end.reset();
@@ -84,6 +90,7 @@ struct Applier {
   void operator()(const ModelStarted&) {}
   void operator()(const ModelCompleted& e) {
     state.step = e.step + 1;
+    state.completion = completion_of(e);
     ++state.completions;
     state.usage_last = e.usage;
     state.tokens_generated_turn += e.usage.tokens_generated;
@@ -100,6 +107,7 @@ struct Applier {
   void operator()(const ModelRetried& e) {
     state.step = e.step;
     ++state.attempt;
+    state.completion.reset();
   }
   void operator()(const ToolIntended& e) {
     if (CallState* call = find_call(state, e.call_index)) call->effect = e.effect;

@@ -22,6 +22,13 @@ struct CallState {
   std::optional<ToolFinished> finished;
 };
 
+/// What the latest completion of the open turn amounts to.
+struct CompletionState {
+  bool is_cut_off = false;  // by a limit, or its calls were not closed: nothing of it runs
+  bool has_calls = false;
+  bool says_nothing = false;  // nothing but reasoning
+};
+
 /// A session as its log tells it. A pure function of the events; apply() is the only writer.
 struct SessionState {
   std::optional<SessionStarted> start;
@@ -29,8 +36,9 @@ struct SessionState {
   context::Conversation conversation;
   bool is_turn_open = false;
   std::uint32_t turns = 0;
-  std::uint32_t step = 0;     // the next completion's place in the open turn
-  std::uint32_t attempt = 0;  // completions of this step that were set aside
+  std::uint32_t step = 0;                     // the next completion's place in the open turn
+  std::uint32_t attempt = 0;                  // completions of this step that were set aside
+  std::optional<CompletionState> completion;  // none: to be asked for
   /// Calls of the latest completion, until each has finished; then they move to conversation.
   std::vector<CallState> calls;
   /// How often each (name, arguments) was called in the open turn.

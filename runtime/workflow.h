@@ -62,8 +62,8 @@ class Workflow {
   /// Fills workflow, instructions, tools and environment; the caller adds model and sampling.
   virtual SessionStarted session_start() const = 0;
 
-  /// In a chat, before each turn: when the user's words state a task, it becomes the current one (and
-  /// what was submitted for the last is forgotten); otherwise the current task stays.
+  /// In a chat, before each turn: when the user's words state a task, it becomes the current one
+  /// (and what was submitted for the last is forgotten); otherwise the current task stays.
   virtual Status hear(const std::string& user_text) = 0;
 
   /// Judges what the session submitted. A session that submitted nothing is not solved.

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <chrono>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "tools/registry.h"
+#include "tools/tool.h"
+
+namespace ponder::runtime::test {
+
+/// A tool whose work is given by the test. It notes when it begins and ends.
+class FakeTool final : public tools::Tool {
+ public:
+  using Work = std::function<boost::asio::awaitable<Result<tools::ToolOutput>>(std::string)>;
+
+  FakeTool(std::string name, tools::Effect effect, Work work, std::vector<std::string>* journal,
+           std::vector<std::string> capabilities = {});
+  const context::ToolSpec& spec() const override { return spec_; }
+  tools::Effect effect() const override { return effect_; }
+  const std::vector<std::string>& capabilities() const override { return capabilities_; }
+  boost::asio::awaitable<Result<tools::ToolOutput>> invoke(std::string arguments,
+                                                           tools::ToolContext context) override;
+
+ private:
+  context::ToolSpec spec_;
+  tools::Effect effect_;
+  Work work_;
+  std::vector<std::string>* journal_;
+  std::vector<std::string> capabilities_;
+};
+
+/// Kinds of work.
+boost::asio::awaitable<Result<tools::ToolOutput>> echo(std::string arguments);
+boost::asio::awaitable<Result<tools::ToolOutput>> hang(std::string arguments);
+boost::asio::awaitable<Result<tools::ToolOutput>> throws(std::string arguments);
+boost::asio::awaitable<Result<tools::ToolOutput>> answer_after(std::chrono::milliseconds delay,
+                                                               std::string answer, bool is_error);
+
+}  // namespace ponder::runtime::test
