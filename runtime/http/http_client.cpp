@@ -1,0 +1,267 @@
+#include "runtime/http/http_client.h"
+
+#include <fmt/format.h>
+#include <openssl/ssl.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/ssl/context.hpp>
+#include <boost/asio/ssl/host_name_verification.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/core/tcp_stream.hpp>
+#include <boost/beast/http/buffer_body.hpp>
+#include <boost/beast/http/read.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <boost/beast/http/write.hpp>
+#include <boost/beast/ssl/ssl_stream.hpp>
+#include <cctype>
+#include <optional>
+
+#include "base/async/with_deadline.h"
+
+namespace ponder::runtime::http {
+namespace {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace bhttp = boost::beast::http;
+using boost::system::error_code;
+using tcp = asio::ip::tcp;
+using TlsStream = beast::ssl_stream<beast::tcp_stream>;
+using Parser = bhttp::response_parser<bhttp::buffer_body>;
+
+constexpr std::uint64_t kBodyBytesMax = 256ULL * 1024 * 1024;
+constexpr std::uint32_t kHeaderBytesMax = 64 * 1024;
+
+/// Every operation of a request is awaited with this token: errors go to `error`, and the empty
+/// slot leaves the coroutine's own slot to the Stopper.
+auto into(error_code& error) {
+  return asio::bind_cancellation_slot(asio::cancellation_slot(),
+                                      asio::redirect_error(asio::use_awaitable, error));
+}
+
+/// Ends whatever the request waits for when its coroutine is cancelled. Beast's operations do not
+/// all know cancellation slots; closing what they wait on works for each of them.
+class Stopper {
+ public:
+  Stopper(asio::cancellation_state state, const asio::any_io_executor& executor)
+      : resolver(executor), tcp_stream(nullptr), state_(state) {
+    if (state_.slot().is_connected()) {
+      state_.slot().assign([this](asio::cancellation_type) { stop(); });
+    }
+  }
+  ~Stopper() {
+    if (state_.slot().is_connected()) state_.slot().clear();
+  }
+  Stopper(const Stopper&) = delete;
+  Stopper& operator=(const Stopper&) = delete;
+
+  bool is_stopped() const {
+    return is_stopped_ || state_.cancelled() != asio::cancellation_type::none;
+  }
+  tcp::resolver resolver;
+  beast::tcp_stream* tcp_stream;
+
+ private:
+  void stop() {
+    is_stopped_ = true;
+    resolver.cancel();
+    error_code ignored;
+    if (tcp_stream != nullptr) tcp_stream->socket().close(ignored);
+  }
+  asio::cancellation_state state_;
+  bool is_stopped_ = false;
+};
+
+Error error_of(const Stopper& stopper, const Url& url, const char* doing, error_code error) {
+  if (stopper.is_stopped()) return Error(Errc::cancelled, "the request was cancelled");
+  const bool is_tls = error.category() == asio::error::get_ssl_category();
+  std::string what = error.message();
+  if (error == beast::error::timeout) what = "no answer in time";
+  if (error == bhttp::error::end_of_stream || error == asio::error::eof ||
+      error == bhttp::error::partial_message || error == asio::ssl::error::stream_truncated) {
+    what = "the connection was closed";
+  }
+  return Error(is_tls ? Errc::invalid_argument : Errc::unavailable,
+               fmt::format("{} {}: {}", doing, url.authority(), what));
+}
+
+bhttp::request<bhttp::string_body> message_of(Request request) {
+  bhttp::request<bhttp::string_body> message(bhttp::string_to_verb(request.method),
+                                             request.url.target, 11);
+  message.set(bhttp::field::host, request.url.authority());
+  message.set(bhttp::field::user_agent, "ponder");
+  message.set(bhttp::field::connection, "close");
+  for (const auto& [name, value] : request.headers) message.set(name, value);
+  message.body() = std::move(request.body);
+  message.prepare_payload();
+  return message;
+}
+
+Response head_of(const Parser& parser) {
+  Response head;
+  head.status = static_cast<int>(parser.get().result_int());
+  for (const auto& field : parser.get()) {
+    std::string name(field.name_string());
+    std::transform(name.begin(), name.end(), name.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    head.headers[name] = std::string(field.value());
+  }
+  return head;
+}
+
+/// One request over an open stream.
+template <class Stream>
+class Exchange {
+ public:
+  Exchange(Stream& stream, const Stopper& stopper, const ClientOptions& options, const Url& url)
+      : stream_(&stream), stopper_(&stopper), options_(&options), url_(&url) {
+    parser_.body_limit(kBodyBytesMax);
+    parser_.header_limit(kHeaderBytesMax);
+  }
+
+  asio::awaitable<Result<Response>> run(Request request, BodySink sink) {
+    auto message = message_of(std::move(request));
+    error_code error;
+    wait_at_most_idle();
+    co_await bhttp::async_write(*stream_, message, into(error));
+    if (error) co_return failure("sending to", error);
+    wait_at_most_idle();
+    co_await bhttp::async_read_header(*stream_, buffer_, parser_, into(error));
+    if (error) co_return failure("waiting for", error);
+    Response response = head_of(parser_);
+    const bool is_success = response.status >= 200 && response.status < 300;
+    while (!parser_.is_done()) {
+      parser_.get().body().data = piece_.data();
+      parser_.get().body().size = piece_.size();
+      wait_at_most_idle();
+      // One read, not as many as fill the piece: a stream is handed on as it comes.
+      co_await bhttp::async_read_some(*stream_, buffer_, parser_, into(error));
+      if (error == bhttp::error::need_buffer) error = {};
+      const std::string_view piece(piece_.data(), piece_.size() - parser_.get().body().size);
+      if (is_success && !piece.empty()) {
+        const Status taken = sink(response, piece);
+        PONDER_CO_CHECK(taken);
+      }
+      if (!is_success) keep_error_body(response, piece);
+      if (error) co_return failure("reading from", error);
+      if (stopper_->is_stopped()) co_return failure("reading from", error);
+    }
+    co_return response;
+  }
+
+ private:
+  tl::unexpected<Error> failure(const char* doing, error_code error) const {
+    return tl::unexpected<Error>(error_of(*stopper_, *url_, doing, error));
+  }
+  void wait_at_most_idle() {
+    beast::get_lowest_layer(*stream_).expires_after(options_->idle_ms_max);
+  }
+  void keep_error_body(Response& response, std::string_view piece) const {
+    const std::size_t room = options_->error_body_bytes_max - response.body.size();
+    response.body.append(piece.substr(0, room));
+  }
+
+  Stream* stream_;
+  const Stopper* stopper_;
+  const ClientOptions* options_;
+  const Url* url_;
+  beast::flat_buffer buffer_;
+  Parser parser_;
+  std::array<char, 16 * 1024> piece_;
+};
+
+class BeastClient final : public Client {
+ public:
+  BeastClient(ClientOptions options, asio::ssl::context tls)
+      : options_(std::move(options)), tls_(std::move(tls)) {}
+
+  asio::awaitable<Result<Response>> send(Request request, BodySink sink) override {
+    const auto executor = co_await asio::this_coro::executor;
+    const bool throws_if_cancelled = co_await asio::this_coro::throw_if_cancelled();
+    co_await asio::this_coro::throw_if_cancelled(false);
+    auto result = co_await send_on(executor, std::move(request), std::move(sink));
+    co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
+    co_return result;
+  }
+
+ private:
+  asio::awaitable<Result<Response>> send_on(asio::any_io_executor executor, Request request,
+                                            BodySink sink) {
+    const auto state = co_await asio::this_coro::cancellation_state;
+    const Url url = request.url;
+    Stopper stopper(state, executor);
+    TlsStream stream(executor, tls_);
+    stopper.tcp_stream = &beast::get_lowest_layer(stream);
+    const Status connected = co_await connect(&stopper, stopper.tcp_stream, url);
+    PONDER_CO_CHECK(connected);
+    if (!url.is_tls) {
+      Exchange<beast::tcp_stream> exchange(beast::get_lowest_layer(stream), stopper, options_, url);
+      auto result = co_await exchange.run(std::move(request), std::move(sink));
+      co_return result;
+    }
+    const Status secured = co_await secure(&stopper, &stream, url);
+    PONDER_CO_CHECK(secured);
+    Exchange<TlsStream> exchange(stream, stopper, options_, url);
+    auto result = co_await exchange.run(std::move(request), std::move(sink));
+    co_return result;
+  }
+
+  asio::awaitable<Status> connect(Stopper* stopper, beast::tcp_stream* stream, Url url) {
+    error_code error;
+    if (stopper->is_stopped()) co_return fail(Errc::cancelled, "the request was cancelled");
+    const auto places = co_await stopper->resolver.async_resolve(url.host, url.port, into(error));
+    if (error || stopper->is_stopped()) {
+      co_return tl::unexpected<Error>(error_of(*stopper, url, "finding", error));
+    }
+    stream->expires_after(options_.connect_ms_max);
+    co_await stream->async_connect(places, into(error));
+    if (error || stopper->is_stopped()) {
+      co_return tl::unexpected<Error>(error_of(*stopper, url, "connecting to", error));
+    }
+    error_code ignored;
+    stream->socket().set_option(tcp::no_delay(true), ignored);
+    co_return Status();
+  }
+
+  asio::awaitable<Status> secure(Stopper* stopper, TlsStream* stream, Url url) {
+    stream->set_verify_mode(asio::ssl::verify_peer);
+    stream->set_verify_callback(asio::ssl::host_name_verification(url.host));
+    if (SSL_set_tlsext_host_name(stream->native_handle(), url.host.c_str()) != 1) {
+      co_return fail(Errc::invalid_argument, fmt::format("{} is no host name", url.host));
+    }
+    error_code error;
+    stopper->tcp_stream->expires_after(options_.connect_ms_max);
+    co_await stream->async_handshake(asio::ssl::stream_base::client, into(error));
+    if (error || stopper->is_stopped()) {
+      co_return tl::unexpected<Error>(error_of(*stopper, url, "securing", error));
+    }
+    co_return Status();
+  }
+
+  ClientOptions options_;
+  asio::ssl::context tls_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Client>> Client::create(ClientOptions options) {
+  asio::ssl::context tls(asio::ssl::context::tls_client);
+  tls.set_options(asio::ssl::context::default_workarounds | asio::ssl::context::no_tlsv1 |
+                  asio::ssl::context::no_tlsv1_1);
+  error_code error;
+  tls.set_default_verify_paths(error);
+  if (!error && !options.ca_file.empty()) tls.load_verify_file(options.ca_file.string(), error);
+  if (error) {
+    return fail(Errc::not_found,
+                fmt::format("certificates {}: {}", options.ca_file.string(), error.message()));
+  }
+  return std::unique_ptr<Client>(new BeastClient(std::move(options), std::move(tls)));
+}
+
+}  // namespace ponder::runtime::http
