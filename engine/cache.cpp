@@ -1,0 +1,148 @@
+#include "engine/cache.h"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include <utility>
+
+#include "base/assert.h"
+
+namespace ponder::engine {
+namespace {
+
+constexpr std::size_t kAlignmentBytes = 64;   // a cache line
+constexpr std::size_t kPageAlignment = 4096;  // of whole pages, so that each begins on one
+
+std::size_t round_up(std::size_t value, std::size_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+}  // namespace
+
+CacheLayout::CacheLayout(const ModelConfig& config, kernels::DType dtype) : dtype(dtype) {
+  PONDER_ASSERT(dtype == kernels::DType::f32 || dtype == kernels::DType::bf16);
+  element_bytes = dtype == kernels::DType::f32 ? 4 : 2;
+  const std::size_t line = kAlignmentBytes / element_bytes;
+  latent_stride = round_up(config.kv_lora_rank + config.qk_rope_head_dim, line);
+  index_stride = round_up(config.index_head_dim, line);
+  for (std::size_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+    latent_offsets.push_back(page_bytes);
+    page_bytes += kPageTokens * latent_stride * element_bytes;
+    if (config.layers[layer].indexer == IndexerKind::full) {
+      index_offsets.push_back(page_bytes);
+      page_bytes += kPageTokens * index_stride * element_bytes;
+    } else {
+      index_offsets.push_back(kNoBlock);
+    }
+  }
+  page_bytes = round_up(page_bytes, kPageAlignment);
+}
+
+Result<PagePool> PagePool::create(CacheLayout layout, std::uint64_t bytes_max) {
+  const std::uint64_t num_pages = bytes_max / layout.page_bytes;
+  if (num_pages == 0) {
+    return fail(Errc::exhausted, fmt::format("cache: one page needs {} bytes, the limit is {}",
+                                             layout.page_bytes, bytes_max));
+  }
+  const std::size_t bytes = num_pages * layout.page_bytes;
+  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) {
+    return fail(Errc::exhausted, fmt::format("cache: cannot reserve {} bytes", bytes));
+  }
+  madvise(memory, bytes, MADV_HUGEPAGE);  // only faster, so its result does not matter
+  return PagePool(std::move(layout), static_cast<std::byte*>(memory), num_pages);
+}
+
+PagePool::PagePool(CacheLayout layout, std::byte* memory, std::size_t num_pages)
+    : layout_(std::move(layout)),
+      memory_(memory),
+      mapped_bytes_(num_pages * layout_.page_bytes),
+      holders_(num_pages, 0) {
+  for (std::size_t i = num_pages; i-- > 0;) free_.push_back(PageId{static_cast<std::uint32_t>(i)});
+}
+
+PagePool::PagePool(PagePool&& other) noexcept
+    : layout_(std::move(other.layout_)),
+      memory_(std::exchange(other.memory_, nullptr)),
+      mapped_bytes_(other.mapped_bytes_),
+      holders_(std::move(other.holders_)),
+      free_(std::move(other.free_)) {}
+
+PagePool::~PagePool() {
+  if (memory_ != nullptr) munmap(memory_, mapped_bytes_);
+}
+
+std::optional<PageId> PagePool::acquire() {
+  if (free_.empty()) return std::nullopt;
+  const PageId page = free_.back();
+  free_.pop_back();
+  holders_[index(page)] = 1;
+  return page;
+}
+
+void PagePool::share(PageId page) {
+  PONDER_ASSERT(holders_[index(page)] > 0);
+  ++holders_[index(page)];
+}
+
+void PagePool::release(PageId page) {
+  PONDER_ASSERT(holders_[index(page)] > 0);
+  if (--holders_[index(page)] == 0) free_.push_back(page);
+}
+
+BlockTable::BlockTable(PagePool& pool)
+    : pool_(&pool),
+      latents_(pool.layout().latent_offsets.size()),
+      index_keys_(pool.layout().index_offsets.size()) {}
+
+BlockTable::BlockTable(BlockTable&& other) noexcept
+    : pool_(other.pool_),
+      pages_(std::exchange(other.pages_, {})),
+      latents_(std::move(other.latents_)),
+      index_keys_(std::move(other.index_keys_)) {}
+
+void BlockTable::append(PageId page) {
+  pages_.push_back(page);
+  for (auto& addresses : latents_) addresses.push_back(nullptr);
+  for (auto& addresses : index_keys_) addresses.push_back(nullptr);
+  set_addresses(pages_.size() - 1);
+}
+
+void BlockTable::replace(std::size_t page_idx, PageId page) {
+  pool_->release(pages_[page_idx]);
+  pages_[page_idx] = page;
+  set_addresses(page_idx);
+}
+
+void BlockTable::clear() {
+  for (const PageId page : pages_) pool_->release(page);
+  pages_.clear();
+  for (auto& addresses : latents_) addresses.clear();
+  for (auto& addresses : index_keys_) addresses.clear();
+}
+
+void BlockTable::set_addresses(std::size_t page_idx) {
+  const CacheLayout& layout = pool_->layout();
+  const std::byte* data = pool_->data(pages_[page_idx]);
+  for (std::size_t layer = 0; layer < latents_.size(); ++layer) {
+    latents_[layer][page_idx] = data + layout.latent_offsets[layer];
+    if (layout.index_offsets[layer] != CacheLayout::kNoBlock) {
+      index_keys_[layer][page_idx] = data + layout.index_offsets[layer];
+    }
+  }
+}
+
+std::byte* BlockTable::latent_row(std::size_t layer, std::size_t position) const {
+  const CacheLayout& layout = pool_->layout();
+  return pool_->data(pages_[position / kPageTokens]) + layout.latent_offsets[layer] +
+         position % kPageTokens * layout.latent_stride * layout.element_bytes;
+}
+
+std::byte* BlockTable::index_row(std::size_t layer, std::size_t position) const {
+  const CacheLayout& layout = pool_->layout();
+  return pool_->data(pages_[position / kPageTokens]) + layout.index_offsets[layer] +
+         position % kPageTokens * layout.index_stride * layout.element_bytes;
+}
+
+}  // namespace ponder::engine

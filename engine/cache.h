@@ -1,0 +1,108 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "base/result.h"
+#include "engine/config.h"
+#include "engine/tokenizer.h"
+#include "kernels/kernel_table.h"
+
+/// Where attention keeps what it has seen: pages of 64 tokens, and sequences as lists of pages.
+namespace ponder::engine {
+
+inline constexpr std::size_t kPageTokens = kernels::kPageSize;
+
+enum class PageId : std::uint32_t {};
+
+/// Where things lie inside a page: for each layer a latent block [64, latent_stride] with rows
+/// [c | k_rope], and on layers that own an indexer an index-key block [64, index_stride].
+struct CacheLayout {
+  CacheLayout(const ModelConfig& config, kernels::DType dtype);
+
+  kernels::DType dtype;  // f32 or bf16
+  std::size_t element_bytes = 0;
+  std::size_t latent_stride = 0;  // elements
+  std::size_t index_stride = 0;   // elements
+  std::vector<std::size_t> latent_offsets;  // [layers], bytes from the start of a page
+  std::vector<std::size_t> index_offsets;   // [layers]; kNoBlock without an indexer
+  std::size_t page_bytes = 0;
+
+  static constexpr std::size_t kNoBlock = ~std::size_t{0};
+};
+
+/// The pages themselves, and how many holders each one has.
+///
+/// Invariant: a page is free (0 holders) or held; free + held == num_pages().
+/// The address range is reserved at once; memory is used as pages are first written.
+/// Thread: none; the engine's thread.
+class PagePool {
+ public:
+  /// As many pages as fit in `bytes_max`. Fails (exhausted) when not even one does.
+  static Result<PagePool> create(CacheLayout layout, std::uint64_t bytes_max);
+  PagePool(PagePool&& other) noexcept;
+  PagePool& operator=(PagePool&&) = delete;
+  ~PagePool();
+
+  const CacheLayout& layout() const { return layout_; }
+  std::size_t num_pages() const { return holders_.size(); }
+  std::size_t num_free() const { return free_.size(); }
+
+  /// A free page with one holder; nullopt when there is none.
+  [[nodiscard]] std::optional<PageId> acquire();
+  /// Adds a holder. Requires: the page is held.
+  void share(PageId page);
+  /// Drops a holder; the last one frees the page. Requires: the page is held.
+  void release(PageId page);
+  std::uint32_t num_holders(PageId page) const { return holders_[index(page)]; }
+  std::byte* data(PageId page) const { return memory_ + index(page) * layout_.page_bytes; }
+
+ private:
+  PagePool(CacheLayout layout, std::byte* memory, std::size_t num_pages);
+  static std::size_t index(PageId page) { return static_cast<std::size_t>(page); }
+
+  CacheLayout layout_;
+  std::byte* memory_ = nullptr;
+  std::size_t mapped_bytes_ = 0;
+  std::vector<std::uint32_t> holders_;
+  std::vector<PageId> free_;  // a stack: the warmest page is reused first
+};
+
+/// One sequence's pages in order of position, and their addresses as the kernels want them.
+/// Holds each of its pages. Lifetime: the pool must outlive it.
+class BlockTable {
+ public:
+  explicit BlockTable(PagePool& pool);
+  BlockTable(BlockTable&& other) noexcept;
+  BlockTable& operator=(BlockTable&&) = delete;
+  ~BlockTable() { clear(); }
+
+  /// Takes over one holder of the page as the next 64 positions.
+  void append(PageId page);
+  /// Puts an equal page, of which it takes over one holder, in the place of one of its own.
+  void replace(std::size_t page_idx, PageId page);
+  void clear();
+
+  std::span<const PageId> pages() const { return pages_; }
+  std::size_t capacity() const { return pages_.size() * kPageTokens; }
+
+  const void* const* latent_pages(std::size_t layer) const { return latents_[layer].data(); }
+  const void* const* index_pages(std::size_t layer) const { return index_keys_[layer].data(); }
+  /// The cache row of a position. Requires: position < capacity(), and no one else writes it.
+  std::byte* latent_row(std::size_t layer, std::size_t position) const;
+  std::byte* index_row(std::size_t layer, std::size_t position) const;
+
+ private:
+  void set_addresses(std::size_t page_idx);
+
+  PagePool* pool_;
+  std::vector<PageId> pages_;
+  std::vector<std::vector<const void*>> latents_;     // [layers][pages]
+  std::vector<std::vector<const void*>> index_keys_;  // [layers][pages]
+};
+
+}  // namespace ponder::engine

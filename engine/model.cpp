@@ -1,0 +1,224 @@
+#include "engine/model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "base/assert.h"
+#include "engine/model_workspace.h"
+#include "kernels/dispatch.h"
+
+namespace ponder::engine {
+namespace {
+
+Result<const kernels::KernelTable*> find_table(const std::string& isa) {
+  if (isa.empty()) return &kernels::active();
+  std::string names;
+  for (const kernels::KernelTable* table : kernels::runnable_tables()) {
+    if (isa == table->name) return table;
+    names += fmt::format(" {}", table->name);
+  }
+  return fail(Errc::invalid_argument, fmt::format("isa \"{}\": this CPU can run:{}", isa, names));
+}
+
+/// The kernels keep small arrays on their stacks; a model beyond them is refused, not overrun.
+Status check_limits(const ModelConfig& config) {
+  const auto at_most = [](const char* field, std::size_t value, std::size_t most) -> Status {
+    if (value <= most) return {};
+    return fail(Errc::invalid_argument, fmt::format("{}: {} is more than the kernels' {}", field,
+                                                    value, most));
+  };
+  PONDER_CHECK(at_most("kv_lora_rank + qk_rope_head_dim",
+                       config.kv_lora_rank + config.qk_rope_head_dim, kernels::kLatentDimMax));
+  PONDER_CHECK(at_most("index_head_dim", config.index_head_dim, kernels::kIndexHeadDimMax));
+  return at_most("n_routed_experts", config.n_routed_experts, kernels::kExpertsMax);
+}
+
+kernels::DType cache_dtype(CacheDType wanted, const Checkpoint& checkpoint) {
+  if (wanted == CacheDType::f32) return kernels::DType::f32;
+  if (wanted == CacheDType::bf16) return kernels::DType::bf16;
+  return checkpoint.compute_dtype() == DType::f32 ? kernels::DType::f32 : kernels::DType::bf16;
+}
+
+double l2_norm(std::span<const float> values) {
+  double sum = 0.0;
+  for (const float value : values) sum += double{value} * value;
+  return std::sqrt(sum);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Model>> Model::load(const std::filesystem::path& dir,
+                                           const ModelOptions& options) {
+  PONDER_TRY(ModelConfig config, load_config(dir));
+  return load(dir, std::move(config), options);
+}
+
+Result<std::unique_ptr<Model>> Model::load(const std::filesystem::path& dir, ModelConfig config,
+                                           const ModelOptions& options) {
+  if (options.batch_rows_max == 0) return fail(Errc::invalid_argument, "batch_rows_max: 0");
+  PONDER_TRY(const kernels::KernelTable* table, find_table(options.isa));
+  PONDER_CHECK(check_limits(config));
+  PONDER_TRY(Checkpoint checkpoint, Checkpoint::open(dir));
+  std::unique_ptr<Model> model(
+      new Model(std::move(checkpoint), std::move(config), options, *table));
+  PONDER_TRY(model->weights_, load_weights(model->checkpoint_, model->config_));
+  return model;
+}
+
+Model::Model(Checkpoint checkpoint, ModelConfig config, ModelOptions options,
+             const kernels::KernelTable& table)
+    : config_(std::move(config)),
+      options_(std::move(options)),
+      checkpoint_(std::move(checkpoint)),
+      table_(&table),
+      pool_({.num_threads = options_.num_threads, .pin = false}),
+      cache_dtype_(cache_dtype(options_.cache_dtype, checkpoint_)),
+      layout_(config_, cache_dtype_),
+      ws_(std::make_unique<Workspace>(config_)) {}
+
+Model::~Model() = default;
+
+std::span<const float> Model::forward(std::span<const BatchSegment> segments, RowTrace* trace) {
+  start_batch(segments);
+  embed(segments);
+  fill_rope_tables();
+  if (trace != nullptr) trace->assign(config_.num_hidden_layers, {});
+  for (std::size_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
+    attention(layer, segments, trace);
+    feed_forward(layer, trace);
+    if (trace != nullptr) {
+      const std::size_t hidden = config_.hidden_size;
+      (*trace)[layer].residual_norm =
+          l2_norm({ws_->hidden.data() + (ws_->rows - 1) * hidden, hidden});
+    }
+  }
+  return compute_logits(segments);
+}
+
+void Model::start_batch(std::span<const BatchSegment> segments) {
+  std::size_t rows = 0;
+  for (const BatchSegment& segment : segments) {
+    PONDER_ASSERT(!segment.tokens.empty());
+    PONDER_ASSERT(segment.first_position + segment.tokens.size() <= segment.table->capacity());
+    rows += segment.tokens.size();
+  }
+  PONDER_ASSERT(rows > 0 && rows <= options_.batch_rows_max);
+  ws_->resize(rows);
+  std::size_t row = 0;
+  for (const BatchSegment& segment : segments) {
+    for (std::size_t i = 0; i < segment.tokens.size(); ++i, ++row) {
+      ws_->positions[row] = static_cast<std::int32_t>(segment.first_position + i);
+      ws_->num_keys[row] = ws_->positions[row] + 1;
+    }
+  }
+}
+
+void Model::embed(std::span<const BatchSegment> segments) {
+  const std::size_t hidden = config_.hidden_size;
+  const Linear& table = weights_.embed_tokens;
+  float* out = ws_->hidden.data();
+  for (const BatchSegment& segment : segments) {
+    for (const TokenId token : segment.tokens) {
+      PONDER_ASSERT(token < config_.vocab_size);
+      if (table.dtype == kernels::DType::bf16) {
+        const auto* values = static_cast<const kernels::bf16*>(table.data);
+        table_->bf16_to_f32(out, values + token * hidden, hidden);
+      } else {
+        const auto* values = static_cast<const float*>(table.data);
+        std::memcpy(out, values + token * hidden, hidden * sizeof(float));
+      }
+      out += hidden;
+    }
+  }
+}
+
+/// One fp32 product for the angle, as every public implementation has it, then exact functions.
+void Model::fill_rope_tables() {
+  const std::size_t half = config_.qk_rope_head_dim / 2;
+  for (std::size_t row = 0; row < ws_->rows; ++row) {
+    const auto position = static_cast<float>(ws_->positions[row]);
+    for (std::size_t j = 0; j < half; ++j) {
+      const float angle = position * config_.inv_freq[j];
+      const double amplitude = config_.rope_amplitude;
+      ws_->rope_cos[row * half + j] = static_cast<float>(amplitude * std::cos(double{angle}));
+      ws_->rope_sin[row * half + j] = static_cast<float>(amplitude * std::sin(double{angle}));
+    }
+  }
+}
+
+std::span<const float> Model::compute_logits(std::span<const BatchSegment> segments) {
+  const std::size_t hidden = config_.hidden_size;
+  const std::size_t vocab = config_.vocab_size;
+  ws_->logits_input.clear();
+  std::size_t row = 0;
+  for (const BatchSegment& segment : segments) {
+    row += segment.tokens.size();
+    if (!segment.wants_logits) continue;
+    const float* last = ws_->hidden.data() + (row - 1) * hidden;
+    ws_->logits_input.insert(ws_->logits_input.end(), last, last + hidden);
+  }
+  const std::size_t n = ws_->logits_input.size() / hidden;
+  if (n == 0) return {};
+  float* input = ws_->logits_input.data();
+  kernels::rms_norm(executor(), {.y = input,
+                                 .y_stride = hidden,
+                                 .x = input,
+                                 .x_stride = hidden,
+                                 .weight = weights_.norm.data(),
+                                 .rows = n,
+                                 .dim = hidden,
+                                 .eps = static_cast<float>(config_.rms_norm_eps)});
+  ws_->logits.resize(std::max(ws_->logits.size(), n * vocab));
+  kernels::matmul(executor(), weights_.lm_head.args(ws_->logits.data(), vocab, input, hidden, n));
+  return {ws_->logits.data(), n * vocab};
+}
+
+Model::Workspace::Workspace(const ModelConfig& config) : config(config) {}
+
+void Model::Workspace::resize(std::size_t num_rows) {
+  rows = num_rows;
+  last_scores = nullptr;
+  if (num_rows <= rows_capacity) return;
+  rows_capacity = num_rows;
+  const ModelConfig& c = config;
+  const std::size_t heads = c.num_attention_heads;
+  const std::size_t slots = num_rows * c.num_experts_per_tok;
+  const std::size_t moe_widths = c.num_experts_per_tok + c.n_shared_experts;
+  const std::size_t ffn_width = std::max(c.intermediate_size, moe_widths * c.moe_intermediate_size);
+  positions.resize(num_rows);
+  for (auto* rows_of_hidden : {&hidden, &normed, &output}) {
+    rows_of_hidden->resize(num_rows * c.hidden_size);
+  }
+  rope_cos.resize(num_rows * c.qk_rope_head_dim / 2);
+  rope_sin.resize(rope_cos.size());
+  q_latent.resize(num_rows * c.q_lora_rank);
+  q.resize(num_rows * heads * c.qk_head_dim());
+  latent.resize(num_rows * (c.kv_lora_rank + c.qk_rope_head_dim));
+  q_absorbed.resize(num_rows * heads * c.kv_lora_rank);
+  attended.resize(q_absorbed.size());
+  values.resize(num_rows * heads * c.v_head_dim);
+  attention_rows.resize(num_rows);
+  index_q.resize(num_rows * c.index_n_heads * c.index_head_dim);
+  index_k.resize(num_rows * c.index_head_dim);
+  index_weights.resize(num_rows * c.index_n_heads);
+  num_keys.resize(num_rows);
+  topk_jobs.resize(num_rows);
+  topk_results.resize(num_rows);
+  selection.resize(num_rows * c.index_topk);
+  num_selected.resize(num_rows);
+  gate.resize(num_rows * ffn_width);
+  up.resize(gate.size());
+  router_logits.resize(num_rows * c.n_routed_experts);
+  experts.resize(slots);
+  expert_weights.resize(slots);
+  slot_rows.resize(slots);
+  expert_begin.resize(c.n_routed_experts + 1);
+  expert_input.resize(slots * c.hidden_size);
+  expert_output.resize(slots * c.hidden_size);
+}
+
+}  // namespace ponder::engine

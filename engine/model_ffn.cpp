@@ -1,0 +1,166 @@
+#include <algorithm>
+#include <cstring>
+
+#include "engine/model.h"
+#include "engine/model_workspace.h"
+
+namespace ponder::engine {
+
+void Model::feed_forward(std::size_t layer, RowTrace* trace) {
+  const LayerWeights& weights = weights_.layers[layer];
+  const std::size_t hidden = config_.hidden_size;
+  kernels::rms_norm(executor(), {.y = ws_->normed.data(),
+                                 .y_stride = hidden,
+                                 .x = ws_->hidden.data(),
+                                 .x_stride = hidden,
+                                 .weight = weights.post_attention_layernorm.data(),
+                                 .rows = ws_->rows,
+                                 .dim = hidden,
+                                 .eps = static_cast<float>(config_.rms_norm_eps)});
+  if (config_.layers[layer].ffn == FfnKind::dense) {
+    dense_ffn(weights);
+  } else {
+    moe_ffn(weights);
+    if (trace != nullptr) {
+      const std::size_t slots = config_.num_experts_per_tok;
+      const std::size_t first = (ws_->rows - 1) * slots;
+      (*trace)[layer].experts.assign(&ws_->experts[first], &ws_->experts[first] + slots);
+      const float* expert_weights = &ws_->expert_weights[first];
+      (*trace)[layer].expert_weights.assign(expert_weights, expert_weights + slots);
+    }
+  }
+  table_->add(ws_->hidden.data(), ws_->output.data(), ws_->rows * hidden);
+}
+
+void Model::dense_ffn(const LayerWeights& weights) {
+  const std::size_t width = config_.intermediate_size;
+  const std::size_t hidden = config_.hidden_size;
+  const std::size_t rows = ws_->rows;
+  const FfnWeights& ffn = weights.dense;
+  ws_->jobs.clear();
+  ws_->jobs.push_back(ffn.gate.args(ws_->gate.data(), width, ws_->normed.data(), hidden, rows));
+  ws_->jobs.push_back(ffn.up.args(ws_->up.data(), width, ws_->normed.data(), hidden, rows));
+  kernels::matmul(executor(), ws_->jobs.data(), ws_->jobs.size());
+  kernels::silu_mul(executor(), {.y = ws_->gate.data(),
+                                 .y_stride = width,
+                                 .gate = ws_->gate.data(),
+                                 .gate_stride = width,
+                                 .up = ws_->up.data(),
+                                 .up_stride = width,
+                                 .rows = rows,
+                                 .dim = width});
+  kernels::matmul(executor(),
+                  ffn.down.args(ws_->output.data(), hidden, ws_->gate.data(), width, rows));
+}
+
+void Model::moe_ffn(const LayerWeights& weights) {
+  const ModelConfig& c = config_;
+  route(weights);
+  group_by_expert(weights);
+  run_experts(weights);
+  // The shared experts' output lies in `output`; the routed ones are added in ascending slot order.
+  kernels::weighted_sum(executor(), {.y = ws_->output.data(),
+                                     .y_stride = c.hidden_size,
+                                     .x = ws_->expert_output.data(),
+                                     .x_stride = c.hidden_size,
+                                     .indices = ws_->slot_rows.data(),
+                                     .weights = ws_->expert_weights.data(),
+                                     .rows = ws_->rows,
+                                     .slots = c.num_experts_per_tok,
+                                     .dim = c.hidden_size});
+}
+
+void Model::route(const LayerWeights& weights) {
+  const ModelConfig& c = config_;
+  kernels::matmul(executor(),
+                  weights.router.args(ws_->router_logits.data(), c.n_routed_experts,
+                                      ws_->normed.data(), c.hidden_size, ws_->rows));
+  kernels::router(executor(), {.logits = ws_->router_logits.data(),
+                               .logits_stride = c.n_routed_experts,
+                               .bias = weights.router_bias.data(),
+                               .indices = ws_->experts.data(),
+                               .weights = ws_->expert_weights.data(),
+                               .rows = ws_->rows,
+                               .experts = c.n_routed_experts,
+                               .groups = c.n_group,
+                               .topk_group = c.topk_group,
+                               .topk = c.num_experts_per_tok,
+                               .normalize = c.norm_topk_prob,
+                               .scaling_factor = static_cast<float>(c.routed_scaling_factor)});
+}
+
+/// Copies each expert's rows together, so that an expert is one matrix product.
+void Model::group_by_expert(const LayerWeights& weights) {
+  const std::size_t num_slots = ws_->rows * config_.num_experts_per_tok;
+  const std::size_t hidden = config_.hidden_size;
+  std::vector<std::size_t>& begin = ws_->expert_begin;
+  std::fill(begin.begin(), begin.end(), 0);
+  for (std::size_t slot = 0; slot < num_slots; ++slot) {
+    ++begin[static_cast<std::size_t>(ws_->experts[slot]) + 1];
+  }
+  for (std::size_t e = 0; e < weights.experts.size(); ++e) begin[e + 1] += begin[e];
+  for (std::size_t slot = 0; slot < num_slots; ++slot) {
+    std::size_t& next = begin[static_cast<std::size_t>(ws_->experts[slot])];
+    ws_->slot_rows[slot] = static_cast<std::int32_t>(next);
+    const float* row = ws_->normed.data() + slot / config_.num_experts_per_tok * hidden;
+    std::memcpy(ws_->expert_input.data() + next * hidden, row, hidden * sizeof(float));
+    ++next;
+  }
+  // Every entry has moved to its expert's end, which is the next one's beginning.
+  std::copy_backward(begin.begin(), begin.end() - 1, begin.end());
+  begin[0] = 0;
+}
+
+void Model::run_experts(const LayerWeights& weights) {
+  const ModelConfig& c = config_;
+  const std::size_t width = c.moe_intermediate_size;
+  const std::size_t shared_width = width * c.n_shared_experts;
+  const std::size_t hidden = c.hidden_size;
+  const std::size_t rows = ws_->rows;
+  const std::size_t num_slots = rows * c.num_experts_per_tok;
+  float* const shared_gate = ws_->gate.data() + num_slots * width;
+  float* const shared_up = ws_->up.data() + num_slots * width;
+  const auto for_each_used = [&](auto visit) {
+    for (std::size_t e = 0; e < weights.experts.size(); ++e) {
+      const std::size_t begin = ws_->expert_begin[e];
+      const std::size_t n = ws_->expert_begin[e + 1] - begin;
+      if (n > 0) visit(weights.experts[e], begin, n);
+    }
+  };
+  auto& jobs = ws_->jobs;
+  jobs.clear();
+  for_each_used([&](const FfnWeights& ffn, std::size_t begin, std::size_t n) {
+    const float* x = ws_->expert_input.data() + begin * hidden;
+    jobs.push_back(ffn.gate.args(ws_->gate.data() + begin * width, width, x, hidden, n));
+    jobs.push_back(ffn.up.args(ws_->up.data() + begin * width, width, x, hidden, n));
+  });
+  if (shared_width > 0) {
+    const float* x = ws_->normed.data();
+    jobs.push_back(weights.shared.gate.args(shared_gate, shared_width, x, hidden, rows));
+    jobs.push_back(weights.shared.up.args(shared_up, shared_width, x, hidden, rows));
+  }
+  kernels::matmul(executor(), jobs.data(), jobs.size());
+  // Element by element, so the routed and the shared rows can be taken as one long row of rows.
+  kernels::silu_mul(executor(), {.y = ws_->gate.data(),
+                                 .y_stride = width,
+                                 .gate = ws_->gate.data(),
+                                 .gate_stride = width,
+                                 .up = ws_->up.data(),
+                                 .up_stride = width,
+                                 .rows = num_slots + rows * c.n_shared_experts,
+                                 .dim = width});
+  jobs.clear();
+  for_each_used([&](const FfnWeights& ffn, std::size_t begin, std::size_t n) {
+    jobs.push_back(ffn.down.args(ws_->expert_output.data() + begin * hidden, hidden,
+                                 ws_->gate.data() + begin * width, width, n));
+  });
+  if (shared_width > 0) {
+    jobs.push_back(
+        weights.shared.down.args(ws_->output.data(), hidden, shared_gate, shared_width, rows));
+  } else {
+    std::fill_n(ws_->output.data(), rows * hidden, 0.0F);
+  }
+  kernels::matmul(executor(), jobs.data(), jobs.size());
+}
+
+}  // namespace ponder::engine

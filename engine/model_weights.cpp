@@ -1,0 +1,236 @@
+#include "engine/model_weights.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cstring>
+#include <span>
+#include <utility>
+
+#include "engine/numeric_formats.h"
+
+namespace ponder::engine {
+namespace {
+
+/// Builds the weights of one layer from the names below one prefix.
+class LayerLoader {
+ public:
+  LayerLoader(const Checkpoint& checkpoint, const ModelConfig& config, std::string prefix)
+      : checkpoint_(checkpoint), config_(config), prefix_(std::move(prefix)) {}
+
+  Result<LayerWeights> load(const LayerDescriptor& layer) const;
+
+ private:
+  Result<Linear> linear(const std::string& name, std::size_t out, std::size_t in) const;
+  Result<std::vector<float>> vector(const std::string& name, std::size_t size) const {
+    return checkpoint_.load_f32(prefix_ + name, {size});
+  }
+  Result<FfnWeights> ffn(const std::string& name, std::size_t width) const;
+  Status load_attention(LayerWeights& weights) const;
+  Status load_kv_b(LayerWeights& weights) const;
+  Status load_indexer(IndexerWeights& weights) const;
+  Status load_moe(LayerWeights& weights) const;
+
+  const Checkpoint& checkpoint_;
+  const ModelConfig& config_;
+  std::string prefix_;
+};
+
+Linear own_f32(std::span<const float> values, std::size_t out, std::size_t in) {
+  Linear linear;
+  linear.out = out;
+  linear.in = in;
+  linear.owned.resize(values.size_bytes());
+  std::memcpy(linear.owned.data(), values.data(), values.size_bytes());
+  linear.data = linear.owned.data();
+  return linear;
+}
+
+Linear own_bf16(std::span<const float> values, std::size_t out, std::size_t in) {
+  Linear linear;
+  linear.out = out;
+  linear.in = in;
+  linear.dtype = kernels::DType::bf16;
+  linear.owned.resize(values.size() * sizeof(std::uint16_t));
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const std::uint16_t bits = float_to_bf16(values[i]);
+    std::memcpy(linear.owned.data() + i * sizeof bits, &bits, sizeof bits);
+  }
+  linear.data = linear.owned.data();
+  return linear;
+}
+
+/// In place when the file aligned the values well enough to be read as such, else a copy.
+void place(Linear& linear, const TensorView& tensor) {
+  const auto address = reinterpret_cast<std::uintptr_t>(tensor.data);
+  linear.data = tensor.data;
+  if (address % dtype_bytes(tensor.dtype) == 0) return;
+  const auto* bytes = reinterpret_cast<const std::uint8_t*>(tensor.data);
+  linear.owned.assign(bytes, bytes + tensor.num_bytes);
+  linear.data = linear.owned.data();
+}
+
+Result<Linear> load_linear(const Checkpoint& checkpoint, const std::string& name, std::size_t out,
+                           std::size_t in) {
+  const std::array<std::size_t, 2> shape{out, in};
+  PONDER_TRY(const TensorView* tensor, checkpoint.require(name, shape));
+  Linear linear;
+  linear.out = out;
+  linear.in = in;
+  switch (tensor->dtype) {
+    case DType::f32: place(linear, *tensor); return linear;
+    case DType::bf16:
+      linear.dtype = kernels::DType::bf16;
+      place(linear, *tensor);
+      return linear;
+    case DType::f8_e4m3: {
+      PONDER_TRY(Fp8Weight weight, checkpoint.raw_fp8(name, shape));
+      linear.dtype = kernels::DType::fp8_e4m3;
+      linear.data = weight.codes.data();
+      linear.scales = std::move(weight.scales);
+      linear.scales_stride = weight.scale_cols;
+      return linear;
+    }
+    default: {
+      PONDER_TRY(const std::vector<float> values, checkpoint.load_f32(name, shape));
+      return own_f32(values, out, in);
+    }
+  }
+}
+
+Result<Linear> LayerLoader::linear(const std::string& name, std::size_t out,
+                                   std::size_t in) const {
+  return load_linear(checkpoint_, prefix_ + name + ".weight", out, in);
+}
+
+Result<FfnWeights> LayerLoader::ffn(const std::string& name, std::size_t width) const {
+  FfnWeights weights;
+  PONDER_TRY(weights.gate, linear(name + ".gate_proj", width, config_.hidden_size));
+  PONDER_TRY(weights.up, linear(name + ".up_proj", width, config_.hidden_size));
+  PONDER_TRY(weights.down, linear(name + ".down_proj", config_.hidden_size, width));
+  return weights;
+}
+
+Result<LayerWeights> LayerLoader::load(const LayerDescriptor& layer) const {
+  LayerWeights weights;
+  PONDER_CHECK(load_attention(weights));
+  if (layer.indexer == IndexerKind::full) {
+    PONDER_CHECK(load_indexer(weights.indexer));
+  }
+  if (layer.ffn == FfnKind::moe) {
+    PONDER_CHECK(load_moe(weights));
+  } else {
+    PONDER_TRY(weights.dense, ffn("mlp", config_.intermediate_size));
+  }
+  return weights;
+}
+
+Status LayerLoader::load_attention(LayerWeights& weights) const {
+  const ModelConfig& c = config_;
+  const std::size_t heads = c.num_attention_heads;
+  PONDER_TRY(weights.input_layernorm, vector("input_layernorm.weight", c.hidden_size));
+  PONDER_TRY(weights.post_attention_layernorm,
+             vector("post_attention_layernorm.weight", c.hidden_size));
+  PONDER_TRY(weights.q_a_layernorm, vector("self_attn.q_a_layernorm.weight", c.q_lora_rank));
+  PONDER_TRY(weights.kv_a_layernorm, vector("self_attn.kv_a_layernorm.weight", c.kv_lora_rank));
+  PONDER_TRY(weights.q_a, linear("self_attn.q_a_proj", c.q_lora_rank, c.hidden_size));
+  PONDER_TRY(weights.q_b, linear("self_attn.q_b_proj", heads * c.qk_head_dim(), c.q_lora_rank));
+  PONDER_TRY(weights.kv_a, linear("self_attn.kv_a_proj_with_mqa",
+                                  c.kv_lora_rank + c.qk_rope_head_dim, c.hidden_size));
+  PONDER_TRY(weights.o, linear("self_attn.o_proj", c.hidden_size, heads * c.v_head_dim));
+  return load_kv_b(weights);
+}
+
+/// Splits kv_b by head into the two factors of the absorbed form. BF16 holds BF16 weights and FP8
+/// weights with power-of-two scales exactly; other FP8 scales are rounded once, here.
+Status LayerLoader::load_kv_b(LayerWeights& weights) const {
+  const std::size_t rank = config_.kv_lora_rank;
+  const std::size_t nope = config_.qk_nope_head_dim;
+  const std::size_t v_dim = config_.v_head_dim;
+  const std::size_t heads = config_.num_attention_heads;
+  const std::string name = prefix_ + "self_attn.kv_b_proj.weight";
+  PONDER_TRY(const std::vector<float> kv_b,
+             checkpoint_.load_f32(name, {heads * (nope + v_dim), rank}));
+  const DType stored = checkpoint_.find(name)->dtype;
+  const auto own = stored == DType::bf16 || stored == DType::f8_e4m3 ? own_bf16 : own_f32;
+  std::vector<float> turned(rank * nope);
+  for (std::size_t head = 0; head < heads; ++head) {
+    const float* keys = kv_b.data() + head * (nope + v_dim) * rank;
+    for (std::size_t d = 0; d < nope; ++d) {
+      for (std::size_t r = 0; r < rank; ++r) turned[r * nope + d] = keys[d * rank + r];
+    }
+    weights.key_up.push_back(own(turned, rank, nope));
+    weights.value_up.push_back(own({keys + nope * rank, v_dim * rank}, v_dim, rank));
+  }
+  return {};
+}
+
+Status LayerLoader::load_indexer(IndexerWeights& weights) const {
+  const ModelConfig& c = config_;
+  const std::string name = "self_attn.indexer.";
+  PONDER_TRY(weights.wq_b,
+             linear(name + "wq_b", c.index_n_heads * c.index_head_dim, c.q_lora_rank));
+  PONDER_TRY(weights.wk, linear(name + "wk", c.index_head_dim, c.hidden_size));
+  PONDER_TRY(weights.weights_proj, linear(name + "weights_proj", c.index_n_heads, c.hidden_size));
+  PONDER_TRY(weights.k_norm, vector(name + "k_norm.weight", c.index_head_dim));
+  PONDER_TRY(weights.k_norm_bias, vector(name + "k_norm.bias", c.index_head_dim));
+  return {};
+}
+
+Status LayerLoader::load_moe(LayerWeights& weights) const {
+  const ModelConfig& c = config_;
+  const std::size_t width = c.moe_intermediate_size;
+  const std::string gate = prefix_ + "mlp.gate.weight";
+  PONDER_TRY(const std::vector<float> router,
+             checkpoint_.load_f32(gate, {c.n_routed_experts, c.hidden_size}));
+  weights.router = own_f32(router, c.n_routed_experts, c.hidden_size);
+  PONDER_TRY(weights.router_bias, vector("mlp.gate.e_score_correction_bias", c.n_routed_experts));
+  if (c.n_shared_experts > 0) {
+    PONDER_TRY(weights.shared, ffn("mlp.shared_experts", width * c.n_shared_experts));
+  }
+  for (std::size_t expert = 0; expert < c.n_routed_experts; ++expert) {
+    PONDER_TRY(FfnWeights loaded, ffn(fmt::format("mlp.experts.{}", expert), width));
+    weights.experts.push_back(std::move(loaded));
+  }
+  return {};
+}
+
+}  // namespace
+
+kernels::MatmulArgs Linear::args(float* y, std::size_t y_stride, const float* x,
+                                 std::size_t x_stride, std::size_t rows) const {
+  return {.y = y,
+          .y_stride = y_stride,
+          .x = x,
+          .x_stride = x_stride,
+          .w = data,
+          .w_stride = in,
+          .w_scales = scales.empty() ? nullptr : scales.data(),
+          .w_scales_stride = scales_stride,
+          .w_dtype = dtype,
+          .m = rows,
+          .n = out,
+          .k = in};
+}
+
+Result<ModelWeights> load_weights(const Checkpoint& checkpoint, const ModelConfig& config) {
+  ModelWeights weights;
+  const std::size_t vocab = config.vocab_size;
+  const std::size_t hidden = config.hidden_size;
+  PONDER_TRY(weights.embed_tokens,
+             load_linear(checkpoint, "model.embed_tokens.weight", vocab, hidden));
+  if (weights.embed_tokens.dtype == kernels::DType::fp8_e4m3) {
+    return fail(Errc::invalid_argument, "model.embed_tokens.weight: fp8 is not supported here");
+  }
+  PONDER_TRY(weights.norm, checkpoint.load_f32("model.norm.weight", {hidden}));
+  const char* head = config.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight";
+  PONDER_TRY(weights.lm_head, load_linear(checkpoint, head, vocab, hidden));
+  for (std::size_t i = 0; i < config.num_hidden_layers; ++i) {
+    const LayerLoader loader(checkpoint, config, fmt::format("model.layers.{}.", i));
+    PONDER_TRY(LayerWeights layer, loader.load(config.layers[i]));
+    weights.layers.push_back(std::move(layer));
+  }
+  return weights;
+}
+
+}  // namespace ponder::engine

@@ -1,0 +1,86 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "engine/checkpoint.h"
+#include "engine/config.h"
+#include "kernels/kernel_table.h"
+
+/// The weights of one model in the form in which the forward pass reads them.
+///
+/// Matrices stay as the checkpoint stores them (F32, BF16, or FP8 with block scales), in place in
+/// the mapped file; activations are fp32 throughout. Norms and the router's matrix are widened to
+/// fp32. `kv_b_proj` is split and turned for the absorbed form of attention.
+namespace ponder::engine {
+
+/// One [out, in] matrix. Points into the checkpoint or into `owned`.
+struct Linear {
+  const void* data = nullptr;
+  kernels::DType dtype = kernels::DType::f32;
+  std::size_t out = 0;
+  std::size_t in = 0;
+  std::vector<float> scales;  // fp8 only: [ceil(out/128), ceil(in/128)]
+  std::size_t scales_stride = 0;
+  std::vector<std::uint8_t> owned;
+
+  Linear() = default;
+  Linear(Linear&&) = default;
+  Linear& operator=(Linear&&) = default;
+  Linear(const Linear&) = delete;
+  Linear& operator=(const Linear&) = delete;
+
+  /// y = x @ w^T for `rows` rows.
+  kernels::MatmulArgs args(float* y, std::size_t y_stride, const float* x, std::size_t x_stride,
+                           std::size_t rows) const;
+};
+
+/// gate, up, down of a SwiGLU.
+struct FfnWeights {
+  Linear gate;
+  Linear up;
+  Linear down;
+};
+
+struct IndexerWeights {
+  Linear wq_b;                      // [index_n_heads * index_head_dim, q_lora_rank]
+  Linear wk;                        // [index_head_dim, hidden_size]
+  Linear weights_proj;              // [index_n_heads, hidden_size]
+  std::vector<float> k_norm;        // [index_head_dim]
+  std::vector<float> k_norm_bias;   // [index_head_dim]
+};
+
+struct LayerWeights {
+  std::vector<float> input_layernorm;           // [hidden_size]
+  std::vector<float> post_attention_layernorm;  // [hidden_size]
+  std::vector<float> q_a_layernorm;             // [q_lora_rank]
+  std::vector<float> kv_a_layernorm;            // [kv_lora_rank]
+  Linear q_a;
+  Linear q_b;
+  Linear kv_a;
+  std::vector<Linear> key_up;    // per head [kv_lora_rank, qk_nope_head_dim]: kv_b's keys, turned
+  std::vector<Linear> value_up;  // per head [v_head_dim, kv_lora_rank]
+  Linear o;
+  IndexerWeights indexer;  // empty on layers that share another's selection
+  FfnWeights dense;        // dense layers
+  Linear router;           // MoE layers: [n_routed_experts, hidden_size], fp32
+  std::vector<float> router_bias;
+  FfnWeights shared;  // all shared experts as one; empty when there are none
+  std::vector<FfnWeights> experts;
+};
+
+struct ModelWeights {
+  Linear embed_tokens;            // [vocab_size, hidden_size]
+  std::vector<float> norm;        // [hidden_size]
+  Linear lm_head;                 // [vocab_size, hidden_size]; may be the embedding
+  std::vector<LayerWeights> layers;  // [num_hidden_layers]; MTP layers are not loaded
+};
+
+/// Fails with the tensor's name when one is missing or has another shape or dtype.
+/// Lifetime: the checkpoint must outlive the weights.
+Result<ModelWeights> load_weights(const Checkpoint& checkpoint, const ModelConfig& config);
+
+}  // namespace ponder::engine
