@@ -11,14 +11,17 @@ constexpr std::size_t kElementsPerChunk = 8192;
 // Rows that one matmul chunk covers: their part of x stays in the second-level cache.
 constexpr std::size_t kMatmulRows = 96;
 constexpr std::size_t kMatmulColumnsMultiple = 8;
-constexpr std::size_t kMatmulProductsPerChunk = 256 * 1024;
+constexpr std::size_t kMatmulProductsPerChunk = 2 * 1024 * 1024;
 // With few rows the weights are streamed, and the other core's bandwidth is worth having early.
 constexpr std::size_t kMatmulFewRows = 4;
 constexpr std::size_t kMatmulProductsPerChunkFewRows = 64 * 1024;
 
 constexpr std::size_t kIndexRows = 8;
 constexpr std::size_t kIndexKeys = 1024;
-constexpr std::size_t kAttentionHeads = 4;
+// Heads of one attention chunk: they share the gathered cache rows, so many are better, as long as
+// every thread gets some chunks.
+constexpr std::size_t kAttentionHeadsMax = 16;
+constexpr std::size_t kAttentionHeadsMin = 4;
 
 constexpr std::size_t divide_up(std::size_t a, std::size_t b) { return (a + b - 1) / b; }
 
@@ -129,13 +132,16 @@ void topk(const Executor& executor, const TopkArgs* jobs, TopkResult* results,
 }
 
 void attention(const Executor& executor, const AttentionArgs& args) noexcept {
-  const std::size_t head_chunks = divide_up(args.heads, kAttentionHeads);
-  executor.pool->parallel_for(
-      args.num_rows * head_chunks, 1, [&](std::size_t chunk, std::size_t) {
-        const std::size_t head = chunk % head_chunks * kAttentionHeads;
-        executor.table->attention(args, chunk / head_chunks, head,
-                                  std::min(args.heads, head + kAttentionHeads));
-      });
+  const std::size_t enough_chunks = 2 * executor.pool->num_threads();
+  std::size_t heads = kAttentionHeadsMax;
+  while (heads > kAttentionHeadsMin && args.num_rows * divide_up(args.heads, heads) < enough_chunks) {
+    heads /= 2;
+  }
+  const std::size_t head_chunks = divide_up(args.heads, heads);
+  executor.pool->parallel_for(args.num_rows * head_chunks, 1, [&](std::size_t chunk, std::size_t) {
+    const std::size_t head = chunk % head_chunks * heads;
+    executor.table->attention(args, chunk / head_chunks, head, std::min(args.heads, head + heads));
+  });
 }
 
 }  // namespace ponder::kernels

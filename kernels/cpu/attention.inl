@@ -126,8 +126,19 @@ float update_softmax(AttentionBlock& block, std::size_t pass_head) {
   return factor;
 }
 
-// out[h, i .. i + R * kLanes) = factors[h] * itself + sum over slots of p[h,s] * rows[s][i ..)
-template <int H, int R>
+// `count` lanes at p, or all of them.
+template <bool kWhole>
+inline Vec load_part(const float* p, std::size_t count) {
+  if constexpr (kWhole) {
+    return load(p);
+  } else {
+    return load_some(p, count);
+  }
+}
+
+// out[h, i .. i + R * kLanes) = factors[h] * itself + sum over slots of p[h,s] * rows[s][i ..).
+// R is 1 unless whole vectors are meant.
+template <int H, int R, bool kWhole>
 void add_values(const AttentionBlock& block, const float* factors, std::size_t pass_head,
                 float* out, std::size_t out_stride, std::size_t i, std::size_t count) {
   Vec sums[H][R];
@@ -135,17 +146,14 @@ void add_values(const AttentionBlock& block, const float* factors, std::size_t p
     const float* p = out + static_cast<std::size_t>(h) * out_stride + i;
     const Vec factor = broadcast(factors[pass_head + static_cast<std::size_t>(h)]);
     for (int r = 0; r < R; ++r) {
-      const Vec before = count == 0 ? load(p + static_cast<std::size_t>(r) * kLanes)
-                                    : load_some(p, count);
-      sums[h][r] = mul(before, factor);
+      sums[h][r] = mul(load_part<kWhole>(p + static_cast<std::size_t>(r) * kLanes, count), factor);
     }
   }
   for (std::size_t s = 0; s < block.num_slots; ++s) {
     const float* row = block.rows[s] + i;
     Vec values[R];
     for (int r = 0; r < R; ++r) {
-      values[r] = count == 0 ? load(row + static_cast<std::size_t>(r) * kLanes)
-                             : load_some(row, count);
+      values[r] = load_part<kWhole>(row + static_cast<std::size_t>(r) * kLanes, count);
     }
     for (int h = 0; h < H; ++h) {
       const Vec weight = broadcast(block.p[pass_head + static_cast<std::size_t>(h)][s]);
@@ -155,7 +163,7 @@ void add_values(const AttentionBlock& block, const float* factors, std::size_t p
   for (int h = 0; h < H; ++h) {
     float* p = out + static_cast<std::size_t>(h) * out_stride + i;
     for (int r = 0; r < R; ++r) {
-      if (count == 0) {
+      if constexpr (kWhole) {
         store(p + static_cast<std::size_t>(r) * kLanes, sums[h][r]);
       } else {
         store_some(p, sums[h][r], count);
@@ -169,14 +177,15 @@ void accumulate(const AttentionArgs& args, const AttentionBlock& block, const fl
                 std::size_t pass_head, float* out) {
   constexpr std::size_t kTile = static_cast<std::size_t>(kLatentVectors) * kLanes;
   const std::size_t dim = args.kv_lora_rank;
+  const std::size_t stride = args.out_stride;
   std::size_t i = 0;
   for (; i + kTile <= dim; i += kTile) {
-    add_values<H, kLatentVectors>(block, factors, pass_head, out, args.out_stride, i, 0);
+    add_values<H, kLatentVectors, true>(block, factors, pass_head, out, stride, i, kLanes);
   }
   for (; i + kLanes <= dim; i += kLanes) {
-    add_values<H, 1>(block, factors, pass_head, out, args.out_stride, i, 0);
+    add_values<H, 1, true>(block, factors, pass_head, out, stride, i, kLanes);
   }
-  if (i < dim) add_values<H, 1>(block, factors, pass_head, out, args.out_stride, i, dim - i);
+  if (i < dim) add_values<H, 1, false>(block, factors, pass_head, out, stride, i, dim - i);
 }
 
 void attend_block(const AttentionArgs& args, const AttentionRow& row, std::size_t head_begin,

@@ -29,7 +29,25 @@ inline Vec weight_scale(const MatmulArgs& args, std::size_t n, std::size_t k) {
 template <class W>
 constexpr bool kIsScaled = sizeof(W) == 1;
 
-// Adds the products of [k, k + kLanes), or of the first `count` of them, to all sums of the tile.
+// Adds the products of [k, k + 2 * kLanes) to all sums of the tile, in the order of k.
+template <class W, int MR, int NR>
+inline __attribute__((always_inline)) void multiply_pair(const float* const (&x)[MR],
+                                                         const W* const (&w)[NR],
+                                                         const Vec (&scales)[NR], std::size_t k,
+                                                         Vec (&sums)[MR][NR]) {
+  for (int j = 0; j < NR; ++j) {
+    Pair weights = load_pair(w[j] + k);
+    if constexpr (kIsScaled<W>) {
+      weights = {mul(weights.first, scales[j]), mul(weights.second, scales[j])};
+    }
+    for (int i = 0; i < MR; ++i) sums[i][j] = fma(load(x[i] + k), weights.first, sums[i][j]);
+    for (int i = 0; i < MR; ++i) {
+      sums[i][j] = fma(load(x[i] + k + kLanes), weights.second, sums[i][j]);
+    }
+  }
+}
+
+// The same for [k, k + kLanes), or the first `count` of them.
 template <class W, int MR, int NR, bool kWhole>
 inline __attribute__((always_inline)) void multiply_step(const float* const (&x)[MR],
                                                          const W* const (&w)[NR],
@@ -75,10 +93,20 @@ inline __attribute__((always_inline)) void store_tile(const MatmulArgs& args, st
   }
 }
 
+// The part of k that a tile adds up in one go.
+struct Section {
+  std::size_t k_begin;
+  std::size_t k_end;
+  bool is_first;  // y is written, not added to
+};
+
+inline Section section_at(const MatmulArgs& args, std::size_t k) {
+  return {k, args.k - k > kSection ? k + kSection : args.k, k == 0};
+}
+
 template <class W, int MR, int NR>
-void multiply_tile(const MatmulArgs& args, std::size_t m, std::size_t n, std::size_t k,
-                   std::size_t k_end) {
-  const bool is_first = k == 0;
+void multiply_tile(const MatmulArgs& args, std::size_t m, std::size_t n, const Section& section) {
+  std::size_t k = section.k_begin;
   const float* x[MR];
   const W* w[NR];
   Vec scales[NR];
@@ -88,12 +116,17 @@ void multiply_tile(const MatmulArgs& args, std::size_t m, std::size_t n, std::si
   for (int i = 0; i < MR; ++i) {
     for (int j = 0; j < NR; ++j) sums[i][j] = zero();
   }
-  while (k < k_end) {
-    std::size_t end = k_end;
+  while (k < section.k_end) {
+    std::size_t end = section.k_end;
     if constexpr (kIsScaled<W>) {
       if (end - k > kFp8BlockSize) end = k + kFp8BlockSize;
       for (int j = 0; j < NR; ++j) {
         scales[j] = weight_scale(args, n + static_cast<std::size_t>(j), k);
+      }
+    }
+    if constexpr (kIsScaled<W>) {
+      for (; k + 2 * kLanes <= end; k += 2 * kLanes) {
+        multiply_pair<W, MR, NR>(x, w, scales, k, sums);
       }
     }
     for (; k + kLanes <= end; k += kLanes) {
@@ -104,7 +137,7 @@ void multiply_tile(const MatmulArgs& args, std::size_t m, std::size_t n, std::si
       k = end;
     }
   }
-  store_tile<MR, NR>(args, m, n, is_first, sums);
+  store_tile<MR, NR>(args, m, n, section.is_first, sums);
 }
 
 struct MatmulRange {
@@ -115,40 +148,83 @@ struct MatmulRange {
 };
 
 template <class W, int MR>
-void multiply_rows(const MatmulArgs& args, std::size_t m, const MatmulRange& range, std::size_t k,
-                   std::size_t k_end) {
+void multiply_rows(const MatmulArgs& args, std::size_t m, const MatmulRange& range,
+                   const Section& section) {
   std::size_t n = range.n_begin;
   if constexpr (MR <= kTileRowsWide) {
-    for (; n + 8 <= range.n_end; n += 8) multiply_tile<W, MR, 8>(args, m, n, k, k_end);
+    for (; n + 8 <= range.n_end; n += 8) multiply_tile<W, MR, 8>(args, m, n, section);
   }
-  for (; n + 4 <= range.n_end; n += 4) multiply_tile<W, MR, 4>(args, m, n, k, k_end);
-  for (; n < range.n_end; ++n) multiply_tile<W, MR, 1>(args, m, n, k, k_end);
+  for (; n + 4 <= range.n_end; n += 4) multiply_tile<W, MR, 4>(args, m, n, section);
+  for (; n < range.n_end; ++n) multiply_tile<W, MR, 1>(args, m, n, section);
 }
 
 // The last rows, fewer than a full tile: one instantiation per count.
 template <class W, int MR>
 void multiply_last_rows(const MatmulArgs& args, std::size_t m, const MatmulRange& range,
-                        std::size_t k, std::size_t k_end) {
+                        const Section& section) {
   if constexpr (MR > 0) {
     if (range.m_end - m == MR) {
-      multiply_rows<W, MR>(args, m, range, k, k_end);
+      multiply_rows<W, MR>(args, m, range, section);
     } else {
-      multiply_last_rows<W, MR - 1>(args, m, range, k, k_end);
+      multiply_last_rows<W, MR - 1>(args, m, range, section);
     }
   }
+}
+
+template <class W>
+void multiply_section(const MatmulArgs& args, const MatmulRange& range, const Section& section) {
+  std::size_t m = range.m_begin;
+  for (; m + kTileRows <= range.m_end; m += kTileRows) {
+    multiply_rows<W, kTileRows>(args, m, range, section);
+  }
+  multiply_last_rows<W, kTileRows - 1>(args, m, range, section);
 }
 
 template <class W>
 void multiply(const MatmulArgs& args, const MatmulRange& range) {
   std::size_t k = 0;
   do {
-    const std::size_t k_end = args.k - k > kSection ? k + kSection : args.k;
-    std::size_t m = range.m_begin;
-    for (; m + kTileRows <= range.m_end; m += kTileRows) {
-      multiply_rows<W, kTileRows>(args, m, range, k, k_end);
+    const Section section = section_at(args, k);
+    multiply_section<W>(args, range, section);
+    k = section.k_end;
+  } while (k < args.k);
+}
+
+// Rows of w that are decoded at once when several tiles of x will use them.
+constexpr std::size_t kDecodedRows = 32;
+
+// The weights of rows [n, n_end), as the tiles would decode them, kSection apart.
+void decode_fp8(const MatmulArgs& args, std::size_t n, std::size_t n_end, const Section& section,
+                float* decoded) {
+  for (; n < n_end; ++n, decoded += kSection) {
+    const fp8_e4m3* row = weight_row<fp8_e4m3>(args, n);
+    for (std::size_t k = section.k_begin; k < section.k_end; k += kLanes) {
+      const std::size_t count = section.k_end - k;
+      const Vec codes = count < kLanes ? load_some(row + k, count) : load(row + k);
+      store(decoded + (k - section.k_begin), mul(codes, weight_scale(args, n, k)));
     }
-    multiply_last_rows<W, kTileRows - 1>(args, m, range, k, k_end);
-    k = k_end;
+  }
+}
+
+// fp8 by way of fp32: the same bits as multiply<fp8_e4m3>.
+void multiply_decoded(const MatmulArgs& args, const MatmulRange& range) {
+  float decoded[kDecodedRows * kSection];
+  std::size_t k = 0;
+  do {
+    const Section section = section_at(args, k);
+    for (std::size_t n = range.n_begin; n < range.n_end; n += kDecodedRows) {
+      const std::size_t left = range.n_end - n;
+      const std::size_t rows = left < kDecodedRows ? left : kDecodedRows;
+      decode_fp8(args, n, n + rows, section, decoded);
+      MatmulArgs part = args;
+      part.y = args.y + n;
+      part.x = args.x + section.k_begin;
+      part.w = decoded;
+      part.w_stride = kSection;
+      multiply_section<float>(part, {range.m_begin, range.m_end, 0, rows},
+                              {0, section.k_end - section.k_begin, section.is_first});
+    }
+    k = section.k_end;
   } while (k < args.k);
 }
 
@@ -159,6 +235,8 @@ void matmul(const MatmulArgs& args, std::size_t m_begin, std::size_t m_end, std:
     multiply<float>(args, range);
   } else if (args.w_dtype == DType::bf16) {
     multiply<bf16>(args, range);
+  } else if (m_end - m_begin > kTileRows) {
+    multiply_decoded(args, range);
   } else {
     multiply<fp8_e4m3>(args, range);
   }

@@ -62,23 +62,38 @@ inline Vec load_some(const std::uint16_t* p, std::size_t count) {
 
 // E4M3 goes through half precision, whose exponent is wider: the half with the same bits is the
 // value / 256, subnormals included. The caller multiplies by 256 (kFp8Factor) with the scale.
+// Widening copies the sign into the bits above; one of the copies is masked out.
 constexpr float kFp8Factor = 256.0f;
-inline Vec decode_fp8(__m128i codes) {
-  const __m128i wide = _mm_cvtepu8_epi16(codes);
-  const __m128i magnitude = _mm_and_si128(wide, _mm_set1_epi16(0x7f));
-  const __m128i sign = _mm_slli_epi16(_mm_and_si128(wide, _mm_set1_epi16(0x80)), 8);
-  const __m128i nan = _mm_cmpeq_epi16(magnitude, _mm_set1_epi16(0x7f));
-  const __m128i finite = _mm_slli_epi16(magnitude, 7);
-  const __m128i half = _mm_blendv_epi8(finite, _mm_set1_epi16(0x7e00), nan);
-  return {_mm256_cvtph_ps(_mm_or_si128(half, sign))};
+inline __m256i fp8_to_half(__m128i codes) {
+  const __m256i moved = _mm256_slli_epi16(_mm256_cvtepi8_epi16(codes), 7);
+  const __m128i magnitude = _mm_and_si128(codes, _mm_set1_epi8(0x7f));
+  const __m128i nan = _mm_cmpeq_epi8(magnitude, _mm_set1_epi8(0x7f));
+  const __m256i half = _mm256_and_si256(moved, _mm256_set1_epi16(static_cast<short>(0xbfff)));
+  return _mm256_blendv_epi8(half, _mm256_set1_epi16(0x7e00), _mm256_cvtepi8_epi16(nan));
 }
 inline Vec load(const std::uint8_t* p) {
-  return decode_fp8(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  const __m128i codes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  return {_mm256_cvtph_ps(_mm256_castsi256_si128(fp8_to_half(codes)))};
 }
 inline Vec load_some(const std::uint8_t* p, std::size_t count) {
   std::uint8_t lanes[kLanes] = {};
   for (std::size_t i = 0; i < count; ++i) lanes[i] = p[i];
   return load(lanes);
+}
+
+// Two vectors from consecutive elements.
+struct Pair {
+  Vec first;
+  Vec second;
+};
+template <class T>
+inline Pair load_pair(const T* p) {
+  return {load(p), load(p + kLanes)};
+}
+inline Pair load_pair(const std::uint8_t* p) {
+  const __m256i half = fp8_to_half(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return {{_mm256_cvtph_ps(_mm256_castsi256_si128(half))},
+          {_mm256_cvtph_ps(_mm256_extracti128_si256(half, 1))}};
 }
 
 inline Vec add(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }
@@ -124,11 +139,7 @@ inline void store_bf16(std::uint16_t* p, Vec a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(packed));
 }
 
-// (a0 b0 a1 b1 ..) from two vectors, as a pair in memory order, and back.
-struct Pair {
-  Vec first;
-  Vec second;
-};
+// Two vectors of (a0 b0 a1 b1 ..) become one of a and one of b, and back.
 inline Pair deinterleave(Vec a, Vec b) {
   const __m256 low = _mm256_permute2f128_ps(a.v, b.v, 0x20);
   const __m256 high = _mm256_permute2f128_ps(a.v, b.v, 0x31);
@@ -146,13 +157,11 @@ inline __m128 sum4(Vec a, Vec b, Vec c, Vec d) {
   return _mm_add_ps(_mm256_castps256_ps128(abcd), _mm256_extractf128_ps(abcd, 1));
 }
 
-// The largest lane; NaN lanes are passed over.
+// The largest lane; where some are NaN, either NaN or the largest of some others.
 inline float max_lane(Vec a) {
-  float lanes[kLanes];
-  store(lanes, a);
-  float best = -__builtin_inff();
-  for (std::size_t i = 0; i < kLanes; ++i) best = lanes[i] > best ? lanes[i] : best;
-  return best;
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
 
 // Rows become columns: lane i of out[j] is lane j of rows[i].

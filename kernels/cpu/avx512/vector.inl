@@ -58,21 +58,39 @@ inline Vec load_some(const std::uint16_t* p, std::size_t count) {
 
 // E4M3 goes through half precision, whose exponent is wider: the half with the same bits is the
 // value / 256, subnormals included. The caller multiplies by 256 (kFp8Factor) with the scale.
+// Widening copies the sign into the bits above; one of the copies is masked out.
 constexpr float kFp8Factor = 256.0f;
-inline Vec decode_fp8(__m128i codes) {
-  const __m256i wide = _mm256_cvtepu8_epi16(codes);
-  const __m256i magnitude = _mm256_and_si256(wide, _mm256_set1_epi16(0x7f));
-  const __m256i sign = _mm256_slli_epi16(_mm256_and_si256(wide, _mm256_set1_epi16(0x80)), 8);
-  const __mmask16 nan = _mm256_cmpeq_epi16_mask(magnitude, _mm256_set1_epi16(0x7f));
-  const __m256i finite = _mm256_slli_epi16(magnitude, 7);
-  const __m256i half = _mm256_mask_blend_epi16(nan, finite, _mm256_set1_epi16(0x7e00));
-  return {_mm512_cvtph_ps(_mm256_or_si256(half, sign))};
+inline __m512i fp8_to_half(__m256i codes) {
+  const __m512i moved = _mm512_slli_epi16(_mm512_cvtepi8_epi16(codes), 7);
+  const __m256i magnitude = _mm256_and_si256(codes, _mm256_set1_epi8(0x7f));
+  const __mmask32 nan = _mm256_cmpeq_epi8_mask(magnitude, _mm256_set1_epi8(0x7f));
+  const __m512i half = _mm512_and_si512(moved, _mm512_set1_epi16(static_cast<short>(0xbfff)));
+  return _mm512_mask_blend_epi16(nan, half, _mm512_set1_epi16(0x7e00));
 }
 inline Vec load(const std::uint8_t* p) {
-  return decode_fp8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  const __m512i half = fp8_to_half(_mm256_castsi128_si256(codes));
+  return {_mm512_cvtph_ps(_mm512_castsi512_si256(half))};
 }
 inline Vec load_some(const std::uint8_t* p, std::size_t count) {
-  return decode_fp8(_mm_maskz_loadu_epi8(first_lanes(count), p));
+  const __m128i codes = _mm_maskz_loadu_epi8(first_lanes(count), p);
+  const __m512i half = fp8_to_half(_mm256_castsi128_si256(codes));
+  return {_mm512_cvtph_ps(_mm512_castsi512_si256(half))};
+}
+
+// Two vectors from consecutive elements.
+struct Pair {
+  Vec first;
+  Vec second;
+};
+template <class T>
+inline Pair load_pair(const T* p) {
+  return {load(p), load(p + kLanes)};
+}
+inline Pair load_pair(const std::uint8_t* p) {
+  const __m512i half = fp8_to_half(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  return {{_mm512_cvtph_ps(_mm512_castsi512_si256(half))},
+          {_mm512_cvtph_ps(_mm512_extracti64x4_epi64(half, 1))}};
 }
 
 inline Vec add(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
@@ -115,11 +133,7 @@ inline void store_bf16(std::uint16_t* p, Vec a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(high));
 }
 
-// (a0 b0 a1 b1 ..) from two vectors, as a pair in memory order, and back.
-struct Pair {
-  Vec first;
-  Vec second;
-};
+// Two vectors of (a0 b0 a1 b1 ..) become one of a and one of b, and back.
 inline Pair deinterleave(Vec a, Vec b) {
   const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
   const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
@@ -144,13 +158,13 @@ inline __m128 sum4(Vec a, Vec b, Vec c, Vec d) {
   return _mm_add_ps(_mm256_castps256_ps128(abcd), _mm256_extractf128_ps(abcd, 1));
 }
 
-// The largest lane; NaN lanes are passed over.
+// The largest lane; where some are NaN, either NaN or the largest of some others.
 inline float max_lane(Vec a) {
-  float lanes[kLanes];
-  store(lanes, a);
-  float best = -__builtin_inff();
-  for (std::size_t i = 0; i < kLanes; ++i) best = lanes[i] > best ? lanes[i] : best;
-  return best;
+  const __m256 eight =
+      _mm256_max_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
 
 // Rows become columns: lane i of out[j] is lane j of rows[i].
