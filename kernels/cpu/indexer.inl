@@ -17,6 +17,39 @@ struct KeyBlock {
   float values[kIndexHeadDimMax][kKeyBlock];  // [dim][key]
 };
 
+// Transposes kLanes keys from dimension d on; any dim.
+template <class K>
+void transpose_from(const K* const (&keys)[kLanes], std::size_t d, std::size_t dim,
+                    std::size_t group, KeyBlock& block) {
+  for (; d < dim; d += kLanes) {
+    const std::size_t count = dim - d < kLanes ? dim - d : kLanes;
+    Vec rows[kLanes];
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      rows[lane] = count == kLanes ? load(keys[lane] + d) : load_some(keys[lane] + d, count);
+    }
+    transpose(rows);
+    for (std::size_t j = 0; j < count; ++j) store(&block.values[d + j][group * kLanes], rows[j]);
+  }
+}
+
+// bf16 keys are transposed in pairs, which halves the shuffles. Returns where the pairs end.
+std::size_t transpose_pairs(const bf16* const (&keys)[kLanes], std::size_t dim, std::size_t group,
+                            KeyBlock& block) {
+  std::size_t d = 0;
+  for (; d + 2 * kLanes <= dim; d += 2 * kLanes) {
+    Vec rows[kLanes];
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      rows[lane] = load(reinterpret_cast<const float*>(keys[lane] + d));
+    }
+    transpose(rows);
+    for (std::size_t j = 0; j < kLanes; ++j) {
+      store(&block.values[d + 2 * j][group * kLanes], widen_low(rows[j]));
+      store(&block.values[d + 2 * j + 1][group * kLanes], widen_high(rows[j]));
+    }
+  }
+  return d;
+}
+
 // Lanes past the last key repeat it; nobody reads their scores.
 template <class K>
 void load_group(const IndexScoresArgs& args, std::size_t key, std::size_t key_last,
@@ -26,15 +59,9 @@ void load_group(const IndexScoresArgs& args, std::size_t key, std::size_t key_la
     const std::size_t s = key + lane < key_last ? key + lane : key_last;
     keys[lane] = static_cast<const K*>(args.pages[s / kPageSize]) + s % kPageSize * args.key_stride;
   }
-  for (std::size_t d = 0; d < args.dim; d += kLanes) {
-    const std::size_t count = args.dim - d < kLanes ? args.dim - d : kLanes;
-    Vec rows[kLanes];
-    for (std::size_t lane = 0; lane < kLanes; ++lane) {
-      rows[lane] = count == kLanes ? load(keys[lane] + d) : load_some(keys[lane] + d, count);
-    }
-    transpose(rows);
-    for (std::size_t j = 0; j < count; ++j) store(&block.values[d + j][group * kLanes], rows[j]);
-  }
+  std::size_t d = 0;
+  if constexpr (sizeof(K) == sizeof(bf16)) d = transpose_pairs(keys, args.dim, group, block);
+  transpose_from(keys, d, args.dim, group, block);
 }
 
 template <class K>

@@ -60,6 +60,15 @@ inline Vec load_some(const std::uint16_t* p, std::size_t count) {
   return load(lanes);
 }
 
+// The lower and the upper bf16 of every lane.
+inline Vec widen_low(Vec pairs) {
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(pairs.v), 16))};
+}
+inline Vec widen_high(Vec pairs) {
+  const auto mask = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
+  return {_mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(pairs.v), mask))};
+}
+
 // E4M3 goes through half precision, whose exponent is wider: the half with the same bits is the
 // value / 256, subnormals included. The caller multiplies by 256 (kFp8Factor) with the scale.
 // Widening copies the sign into the bits above; one of the copies is masked out.

@@ -10,6 +10,7 @@
 #include "kernels/cpu/attention.inl"
 #include "kernels/cpu/indexer.inl"
 #include "kernels/cpu/matmul.inl"
+#include "kernels/cpu/avx512/topk.inl"
 #include "kernels/reference/scalar.h"
 
 namespace ponder::kernels {
@@ -26,7 +27,7 @@ const KernelTable& avx512_table() noexcept {
       .softmax = softmax,
       .router = scalar::router,
       .index_scores = index_scores,
-      .topk = scalar::topk,
+      .topk = topk,
       .attention = attention,
       .add = add,
       .argmax = argmax,

@@ -56,6 +56,15 @@ inline Vec load_some(const std::uint16_t* p, std::size_t count) {
   return widen_bf16(_mm256_maskz_loadu_epi16(first_lanes(count), p));
 }
 
+// The lower and the upper bf16 of every lane.
+inline Vec widen_low(Vec pairs) {
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(pairs.v), 16))};
+}
+inline Vec widen_high(Vec pairs) {
+  const auto mask = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
+  return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(pairs.v), mask))};
+}
+
 // E4M3 goes through half precision, whose exponent is wider: the half with the same bits is the
 // value / 256, subnormals included. The caller multiplies by 256 (kFp8Factor) with the scale.
 // Widening copies the sign into the bits above; one of the copies is masked out.
