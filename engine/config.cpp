@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "engine/detail/config_fields.h"
@@ -41,12 +42,18 @@ void read_architecture(ConfigFields& fields, ModelConfig& config) {
   std::vector<std::string> found = fields.names("architectures", 0);
   std::string model_type;
   fields.text("model_type", model_type);
-  for (const KnownArchitecture& known : kArchitectures) {
-    if (model_type == known.model_type ||
-        std::ranges::find(found, known.class_name) != found.end()) {
-      config.architecture = known.architecture;
-      return;
-    }
+  // The class decides; only a config without one that we know is judged by its model_type.
+  const auto is_listed = [&](const KnownArchitecture& known) {
+    return std::ranges::find(found, known.class_name) != found.end();
+  };
+  const auto is_type = [&](const KnownArchitecture& known) {
+    return model_type == known.model_type;
+  };
+  const auto* known = std::ranges::find_if(kArchitectures, is_listed);
+  if (known == std::end(kArchitectures)) known = std::ranges::find_if(kArchitectures, is_type);
+  if (known != std::end(kArchitectures)) {
+    config.architecture = known->architecture;
+    return;
   }
   const std::string name = !found.empty() ? found.front() : model_type;
   std::string known_names;

@@ -35,8 +35,9 @@ void derive_rope(ModelConfig& config) {
   const auto dim = static_cast<double>(config.qk_rope_head_dim);
   config.inv_freq.resize(config.qk_rope_head_dim / 2);
   for (std::size_t j = 0; j < config.inv_freq.size(); ++j) {
+    // Rounded to float before the reciprocal, as the models were trained with.
     const double exponent = 2.0 * static_cast<double>(j) / dim;
-    config.inv_freq[j] = static_cast<float>(std::pow(config.rope_theta, -exponent));
+    config.inv_freq[j] = 1.0F / static_cast<float>(std::pow(config.rope_theta, exponent));
   }
   config.rope_amplitude = 1.0;
   config.softmax_scale = 1.0 / std::sqrt(static_cast<double>(config.qk_head_dim()));
@@ -49,9 +50,9 @@ void derive_rope(ModelConfig& config) {
   const auto factor = static_cast<float>(yarn.factor);
   for (std::size_t j = 0; j < config.inv_freq.size(); ++j) {
     const float position = (static_cast<float>(j) - range.low) / (range.high - range.low);
-    const float ramp = std::clamp(position, 0.0F, 1.0F);
+    const float kept = 1.0F - std::clamp(position, 0.0F, 1.0F);
     const float base = config.inv_freq[j];
-    config.inv_freq[j] = base / factor * ramp + base * (1.0F - ramp);
+    config.inv_freq[j] = base / factor * (1.0F - kept) + base * kept;
   }
   const double mscale_all_dim = yarn_mscale(yarn.factor, yarn.mscale_all_dim);
   config.rope_amplitude = yarn_mscale(yarn.factor, yarn.mscale) / mscale_all_dim;

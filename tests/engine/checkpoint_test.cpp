@@ -1,0 +1,212 @@
+#include "engine/checkpoint.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "engine/numeric_formats.h"
+#include "tests/engine/support.h"
+
+namespace ponder::engine {
+namespace {
+
+using testing::bytes_of;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using testing::StoredTensor;
+using testing::TempDir;
+
+void write_single(const TempDir& dir, const std::vector<StoredTensor>& tensors) {
+  testing::write_file(dir.path() / "model.safetensors", testing::safetensors_bytes(tensors));
+}
+
+Checkpoint opened(const TempDir& dir) {
+  auto checkpoint = Checkpoint::open(dir.path());
+  EXPECT_TRUE(checkpoint) << checkpoint.error().message;
+  return std::move(*checkpoint);
+}
+
+std::string open_error(const TempDir& dir) {
+  const auto checkpoint = Checkpoint::open(dir.path());
+  return checkpoint ? "no error" : checkpoint.error().message;
+}
+
+TEST(Checkpoint, LoadsEveryStoredFormatAsFloat) {
+  const TempDir dir;
+  write_single(dir, {{"f32", "F32", {2}, bytes_of<float>({1.5F, -3.0F})},
+                     {"bf16", "BF16", {2}, bytes_of<std::uint16_t>({0x3F80, 0xC000})},
+                     {"f16", "F16", {1, 2}, bytes_of<std::uint16_t>({0x3C00, 0xC500})}});
+  const Checkpoint checkpoint = opened(dir);
+  EXPECT_THAT(*checkpoint.load_f32("f32", {2}), ElementsAre(1.5F, -3.0F));
+  EXPECT_THAT(*checkpoint.load_f32("bf16", {2}), ElementsAre(1.0F, -2.0F));
+  EXPECT_THAT(*checkpoint.load_f32("f16", {1, 2}), ElementsAre(1.0F, -5.0F));
+  EXPECT_EQ(checkpoint.compute_dtype(), DType::bf16);
+}
+
+TEST(Checkpoint, Fp8IsMultipliedByItsBlockScalesAlsoInPartialBlocks) {
+  const std::size_t rows = 130;
+  const std::size_t cols = 260;
+  std::vector<std::uint8_t> codes(rows * cols);
+  for (std::size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<std::uint8_t>(i % 0x7F);
+  const std::vector<float> scales = {0.5F, 2.0F, 3.0F, 5.0F, 7.0F, 11.0F};  // [2, 3]
+  const TempDir dir;
+  write_single(dir, {{"q.weight", "F8_E4M3", {rows, cols}, bytes_of(codes)},
+                     {"q.weight_scale_inv", "F32", {2, 3}, bytes_of(scales)}});
+  const Checkpoint checkpoint = opened(dir);
+  const auto values = checkpoint.load_f32("q.weight", {rows, cols});
+  ASSERT_TRUE(values) << values.error().message;
+  for (std::size_t r = 0; r < rows; ++r) {
+    for (std::size_t c = 0; c < cols; ++c) {
+      ASSERT_EQ((*values)[r * cols + c],
+                e4m3_to_float(codes[r * cols + c]) * scales[r / 128 * 3 + c / 128])
+          << r << "," << c;
+    }
+  }
+  const std::vector<std::size_t> shape{rows, cols};
+  const auto raw = checkpoint.raw_fp8("q.weight", shape);
+  ASSERT_TRUE(raw) << raw.error().message;
+  EXPECT_EQ(raw->scales, scales);
+  EXPECT_EQ(raw->scale_cols, 3U);
+  EXPECT_EQ(raw->codes[300], codes[300]);
+  EXPECT_EQ(checkpoint.compute_dtype(), DType::f8_e4m3);
+}
+
+TEST(Checkpoint, AllF32ComputesInF32) {
+  const TempDir dir;
+  write_single(dir, {{"a", "F32", {1}, "1234"}, {"b", "I32", {1}, "1234"}});
+  EXPECT_EQ(opened(dir).compute_dtype(), DType::f32);
+}
+
+TEST(Checkpoint, HandsOutRawDataInPlace) {
+  const TempDir dir;
+  write_single(dir, {{"w", "BF16", {2}, bytes_of<std::uint16_t>({0x3F80, 0xC000})},
+                     {"f", "F32", {1}, bytes_of<float>({2.5F})}});
+  Checkpoint checkpoint = opened(dir);
+  const std::vector<std::size_t> two{2};
+  const std::vector<std::size_t> one{1};
+  const auto raw = checkpoint.raw_bf16("w", two);
+  ASSERT_TRUE(raw) << raw.error().message;
+  EXPECT_THAT(*raw, ElementsAre(0x3F80, 0xC000));
+  EXPECT_THAT(*checkpoint.raw_f32("f", one), ElementsAre(2.5F));
+  EXPECT_THAT(checkpoint.raw_bf16("f", one).error().message, HasSubstr("found F32 [1]"));
+  EXPECT_THAT(checkpoint.raw_f32("w", two).error().message, HasSubstr("found BF16 [2]"));
+  const Checkpoint moved = std::move(checkpoint);
+  EXPECT_EQ(raw->data(), moved.raw_bf16("w", two)->data());
+}
+
+TEST(Checkpoint, RefusesToCastMisalignedData) {
+  const TempDir dir;
+  write_single(dir, {{"a", "U8", {1}, "x"}, {"w", "BF16", {1}, bytes_of<std::uint16_t>({0x3F80})}});
+  const Checkpoint checkpoint = opened(dir);
+  const std::vector<std::size_t> one{1};
+  EXPECT_THAT(checkpoint.raw_bf16("w", one).error().message,
+              HasSubstr("expected aligned BF16 data"));
+  EXPECT_THAT(*checkpoint.load_f32("w", {1}), ElementsAre(1.0F));
+}
+
+TEST(Checkpoint, ErrorsNameTensorFileAndBothShapes) {
+  const TempDir dir;
+  write_single(dir, {{"w", "F32", {2, 1}, "12345678"},
+                     {"i", "I32", {2}, "12345678"},
+                     {"q.weight", "F8_E4M3", {1, 2}, "12"}});
+  const Checkpoint checkpoint = opened(dir);
+  const std::string file = (dir.path() / "model.safetensors").string();
+  EXPECT_EQ(checkpoint.load_f32("w", {2}).error().message,
+            "tensor w in " + file + ": expected shape [2], found F32 [2, 1]");
+  EXPECT_EQ(checkpoint.load_f32("gone", {2}).error().message, "tensor gone: missing from " + file);
+  EXPECT_EQ(checkpoint.load_f32("i", {2}).error().message,
+            "tensor i in " + file + ": expected dtype F32, BF16, F16 or F8_E4M3, found I32 [2]");
+  EXPECT_EQ(checkpoint.load_f32("q.weight", {1, 2}).error().message,
+            "tensor q.weight_scale_inv: missing from " + file);
+  EXPECT_EQ(checkpoint.find("gone"), nullptr);
+  EXPECT_EQ(checkpoint.find("w")->num_bytes, 8U);
+}
+
+TEST(Checkpoint, WrongScalesAreNamed) {
+  const TempDir dir;
+  write_single(dir, {{"q.weight", "F8_E4M3", {1, 2}, "12"},
+                     {"q.weight_scale_inv", "F32", {2, 1}, "12345678"},
+                     {"r.weight", "F8_E4M3", {1, 2}, "12"},
+                     {"r.weight_scale_inv", "BF16", {1, 1}, "12"}});
+  const Checkpoint checkpoint = opened(dir);
+  EXPECT_THAT(checkpoint.load_f32("q.weight", {1, 2}).error().message,
+              HasSubstr("tensor q.weight_scale_inv in"));
+  EXPECT_THAT(checkpoint.load_f32("r.weight", {1, 2}).error().message,
+              HasSubstr("expected dtype F32, found BF16 [1, 1]"));
+}
+
+TEST(Checkpoint, FindsFusedExpertsUnderTheirOwnNames) {
+  // [E=2, 2M=4, H=3] and [E=2, H=3, M=2], values counting up.
+  std::vector<float> gate_up(24);
+  std::vector<float> down(12);
+  for (std::size_t i = 0; i < gate_up.size(); ++i) gate_up[i] = static_cast<float>(i);
+  for (std::size_t i = 0; i < down.size(); ++i) down[i] = static_cast<float>(100 + i);
+  const TempDir dir;
+  write_single(dir, {{"mlp.experts.gate_up_proj", "F32", {2, 4, 3}, bytes_of(gate_up)},
+                     {"mlp.experts.down_proj", "F32", {2, 3, 2}, bytes_of(down)}});
+  const Checkpoint checkpoint = opened(dir);
+  EXPECT_THAT(*checkpoint.load_f32("mlp.experts.0.gate_proj.weight", {2, 3}),
+              ElementsAre(0, 1, 2, 3, 4, 5));
+  EXPECT_THAT(*checkpoint.load_f32("mlp.experts.0.up_proj.weight", {2, 3}),
+              ElementsAre(6, 7, 8, 9, 10, 11));
+  EXPECT_THAT(*checkpoint.load_f32("mlp.experts.1.up_proj.weight", {2, 3}),
+              ElementsAre(18, 19, 20, 21, 22, 23));
+  EXPECT_THAT(*checkpoint.load_f32("mlp.experts.1.down_proj.weight", {3, 2}),
+              ElementsAre(106, 107, 108, 109, 110, 111));
+}
+
+TEST(Checkpoint, RefusesFusedExpertsOfAnotherShape) {
+  const TempDir dir;
+  write_single(dir, {{"mlp.experts.gate_up_proj", "F32", {1, 3, 1}, "123456789abc"}});
+  EXPECT_THAT(open_error(dir), HasSubstr("found F32 [1, 3, 1]"));
+}
+
+void write_shards(const TempDir& dir, const std::string& weight_map) {
+  testing::write_file(dir.path() / "a.safetensors",
+                      testing::safetensors_bytes({{"x", "F32", {1}, bytes_of<float>({1})}}));
+  testing::write_file(dir.path() / "b.safetensors",
+                      testing::safetensors_bytes({{"y", "F32", {1}, bytes_of<float>({2})},
+                                                  {"x", "F32", {1}, bytes_of<float>({9})}}));
+  testing::write_file(dir.path() / "model.safetensors.index.json",
+                      "{\"metadata\":{},\"weight_map\":" + weight_map + "}");
+}
+
+TEST(Checkpoint, ShardsAreResolvedThroughTheWeightMap) {
+  const TempDir dir;
+  write_shards(dir, R"({"x":"a.safetensors","y":"b.safetensors"})");
+  const Checkpoint checkpoint = opened(dir);
+  EXPECT_THAT(*checkpoint.load_f32("x", {1}), ElementsAre(1.0F));
+  EXPECT_THAT(*checkpoint.load_f32("y", {1}), ElementsAre(2.0F));
+  EXPECT_EQ(checkpoint.file_of(*checkpoint.find("y")), dir.path() / "b.safetensors");
+  EXPECT_EQ(checkpoint.tensors().size(), 2U);
+}
+
+TEST(Checkpoint, RefusesADamagedIndexNamingTheRemedy) {
+  const TempDir dir;
+  write_shards(dir, R"({"x":"a.safetensors","z":"b.safetensors"})");
+  EXPECT_THAT(open_error(dir),
+              HasSubstr("1 tensors are missing from b.safetensors; download that file again"));
+  write_shards(dir, R"({"x":"c.safetensors"})");
+  EXPECT_THAT(open_error(dir), HasSubstr("c.safetensors: cannot open: No such file"));
+  write_shards(dir, R"({"x":"../a.safetensors"})");
+  EXPECT_THAT(open_error(dir), HasSubstr("which is no file beside the index"));
+  write_shards(dir, R"({"x":7})");
+  EXPECT_THAT(open_error(dir), HasSubstr("x lies in 7"));
+  write_shards(dir, "[]");
+  EXPECT_THAT(open_error(dir), HasSubstr("has no weight_map object"));
+  write_shards(dir, "{");
+  EXPECT_THAT(open_error(dir), HasSubstr("model.safetensors.index.json: damaged JSON"));
+}
+
+TEST(Checkpoint, SaysWhatADirectoryLacks) {
+  const TempDir dir;
+  EXPECT_THAT(open_error(dir), HasSubstr("holds neither model.safetensors nor"));
+  EXPECT_EQ(Checkpoint::open("/nonexistent").error().message,
+            "/nonexistent: no such model directory");
+  testing::write_file(dir.path() / "model.safetensors", "short");
+  EXPECT_EQ(open_error(dir), (dir.path() / "model.safetensors").string() +
+                                 ": 5 bytes are too few for a header; download or export this "
+                                 "file again");
+}
+
+}  // namespace
+}  // namespace ponder::engine
