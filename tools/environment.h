@@ -58,19 +58,24 @@ struct Artefact {
 
 /// A world written in Lua: a database, tools that read it, tasks, a verifier and a solver.
 ///
-/// One environment serves one session. Its Lua state runs one function at a time: tool calls made in
-/// parallel queue on a strand of `pool` and never block the caller's executor; the methods below run
-/// on the caller's thread and wait for a call in flight, so call them between turns.
-/// The world does not change after open(): tools get a read-only `ctx.sql`.
-/// Lifetime: `pool` and `clock` outlive the environment and its tools; the tools, which share its
-/// state, may outlive the environment object.
-/// Errors of the Lua code are `internal` with its file and line.
+/// One environment serves one session. Its Lua state runs one function at a time: tool calls made
+/// in parallel queue on a strand of `pool` and never block the caller's executor; the methods below
+/// run on the caller's thread and wait for a call in flight, so call them between turns. The world
+/// does not change after open(): tools get a read-only `ctx.sql`. Lifetime: `pool` and `clock`
+/// outlive the environment and its tools; the tools, which share its state, may outlive the
+/// environment object. Errors of the Lua code are `internal` with its file and line.
 class Environment {
  public:
   /// Loads `library/name.lua` and builds its world. `not_found` names the environments there are.
   static Result<std::unique_ptr<Environment>> open(const WorldOptions& options,
                                                    boost::asio::any_io_executor pool,
                                                    const Clock& clock = system_clock());
+  class Host;
+  class Key {  // only open() makes environments
+    friend class Environment;
+    Key() = default;
+  };
+  Environment(Key, std::shared_ptr<Host> host);
   ~Environment();
   Environment(const Environment&) = delete;
   Environment& operator=(const Environment&) = delete;
@@ -90,6 +95,10 @@ class Environment {
 
   /// Makes `task` the one that tools and the verifier see, and forgets what was submitted.
   Status begin(const Task& task);
+  /// Runs a tool again on the caller's thread, to rebuild what tools remember after a restart:
+  /// the calls of the log that are not pure, in their order. `not_found` when there is no such
+  /// tool.
+  Result<ToolOutput> replay(const context::ToolCall& call);
   /// The submitted plan as JSON; `not_found` when nothing was submitted.
   Result<std::string> submitted_plan();
 
@@ -99,16 +108,15 @@ class Environment {
   Result<Judgement> judge();
   /// The files that a finished trip consists of, by name. `not_found` when nothing was submitted.
   Result<std::vector<Artefact>> artefacts();
-
-  class Host;
+  Result<std::vector<Artefact>> artefacts_of(const std::string& plan_json);
 
  private:
-  explicit Environment(std::shared_ptr<Host> host);
   std::shared_ptr<Host> host_;  // shared with the tools that are in registries
 };
 
 /// Checks a folder of artefacts without a model: builds the world again from `proof.json` and puts
-/// the plan of `itinerary.json` to the verifier. `corrupt` names the file that is missing or damaged.
+/// the plan of `itinerary.json` to the verifier. `corrupt` names the file that is missing or
+/// damaged.
 Result<Verification> verify_artefacts(const std::filesystem::path& library,
                                       const std::filesystem::path& directory,
                                       boost::asio::any_io_executor pool);

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <lua.hpp>
+
+#include "base/result.h"
+#include "tools/detail/json.h"
+
+namespace ponder::tools::lua {
+
+/// Pushes `value` as Lua sees it. Objects and arrays become tables; integers stay integers; null is
+/// nil as a member and the null light userdata in an array, where nil would be a hole. May raise
+/// (out of memory), and holds nothing with a destructor.
+void push_json(lua_State* L, const Json& value);
+
+/// The value at `index` as JSON; never raises. A table with keys 1..n is an array, an empty one an
+/// object. `invalid_argument` for functions, mixed keys and other things that JSON has not, and for
+/// tables that are too deep (cycles) or too large.
+Result<Json> to_json(lua_State* L, int index);
+
+}  // namespace ponder::tools::lua

@@ -1,0 +1,9 @@
+#pragma once
+
+namespace ponder::tools::lua {
+
+/// The Lua part of the sandbox. Called with the host's functions and the table of Lua's own
+/// globals, it returns the sandbox's `require`.
+extern const char* const kPrelude;
+
+}  // namespace ponder::tools::lua

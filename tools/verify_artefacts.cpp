@@ -1,0 +1,93 @@
+#include <fmt/format.h>
+
+#include <fstream>
+#include <iterator>
+#include <utility>
+
+#include "tools/detail/json.h"
+#include "tools/environment.h"
+
+namespace ponder::tools {
+namespace {
+
+constexpr const char* kPlanFile = "itinerary.json";
+constexpr const char* kProofFile = "proof.json";
+
+Result<std::string> read_file(const std::filesystem::path& path) {
+  constexpr std::uintmax_t kBytesMax = 16 << 20;
+  std::error_code error;
+  const auto size = std::filesystem::file_size(path, error);
+  if (error) return fail(Errc::corrupt, fmt::format("{}: {}", path.string(), error.message()));
+  if (size > kBytesMax) return fail(Errc::corrupt, fmt::format("{}: too large", path.string()));
+  std::ifstream in(path, std::ios::binary);
+  std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+  if (!in) return fail(Errc::corrupt, fmt::format("{}: cannot be read", path.string()));
+  return text;
+}
+
+Result<Json> read_json(const std::filesystem::path& path) {
+  PONDER_TRY(const std::string text, read_file(path));
+  auto value = parse_json(text);
+  if (!value)
+    return fail(Errc::corrupt, fmt::format("{}: {}", path.string(), value.error().message));
+  return value;
+}
+
+/// The world that a proof speaks of. `corrupt` when it names none.
+Result<WorldOptions> world_of(const Json& proof, const std::filesystem::path& library,
+                              const std::filesystem::path& path) {
+  WorldOptions world;
+  world.library = library;
+  try {
+    const Json& said = proof.at("world");
+    world.name = said.at("name").get<std::string>();
+    world.seed = said.at("seed").get<std::uint64_t>();
+    world.size = said.at("size").get<std::string>();
+    if (!proof.at("task").is_object()) {
+      return fail(Errc::corrupt, fmt::format("{}: 'task' is no object", path.string()));
+    }
+  } catch (const Json::exception&) {
+    return fail(Errc::corrupt,
+                fmt::format("{}: needs 'world' (name, seed, size) and 'task'", path.string()));
+  }
+  return world;
+}
+
+/// Whether the files say what the plan says: each is rendered again and compared.
+Status compare_files(Environment& environment, const std::string& plan,
+                     const std::filesystem::path& directory) {
+  PONDER_TRY(const auto artefacts, environment.artefacts_of(plan));
+  for (const Artefact& artefact : artefacts) {
+    // These two were the source of all others, and may hold more than what is rendered.
+    if (artefact.file_name == kPlanFile || artefact.file_name == kProofFile) continue;
+    PONDER_TRY(const std::string text, read_file(directory / artefact.file_name));
+    if (text != artefact.content) {
+      return fail(Errc::corrupt, fmt::format("{} does not say what {} says",
+                                             (directory / artefact.file_name).string(), kPlanFile));
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Verification> verify_artefacts(const std::filesystem::path& library,
+                                      const std::filesystem::path& directory,
+                                      boost::asio::any_io_executor pool) {
+  const auto proof_path = directory / kProofFile;
+  PONDER_TRY(const Json proof, read_json(proof_path));
+  PONDER_TRY(const Json plan, read_json(directory / kPlanFile));
+  PONDER_TRY(const WorldOptions world, world_of(proof, library, proof_path));
+  PONDER_TRY(auto environment, Environment::open(world, std::move(pool)));
+  PONDER_TRY(const Task task, environment->task_from_json(dump_json(proof["task"])));
+  PONDER_CHECK(environment->begin(task));
+  const std::string plan_text = dump_json(plan);
+  auto verification = environment->verify(plan_text);
+  if (!verification) return fail_in((directory / kPlanFile).string(), verification.error());
+  if (verification->is_ok) {
+    PONDER_CHECK(compare_files(*environment, plan_text, directory));
+  }
+  return verification;
+}
+
+}  // namespace ponder::tools
