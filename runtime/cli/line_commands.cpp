@@ -47,10 +47,12 @@ std::string with_json(const std::string& line, const std::function<json(const js
   }
 }
 
-json selection_json(const std::vector<std::vector<std::uint32_t>>& by_layer) {
+/// {"<layer>": [...]} of the layers that have any.
+template <class Lists>
+json by_layer(const Lists& lists) {
   json object = json::object();
-  for (std::size_t layer = 0; layer < by_layer.size(); ++layer)
-    if (!by_layer[layer].empty()) object[std::to_string(layer)] = by_layer[layer];
+  for (std::size_t layer = 0; layer < lists.size(); ++layer)
+    if (!lists[layer].empty()) object[std::to_string(layer)] = lists[layer];
   return object;
 }
 
@@ -81,20 +83,20 @@ int tokenize_lines(const std::filesystem::path& tokenizer_json, bool decode) {
 
 int logits_lines(const Environment& environment, const std::filesystem::path& model_dir,
                  bool trace) {
-  engine::LogitsOptions options;
+  engine::ModelOptions options;
   options.isa = environment.isa;
-  auto model = engine::LogitsModel::open(model_dir, options);
+  const auto model = engine::LogitsRunner::open(model_dir, options);
   if (!model) return complain(model.error().message);
   return answer_lines([&](const std::string& line) {
     return with_json(line, [&](const json& request) -> json {
       const auto tokens = request.at("tokens").get<std::vector<engine::TokenId>>();
-      const auto result = model->run(tokens);
+      const auto result = (*model)->run(tokens, trace);
       if (!result)
         return {{"error", errc_name(result.error().code)}, {"message", result.error().message}};
       json answer = {{"logits", result->logits}};
       if (trace) {
-        answer["selections"] = selection_json(result->selections);
-        answer["experts"] = selection_json(result->experts);
+        answer["selections"] = by_layer(result->trace.selections);
+        answer["experts"] = by_layer(result->trace.experts);
       }
       return answer;
     });

@@ -58,7 +58,10 @@ TEST(TidyLines, LongLinesTabsAndLeftoversAreFound) {
   EXPECT_THAT(check_lines("base/a.h", std::string(101, 'x') + "\n"), SizeIs(1));
   EXPECT_THAT(check_lines("base/a.h", "\tint x;\n"), SizeIs(1));
   EXPECT_THAT(check_lines("base/a.h", "int x; \n"), SizeIs(1));
-  EXPECT_THAT(check_lines("base/a.h", "// TO" "DO: later\n"), SizeIs(1));
+  EXPECT_THAT(check_lines("base/a.h",
+                          "// TO"
+                          "DO: later\n"),
+              SizeIs(1));
   EXPECT_THAT(check_lines("base/a.h", std::string(100, 'x') + "\n"), IsEmpty());
 }
 
@@ -83,10 +86,10 @@ TEST(TidyBanned, EachBannedCallIsFoundAndItsHomeIsNot) {
 }
 
 TEST(TidyCoAwait, MiscompiledFormsAreFound) {
-  for (const char* bad : {"if (co_await f()) {", "  co_await f({.prompt = s});",
-                          "  co_await f(Agg{s});", "  co_await f([cap] {});",
-                          "  Agg a{s, co_await g()};", "  co_await (b ? f(1) : f(2));",
-                          "  PONDER_CO_TRY(auto x, co_await f());"})
+  for (const char* bad :
+       {"if (co_await f()) {", "  co_await f({.prompt = s});", "  co_await f(Agg{s});",
+        "  co_await f([cap] {});", "  Agg a{s, co_await g()};", "  co_await (b ? f(1) : f(2));",
+        "  PONDER_CO_TRY(auto x, co_await f());"})
     EXPECT_THAT(check_co_await("runtime/a.cpp", bad), ::testing::Not(IsEmpty())) << bad;
   for (const char* good : {"  const auto ok = co_await f(a, std::move(b));", "  co_return;",
                            "  co_await timer.async_wait(asio::use_awaitable);"})
