@@ -54,6 +54,18 @@ struct EngineOptions {
   std::string isa;                        // empty: the best this CPU has
 };
 
+/// What the engine has done since it was opened, and how full its cache is.
+struct EngineStats {
+  std::uint64_t steps = 0;         // batches computed
+  std::uint64_t rows_prefill = 0;  // prompt tokens computed, cached ones not counted
+  std::uint64_t rows_decode = 0;
+  std::uint64_t tokens_generated = 0;
+  std::uint64_t nan_scores = 0;  // not zero: the weights are broken
+  std::uint64_t cache_pages_total = 0;
+  std::uint64_t cache_pages_used = 0;  // held by requests or kept for later ones
+  std::uint64_t cache_page_bytes = 0;
+};
+
 /// Tokens in, tokens out: a loaded model, its cache and its scheduler.
 ///
 /// A plain loop: whoever owns the thread calls step() while has_work(). Requests that share a
@@ -80,6 +92,8 @@ class Engine {
   virtual bool has_work() const = 0;
   /// Schedules, runs and publishes one batch.
   virtual void step() = 0;
+  /// As of the end of the last step.
+  virtual EngineStats stats() const = 0;
 };
 
 }  // namespace ponder::engine

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <numeric>
 
 #include "engine/checkpoint.h"
@@ -301,33 +300,21 @@ INSTANTIATE_TEST_SUITE_P(EveryIsaAndType, SameBits, ::testing::ValuesIn(bits_cas
 void widen(const std::filesystem::path& from, const std::filesystem::path& to) {
   const auto checkpoint = Checkpoint::open(from);
   ASSERT_TRUE(checkpoint.has_value());
-  std::string header = "{";
-  std::vector<float> data;
+  std::vector<testing::StoredTensor> tensors;
   for (const TensorView& tensor : checkpoint->tensors()) {
     if (tensor.name.ends_with("_scale_inv")) continue;
     const auto values = checkpoint->load_f32(tensor.name, tensor.shape);
     ASSERT_TRUE(values.has_value());
-    const std::size_t begin = data.size() * sizeof(float);
-    data.insert(data.end(), values->begin(), values->end());
-    header += (header.size() > 1 ? ",\"" : "\"") + tensor.name + "\":{\"dtype\":\"F32\",\"shape\":" +
-              shape_text(tensor.shape) + ",\"data_offsets\":[" + std::to_string(begin) + "," +
-              std::to_string(data.size() * sizeof(float)) + "]}";
+    tensors.push_back({tensor.name, "F32", tensor.shape, testing::bytes_of(*values)});
   }
-  header += "}";
-  header.resize((header.size() + 7) / 8 * 8, ' ');
-  std::ofstream file(to / "model.safetensors", std::ios::binary);
-  const std::uint64_t length = header.size();
-  file.write(reinterpret_cast<const char*>(&length), sizeof length);
-  file << header;
-  file.write(reinterpret_cast<const char*>(data.data()),
-             static_cast<std::streamsize>(data.size() * sizeof(float)));
+  testing::write_file(to / "model.safetensors", testing::safetensors_bytes(tensors));
   std::filesystem::copy_file(from / "config.json", to / "config.json");
 }
 
 class StoredFormats : public ::testing::TestWithParam<WeightDType> {};
 
 TEST_P(StoredFormats, TheSameValuesStoredAsF32GiveTheSameLogits) {
-  const TempDir wide;
+  const testing::TempDir wide;
   widen(golden_dir(GetParam()), wide.path());
   ModelOptions options;
   options.cache_dtype = CacheDType::f32;

@@ -1,0 +1,187 @@
+#include "engine/prefix_cache.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <random>
+
+#include "tests/engine/support.h"
+
+namespace ponder::engine {
+namespace {
+
+using Tokens = std::vector<TokenId>;
+
+Tokens range(std::size_t length, TokenId first = 100) {
+  Tokens tokens(length);
+  for (std::size_t i = 0; i < length; ++i) tokens[i] = first + static_cast<TokenId>(i);
+  return tokens;
+}
+
+class PrefixCacheTest : public ::testing::Test {
+ protected:
+  static constexpr std::size_t kPages = 12;
+
+  void SetUp() override {
+    const CacheLayout layout(testing::tiny_config(), kernels::DType::bf16);
+    auto pool = PagePool::create(layout, kPages * layout.page_bytes);
+    ASSERT_TRUE(pool.has_value());
+    pool_ = std::make_unique<PagePool>(std::move(*pool));
+    cache_ = std::make_unique<PrefixCache>(*pool_);
+  }
+
+  /// As the engine does: match, "compute" the rest (each row remembers its token), insert.
+  std::size_t use(const Tokens& tokens, bool keep_table = false) {
+    auto table = std::make_unique<BlockTable>(*pool_);
+    const std::size_t num_cached = cache_->match(tokens, *table);
+    check_rows(tokens, num_cached, *table);
+    while (table->capacity() < tokens.size()) {
+      const auto page = cache_->acquire();
+      if (!page) return num_cached;
+      table->append(*page);
+    }
+    for (std::size_t i = num_cached; i < tokens.size(); ++i) {
+      std::memcpy(table->latent_row(5, i), &tokens[i], sizeof(TokenId));
+    }
+    cache_->insert(tokens, *table, !keep_table);
+    check_rows(tokens, tokens.size(), *table);
+    if (keep_table) kept_.push_back(std::move(table));
+    return num_cached;
+  }
+
+  static void check_rows(const Tokens& tokens, std::size_t length, const BlockTable& table) {
+    for (std::size_t i = 0; i < length; ++i) {
+      TokenId stored = 0;
+      std::memcpy(&stored, table.latent_row(5, i), sizeof stored);
+      ASSERT_EQ(stored, tokens[i]) << "row " << i;
+    }
+  }
+
+  std::unique_ptr<PagePool> pool_;
+  std::unique_ptr<PrefixCache> cache_;
+  std::vector<std::unique_ptr<BlockTable>> kept_;
+};
+
+TEST_F(PrefixCacheTest, ALongerPromptReusesEverythingThatCameBefore) {
+  EXPECT_EQ(use(range(150)), 0U);
+  EXPECT_EQ(use(range(200)), 150U);
+  EXPECT_EQ(use(range(200)), 200U);
+  EXPECT_EQ(use(range(70)), 70U);
+}
+
+TEST_F(PrefixCacheTest, AChangedTokenEndsTheReuseThere) {
+  use(range(200));
+  for (const std::size_t changed : {0U, 1U, 63U, 64U, 130U, 199U}) {
+    Tokens tokens = range(200);
+    tokens[changed] = 1;
+    BlockTable table(*pool_);
+    EXPECT_EQ(cache_->match(tokens, table), changed);
+  }
+}
+
+TEST_F(PrefixCacheTest, FullPagesAreSharedAndOnlyTheLastOneIsCopied) {
+  use(range(160), true);
+  const std::size_t used = kPages - pool_->num_free();
+  BlockTable table(*pool_);
+  EXPECT_EQ(cache_->match(range(128), table), 128U);
+  EXPECT_EQ(kPages - pool_->num_free(), used);
+  BlockTable other(*pool_);
+  EXPECT_EQ(cache_->match(range(100), other), 100U);
+  EXPECT_EQ(kPages - pool_->num_free(), used + 1);
+  EXPECT_EQ(other.pages()[0], kept_[0]->pages()[0]);
+  EXPECT_NE(other.pages()[1], kept_[0]->pages()[1]);
+}
+
+TEST_F(PrefixCacheTest, EqualPagesComputedTwiceAreKeptOnce) {
+  const Tokens tokens = range(128);
+  BlockTable first(*pool_);
+  BlockTable second(*pool_);
+  for (BlockTable* table : {&first, &second}) {
+    EXPECT_EQ(cache_->match(tokens, *table), 0U);
+    while (table->capacity() < tokens.size()) table->append(*cache_->acquire());
+  }
+  cache_->insert(tokens, first, false);
+  cache_->insert(tokens, second, false);
+  EXPECT_EQ(pool_->num_free(), kPages - 2);
+  EXPECT_EQ(first.pages()[1], second.pages()[1]);
+}
+
+TEST_F(PrefixCacheTest, TheLeastRecentlyUsedLeafGoesFirst) {
+  use(range(256, 1000));  // 4 pages
+  use(range(256, 2000));  // 4 pages
+  use(range(256, 1000));
+  EXPECT_EQ(use(range(320, 3000)), 0U);  // 5 pages: one must go
+  BlockTable table(*pool_);
+  EXPECT_EQ(cache_->match(range(256, 1000), table), 256U);
+  table.clear();
+  EXPECT_EQ(cache_->match(range(256, 2000), table), 192U);
+}
+
+TEST_F(PrefixCacheTest, PagesInUseAreNeverEvicted) {
+  use(range(512, 1000), true);  // 8 of 12 pages, held
+  EXPECT_EQ(cache_->num_available(), 4U);
+  std::vector<PageId> taken;
+  while (const auto page = cache_->acquire()) taken.push_back(*page);
+  EXPECT_EQ(taken.size(), 4U);
+  check_rows(range(512, 1000), 512, *kept_[0]);
+  for (const PageId page : taken) pool_->release(page);
+  kept_.clear();
+  EXPECT_EQ(cache_->num_available(), kPages);
+  cache_->clear();
+  EXPECT_EQ(pool_->num_free(), kPages);
+}
+
+/// With room for everything, a match is the longest common beginning with anything seen before.
+TEST_F(PrefixCacheTest, RandomTrafficMatchesComparingWithEveryEarlierSequence) {
+  const auto seed = testing::test_seed();
+  SCOPED_TRACE(::testing::Message() << "PONDER_TEST_SEED=" << seed);
+  std::mt19937_64 rng(seed);
+  const CacheLayout layout(testing::tiny_config(), kernels::DType::bf16);
+  auto pool = PagePool::create(layout, 400 * layout.page_bytes);
+  ASSERT_TRUE(pool.has_value());
+  cache_.reset();
+  pool_ = std::make_unique<PagePool>(std::move(*pool));
+  cache_ = std::make_unique<PrefixCache>(*pool_);
+  std::vector<Tokens> seen;
+  for (int round = 0; round < 120; ++round) {
+    Tokens tokens;
+    if (!seen.empty() && rng() % 4 != 0) {
+      tokens = seen[rng() % seen.size()];
+      tokens.resize(1 + rng() % tokens.size());
+    }
+    const std::size_t more = 1 + rng() % 90;
+    for (std::size_t i = 0; i < more; ++i) tokens.push_back(static_cast<TokenId>(rng() % 2));
+    std::size_t want = 0;
+    for (const Tokens& earlier : seen) {
+      const std::size_t most = std::min(earlier.size(), tokens.size());
+      std::size_t n = 0;
+      while (n < most && earlier[n] == tokens[n]) ++n;
+      want = std::max(want, n);
+    }
+    ASSERT_EQ(use(tokens), want) << "round " << round;
+    seen.push_back(std::move(tokens));
+  }
+}
+
+TEST_F(PrefixCacheTest, RandomTrafficUnderPressureNeverGivesWrongRowsOrLosesPages) {
+  const auto seed = testing::test_seed();
+  SCOPED_TRACE(::testing::Message() << "PONDER_TEST_SEED=" << seed);
+  std::mt19937_64 rng(seed);
+  for (int round = 0; round < 2000; ++round) {
+    Tokens tokens;
+    const std::size_t length = 1 + rng() % 300;
+    const auto family = static_cast<TokenId>(rng() % 3);
+    for (std::size_t i = 0; i < length; ++i) {
+      tokens.push_back(rng() % 100 == 0 ? static_cast<TokenId>(rng() % 5) : 10 * family);
+    }
+    use(tokens, rng() % 4 == 0);
+    if (kept_.size() > 1 || rng() % 3 == 0) kept_.clear();
+    ASSERT_LE(cache_->num_available(), kPages);
+  }
+  kept_.clear();
+  EXPECT_EQ(cache_->num_available(), kPages);
+}
+
+}  // namespace
+}  // namespace ponder::engine
