@@ -4,9 +4,9 @@
 
 The added tokens include the fixed pieces of the call markup: a fifth of a trajectory's tokens is
 saved. Ids: 0-2 begin, end and padding, 3-258 the bytes in DeepSeek's order, 259 + rank the merges,
-then place-holders up to the given size, then the added tokens. Pre-tokenizer, decoder and post-processor are copied from the file given by
---like. Digits are never merged, nor is `|`, so that numbers compare digit by digit and a name in a
-table is the same token sequence as in a list.
+then place-holders up to the given size, then the added tokens. Pre-tokenizer, decoder and
+post-processor are copied from the file given by --like. Digits are never merged, nor is `|`, so
+that numbers compare digit by digit and a name in a table is the same tokens as in a list.
 """
 
 import argparse
