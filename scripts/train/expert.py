@@ -86,6 +86,7 @@ class Conversation:
 
     def __init__(self, session, system, tools, user):
         self.session = session
+        self.unlearned = False  # the next assistant message errs on purpose: no loss on it
         self.messages = [
             {"role": "system", "content": system, "tools": tools},
             {"role": "user", "content": user},
@@ -110,6 +111,9 @@ class Conversation:
                 ],
             }
         )
+        if self.unlearned:
+            self.messages[-1]["learn"] = False
+            self.unlearned = False
         results = [self.session.call(name, arguments) for name, arguments in calls]
         self.messages += [{"role": "tool", "content": result} for result in results]
         return results
@@ -126,8 +130,10 @@ class Conversation:
 class Planner:
     """Solves one task in a conversation."""
 
-    def __init__(self, task, conversation):
+    def __init__(self, task, conversation, slip=None):
+        """`slip` (day, head of a scan): there the first misfit is taken, to be mended later."""
         self.task, self.talk = task, conversation
+        self.slip = slip
         c = task["constraints"] or {}
         self.c = c
         self.hotel_limits = Limits(c.get("hotel_max"), c.get("hotel_rating_min"))
@@ -166,6 +172,14 @@ class Planner:
             for i, result in zip(busy, again):
                 results[i] = result
         return results
+
+    def slips(self, head):
+        """Whether the expert errs on purpose here. Nobody shall learn the message that does."""
+        if self.slip != (len(self.lines) + 1, head):
+            return False
+        self.slip = None
+        self.talk.unlearned = True
+        return True
 
     def solve(self):
         """True when a plan was submitted, False when the trip was called impossible."""
@@ -252,6 +266,8 @@ class Planner:
                 words.append(f"{item.name} used.")
                 continue
             fits, why = limits.judge(item)
+            if not fits and self.slips(head):
+                fits, why = True, why.rsplit(" ", 1)[0] + " ok"
             words.append(say(item, why, fits))
             if fits:
                 chosen.append(item)
@@ -388,7 +404,11 @@ class Planner:
                 total, limit = too_dear.groups()
                 self.pending = f"{total}/{limit} over."
                 return self.give_up(f"the cheapest plan costs {total} CNY, limit {limit}", [])
-            result = self.mend(result)
+            try:
+                result = self.mend(result)
+            except Dead as dead:
+                self.pending = "\n".join(self.notes)
+                return self.give_up(f"no other {dead.what} is within the limits", dead.faults)
         self.total = result.removeprefix("ok, total ")
         self.tool_turn("Ok. Submit.", [("submit_result", {})])
         cities = ", ".join(line.split(", ")[0] for line in self.lines)

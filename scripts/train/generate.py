@@ -26,6 +26,7 @@ MIX = {
     "impossible": 6,
     "tool_error": 4,
     "dialogue": 8,
+    "slip": 4,
 }
 SEEDS_PER_DATABASE = 10
 
@@ -47,16 +48,30 @@ class Generator:
         return self.db
 
     def conversation(self, kind, seed):
-        return self.dialogue(seed) if kind == "dialogue" else self.trip(kind, seed)
+        if kind == "dialogue":
+            return self.dialogue(seed)
+        return self.slip(seed) if kind == "slip" else self.trip(kind, seed)
 
-    def trip(self, kind, seed):
+    def slip(self, seed):
+        """A trip on which the expert errs once; the checker says so and the plan is mended."""
+        rng = random.Random(f"slip {seed}")
+        kind, days = rng.choices([("one_day", 1), ("two_day", 2), ("three_day", 3)], [50, 35, 15])[0]
+        places = [(day, head) for day in range(1, days + 1) for head in ("Hotel", "Meals", "Sight")]
+        rng.shuffle(places)
+        for place in places:
+            conversation = self.trip(kind, seed, place)
+            if any(m.get("learn") is False for m in conversation["messages"]):
+                return {**conversation, "kind": "slip"}
+        raise AssertionError(f"slip {seed}: everything fits, nothing to mistake")
+
+    def trip(self, kind, seed, slip=None):
         """The conversation of one task, or an error if the expert's trajectory does not verify."""
         db = self.database(seed)
         lua_task = self.env.lua_env.task(seed, db, kind)
         task = to_python(lua_task)
         session = Session(self.env, db, lua_task)
         talk = Conversation(session, self.env.instructions, self.tools, task["text"])
-        solved = Planner(task, talk).solve()
+        solved = Planner(task, talk, slip).solve()
         self.verify(kind, seed, lua_task, session, solved)
         return {"kind": kind, "seed": seed, "messages": talk.messages}
 
