@@ -194,7 +194,8 @@ TEST(RandomCheckpoint, Fp8UsesOnePowerOfTwoScalePerBlock) {
     const float scale = std::exp2(std::ceil(std::log2(amax / 448.0F)));
     EXPECT_EQ(raw->scales[block], scale);
     for (std::size_t i = 0; i < exact.size(); ++i) {
-      if (is_inside(i)) ASSERT_EQ(raw->codes[i], float_to_e4m3(exact[i] / scale)) << i;
+      if (!is_inside(i)) continue;
+      ASSERT_EQ(raw->codes[i], float_to_e4m3(exact[i] / scale)) << i;
     }
   }
   EXPECT_EQ(checkpoint.find("lm_head.weight")->dtype, DType::bf16);
