@@ -49,19 +49,20 @@ local function allowed(db_seed, a, b)
   return held_out == (db_seed >= names.first_evaluation_seed)
 end
 
+-- Large worlds run out of short names for restaurants and attractions: then a name gets a third piece.
+local short_draws = 50
+
 -- A name of `kind` ("hotel", "restaurant", "attraction") that is not in `taken`; marks it there.
 function names.draw(rng, db_seed, kind, taken)
+  local draws = 0
   while true do
+    draws = draws + 1
     local first, noun = rng:pick(names.first), rng:pick(names[kind])
-    local second = kind == "hotel" and rng:pick(names.second) or nil
+    local is_long = kind == "hotel" or draws > short_draws
+    local second = is_long and rng:pick(names.second) or nil
     local text = second and (first .. " " .. second .. " " .. noun) or (first .. " " .. noun)
-    if
-      not taken[text]
-      and first ~= noun
-      and first ~= second
-      and second ~= noun
-      and allowed(db_seed, first, second or noun)
-    then
+    local is_plain = first ~= noun and first ~= second and second ~= noun
+    if is_plain and not taken[text] and allowed(db_seed, first, second or noun) then
       taken[text] = true
       return text
     end
