@@ -1,6 +1,6 @@
 """Runs the Lua travel environment from Python, on an in-memory SQLite database.
 
-The host inside ponder gives the environment the same: `db.exec`, `db.sql`, and tools run with `ctx`.
+The host inside ponder gives the environment the same: `db.exec`, `db.sql`, and `ctx` for tools.
 """
 
 import json
@@ -15,7 +15,8 @@ _SANDBOX = """
 local read_module = ...
 local allowed = {
   assert = assert, error = error, ipairs = ipairs, next = next, pairs = pairs, pcall = pcall,
-  rawequal = rawequal, rawget = rawget, rawlen = rawlen, rawset = rawset, select = select, setmetatable = setmetatable,
+  rawequal = rawequal, rawget = rawget, rawlen = rawlen, rawset = rawset, select = select,
+  setmetatable = setmetatable,
   getmetatable = getmetatable, tonumber = tonumber, tostring = tostring, type = type,
   math = math, string = string, table = table, utf8 = utf8,
 }

@@ -47,18 +47,49 @@ local function cheapest_pair(meals, band)
   return best, cost
 end
 
+local shown_max = 6
+
+-- "limit 600, rated 4.0: Jade Pine Inn 780|4.2, ...": what was asked and what there is.
+local function evidence(constraints, field, list)
+  local bounds, shown = {}, {}
+  for _, limit in ipairs(rules.limits(constraints, field)) do
+    bounds[#bounds + 1] = limit.minimum and string.format("rated %.1f", limit.bound)
+      or string.format("limit %d", limit.bound)
+  end
+  for i = 1, math.min(shown_max, #list) do
+    shown[i] = string.format("%s %d|%.1f", list[i].name, list[i].price, list[i].rating)
+  end
+  if #list > shown_max then shown[#shown + 1] = string.format("%d more", #list - shown_max) end
+  return table.concat(bounds, ", ") .. ": " .. table.concat(shown, ", ")
+end
+
+-- The first kind of place that `city` lacks: nil, or {constraint, city, message}.
+local function lack(city, constraints, lists)
+  local needs = {
+    { "hotel", "hotel", 1, "no hotel" },
+    { "restaurant", "afternoon_restaurant", 2, "fewer than two restaurants" },
+    { "attraction", "afternoon_attraction", 1, "no attraction" },
+  }
+  for i, need in ipairs(needs) do
+    local name, field, count, words = table.unpack(need)
+    if #fitting(constraints, field, lists[i]) < count then
+      local message = words .. " in " .. city .. " within "
+      message = message .. evidence(constraints, field, lists[i])
+      return { constraint = name, city = city, message = message }
+    end
+  end
+  return nil
+end
+
 -- The cheapest right day in `city`, {cost, day}; or nil and the reason, {constraint, city,
 -- message}.
 function solver.best_day(sql, city, constraints, conditional)
-  local hotels = fitting(constraints, "hotel", data.hotels(sql, city))
-  local meals = fitting(constraints, "afternoon_restaurant", data.restaurants(sql, city))
-  local sights = fitting(constraints, "afternoon_attraction", data.attractions(sql, city))
-  local function none(constraint, what)
-    return nil, { constraint = constraint, city = city, message = what .. " in " .. city }
-  end
-  if #hotels == 0 then return none("hotel", "no hotel within the limits") end
-  if #meals < 2 then return none("restaurant", "fewer than two restaurants within the limits") end
-  if #sights == 0 then return none("attraction", "no attraction within the limits") end
+  local lists = { data.hotels(sql, city), data.restaurants(sql, city), data.attractions(sql, city) }
+  local reason = lack(city, constraints, lists)
+  if reason then return nil, reason end
+  local hotels = fitting(constraints, "hotel", lists[1])
+  local meals = fitting(constraints, "afternoon_restaurant", lists[2])
+  local sights = fitting(constraints, "afternoon_attraction", lists[3])
   local best
   for _, hotel in ipairs(hotels) do
     local band = conditional and rules.band(hotel.price) or nil
@@ -78,7 +109,10 @@ function solver.best_day(sql, city, constraints, conditional)
       }
     end
   end
-  if not best then return none("conditional", "no hotel that meets the day-2 rule") end
+  if not best then
+    local message = "no hotel in " .. city .. " whose price allows the meals and tickets of day 2"
+    return nil, { constraint = "conditional", city = city, message = message }
+  end
   return best
 end
 
