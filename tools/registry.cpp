@@ -14,9 +14,8 @@ namespace {
 bool is_tool_name(std::string_view name) {
   constexpr std::size_t kBytesMax = 64;
   return !name.empty() && name.size() <= kBytesMax &&
-         std::all_of(name.begin(), name.end(), [](unsigned char c) {
-           return std::isalnum(c) != 0 || c == '_' || c == '-';
-         });
+         std::all_of(name.begin(), name.end(),
+                     [](unsigned char c) { return std::isalnum(c) != 0 || c == '_' || c == '-'; });
 }
 
 }  // namespace

@@ -227,7 +227,8 @@ std::size_t PatternMatcher::match_back_reference(std::size_t s, char digit) {
     return fail("invalid capture index in pattern");
   }
   const Capture wanted = capture(index);
-  const auto length = static_cast<std::size_t>(wanted.length == kPosition ? 0 : wanted.length);
+  if (wanted.length == kPosition) return npos;  // a place is no text, as in Lua
+  const auto length = static_cast<std::size_t>(wanted.length);
   if (!charge(length / 16 + 1) || length > subject_.size() - s) return npos;
   const bool fits = std::memcmp(subject_.data() + wanted.begin, subject_.data() + s, length) == 0;
   return fits ? s + length : npos;

@@ -58,7 +58,9 @@ Result<int> load_module(lua_State* L) {
   const auto* library =
       static_cast<const std::filesystem::path*>(lua_touserdata(L, lua_upvalueindex(1)));
   if (lua_type(L, 1) != LUA_TSTRING) return fail(Errc::invalid_argument, "require takes a name");
-  const std::string name = lua_tostring(L, 1);
+  std::size_t size = 0;
+  const char* data = lua_tolstring(L, 1, &size);
+  const std::string name(data, size);
   PONDER_TRY(const std::string text, read_module(*library, name));
   std::string file = name;
   std::replace(file.begin(), file.end(), '.', '/');
