@@ -26,7 +26,8 @@ def check_words(generator, task, db):
     read = to_python(generator.env.lua_env.parse_request(task.text, db))
     assert not read["not_understood"], f"{drawn['text']!r}: {read['not_understood']}"
     for field in SAME:
-        assert (drawn.get(field) or None) == (read.get(field) or None), f"{drawn['text']!r}: {field}"
+        same = (drawn.get(field) or None) == (read.get(field) or None)
+        assert same, f"{drawn['text']!r}: {field}"
 
 
 def check_artefacts(generator, task, db):
@@ -39,7 +40,7 @@ def check_artefacts(generator, task, db):
 
 
 def every_last_day(generator, task, db, plan):
-    """The cost of the cheapest right plan that differs from `plan` in its last day's places only."""
+    """The least cost of a right plan that is `plan` but for the places of its last day."""
     sql, last = db.sql, to_python(plan)[-1]
     tables = ("hotels", "restaurants", "attractions", "restaurants")
     fields = ("hotel", "afternoon_restaurant", "afternoon_attraction", "evening_restaurant")
@@ -90,7 +91,8 @@ def main():
         for kind in TASK_KINDS
     ]
     with multiprocessing.Pool(args.processes) as pool:
-        faults = [fault for fault in pool.imap_unordered(check, jobs, 16 * len(TASK_KINDS)) if fault]
+        results = pool.imap_unordered(check, jobs, 16 * len(TASK_KINDS))
+        faults = [fault for fault in results if fault]
     for fault in faults[:20]:
         print("FAIL", fault)
     print(f"{len(jobs)} tasks of {len(TASK_KINDS)} kinds checked, {len(faults)} faults")

@@ -1,6 +1,4 @@
-"""Conversations besides tasks: small talk, refusals, questions for one tool, and follow-ups."""
-
-from expert import FIELDS, Limits, rating_text, say
+"""Conversations besides tasks: small talk, refusals, and questions for one tool."""
 
 ABOUT = (
     "I plan trips of one to three days: I read hotels, restaurants, attractions, trains and "
@@ -113,14 +111,13 @@ REFUSAL = "I can only plan trips and answer questions about them. Where would yo
 KINDS = {"hotel": "hotels", "restaurant": "restaurants", "attraction": "attractions"}
 
 
-def small_talk(talk, rng):
-    reason, answer, _ = rng.choice([entry for entry in SMALL_TALK if talk.first in entry[2]])
+def small_talk(talk, text, _rng):
+    reason, answer, _ = next(entry for entry in SMALL_TALK if text in entry[2])
     talk.answer(reason, answer)
 
 
 def small_talk_text(rng):
-    text = rng.choice(rng.choice(SMALL_TALK)[2])
-    return text
+    return rng.choice(rng.choice(SMALL_TALK)[2])
 
 
 def vary(text, rng):
@@ -132,7 +129,11 @@ def vary(text, rng):
     return text
 
 
-def refuse(talk, _rng):
+def refuse_text(rng):
+    return rng.choice(OFF_TOPIC)
+
+
+def refuse(talk, _text, _rng):
     talk.answer("Not about trips.", REFUSAL)
 
 
@@ -177,15 +178,15 @@ def unknown_city_text(rng):
     return (text + limits).format(c=rng.choice(FAR_CITIES), p=rng.randint(10, 60) * 10)
 
 
-def unknown_city(talk, rng):
+def unknown_city(talk, text, _rng):
     """The lists of a city that the tools do not know; said plainly."""
-    city = next(c for c in FAR_CITIES if c in talk.first)
+    city = next(c for c in FAR_CITIES if c in text)
     calls = [
         (f"get_all_{kind}_by_city", {"city": city})
         for kind in ("hotels", "restaurants", "attractions")
     ]
-    words = [word for word in ("hotel", "ticket") if word in talk.first.lower()]
-    limits = f"{words[0]} {''.join(c for c in talk.first if c.isdigit())}" if words else "none"
+    words = [word for word in ("hotel", "ticket") if word in text.lower()]
+    limits = f"{words[0]} {''.join(c for c in text if c.isdigit())}" if words else "none"
     talk.call(f"1 day in {city}. Limits: {limits}. Day 1 of 1: {city}.", calls)
     talk.answer(
         f"Unknown city {city}.", f"This trip is not possible: I do not know the city {city}."
@@ -204,7 +205,7 @@ class Question:
         rows = self.sql(query, *values)
         return [rows[i + 1].x for i in range(len(rows))]
 
-    def ask(self):
+    def ask(self, _rng):
         self.form = self.rng.choice(
             ["cities", "list", "list", "city_of", "infos", "near", "weather", "ride"]
         )
@@ -323,7 +324,7 @@ class Question:
         self.render = ride_words
         return f"How do I get from {start} to {end} in {self.city}?"
 
-    def reply(self, talk):
+    def reply(self, talk, _text, _rng):
         result = talk.call(self.reason, self.calls)[0]
         talk.answer("Answer.", self.render(result))
 
@@ -331,204 +332,3 @@ class Question:
 def ride_words(result):
     _, km, minutes, price = result.split("|")
     return f"By taxi: {km} km, {minutes} minutes, {price} CNY."
-
-
-class FollowUp:
-    """A second user turn after a plan: the earlier reasoning is gone, the rest is in context."""
-
-    def __init__(self, planner, talk, rng):
-        self.planner, self.talk, self.rng = planner, talk, rng
-        self.number = rng.randint(1, planner.days)
-        self.line = planner.lines[self.number - 1].split(", ")
-        self.hotels, self.meals, self.sights = planner.known[self.line[0]]
-
-    def run(self):
-        getattr(
-            self,
-            self.rng.choice(
-                [
-                    "price",
-                    "price",
-                    "where",
-                    "where",
-                    "total",
-                    "cheaper_meal",
-                    "cheaper_meal",
-                    "cheaper_hotel",
-                    "other_sight",
-                    "ride",
-                    "weather",
-                    "thanks",
-                ]
-            ),
-        )()
-
-    def day(self):
-        return f"day {self.number}"
-
-    def of(self, field):
-        """The chosen place of a field as the list result showed it."""
-        name = self.line[FIELDS.index(field)]
-        rows = (
-            self.hotels
-            if field == "hotel"
-            else self.sights if field == "attraction" else self.meals
-        )
-        return next(place for place in rows if place.name == name)
-
-    def price(self):
-        field = self.rng.choice(FIELDS[1:])
-        place = self.of(field)
-        what = "ticket of the attraction" if field == "attraction" else field
-        self.talk.user(
-            self.rng.choice(
-                [
-                    "How much is the {w} on {d}?",
-                    "What does the {w} cost on {d}?",
-                    "Price of the {w} on {d}?",
-                ]
-            ).format(w=what, d=self.day())
-        )
-        self.talk.answer(
-            f"Day {self.number} {field}: {place.name}|{place.price}.",
-            f"{place.name} costs {place.price} CNY.",
-        )
-
-    def where(self):
-        field = self.rng.choice(FIELDS)
-        name = self.line[FIELDS.index(field)]
-        self.talk.user(
-            self.rng.choice(
-                [
-                    "Which {f} do we have on {d}?",
-                    "What is the {f} on {d}?",
-                    "Tell me the {f} of {d}.",
-                ]
-            ).format(f=field, d=self.day())
-        )
-        self.talk.answer(
-            f"Day {self.number} {field}: {name}.", f"The {field} on {self.day()} is {name}."
-        )
-
-    def total(self):
-        self.talk.user(
-            self.rng.choice(
-                [
-                    "What does it cost in all?",
-                    "What is the total?",
-                    "How much is the whole trip?",
-                    "How much do I spend in all?",
-                ]
-            )
-        )
-        self.talk.answer(
-            f"Total {self.planner.total}.", f"The trip costs {self.planner.total} CNY in all."
-        )
-
-    def thanks(self):
-        self.talk.user(self.rng.choice(SMALL_TALK[1][2]))
-        self.talk.answer(SMALL_TALK[1][0], SMALL_TALK[1][1])
-
-    def ride(self):
-        self.talk.user(
-            self.rng.choice(
-                [
-                    "How do we get from the hotel to the attraction on {d}?",
-                    "How far is the attraction from the hotel on {d}?",
-                ]
-            ).format(d=self.day())
-        )
-        city, hotel, _, sight, _ = self.line
-        result = self.talk.call(
-            f"Day {self.number}: from {hotel} to {sight} in {city}.",
-            [("get_city_transport", {"city": city, "from": hotel, "to": sight})],
-        )[0]
-        self.talk.answer("Answer.", ride_words(result))
-
-    def weather(self):
-        city, date = self.line[0], self.planner.date(self.number)
-        self.talk.user(
-            self.rng.choice(
-                ["How is the weather in {c} on {d}?", "Will it rain in {c} on {d}?"]
-            ).format(c=city, d=date)
-        )
-        result = self.talk.call(
-            f"Weather in {city} on {date}.",
-            [("get_weather_by_city_date", {"city": city, "date": date})],
-        )[0]
-        self.talk.answer("Answer.", f"In {city} on {date}: {result.replace('|', ', ')} degrees.")
-
-    def cheaper_meal(self):
-        field = self.rng.choice(["afternoon restaurant", "evening restaurant"])
-        self.exchange(field, "Meals", self.meals, self.planner.meal_limits, True)
-
-    def cheaper_hotel(self):
-        self.exchange("hotel", "Hotel", self.hotels, self.planner.hotel_limits, True)
-
-    def other_sight(self):
-        self.exchange("attraction", "Sight", self.sights, self.planner.sight_limits, False)
-
-    def exchange(self, field, head, rows, limits, cheaper):
-        """Takes the first other place that fits (and costs less), checks and submits."""
-        old = self.of(field)
-        if cheaper:
-            self.talk.user(
-                self.rng.choice(
-                    [
-                        "Change the {f} of {d} to a cheaper one.",
-                        "The {f} on {d} is too dear. Find a cheaper one.",
-                        "I want a cheaper {f} on {d}.",
-                        "Is there a cheaper {f} for {d}?",
-                    ]
-                ).format(f=field, d=self.day())
-            )
-            limits = Limits(old.price - 1, limits.rating)
-        else:
-            self.talk.user(
-                self.rng.choice(
-                    [
-                        "Find another {f} for {d}.",
-                        "I do not like the {f} of {d}. Change it.",
-                        "Change the {f} of {d}.",
-                    ]
-                ).format(f=field, d=self.day())
-            )
-        words, chosen = [], None
-        for place in rows:
-            if place.name in self.line:
-                words.append(f"{place.name} used.")
-                continue
-            if cheaper and place.price >= old.price:
-                words.append(f"{place.name} {place.price}/{old.price} more.")
-                continue
-            why = [f"{place.price}/{old.price} less"] if cheaper else []
-            fits, more = (Limits(None, limits.rating) if cheaper else limits).judge(place)
-            words.append(say(place, ", ".join(why + [more] if more else why), fits))
-            if fits:
-                chosen = place
-                break
-        start = f"Day {self.number} {field}: {old.name}|{old.price}.\n{head}: {' '.join(words)}"
-        if chosen is None:
-            kind = "cheaper" if cheaper else "other"
-            self.talk.answer(
-                f"{start} No more.",
-                f"There is no {kind} {field} in {self.line[0]} within your limits.",
-            )
-            return
-        self.line[FIELDS.index(field)] = chosen.name
-        lines = list(self.planner.lines)
-        lines[self.number - 1] = ", ".join(self.line)
-        plan = "\n".join(lines)
-        result = self.talk.call(
-            f"{start}\nDay {self.number}: {lines[self.number - 1]}\nCheck.",
-            [("check_plan", {"plan": plan})],
-        )[0]
-        assert result.startswith("ok, total "), result
-        total = result.removeprefix("ok, total ")
-        self.talk.call("Ok. Submit.", [("submit_result", {})])
-        self.planner.lines, self.planner.total = lines, total
-        self.talk.answer(
-            "Submitted.",
-            f"The {field} on {self.day()} is now {chosen.name} at {chosen.price} CNY. "
-            f"Total {total} CNY.",
-        )

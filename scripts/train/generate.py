@@ -13,6 +13,7 @@ import sys
 
 import dialogue
 from expert import Conversation, Planner
+from follow_up import FollowUp
 from harness import Environment, Session, to_python
 
 FIRST_EVALUATION_SEED = 1_000_000
@@ -55,7 +56,8 @@ class Generator:
     def slip(self, seed):
         """A trip on which the expert errs once; the checker says so and the plan is mended."""
         rng = random.Random(f"slip {seed}")
-        kind, days = rng.choices([("one_day", 1), ("two_day", 2), ("three_day", 3)], [50, 35, 15])[0]
+        kinds = [("one_day", 1), ("two_day", 2), ("three_day", 3)]
+        kind, days = rng.choices(kinds, [50, 35, 15])[0]
         places = [(day, head) for day in range(1, days + 1) for head in ("Hotel", "Meals", "Sight")]
         rng.shuffle(places)
         for place in places:
@@ -86,20 +88,15 @@ class Generator:
         db = self.database(seed)
         session = Session(self.env, db, self.env.lua.table())
         question = dialogue.Question(self, rng)
-        text = {
-            "small_talk": lambda: dialogue.small_talk_text(rng),
-            "refuse": lambda: rng.choice(dialogue.OFF_TOPIC),
-            "unknown_city": lambda: dialogue.unknown_city_text(rng),
-            "question": question.ask,
-        }[form]()
+        ask, reply = {
+            "small_talk": (dialogue.small_talk_text, dialogue.small_talk),
+            "refuse": (dialogue.refuse_text, dialogue.refuse),
+            "unknown_city": (dialogue.unknown_city_text, dialogue.unknown_city),
+            "question": (question.ask, question.reply),
+        }[form]
+        text = ask(rng)
         talk = Conversation(session, self.env.instructions, self.tools, dialogue.vary(text, rng))
-        talk.first = text
-        {
-            "small_talk": dialogue.small_talk,
-            "refuse": dialogue.refuse,
-            "unknown_city": dialogue.unknown_city,
-            "question": lambda t, _: question.reply(t),
-        }[form](talk, rng)
+        reply(talk, text, rng)
         return {"kind": "dialogue", "seed": seed, "messages": talk.messages}
 
     def follow_up(self, seed, rng):
@@ -112,7 +109,7 @@ class Generator:
         planner = Planner(task, talk)
         solved = planner.solve()
         for _ in range(rng.randint(1, 2)):
-            dialogue.FollowUp(planner, talk, rng).run()
+            FollowUp(planner, talk, rng).run()
         self.verify(kind, seed, lua_task, session, solved)
         return {"kind": "dialogue", "seed": seed, "messages": talk.messages}
 

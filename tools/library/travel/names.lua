@@ -49,7 +49,8 @@ local function allowed(db_seed, a, b)
   return held_out == (db_seed >= names.first_evaluation_seed)
 end
 
--- Large worlds run out of short names for restaurants and attractions: then a name gets a third piece.
+-- Large worlds run out of short names for restaurants and attractions: then a name gets a third
+-- piece.
 local short_draws = 50
 
 -- A name of `kind` ("hotel", "restaurant", "attraction") that is not in `taken`; marks it there.
