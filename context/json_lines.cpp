@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "context/completion_parser.h"
 #include "context/encoder.h"
 #include "context/json.h"
 #include "context/message_json.h"
@@ -65,6 +66,9 @@ Result<EncodeRequest> read_encode_request(std::string_view line) {
 struct ParseRequest {
   std::string text;
   std::string thinking_mode;  // any other than `thinking` parses like chat
+  bool has_tools = false;
+  std::vector<ToolSpec> tools;
+  FinishReason finish_reason = FinishReason::length;
   bool is_thinking() const { return thinking_mode == "thinking"; }
 };
 
@@ -73,6 +77,15 @@ Result<ParseRequest> read_parse_request(std::string_view line) {
   ParseRequest request;
   PONDER_TRY(request.text, read_string(json, "text"));
   PONDER_TRY(request.thinking_mode, read_string(json, "thinking_mode"));
+  request.has_tools = json.find("tools") != nullptr;
+  PONDER_TRY(const Json::Array tools, read_list(json, "tools"));
+  for (const Json& tool : tools) {
+    PONDER_TRY(ToolSpec spec, tool_spec_from_json(tool));
+    request.tools.push_back(std::move(spec));
+  }
+  if (json.find("finish_reason") == nullptr) return request;
+  PONDER_TRY(const std::string reason, read_string(json, "finish_reason"));
+  request.finish_reason = reason == "length" ? FinishReason::length : FinishReason::stop;
   return request;
 }
 
@@ -91,13 +104,34 @@ std::string strict_answer(const ParseRequest& request) {
   return error_line(parse_fault_name(message.error().fault), message.error().message);
 }
 
+std::string robust_answer(const ParseRequest& request) {
+  const CompletionOptions options{.starts_in_reasoning = request.is_thinking(),
+                                  .tools = request.has_tools ? &request.tools : nullptr};
+  const Completion completion = parse_completion(request.text, options, request.finish_reason);
+  Json::Array calls;
+  for (const ParsedCall& parsed : completion.calls) {
+    Json call = Json::Object{{"class", call_class_name(parsed.call_class)}};
+    if (!parsed.problem.empty()) call.set("problem", parsed.problem);
+    calls.push_back(std::move(call));
+  }
+  Json::Array notes;
+  for (const CompletionNote& note : completion.notes) {
+    notes.push_back(Json::Object{{"code", note.code},
+                                 {"offset", JsonInteger{std::to_string(note.offset)}},
+                                 {"detail", note.detail}});
+  }
+  return print_json(Json::Object{{"ok", completion_json(completion.message())},
+                                 {"verdict", verdict_name(completion.verdict)},
+                                 {"notes", std::move(notes)},
+                                 {"calls", std::move(calls)}});
+}
+
 }  // namespace
 
 std::string parse_line(std::string_view json_line, bool is_strict) {
   const Result<ParseRequest> request = read_parse_request(json_line);
   if (!request) return error_line("REQUEST", request.error().message);
-  (void)is_strict;
-  return strict_answer(*request);
+  return is_strict ? strict_answer(*request) : robust_answer(*request);
 }
 
 std::string encode_line(std::string_view json_line) {

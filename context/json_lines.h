@@ -15,6 +15,11 @@ std::string encode_line(std::string_view json_line);
 
 /// `{"text":"..","thinking_mode":".."}` -> `{"ok": {"role", "content", "reasoning_content",
 /// "tool_calls"}}` or `{"error": "<class>", "message": ".."}`, as the reference parser answers.
+/// Not strict, the answer is never an error for a usable line and has three more members:
+/// `"verdict": "ok|repaired|truncated"`, `"notes": [{"code", "offset", "detail"}]`, and `"calls":
+/// [{"class": "A|B|C", "problem"}]` beside the tool calls. The line may then also hold `"tools"`
+/// (OpenAI form: names and values are checked) and `"finish_reason": "stop|length"` for a text
+/// without an end-of-turn token.
 std::string parse_line(std::string_view json_line, bool is_strict);
 
 }  // namespace ponder::context

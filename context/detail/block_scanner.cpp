@@ -1,0 +1,262 @@
+#include "context/detail/block_scanner.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "context/detail/schema_types.h"
+
+namespace ponder::context::detail {
+namespace {
+
+bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+
+/// A closing tag whose marker is damaged beyond recognition, such as `</｜parameter>`.
+Match match_damaged_closer(std::string_view text, std::size_t& length) {
+  constexpr std::size_t kBytesMax = 64;
+  if (const Match match = match_literal(text, "</｜"); match != Match::yes) return match;
+  const std::string_view head = text.substr(0, kBytesMax);
+  const std::size_t end = head.find_first_of(">\n<", 1);
+  if (end == std::string_view::npos) {
+    return head.size() < kBytesMax ? Match::partial : Match::no;
+  }
+  if (head[end] != '>') return Match::no;
+  length = end + 1;
+  return Match::yes;
+}
+
+}  // namespace
+
+void BlockScanner::open(Region region) {
+  region_ = region;
+  state_ = region == Region::bare ? State::gap : State::opened;
+  invoke_ = RawInvoke();
+  body_.clear();
+  gap_text_.clear();
+  space_ = region == Region::bare ? "\n" : "";
+  has_text_ = false;
+  is_after_header_ = false;
+}
+
+BlockScanner::Progress BlockScanner::step(std::string_view text, std::size_t& pos,
+                                          std::size_t base) {
+  if (pos >= text.size()) return Progress::needs_more;
+  offset_ = base + pos;
+  if (state_ == State::value) return step_value(text, pos);
+  if (text[pos] == '<') return step_markup(text, pos);
+  return step_text(text, pos);
+}
+
+BlockScanner::Progress BlockScanner::step_text(std::string_view text, std::size_t& pos) {
+  const std::size_t begin = pos;
+  if (is_space(text[pos])) {
+    while (pos < text.size() && is_space(text[pos])) ++pos;
+    constexpr std::size_t kSpaceThatMatters = 3;
+    const std::string_view run = text.substr(begin, pos - begin);
+    space_ += run.substr(0, kSpaceThatMatters - std::min(space_.size(), kSpaceThatMatters));
+  } else {
+    if (state_ == State::opened || (region_ == Region::bare && state_ == State::gap)) {
+      return Progress::rejected;
+    }
+    pos = std::min(text.find_first_of("< \t\r\n", pos), text.size());
+    has_text_ = true;
+  }
+  const std::string_view taken = text.substr(begin, pos - begin);
+  if (state_ == State::invoke) body_ += taken;
+  if (state_ == State::gap) gap_text_ += taken;
+  return Progress::advanced;
+}
+
+BlockScanner::Progress BlockScanner::step_markup(std::string_view text, std::size_t& pos) {
+  const std::string_view rest = text.substr(pos);
+  const Match end = match_literal(rest, format_.eos);
+  const Match close =
+      region_ == Region::reasoning_block ? match_literal(rest, format_.think_close) : Match::no;
+  const Match tag = match_tag(rest, format_, tag_);
+  if (end == Match::yes) return Progress::ended;
+  if (close == Match::yes) return Progress::rejected;
+  if (tag == Match::yes) return take_tag(text, pos);
+  if (end == Match::partial || close == Match::partial || tag == Match::partial) {
+    return Progress::needs_more;
+  }
+  if (state_ == State::opened || (region_ == Region::bare && state_ == State::gap)) {
+    return Progress::rejected;
+  }
+  (state_ == State::invoke ? body_ : gap_text_) += '<';
+  has_text_ = true;
+  ++pos;
+  return Progress::advanced;
+}
+
+BlockScanner::Progress BlockScanner::take_tag(std::string_view text, std::size_t& pos) {
+  return state_ == State::invoke ? take_tag_in_invoke(text, pos) : take_tag_in_gap(text, pos);
+}
+
+BlockScanner::Progress BlockScanner::take_tag_in_gap(std::string_view text, std::size_t& pos) {
+  if (is_block_closer()) return close_block(text, pos);
+  if (tag_.kind == TagKind::invoke && !tag_.is_closer) {
+    take(pos);
+    begin_invoke();
+    return Progress::advanced;
+  }
+  if (state_ == State::opened || region_ == Region::bare) return Progress::rejected;
+  note("stray_tag", text.substr(pos, tag_.length), CallClass::repaired);
+  take(pos);
+  return Progress::advanced;
+}
+
+BlockScanner::Progress BlockScanner::take_tag_in_invoke(std::string_view text, std::size_t& pos) {
+  if (is_block_closer()) {
+    finish_invoke(false);
+    return close_block(text, pos);
+  }
+  const bool is_misspelled = tag_.is_closer && tag_.kind == TagKind::other;
+  if (tag_.is_closer && (tag_.kind == TagKind::invoke || is_misspelled)) {
+    if (!tag_.is_canonical) {
+      note("closer_misspelled", text.substr(pos, tag_.length),
+           is_misspelled ? CallClass::repaired : CallClass::lossless);
+    }
+    take(pos);
+    finish_invoke(true);
+  } else if (!tag_.is_closer && tag_.kind == TagKind::parameter) {
+    take(pos);
+    invoke_.params.push_back({tag_, "", ParamEnd::closed});
+    state_ = State::value;
+    events_.on_param_open(tag_);
+  } else if (!tag_.is_closer && tag_.kind == TagKind::invoke) {
+    finish_invoke(false);
+    take(pos);
+    begin_invoke();
+  } else {
+    note("stray_tag", text.substr(pos, tag_.length), CallClass::lossless);
+    invoke_.has_stray = true;
+    take(pos);
+  }
+  return Progress::advanced;
+}
+
+BlockScanner::Progress BlockScanner::step_value(std::string_view text, std::size_t& pos) {
+  if (text[pos] != '<') {
+    const std::size_t end = std::min(text.find('<', pos), text.size());
+    append_value(text.substr(pos, end - pos));
+    pos = end;
+    return Progress::advanced;
+  }
+  const std::string_view rest = text.substr(pos);
+  if (region_ == Region::reasoning_block) {
+    const Match close = match_literal(rest, format_.think_close);
+    if (close == Match::yes) return Progress::rejected;
+    if (close == Match::partial) return Progress::needs_more;
+  }
+  const Match tag = match_tag(rest, format_, tag_);
+  if (tag == Match::partial) return Progress::needs_more;
+  if (tag == Match::yes) {
+    const bool closes_value =
+        tag_.is_closer &&
+        (tag_.kind == TagKind::parameter || (tag_.kind == TagKind::other && !is_block_closer()));
+    if (closes_value) {
+      const bool is_spelled_well = tag_.kind == TagKind::parameter && tag_.has_exact_marker;
+      if (is_spelled_well && !tag_.is_canonical) {
+        note("closer_misspelled", rest.substr(0, tag_.length), CallClass::lossless);
+      }
+      take(pos);
+      end_param(is_spelled_well ? ParamEnd::closed : ParamEnd::misspelled);
+      return Progress::advanced;
+    }
+    const bool stands_for_closer =
+        tag_.is_closer || tag_.kind == TagKind::parameter || tag_.kind == TagKind::invoke;
+    if (stands_for_closer) {  // the tag itself is taken by the next step
+      end_param(ParamEnd::implicit);
+      space_ = "\n";
+      return Progress::advanced;
+    }
+  } else {
+    std::size_t length = 0;
+    const Match damaged = match_damaged_closer(rest, length);
+    if (damaged == Match::partial) return Progress::needs_more;
+    if (damaged == Match::yes) {
+      pos += length;
+      end_param(ParamEnd::misspelled);
+      return Progress::advanced;
+    }
+  }
+  append_value("<");
+  ++pos;
+  return Progress::advanced;
+}
+
+bool BlockScanner::is_block_closer() const {
+  if (!tag_.is_closer) return false;
+  const bool resembles_one =
+      tag_.kind == TagKind::other && tag_.element.find("call") != std::string::npos;
+  return tag_.kind == TagKind::block || resembles_one;
+}
+
+BlockScanner::Progress BlockScanner::close_block(std::string_view text, std::size_t& pos) {
+  if (!tag_.is_canonical) {
+    note("closer_misspelled", text.substr(pos, tag_.length),
+         tag_.kind == TagKind::block && tag_.has_exact_marker ? CallClass::lossless
+                                                              : CallClass::repaired);
+  }
+  take(pos);
+  flush_gap_text();
+  return Progress::closed;
+}
+
+/// Takes the matched tag and judges the white space before it.
+void BlockScanner::take(std::size_t& pos) {
+  if (state_ != State::value) check_spacing();
+  flush_gap_text();
+  pos += tag_.length;
+  space_.clear();
+  has_text_ = false;
+  is_after_header_ = false;
+}
+
+void BlockScanner::check_spacing() {
+  const bool is_empty_body = is_after_header_ && tag_.is_closer && space_ == "\n\n";
+  if (!has_text_ && space_ != "\n" && !is_empty_body) note("spacing", "", CallClass::lossless);
+}
+
+void BlockScanner::flush_gap_text() {
+  const std::string_view text = trim(gap_text_);
+  if (!text.empty()) note("text_in_block", text, CallClass::repaired);
+  gap_text_.clear();
+}
+
+void BlockScanner::begin_invoke() {
+  invoke_ = RawInvoke();
+  invoke_.tag = tag_;
+  invoke_.offset = offset_;
+  body_.clear();
+  state_ = State::invoke;
+  is_after_header_ = true;
+  events_.on_invoke_open(tag_);
+}
+
+void BlockScanner::finish_invoke(bool is_closed) {
+  invoke_.is_closed = is_closed;
+  invoke_.text = trim(body_);
+  state_ = State::gap;
+  events_.on_invoke(std::move(invoke_));
+}
+
+void BlockScanner::end_param(ParamEnd end) {
+  RawParam& param = invoke_.params.back();
+  param.end = end;
+  // Without its closer, the line break before the next tag is no part of the value.
+  if (end == ParamEnd::implicit && param.value.ends_with('\n')) param.value.pop_back();
+  state_ = State::invoke;
+  events_.on_param_close();
+}
+
+void BlockScanner::append_value(std::string_view fragment) {
+  invoke_.params.back().value += fragment;
+  events_.on_value(fragment);
+}
+
+void BlockScanner::note(std::string_view code, std::string_view detail, CallClass min_class) {
+  min_class_ = std::max(min_class_, min_class);
+  notes_.push_back({code, offset_, std::string(detail)});
+}
+
+}  // namespace ponder::context::detail

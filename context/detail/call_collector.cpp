@@ -1,0 +1,101 @@
+#include "context/detail/call_collector.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "context/json.h"
+
+namespace ponder::context::detail {
+
+CallCollector::CallCollector(const CompletionOptions& options, Completion& out,
+                             CompletionSink& sink)
+    : builder_(options.tools, options.allows_calls), out_(out), sink_(sink) {}
+
+void CallCollector::open() {
+  is_committed_ = false;
+  did_finish_ = false;
+  open_name_.reset();
+  waiting_.clear();
+}
+
+void CallCollector::commit() {
+  is_committed_ = true;
+  for (const RawInvoke& invoke : std::exchange(waiting_, {})) {
+    sink_.on_call_name(out_.calls.size(), invoke.tag.name);
+    has_params_ = false;
+    add(invoke);
+  }
+  if (open_name_) sink_.on_call_name(out_.calls.size(), *open_name_);
+}
+
+bool CallCollector::waits_for_known_tools() const {
+  return !waiting_.empty() &&
+         std::all_of(waiting_.begin(), waiting_.end(),
+                     [&](const RawInvoke& invoke) { return builder_.knows(invoke.tag.name); });
+}
+
+bool CallCollector::take_finished() { return std::exchange(did_finish_, false); }
+
+void CallCollector::raise(CallClass call_class) { min_class_ = std::max(min_class_, call_class); }
+
+void CallCollector::finish(bool is_truncated) {
+  for (ParsedCall& call : out_.calls) {
+    call.call_class = std::max(call.call_class, min_class_);
+    if (!is_truncated) continue;
+    call.call_class = CallClass::refused;
+    if (call.problem.empty()) call.problem = "the completion was cut off before its end";
+  }
+}
+
+void CallCollector::on_invoke_open(const Tag& tag) {
+  has_params_ = false;
+  open_name_ = tag.name;
+  if (is_committed_) sink_.on_call_name(out_.calls.size(), tag.name);
+}
+
+void CallCollector::on_param_open(const Tag& tag) {
+  std::string opening = has_params_ ? ", " : "{";
+  opening += quote_json(tag.name);
+  opening += ": ";
+  has_params_ = true;
+  value_is_text_ = tag.string_attr != StringAttr::is_false;
+  if (value_is_text_) opening += '"';
+  preview(opening);
+}
+
+void CallCollector::on_value(std::string_view fragment) {
+  if (!value_is_text_) {
+    preview(fragment);
+    return;
+  }
+  const std::string quoted = quote_json(fragment);
+  preview(std::string_view(quoted).substr(1, quoted.size() - 2));
+}
+
+void CallCollector::on_param_close() {
+  if (value_is_text_) preview("\"");
+}
+
+void CallCollector::on_invoke(RawInvoke invoke) {
+  open_name_.reset();
+  if (is_committed_) {
+    did_finish_ = true;
+    add(invoke);
+  } else {
+    waiting_.push_back(std::move(invoke));
+  }
+}
+
+void CallCollector::add(const RawInvoke& invoke) {
+  ParsedCall parsed = builder_.build(invoke, out_.notes);
+  const std::size_t call_idx = out_.calls.size();
+  sink_.on_call_arguments(call_idx, has_params_ ? std::string_view("}") : parsed.call.arguments);
+  sink_.on_call(call_idx, parsed);
+  out_.calls.push_back(std::move(parsed));
+}
+
+void CallCollector::preview(std::string_view fragment) {
+  if (is_committed_) sink_.on_call_arguments(out_.calls.size(), fragment);
+}
+
+}  // namespace ponder::context::detail

@@ -1,0 +1,225 @@
+#include "context/detail/markup.h"
+
+#include <algorithm>
+
+#include "base/assert.h"
+
+namespace ponder::context::detail {
+namespace {
+
+constexpr std::string_view kBar = "｜";
+
+bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+bool is_word(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
+
+class TagReader {
+ public:
+  TagReader(std::string_view text, const ChatFormat& format, Tag& tag)
+      : text_(text.substr(0, kTagBytesMax)), format_(format), tag_(tag) {}
+
+  Match read() {
+    tag_ = Tag();
+    pos_ = 1;
+    const Match match = read_tag();
+    if (match != Match::partial || text_.size() < kTagBytesMax) return match;
+    // More text cannot help: the tag is too long.
+    if (tag_.kind == TagKind::other) return Match::no;
+    tag_.is_well_formed = false;
+    tag_.length = kTagBytesMax;
+    return Match::yes;
+  }
+
+ private:
+  Match read_tag() {
+    if (const Match marker = read_marker(); marker != Match::yes) return marker;
+    if (const Match element = read_element(); element != Match::yes) return element;
+    const bool has_attributes = tag_.kind == TagKind::invoke || tag_.kind == TagKind::parameter;
+    const Match rest = tag_.is_closer   ? read_closer_end()
+                       : has_attributes ? read_attributes()
+                                        : read_block_end();
+    if (rest != Match::yes) return rest;
+    tag_.length = pos_;
+    tag_.is_canonical = text_.substr(0, pos_) == canonical();
+    return Match::yes;
+  }
+
+  bool is_at_end() const { return pos_ >= text_.size(); }
+  char peek() const { return is_at_end() ? '\0' : text_[pos_]; }
+  void skip_spaces() {
+    while (is_space(peek())) ++pos_;
+  }
+
+  /// `<`, an optional slash, and the marker with one or two bars of either kind on both sides.
+  Match read_marker() {
+    const bool has_newline = peek() == '\n';  // the strict parser tolerates `<`, newline, `/`
+    if (has_newline) ++pos_;
+    if (peek() == '/') {
+      tag_.is_closer = true;
+      ++pos_;
+    } else if (has_newline && !is_at_end()) {
+      return Match::no;
+    }
+    if (is_at_end()) return Match::partial;
+    const std::size_t marker_begin = pos_;
+    const std::string_view core =
+        format_.marker.substr(kBar.size(), format_.marker.size() - 2 * kBar.size());
+    if (const Match bars = read_bars(); bars != Match::yes) return bars;
+    if (peek() == ' ') ++pos_;
+    const Match match = match_literal(text_.substr(pos_), core);
+    if (match != Match::yes) return match;
+    pos_ += core.size();
+    if (const Match bars = read_bars(); bars != Match::yes) return bars;
+    const std::string_view spelled = text_.substr(marker_begin, pos_ - marker_begin);
+    tag_.has_exact_marker = spelled == format_.marker;
+    return Match::yes;
+  }
+
+  Match read_bars() {
+    if (peek() == ' ') ++pos_;
+    int num_bars = 0;
+    for (; num_bars < 2; ++num_bars) {
+      const std::string_view rest = text_.substr(pos_);
+      const Match wide = match_literal(rest, kBar);
+      if (wide == Match::partial) return Match::partial;
+      if (wide == Match::no && rest[0] != '|') break;
+      pos_ += wide == Match::yes ? kBar.size() : 1;
+    }
+    return num_bars == 0 ? Match::no : Match::yes;
+  }
+
+  Match read_element() {
+    if (peek() == ' ') ++pos_;
+    const std::size_t begin = pos_;
+    while (is_word(peek())) ++pos_;
+    if (is_at_end()) return Match::partial;
+    const std::string_view word = text_.substr(begin, pos_ - begin);
+    if (word.starts_with("invoke")) {
+      tag_.kind = TagKind::invoke;
+      if (!tag_.is_closer) pos_ = begin + std::string_view("invoke").size();
+    } else if (word.starts_with("parameter")) {
+      tag_.kind = TagKind::parameter;
+      if (!tag_.is_closer) pos_ = begin + std::string_view("parameter").size();
+    } else if (word == "function_calls" || word == "tool_calls" || word == "calls") {
+      tag_.kind = TagKind::block;
+    }
+    tag_.element = text_.substr(begin, pos_ - begin);
+    return word.empty() && !tag_.is_closer ? Match::no : Match::yes;
+  }
+
+  /// A closer ends with `>`, or where something else stands in its place.
+  Match read_closer_end() {
+    while (peek() == ' ') ++pos_;
+    if (is_at_end()) return Match::partial;
+    if (peek() == '>') ++pos_;
+    return Match::yes;
+  }
+
+  Match read_block_end() {
+    while ((is_word(peek()) || peek() == ' ')) ++pos_;
+    if (is_at_end()) return Match::partial;
+    if (peek() == '>') {
+      ++pos_;
+      return Match::yes;
+    }
+    const bool ends_here = peek() == '\n' || peek() == '\r' || peek() == '<';
+    return tag_.kind == TagKind::block && ends_here ? Match::yes : Match::no;
+  }
+
+  Match read_attributes() {
+    for (;;) {
+      skip_spaces();
+      if (is_at_end()) return Match::partial;
+      if (peek() == '>') {
+        ++pos_;
+        return Match::yes;
+      }
+      const std::size_t begin = pos_;
+      while (is_word(peek())) ++pos_;
+      const std::string_view key = text_.substr(begin, pos_ - begin);
+      skip_spaces();
+      if (is_at_end()) return Match::partial;
+      if (key.empty() || peek() != '=') return give_up();
+      ++pos_;
+      skip_spaces();
+      if (is_at_end()) return Match::partial;
+      if (peek() != '"') return give_up();
+      ++pos_;
+      if (const Match value = read_value(key); value != Match::yes) return value;
+    }
+  }
+
+  Match read_value(std::string_view key) {
+    const std::size_t begin = pos_;
+    for (;; ++pos_) {
+      while (!is_at_end() && peek() != '"') ++pos_;
+      if (is_at_end()) return Match::partial;
+      const Match closes = closes_value(pos_ + 1);
+      if (closes == Match::partial) return closes;
+      if (closes == Match::yes) break;
+    }
+    const std::string_view value = text_.substr(begin, pos_ - begin);
+    ++pos_;
+    if (key == "name") {
+      tag_.name = value;
+    } else if (key == "string") {
+      tag_.string_attr = value == "true"    ? StringAttr::is_true
+                         : value == "false" ? StringAttr::is_false
+                                            : StringAttr::invalid;
+    }
+    return Match::yes;
+  }
+
+  /// Whether a quote before `pos` ends its value: the tag's end or another attribute must follow,
+  /// since names may hold quotes.
+  Match closes_value(std::size_t pos) const {
+    while (pos < text_.size() && is_space(text_[pos])) ++pos;
+    if (pos >= text_.size()) return Match::partial;
+    if (text_[pos] == '>') return Match::yes;
+    const std::string_view rest = text_.substr(pos);
+    for (const std::string_view key : {"name=\"", "string=\""}) {
+      const Match match = match_literal(rest, key);
+      if (match != Match::no) return match;
+    }
+    return Match::no;
+  }
+
+  /// The attributes cannot be read: the tag ends at its `>`, or before the next tag or line.
+  Match give_up() {
+    tag_.is_well_formed = false;
+    while (!is_at_end() && peek() != '>' && peek() != '<' && peek() != '\n') ++pos_;
+    if (is_at_end()) return Match::partial;
+    if (peek() == '>') ++pos_;
+    return Match::yes;
+  }
+
+  std::string canonical() const {
+    std::string text(tag_.is_closer ? "</" : "<");
+    text += format_.marker;
+    text += tag_.element;
+    if (!tag_.is_closer && tag_.kind == TagKind::invoke) text += " name=\"" + tag_.name + "\"";
+    if (!tag_.is_closer && tag_.kind == TagKind::parameter) {
+      text += " name=\"" + tag_.name + "\" string=\"";
+      text += tag_.string_attr == StringAttr::is_true ? "true\"" : "false\"";
+    }
+    return text + ">";
+  }
+
+  std::string_view text_;
+  const ChatFormat& format_;
+  Tag& tag_;
+  std::size_t pos_ = 0;
+};
+
+}  // namespace
+
+Match match_literal(std::string_view text, std::string_view literal) {
+  if (text.starts_with(literal)) return Match::yes;
+  return literal.starts_with(text) ? Match::partial : Match::no;
+}
+
+Match match_tag(std::string_view text, const ChatFormat& format, Tag& tag) {
+  PONDER_ASSERT(text.starts_with('<'));
+  return TagReader(text, format, tag).read();
+}
+
+}  // namespace ponder::context::detail

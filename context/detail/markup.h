@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+#include "context/chat_format.h"
+
+/// Recognising markup tags in text that may still grow, as models really write them: marker spelled
+/// with doubled or ASCII bars, attributes in any order, tags that lack their end.
+namespace ponder::context::detail {
+
+/// A longer tag is no tag: bounds what a streaming parser holds back.
+inline constexpr std::size_t kTagBytesMax = 1024;
+
+enum class Match {
+  no,
+  partial,  // more text decides
+  yes,
+};
+
+Match match_literal(std::string_view text, std::string_view literal);
+
+enum class TagKind {
+  block,
+  invoke,
+  parameter,
+  other,  // the marker with a name that no dialect has
+};
+
+enum class StringAttr { absent, is_true, is_false, invalid };
+
+struct Tag {
+  TagKind kind = TagKind::other;
+  bool is_closer = false;
+  bool is_canonical = false;      // spelled as the encoder spells it
+  bool has_exact_marker = false;  // at least the marker is
+  bool is_well_formed = true;     // attributes could be read up to the tag's end
+  std::string element;            // the name after the marker
+  std::string name;               // the attribute
+  StringAttr string_attr = StringAttr::absent;
+  std::size_t length = 0;  // bytes of text it takes
+};
+
+/// Requires: text begins with `<`.
+Match match_tag(std::string_view text, const ChatFormat& format, Tag& tag);
+
+}  // namespace ponder::context::detail
