@@ -37,7 +37,8 @@ ModelRequest next_request(const SessionState& state);
 /// A piece of a completion as it arrives, for the eye; the Completion alone counts.
 struct ModelDelta {
   enum class Kind {
-    prefill,  // the prompt is being computed; `text` is empty
+    prefill,    // the prompt is being computed; `text` is empty
+    restarted,  // asked again after a failure: what came before is void; `text` says why
     reasoning,
     content,
     call_name,       // a call begins; `text` is the tool's name

@@ -63,11 +63,11 @@ void TaskGroup::cancel() {
 asio::awaitable<void> TaskGroup::join() {
   auto state = co_await asio::this_coro::cancellation_state;
   if (state.cancelled() != asio::cancellation_type::none) cancel();
-  if (state.slot().is_connected()) {
-    state.slot().assign([this](asio::cancellation_type) { cancel(); });
-  }
   boost::system::error_code ignored;
   while (!children_.empty()) {
+    if (state.slot().is_connected()) {
+      state.slot().assign([this](asio::cancellation_type) { cancel(); });
+    }
     // The empty slot keeps a cancellation from ending the wait; the slot above passes it on.
     co_await all_done_.async_wait(asio::bind_cancellation_slot(
         asio::cancellation_slot(), asio::redirect_error(asio::use_awaitable, ignored)));

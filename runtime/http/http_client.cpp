@@ -50,17 +50,19 @@ auto into(error_code& error) {
 class Stopper {
  public:
   Stopper(asio::cancellation_state state, const asio::any_io_executor& executor)
-      : resolver(executor), tcp_stream(nullptr), state_(state) {
-    if (state_.slot().is_connected()) {
-      state_.slot().assign([this](asio::cancellation_type) { stop(); });
-    }
-  }
+      : resolver(executor), tcp_stream(nullptr), state_(state) {}
   ~Stopper() {
     if (state_.slot().is_connected()) state_.slot().clear();
   }
   Stopper(const Stopper&) = delete;
   Stopper& operator=(const Stopper&) = delete;
 
+  /// To be called before each operation: Asio clears the coroutine's slot after each one.
+  void arm() {
+    if (is_stopped()) stop();
+    if (!state_.slot().is_connected()) return;
+    state_.slot().assign([this](asio::cancellation_type) { stop(); });
+  }
   bool is_stopped() const {
     return is_stopped_ || state_.cancelled() != asio::cancellation_type::none;
   }
@@ -119,7 +121,7 @@ Response head_of(const Parser& parser) {
 template <class Stream>
 class Exchange {
  public:
-  Exchange(Stream& stream, const Stopper& stopper, const ClientOptions& options, const Url& url)
+  Exchange(Stream& stream, Stopper& stopper, const ClientOptions& options, const Url& url)
       : stream_(&stream), stopper_(&stopper), options_(&options), url_(&url) {
     parser_.body_limit(kBodyBytesMax);
     parser_.header_limit(kHeaderBytesMax);
@@ -128,10 +130,10 @@ class Exchange {
   asio::awaitable<Result<Response>> run(Request request, BodySink sink) {
     auto message = message_of(std::move(request));
     error_code error;
-    wait_at_most_idle();
+    begin_operation();
     co_await bhttp::async_write(*stream_, message, into(error));
     if (error) co_return failure("sending to", error);
-    wait_at_most_idle();
+    begin_operation();
     co_await bhttp::async_read_header(*stream_, buffer_, parser_, into(error));
     if (error) co_return failure("waiting for", error);
     Response response = head_of(parser_);
@@ -139,7 +141,7 @@ class Exchange {
     while (!parser_.is_done()) {
       parser_.get().body().data = piece_.data();
       parser_.get().body().size = piece_.size();
-      wait_at_most_idle();
+      begin_operation();
       // One read, not as many as fill the piece: a stream is handed on as it comes.
       co_await bhttp::async_read_some(*stream_, buffer_, parser_, into(error));
       if (error == bhttp::error::need_buffer) error = {};
@@ -159,7 +161,8 @@ class Exchange {
   tl::unexpected<Error> failure(const char* doing, error_code error) const {
     return tl::unexpected<Error>(error_of(*stopper_, *url_, doing, error));
   }
-  void wait_at_most_idle() {
+  void begin_operation() {
+    stopper_->arm();
     beast::get_lowest_layer(*stream_).expires_after(options_->idle_ms_max);
   }
   void keep_error_body(Response& response, std::string_view piece) const {
@@ -168,7 +171,7 @@ class Exchange {
   }
 
   Stream* stream_;
-  const Stopper* stopper_;
+  Stopper* stopper_;
   const ClientOptions* options_;
   const Url* url_;
   beast::flat_buffer buffer_;
@@ -215,10 +218,12 @@ class BeastClient final : public Client {
   asio::awaitable<Status> connect(Stopper* stopper, beast::tcp_stream* stream, Url url) {
     error_code error;
     if (stopper->is_stopped()) co_return fail(Errc::cancelled, "the request was cancelled");
+    stopper->arm();
     const auto places = co_await stopper->resolver.async_resolve(url.host, url.port, into(error));
     if (error || stopper->is_stopped()) {
       co_return tl::unexpected<Error>(error_of(*stopper, url, "finding", error));
     }
+    stopper->arm();
     stream->expires_after(options_.connect_ms_max);
     co_await stream->async_connect(places, into(error));
     if (error || stopper->is_stopped()) {
@@ -236,6 +241,7 @@ class BeastClient final : public Client {
       co_return fail(Errc::invalid_argument, fmt::format("{} is no host name", url.host));
     }
     error_code error;
+    stopper->arm();
     stopper->tcp_stream->expires_after(options_.connect_ms_max);
     co_await stream->async_handshake(asio::ssl::stream_base::client, into(error));
     if (error || stopper->is_stopped()) {

@@ -1,0 +1,406 @@
+#include "runtime/remote_model.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <boost/asio/post.hpp>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/async/with_deadline.h"
+#include "runtime/http/sse.h"
+#include "runtime/remote_protocol.h"
+#include "tests/runtime/fake_server.h"
+#include "tests/runtime/support.h"
+
+namespace ponder::runtime {
+namespace {
+
+namespace asio = boost::asio;
+using std::chrono::milliseconds;
+using test::event_stream;
+using test::Exchange;
+using test::whole_answer;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+const std::string kHello =
+    "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"hello\"}}]}\n\n"
+    "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"
+    "data: [DONE]\n\n";
+
+class RemoteModelTest : public ::testing::Test {
+ protected:
+  RemoteModelTest() {
+    options_.model = "big-model";
+    options_.api_key = "secret-key";
+    options_.backoff_ms_min = milliseconds(1);
+    options_.backoff_ms_max = milliseconds(4);
+  }
+
+  void serve(std::vector<Exchange> exchanges) {
+    server_ = std::make_unique<test::FakeServer>(std::move(exchanges));
+    options_.base_url = "http://127.0.0.1:" + std::to_string(server_->port()) + "/v1";
+  }
+
+  static ModelRequest question() {
+    context::Message system;
+    system.role = context::Role::system;
+    system.content = "be brief";
+    system.tools = {{"look", "looks", R"({"type": "object", "properties": {}})"}};
+    context::Message user;
+    user.content = "hi";
+    return ModelRequest({system, user}, "openai", Sampling(), 100);
+  }
+
+  Result<Completion> ask(ModelRequest request = question()) {
+    auto model = RemoteModel::create(options_);
+    PONDER_ASSERT(model.has_value());
+    ModelSink sink = [this](const ModelDelta& delta) { deltas_.push_back(delta); };
+    const Deadline deadline = request.deadline;
+    auto work = (*model)->complete(std::move(request), sink);
+    return test::run(context_, with_deadline(std::move(work), deadline));
+  }
+
+  std::string told(ModelDelta::Kind kind) const {
+    std::string out;
+    for (const auto& delta : deltas_) {
+      if (delta.kind == kind) out += delta.text;
+    }
+    return out;
+  }
+
+  asio::io_context context_;
+  RemoteOptions options_;
+  std::unique_ptr<test::FakeServer> server_;
+  std::vector<ModelDelta> deltas_;
+};
+
+TEST_F(RemoteModelTest, AStreamedAnswerArrivesWholeWhereverTheBytesAreCut) {
+  const std::string body =
+      "data: {\"choices\":[{\"delta\":{\"reasoning_content\":\"thin\"}}]}\r\n\r\n"
+      ": a comment\n\n"
+      "data: {\"choices\":[{\"delta\":{\"reasoning\":\"king\"}}]}\n\n"
+      "data: {\"choices\":[{\"delta\":{\"content\":\"h\xC3\xA9\"}}]}\n\n"
+      "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"c1\","
+      "\"function\":{\"name\":\"look\",\"arguments\":\"\"}}]}}]}\n\n"
+      "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,"
+      "\"function\":{\"arguments\":\"{\\\"x\\\":\"}}]}}]}\n\n"
+      "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":1,\"id\":\"c2\","
+      "\"function\":{\"name\":\"look\",\"arguments\":\"{}\"}},{\"index\":0,"
+      "\"function\":{\"arguments\":\"1}\"}}]}}]}\n\n"
+      "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"tool_calls\"}]}\n\n"
+      "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":11,\"completion_tokens\":7,"
+      "\"prompt_tokens_details\":{\"cached_tokens\":5}}}\n\ndata: [DONE]\n\n";
+  for (const std::size_t piece_size : {std::size_t{1}, std::size_t{7}, body.size()}) {
+    SCOPED_TRACE(piece_size);
+    std::vector<std::string> pieces;
+    for (std::size_t i = 0; i < body.size(); i += piece_size) {
+      pieces.push_back(body.substr(i, piece_size));
+    }
+    deltas_.clear();
+    serve({{event_stream(pieces)}});
+    const auto answer = ask();
+    ASSERT_TRUE(answer) << answer.error().message;
+    EXPECT_EQ(answer->message.reasoning, "thinking");
+    EXPECT_EQ(answer->message.content, "h\xC3\xA9");
+    ASSERT_EQ(answer->message.tool_calls.size(), 2U);
+    EXPECT_EQ(answer->message.tool_calls[0].id, "c1");
+    EXPECT_EQ(answer->message.tool_calls[0].arguments, R"({"x":1})");
+    EXPECT_EQ(answer->message.tool_calls[1].id, "c2");
+    EXPECT_THAT(answer->call_faults, ElementsAre("", ""));
+    EXPECT_EQ(answer->usage.tokens_prompt, 11U);
+    EXPECT_EQ(answer->usage.tokens_cached, 5U);
+    EXPECT_EQ(answer->usage.tokens_generated, 7U);
+    EXPECT_EQ(told(ModelDelta::Kind::reasoning), "thinking");
+    EXPECT_EQ(told(ModelDelta::Kind::call_name), "looklook");
+  }
+}
+
+TEST_F(RemoteModelTest, TheRequestHoldsMessagesToolsAndTheKeyAsTheProtocolWantsThem) {
+  serve({{event_stream({kHello})}});
+  ModelRequest request = question();
+  context::Message first;
+  first.role = context::Role::assistant;
+  first.content = "old answer";
+  first.reasoning = "old thoughts";
+  context::Message again;
+  again.content = "and now?";
+  context::Message calling = first;
+  calling.content = "";
+  calling.reasoning = "new thoughts";
+  calling.tool_calls = {{"c9", "look", "{}"}};
+  context::Message result;
+  result.role = context::Role::tool;
+  result.tool_call_id = "c9";
+  result.content = "nothing";
+  for (const auto& message : {first, again, calling, result}) {
+    request.conversation.push_back(message);
+  }
+  ASSERT_TRUE(ask(request));
+  const std::string sent = server_->requests().at(0);
+  EXPECT_THAT(sent, HasSubstr("POST /v1/chat/completions HTTP/1.1\r\n"));
+  EXPECT_THAT(sent, HasSubstr("Authorization: Bearer secret-key\r\n"));
+  const auto body = nlohmann::json::parse(sent.substr(sent.find("\r\n\r\n") + 4));
+  EXPECT_EQ(body["model"], "big-model");
+  EXPECT_EQ(body["stream"], true);
+  EXPECT_EQ(body["max_tokens"], 100);
+  EXPECT_EQ(body["tools"][0]["function"]["name"], "look");
+  ASSERT_EQ(body["messages"].size(), 6U);
+  EXPECT_FALSE(body["messages"][0].contains("tools"));
+  EXPECT_FALSE(body["messages"][2].contains("reasoning_content"));  // a turn that is over
+  EXPECT_EQ(body["messages"][4]["reasoning_content"], "new thoughts");
+  EXPECT_EQ(body["messages"][4]["tool_calls"][0]["id"], "c9");
+  EXPECT_EQ(body["messages"][5]["tool_call_id"], "c9");
+}
+
+TEST_F(RemoteModelTest, AnEndpointThatDoesNotStreamIsUnderstood) {
+  const std::string body =
+      R"({"choices":[{"message":{"role":"assistant","content":null,"tool_calls":[{"id":"a",)"
+      R"("type":"function","function":{"name":"look","arguments":{"x":2}}}]},)"
+      R"("finish_reason":"tool_calls"}],"usage":{"prompt_tokens":3,"completion_tokens":4}})";
+  serve({{whole_answer("200 OK", "Content-Type: application/json\r\n", body)}});
+  const auto answer = ask();
+  ASSERT_TRUE(answer) << answer.error().message;
+  ASSERT_EQ(answer->message.tool_calls.size(), 1U);
+  EXPECT_EQ(answer->message.tool_calls[0].arguments, R"({"x": 2})");
+  EXPECT_EQ(answer->usage.tokens_generated, 4U);
+}
+
+TEST_F(RemoteModelTest, TooManyRequestsIsAskedAgainAfterTheTimeTheEndpointNames) {
+  serve({{whole_answer("429 Too Many Requests", "Retry-After: 1\r\n", "slow down")},
+         {event_stream({kHello})}});
+  const auto before = std::chrono::steady_clock::now();
+  const auto answer = ask();
+  ASSERT_TRUE(answer) << answer.error().message;
+  EXPECT_EQ(answer->message.content, "hello");
+  EXPECT_GE(std::chrono::steady_clock::now() - before, milliseconds(1000));
+  EXPECT_EQ(server_->requests().size(), 2U);
+}
+
+TEST_F(RemoteModelTest, ARetryThatWouldComeAfterTheDeadlineIsNotWaitedFor) {
+  serve({{whole_answer("429 Too Many Requests", "Retry-After: 3600\r\n", "slow down")}});
+  ModelRequest request = question();
+  request.deadline = Deadline::after(system_clock(), milliseconds(30'000));
+  const auto answer = ask(request);
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code, Errc::unavailable);
+  EXPECT_THAT(answer.error().message, HasSubstr("slow down"));
+}
+
+TEST_F(RemoteModelTest, ServerErrorsAreTriedAFewTimesAndThenNamed) {
+  options_.attempts_max = 3;
+  const Exchange broken{whole_answer("503 Service Unavailable", "", "{\"error\":\"loading\"}")};
+  serve({broken, broken, broken});
+  const auto answer = ask();
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code, Errc::unavailable);
+  EXPECT_THAT(answer.error().message, HasSubstr("answered 503"));
+  EXPECT_THAT(answer.error().message, HasSubstr("loading"));
+  EXPECT_THAT(answer.error().message, HasSubstr("3 attempts"));
+  EXPECT_EQ(server_->requests().size(), 3U);
+}
+
+TEST_F(RemoteModelTest, ARefusalIsNotRepeatedAndNeverShowsTheKey) {
+  serve({{whole_answer("401 Unauthorized", "", "invalid key")}});
+  const auto answer = ask();
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code, Errc::invalid_argument);
+  EXPECT_THAT(answer.error().message, HasSubstr("401"));
+  EXPECT_THAT(answer.error().message, HasSubstr("PONDER_API_KEY"));
+  EXPECT_THAT(answer.error().message, Not(HasSubstr("secret-key")));
+  EXPECT_EQ(server_->requests().size(), 1U);
+}
+
+TEST_F(RemoteModelTest, AHangUpInMidStreamIsAskedAgainAndWhatWasShownIsVoid) {
+  serve({{event_stream({"data: {\"choices\":[{\"delta\":{\"content\":\"hal\"}}]}\n\n"})},
+         {event_stream({kHello})}});
+  const auto answer = ask();
+  ASSERT_TRUE(answer) << answer.error().message;
+  EXPECT_EQ(answer->message.content, "hello");
+  std::vector<ModelDelta::Kind> kinds;
+  for (const auto& delta : deltas_) kinds.push_back(delta.kind);
+  EXPECT_THAT(kinds, ElementsAre(ModelDelta::Kind::content, ModelDelta::Kind::restarted,
+                                 ModelDelta::Kind::content));
+}
+
+TEST_F(RemoteModelTest, MalformedJsonInTheStreamIsNamedWithItsBeginning) {
+  options_.attempts_max = 2;
+  const Exchange broken{event_stream({"data: {\"choices\":[{\"delta\n\n"})};
+  serve({broken, broken});
+  const auto answer = ask();
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code, Errc::unavailable);
+  EXPECT_THAT(answer.error().message, HasSubstr("no JSON"));
+  EXPECT_THAT(answer.error().message, HasSubstr("{\"choices\""));
+  EXPECT_EQ(server_->requests().size(), 2U);
+}
+
+TEST_F(RemoteModelTest, AnErrorInsideTheStreamIsTheEndpointsOwnWords) {
+  options_.attempts_max = 1;
+  serve({{event_stream({"data: {\"error\":{\"message\":\"out of memory\"}}\n\n"})}});
+  const auto answer = ask();
+  ASSERT_FALSE(answer);
+  EXPECT_THAT(answer.error().message, HasSubstr("out of memory"));
+}
+
+TEST_F(RemoteModelTest, ArgumentsThatAreNoObjectMakeThatCallFaulty) {
+  serve({{event_stream(
+      {"data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"a\",\"function\":"
+       "{\"name\":\"look\",\"arguments\":\"{oops\"}}]},\"finish_reason\":\"stop\"}]}\n\n"})}});
+  const auto answer = ask();
+  ASSERT_TRUE(answer) << answer.error().message;
+  ASSERT_EQ(answer->call_faults.size(), 1U);
+  EXPECT_THAT(answer->call_faults[0], HasSubstr("{oops"));
+}
+
+TEST_F(RemoteModelTest, AnAnswerCutByItsLengthSaysSo) {
+  serve(
+      {{event_stream({"data: {\"choices\":[{\"delta\":{\"content\":\"and\"},"
+                      "\"finish_reason\":\"length\"}]}\n\n"})}});
+  const auto answer = ask();
+  ASSERT_TRUE(answer) << answer.error().message;
+  EXPECT_EQ(answer->finish, Finish::length);
+}
+
+TEST_F(RemoteModelTest, ASilentEndpointIsGivenUpAfterTheIdleTime) {
+  options_.attempts_max = 1;
+  options_.idle_ms_max = milliseconds(30);
+  serve({{event_stream({}), /*stays_open=*/true}});
+  const auto answer = ask();
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code, Errc::unavailable);
+  EXPECT_THAT(answer.error().message, HasSubstr("no answer in time"));
+}
+
+TEST_F(RemoteModelTest, TheDeadlineEndsARequestThatIsUnderWay) {
+  serve({{event_stream({}), /*stays_open=*/true}});
+  ModelRequest request = question();
+  request.deadline = Deadline::after(system_clock(), milliseconds(40));
+  const auto answer = ask(request);
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code, Errc::deadline);
+}
+
+asio::awaitable<Result<Completion>> ask_and_cancel(RemoteModel* model, ModelRequest request) {
+  co_await asio::this_coro::throw_if_cancelled(false);
+  const auto executor = co_await asio::this_coro::executor;
+  std::optional<Result<Completion>> out;
+  detail::Alarm alarm(executor, Deadline::never());
+  ModelSink sink = [&alarm, executor](const ModelDelta&) {
+    asio::post(executor, [&alarm] { alarm.group.cancel(); });
+  };
+  auto work = model->complete(std::move(request), std::move(sink));
+  alarm.group.spawn(detail::run_into<Completion>(&out, std::move(work), &alarm));
+  co_await alarm.group.join();
+  co_return std::move(*out);
+}
+
+TEST_F(RemoteModelTest, CancellingClosesTheConnection) {
+  serve({{event_stream({"data: {\"choices\":[{\"delta\":{\"content\":\"hal\"}}]}\n\n"}),
+          /*stays_open=*/true}});
+  auto model = RemoteModel::create(options_);
+  const auto answer = test::run(context_, ask_and_cancel(model->get(), question()));
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code, Errc::cancelled);
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  while (!server_->client_left() && std::chrono::steady_clock::now() < give_up) {
+    std::this_thread::yield();
+  }
+  EXPECT_TRUE(server_->client_left());
+}
+
+TEST_F(RemoteModelTest, NobodyListeningIsNamedWithTheAddress) {
+  options_.attempts_max = 2;
+  serve({});
+  const std::string address = "127.0.0.1:" + std::to_string(server_->port());
+  server_.reset();
+  const auto answer = ask();
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code, Errc::unavailable);
+  EXPECT_THAT(answer.error().message, HasSubstr(address));
+  EXPECT_THAT(answer.error().message, HasSubstr("2 attempts"));
+}
+
+class TlsTest : public RemoteModelTest {
+ protected:
+  void serve_tls(const std::string& certificate_host, std::size_t connections) {
+    const test::Certificate certificate = test::make_certificate(certificate_host);
+    server_ = std::make_unique<test::FakeServer>(
+        std::vector<Exchange>(connections, Exchange{event_stream({kHello})}),
+        certificate.certificate_pem, certificate.key_pem);
+    options_.base_url = "https://localhost:" + std::to_string(server_->port()) + "/v1";
+    options_.attempts_max = 1;
+    ca_file_ = dir_.path() / "ca.pem";
+    std::ofstream(ca_file_) << certificate.certificate_pem;
+  }
+  test::TempDir dir_;
+  std::filesystem::path ca_file_;
+};
+
+TEST_F(TlsTest, ATrustedCertificateForTheHostIsAccepted) {
+  serve_tls("localhost", 1);
+  options_.ca_file = ca_file_;
+  const auto answer = ask();
+  ASSERT_TRUE(answer) << answer.error().message;
+  EXPECT_EQ(answer->message.content, "hello");
+}
+
+TEST_F(TlsTest, ACertificateOfAnotherHostIsRefused) {
+  serve_tls("elsewhere.example", 1);
+  options_.ca_file = ca_file_;
+  const auto answer = ask();
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code, Errc::invalid_argument);
+  EXPECT_THAT(answer.error().message, HasSubstr("localhost"));
+}
+
+TEST_F(TlsTest, ACertificateThatNobodyVouchesForIsRefused) {
+  serve_tls("localhost", 1);
+  const auto answer = ask();
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code, Errc::invalid_argument);
+}
+
+TEST(HttpUrl, AddressesAreTakenApartAndBadOnesAreNamed) {
+  const auto url = http::parse_url("https://api.example.com/v1/chat?x=1");
+  ASSERT_TRUE(url) << url.error().message;
+  EXPECT_TRUE(url->is_tls);
+  EXPECT_EQ(url->port, "443");
+  EXPECT_EQ(url->target, "/v1/chat?x=1");
+  EXPECT_EQ(url->authority(), "api.example.com");
+  EXPECT_EQ(http::parse_url("http://[::1]:8000/v1")->authority(), "[::1]:8000");
+  for (const char* bad : {"", "localhost:8000", "ftp://host/", "http://", "http://u:p@host/"}) {
+    const auto parsed = http::parse_url(bad);
+    ASSERT_FALSE(parsed) << bad;
+    EXPECT_EQ(parsed.error().code, Errc::invalid_argument);
+  }
+}
+
+TEST(SseReader, EventsAreTheSameHoweverTheBytesAreSplit) {
+  const std::string text =
+      "data: a\r\ndata: b\r\n\r\n: c\nevent: x\ndata:d\n\ndata\n\n\rdata: e\r\r";
+  for (std::size_t split = 0; split <= text.size(); ++split) {
+    std::vector<std::string> events;
+    http::SseReader reader(1000);
+    const auto take = [&](std::string_view data) -> Status {
+      events.emplace_back(data);
+      return {};
+    };
+    ASSERT_TRUE(reader.feed(text.substr(0, split), take));
+    ASSERT_TRUE(reader.feed(text.substr(split), take));
+    EXPECT_THAT(events, ElementsAre("a\nb", "d", "", "e")) << split;
+  }
+}
+
+TEST(SseReader, AnEndlessEventIsRefused) {
+  http::SseReader reader(100);
+  const auto take = [](std::string_view) -> Status { return {}; };
+  const Status status = reader.feed("data: " + std::string(200, 'x'), take);
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().code, Errc::exhausted);
+}
+
+}  // namespace
+}  // namespace ponder::runtime
