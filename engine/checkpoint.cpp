@@ -9,6 +9,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "engine/detail/file_error.h"
 #include "engine/detail/json_input.h"
 #include "engine/numeric_formats.h"
 
@@ -22,6 +23,8 @@ static_assert(std::endian::native == std::endian::little, "weights are read in p
 
 constexpr std::string_view kIndexName = "model.safetensors.index.json";
 constexpr std::string_view kSingleName = "model.safetensors";
+
+constexpr std::string_view kRemedy = "use config.json and weights of one and the same model";
 
 template <class T, class Decode>
 void decode_elements(const TensorView& tensor, std::vector<float>& out, Decode decode) {
@@ -89,11 +92,7 @@ Result<Checkpoint> Checkpoint::open(const fs::path& dir) {
 Status Checkpoint::add_file(const fs::path& path) {
   PONDER_TRY(MappedFile file, MappedFile::open(path));
   auto tensors = parse_safetensors(file.bytes());
-  if (!tensors) {
-    Error error = std::move(tensors).error();
-    error.message += "; download or export this file again";
-    return fail_in(path.string(), std::move(error));
-  }
+  if (!tensors) return detail::fail_in_file(path, std::move(tensors).error());
   const auto file_idx = static_cast<std::uint32_t>(files_.size());
   for (TensorView& tensor : *tensors) {
     tensor.file_idx = file_idx;
@@ -106,12 +105,12 @@ Status Checkpoint::add_file(const fs::path& path) {
 
 Status Checkpoint::add_shards(const fs::path& dir, const fs::path& index) {
   const auto damaged = [&](const std::string& why) {
-    return fail(Errc::corrupt, fmt::format("{}: {}", index.string(), why));
+    return detail::fail_in_file(index, Error(Errc::corrupt, why));
   };
   PONDER_TRY(const MappedFile file, MappedFile::open(index));
   const auto bytes = file.bytes();
   auto parsed = detail::parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-  if (!parsed) return fail_in(index.string(), parsed.error());
+  if (!parsed) return detail::fail_in_file(index, parsed.error());
   const json& root = *parsed;
   if (!root.is_object() || !root.contains("weight_map") || !root["weight_map"].is_object()) {
     return damaged("has no weight_map object");
@@ -135,7 +134,7 @@ Status Checkpoint::add_shards(const fs::path& dir, const fs::path& index) {
     const auto begin = tensors_.begin() + static_cast<std::ptrdiff_t>(first);
     tensors_.erase(std::remove_if(begin, tensors_.end(), is_stray), tensors_.end());
     if (tensors_.size() - first != wanted.size()) {
-      return damaged(fmt::format("{} tensors are missing from {}; download that file again",
+      return damaged(fmt::format("{} tensors are missing from {}",
                                  wanted.size() - (tensors_.size() - first), name));
     }
   }
@@ -197,9 +196,9 @@ const TensorView* Checkpoint::find(std::string_view name) const {
 }
 
 Error Checkpoint::misfit(const TensorView& tensor, std::string_view expected) const {
-  return {Errc::corrupt, fmt::format("tensor {} in {}: expected {}, found {} {}", tensor.name,
+  return {Errc::corrupt, fmt::format("tensor {} in {}: expected {}, found {} {}; {}", tensor.name,
                                      file_of(tensor).string(), expected, dtype_name(tensor.dtype),
-                                     shape_text(tensor.shape))};
+                                     shape_text(tensor.shape), kRemedy)};
 }
 
 Result<const TensorView*> Checkpoint::require(std::string_view name,
@@ -210,7 +209,8 @@ Result<const TensorView*> Checkpoint::require(std::string_view name,
         paths_.size() == 1
             ? paths_[0].string()
             : fmt::format("{} ({} files)", paths_[0].parent_path().string(), paths_.size());
-    return fail(Errc::not_found, fmt::format("tensor {}: missing from {}", name, where));
+    return fail(Errc::not_found,
+                fmt::format("tensor {}: missing from {}; {}", name, where, kRemedy));
   }
   if (!std::ranges::equal(tensor->shape, shape)) {
     return tl::unexpected(misfit(*tensor, "shape " + shape_text(shape)));

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/detail/config_fields.h"
+#include "engine/detail/file_error.h"
 #include "engine/detail/json_input.h"
 #include "engine/detail/rope.h"
 #include "engine/safetensors.h"
@@ -335,7 +336,7 @@ Result<ModelConfig> load_config(const std::filesystem::path& dir) {
   PONDER_TRY(const MappedFile file, MappedFile::open(path));
   const auto bytes = file.bytes();
   auto config = parse_config({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-  if (!config) return fail_in(path.string(), config.error());
+  if (!config) return detail::fail_in_file(path, config.error());
   return config;
 }
 

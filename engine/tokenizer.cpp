@@ -8,6 +8,7 @@
 #include "base/assert.h"
 #include "engine/detail/added_tokens.h"
 #include "engine/detail/bpe.h"
+#include "engine/detail/file_error.h"
 #include "engine/detail/pre_tokenizer.h"
 #include "engine/detail/tokenizer_file.h"
 #include "engine/detail/utf8.h"
@@ -95,7 +96,7 @@ Result<Tokenizer> Tokenizer::load(const std::filesystem::path& tokenizer_json) {
   PONDER_TRY(const MappedFile file, MappedFile::open(tokenizer_json));
   const auto bytes = file.bytes();
   auto tokenizer = parse({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-  if (!tokenizer) return fail_in(tokenizer_json.string(), tokenizer.error());
+  if (!tokenizer) return detail::fail_in_file(tokenizer_json, tokenizer.error());
   return tokenizer;
 }
 

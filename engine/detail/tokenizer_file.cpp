@@ -18,7 +18,7 @@ namespace {
 using nlohmann::json;
 using VocabEntry = std::pair<std::string, json>;  // name, id
 
-constexpr TokenId kTokenIdMax = (1U << 24) - 1;
+constexpr TokenId kTokenIdMax = (1U << 20) - 1;  // bounds memory; known models end below 2^18
 
 /// The member, or null when there is none (or `object` is no object).
 const json& member(const json& object, const char* key) {

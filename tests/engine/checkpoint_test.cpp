@@ -110,13 +110,16 @@ TEST(Checkpoint, ErrorsNameTensorFileAndBothShapes) {
                      {"q.weight", "F8_E4M3", {1, 2}, "12"}});
   const Checkpoint checkpoint = opened(dir);
   const std::string file = (dir.path() / "model.safetensors").string();
+  const std::string remedy = "; use config.json and weights of one and the same model";
   EXPECT_EQ(checkpoint.load_f32("w", {2}).error().message,
-            "tensor w in " + file + ": expected shape [2], found F32 [2, 1]");
-  EXPECT_EQ(checkpoint.load_f32("gone", {2}).error().message, "tensor gone: missing from " + file);
-  EXPECT_EQ(checkpoint.load_f32("i", {2}).error().message,
-            "tensor i in " + file + ": expected dtype F32, BF16, F16 or F8_E4M3, found I32 [2]");
+            "tensor w in " + file + ": expected shape [2], found F32 [2, 1]" + remedy);
+  EXPECT_EQ(checkpoint.load_f32("gone", {2}).error().message,
+            "tensor gone: missing from " + file + remedy);
+  EXPECT_EQ(
+      checkpoint.load_f32("i", {2}).error().message,
+      "tensor i in " + file + ": expected dtype F32, BF16, F16 or F8_E4M3, found I32 [2]" + remedy);
   EXPECT_EQ(checkpoint.load_f32("q.weight", {1, 2}).error().message,
-            "tensor q.weight_scale_inv: missing from " + file);
+            "tensor q.weight_scale_inv: missing from " + file + remedy);
   EXPECT_EQ(checkpoint.find("gone"), nullptr);
   EXPECT_EQ(checkpoint.find("w")->num_bytes, 8U);
 }
@@ -184,7 +187,7 @@ TEST(Checkpoint, RefusesADamagedIndexNamingTheRemedy) {
   const TempDir dir;
   write_shards(dir, R"({"x":"a.safetensors","z":"b.safetensors"})");
   EXPECT_THAT(open_error(dir),
-              HasSubstr("1 tensors are missing from b.safetensors; download that file again"));
+              HasSubstr("1 tensors are missing from b.safetensors; download or export"));
   write_shards(dir, R"({"x":"c.safetensors"})");
   EXPECT_THAT(open_error(dir), HasSubstr("c.safetensors: cannot open: No such file"));
   write_shards(dir, R"({"x":"../a.safetensors"})");

@@ -272,6 +272,10 @@ TEST(Config, LoadingNamesTheFile) {
   ASSERT_FALSE(missing);
   EXPECT_EQ(missing.error().code, Errc::not_found);
   EXPECT_THAT(missing.error().message, HasSubstr((dir.path() / "config.json").string()));
+  testing::write_file(dir.path() / "config.json", "{");
+  EXPECT_EQ(load_config(dir.path()).error().message,
+            (dir.path() / "config.json").string() +
+                ": damaged JSON at byte 2; download or export this file again");
   testing::write_file(dir.path() / "config.json", tiny().dump());
   EXPECT_TRUE(load_config(dir.path()));
 }

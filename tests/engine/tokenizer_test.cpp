@@ -3,7 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <algorithm>
+#include <ctime>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <random>
@@ -116,18 +117,19 @@ TEST(Tokenizer, EveryTokenOfTheVocabularyDecodesToItsOwnBytes) {
 TEST(Tokenizer, LoadsTheFullVocabularyInHalfASecond) {
   const testing::TempDir dir;
   testing::write_file(dir.path() / "tokenizer.json", deepseek_json());
-  double best_s = 1e9;  // the best of three: other programs may hold the processor
+  // Processor time, and the best of three: other programs may hold the machine.
+  double best_s = 1e9;
   for (int i = 0; i < 3; ++i) {
-    const auto start = std::chrono::steady_clock::now();
+    const std::clock_t start = std::clock();
     ASSERT_TRUE(Tokenizer::load(dir.path() / "tokenizer.json"));
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-    best_s = std::min(best_s, took.count());
+    best_s = std::min(best_s, static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC);
   }
-#if defined(__SANITIZE_ADDRESS__) || !defined(NDEBUG)
-  EXPECT_LT(best_s, 10.0);
+#ifdef NDEBUG
+  constexpr double kLimit_s = 0.5;
 #else
-  EXPECT_LT(best_s, 0.5);
+  constexpr double kLimit_s = 10.0;  // unoptimised, perhaps with sanitizers
 #endif
+  EXPECT_LT(best_s, kLimit_s);
 }
 
 /// BPE by its definition: again and again the leftmost pair of the lowest rank.
@@ -272,7 +274,8 @@ TEST(Tokenizer, LoadingNamesTheFile) {
   EXPECT_EQ(Tokenizer::load(path).error().message,
             path.string() + ": cannot open: No such file or directory");
   testing::write_file(path, R"({"model": )");
-  EXPECT_EQ(Tokenizer::load(path).error().message, path.string() + ": damaged JSON at byte 11");
+  EXPECT_EQ(Tokenizer::load(path).error().message,
+            path.string() + ": damaged JSON at byte 11; download or export this file again");
   testing::write_file(path, "[]");
   EXPECT_THAT(Tokenizer::load(path).error().message, HasSubstr("model.vocab is not an object"));
 }
