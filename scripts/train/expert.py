@@ -130,20 +130,20 @@ class Conversation:
 class Planner:
     """Solves one task in a conversation."""
 
-    def __init__(self, task, conversation, slip=None):
-        """`slip` (day, head of a scan): there the first misfit is taken, to be mended later."""
+    def __init__(self, task, conversation):
         self.task, self.talk = task, conversation
-        self.slip = slip
-        c = task["constraints"] or {}
-        self.c = c
-        self.hotel_limits = Limits(c.get("hotel_max"), c.get("hotel_rating_min"))
-        self.meal_limits = Limits(c.get("restaurant_max"), c.get("restaurant_rating_min"))
-        self.sight_limits = Limits(c.get("ticket_max"))
+        self.read_limits(task["constraints"] or {})
         self.days = task["days"]
         self.lines = []
         self.pending = ""
         self.known = {}  # city -> its three lists as read
         self.total = None
+
+    def read_limits(self, constraints):
+        self.c = c = constraints
+        self.hotel_limits = Limits(c.get("hotel_max"), c.get("hotel_rating_min"))
+        self.meal_limits = Limits(c.get("restaurant_max"), c.get("restaurant_rating_min"))
+        self.sight_limits = Limits(c.get("ticket_max"))
 
     # What is known at the start.
     def opening(self):
@@ -173,13 +173,11 @@ class Planner:
                 results[i] = result
         return results
 
-    def slips(self, head):
-        """Whether the expert errs on purpose here. Nobody shall learn the message that does."""
-        if self.slip != (len(self.lines) + 1, head):
-            return False
-        self.slip = None
-        self.talk.unlearned = True
-        return True
+    def judge(self, _head, item, limits):
+        return limits.judge(item)
+
+    def write_line(self, parts):
+        return ", ".join(parts)
 
     def solve(self):
         """True when a plan was submitted, False when the trip was called impossible."""
@@ -240,7 +238,7 @@ class Planner:
         except Dead:
             self.pending = "\n".join(self.notes)
             raise
-        line = ", ".join([city, *day])
+        line = self.write_line([city, *day])
         self.lines.append(line)
         self.notes.append(f"Day {number}: {line}")
         self.pending = "\n".join(self.notes)
@@ -265,9 +263,7 @@ class Planner:
             if item.name in used:
                 words.append(f"{item.name} used.")
                 continue
-            fits, why = limits.judge(item)
-            if not fits and self.slips(head):
-                fits, why = True, why.rsplit(" ", 1)[0] + " ok"
+            fits, why = self.judge(head, item, limits)
             words.append(say(item, why, fits))
             if fits:
                 chosen.append(item)
@@ -424,7 +420,7 @@ class Planner:
     def mend(self, violation):
         """Exchanges the place that the checker named for the first that fits; checks again."""
         number, field = re.match(
-            r"violation: day (\d): (hotel|attraction|afternoon restaurant|evening restaurant) ",
+            r"violation: day (\d): (?:unknown )?(hotel|attraction|afternoon restaurant|evening restaurant) ",
             violation,
         ).groups()
         line = self.lines[int(number) - 1].split(", ")

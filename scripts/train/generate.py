@@ -12,6 +12,7 @@ import random
 import sys
 
 import dialogue
+import slips
 from expert import Conversation, Planner
 from follow_up import FollowUp
 from harness import Environment, Session, to_python
@@ -56,24 +57,22 @@ class Generator:
     def slip(self, seed):
         """A trip on which the expert errs once; the checker says so and the plan is mended."""
         rng = random.Random(f"slip {seed}")
-        kinds = [("one_day", 1), ("two_day", 2), ("three_day", 3)]
-        kind, days = rng.choices(kinds, [50, 35, 15])[0]
-        places = [(day, head) for day in range(1, days + 1) for head in ("Hotel", "Meals", "Sight")]
-        rng.shuffle(places)
-        for place in places:
-            conversation = self.trip(kind, seed, place)
-            if any(m.get("learn") is False for m in conversation["messages"]):
+        kind = rng.choices(["one_day", "two_day", "three_day"], [50, 35, 15])[0]
+        for _ in range(10):
+            clumsy = rng.choice(slips.PLANNERS)
+            conversation = self.trip(kind, seed, lambda task, talk: clumsy(task, talk, rng))
+            if slips.is_mended(conversation["messages"]):
                 return {**conversation, "kind": "slip"}
-        raise AssertionError(f"slip {seed}: everything fits, nothing to mistake")
+        raise AssertionError(f"slip {seed}: no mistake that the checker sees")
 
-    def trip(self, kind, seed, slip=None):
+    def trip(self, kind, seed, planner=Planner):
         """The conversation of one task, or an error if the expert's trajectory does not verify."""
         db = self.database(seed)
         lua_task = self.env.lua_env.task(seed, db, kind)
         task = to_python(lua_task)
         session = Session(self.env, db, lua_task)
         talk = Conversation(session, self.env.instructions, self.tools, task["text"])
-        solved = Planner(task, talk, slip).solve()
+        solved = planner(task, talk).solve()
         self.verify(kind, seed, lua_task, session, solved)
         return {"kind": kind, "seed": seed, "messages": talk.messages}
 
