@@ -1,0 +1,507 @@
+#include "tools/environment.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/async/task_group.h"
+#include "tests/tools/run_sync.h"
+#include "tests/tools/script_folder.h"
+
+namespace ponder::tools {
+namespace {
+
+namespace asio = boost::asio;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+// A world of counted fruit: the smallest environment that has everything.
+constexpr const char* kFruit = R"lua(
+local fruit = require("parts.fruit")
+
+local function tool(name, parameters, run, capabilities)
+  return { name = name, description = name .. " does it.", parameters = parameters, effect = "pure",
+    capabilities = capabilities or {}, run = run }
+end
+
+local any = '{"type": "object"}'
+
+return {
+  name = "market",
+  instructions = "Count fruit.",
+  tools = {
+    tool("count", '{"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}',
+      function(args, ctx)
+        local row = ctx.sql("SELECT amount FROM fruit WHERE name = ?", args.name)[1]
+        if not row then return nil, "no fruit is called " .. args.name end
+        return tostring(row.amount)
+      end, { "sql" }),
+    tool("query", any, function(args, ctx)
+      local rows = ctx.sql(args.sql, table.unpack(args.values or {}))
+      return { rows = rows, count = #rows }
+    end, { "sql" }),
+    tool("submit", any, function(args, ctx)
+      ctx.state.submitted = { days = { { amount = args.amount } } }
+      return "submitted for " .. (ctx.task and ctx.task.id or "nobody")
+    end),
+    tool("spy", any, function(args, ctx)
+      local names = {}
+      for name in pairs(ctx) do names[#names + 1] = name end
+      table.sort(names)
+      return table.concat(names, " ")
+    end),
+    tool("give", any, function(args) return args.value end),
+    tool("nothing", any, function() end),
+    tool("refuse", any, function() return nil, "not today" end),
+    tool("crash", any, function() local t; return t.x end),
+    tool("spin", any, function() while true do end end),
+    tool("flood", any, function() return ("x"):rep(100000) end),
+    tool("hoard", any, function() local t = {} while true do t[#t + 1] = {} end end),
+    tool("remember", any, function(args, ctx)
+      local before = ctx.state.last
+      ctx.state.last = args.value
+      return tostring(before)
+    end),
+  },
+  build = fruit.build,
+  task = function(seed, db, kind)
+    return { id = "market-" .. seed, kind = kind or "count", text = "How many apples?",
+      want = db.sql("SELECT amount FROM fruit WHERE name = 'apple'")[1].amount + (kind == "impossible" and 1000 or 0) }
+  end,
+  parse_request = function(text)
+    if text:find("nonsense") then return nil, "these words ask for nothing" end
+    return { id = "asked", kind = "asked", text = text, want = 1,
+      not_understood = text:find("perhaps") and { "the word perhaps", "the rest" } or {} }
+  end,
+  verify = function(task, plan)
+    local amount = plan[1] and plan[1].amount
+    local violations = {}
+    if amount ~= task.want then
+      violations[1] = { message = "amount " .. tostring(amount) .. ", must be " .. task.want }
+    end
+    return { ok = #violations == 0, violations = violations, proof = {} }
+  end,
+  solve = function(task)
+    if task.want > 500 then return nil, { message = "there are never more than 500" } end
+    return { { amount = task.want } }
+  end,
+  artefacts = function(task, plan, db, verification)
+    return { ["itinerary.json"] = "[{\"amount\": " .. plan[1].amount .. "}]\n",
+      ["proof.json"] = '{"world": {"name": "market", "seed": 7, "size": "S"}, "task": {"id": "' .. task.id
+        .. '", "want": ' .. task.want .. "}}\n",
+      ["note.txt"] = "ok: " .. tostring(verification.ok) .. "\n" }
+  end,
+}
+)lua";
+
+constexpr const char* kFruitPart = R"lua(
+local fruit = {}
+function fruit.build(db, seed, size)
+  db.exec("CREATE TABLE fruit(name TEXT PRIMARY KEY, amount INTEGER, weight REAL, note TEXT)")
+  db.exec("INSERT INTO fruit VALUES ('apple', ?, 1.5, NULL), ('pear', 2, 2.0, ?)", seed * 3, size)
+end
+return fruit
+)lua";
+
+class MarketEnvironment : public ::testing::Test {
+ protected:
+  MarketEnvironment() {
+    folder_.write("market.lua", kFruit);
+    folder_.write("parts/fruit.lua", kFruitPart);
+  }
+
+  WorldOptions options() const {
+    WorldOptions options;
+    options.library = folder_.path();
+    options.name = "market";
+    options.seed = 7;
+    return options;
+  }
+
+  std::unique_ptr<Environment> open() {
+    auto environment = Environment::open(options(), pool_.get_executor());
+    EXPECT_TRUE(environment) << environment.error().message;
+    EXPECT_TRUE((*environment)->add_tools(registry_));
+    return std::move(*environment);
+  }
+
+  /// Why an environment with this script does not open.
+  std::string refusal(const std::string& script) {
+    folder_.write("market.lua", script);
+    auto environment = Environment::open(options(), pool_.get_executor());
+    EXPECT_FALSE(environment);
+    return environment ? "" : environment.error().message;
+  }
+
+  static ToolContext within(std::chrono::milliseconds time, std::size_t bytes = 10'000) {
+    return ToolContext(system_clock(), Deadline::after(system_clock(), time), bytes);
+  }
+
+  asio::awaitable<Result<ToolOutput>> invoke(std::string name, std::string arguments,
+                                             ToolContext context) {
+    context::ToolCall call;
+    call.name = std::move(name);
+    call.arguments = std::move(arguments);
+    std::vector<std::string> grants(1, "sql");
+    auto output = co_await registry_.call(std::move(call), std::move(grants), context);
+    co_return output;
+  }
+
+  Result<ToolOutput> run(const std::string& name, const std::string& arguments = "{}",
+                         ToolContext context = within(std::chrono::seconds(30))) {
+    return tests::run_sync(invoke(name, arguments, context));
+  }
+
+  /// What the model reads.
+  std::string content(const std::string& name, const std::string& arguments = "{}") {
+    auto output = run(name, arguments);
+    EXPECT_TRUE(output) << output.error().message;
+    return output ? output->content : "";
+  }
+
+  tests::ScriptFolder folder_;
+  asio::thread_pool pool_{2};
+  Registry registry_;
+};
+
+TEST_F(MarketEnvironment, ItsToolsReadTheWorldThatWasBuiltFromTheSeed) {
+  auto environment = open();
+  EXPECT_EQ(environment->instructions(), "Count fruit.");
+  EXPECT_EQ(content("count", R"({"name": "apple"})"), "21");
+  EXPECT_EQ(content("count", R"({"name": "plum"})"), "error: no fruit is called plum");
+  EXPECT_EQ(content("count", "{}"), "error: parameter 'name': is missing");
+  EXPECT_EQ(registry_.specs().front().name, "count");
+  EXPECT_EQ(registry_.find("count")->effect(), Effect::pure);
+}
+
+TEST_F(MarketEnvironment, ValuesKeepTheirTypesOnTheWayThroughSqlAndBack) {
+  auto environment = open();
+  EXPECT_EQ(content("query", R"({"sql": "SELECT * FROM fruit ORDER BY name"})"),
+            R"({"count":2,"rows":[{"amount":21,"name":"apple","weight":1.5},)"
+            R"({"amount":2,"name":"pear","note":"S","weight":2.0}]})");
+  EXPECT_EQ(content("query", R"({"sql": "SELECT ? AS a, ? AS b, ? AS c, ? AS d",
+                                 "values": [1, 2.0, "x", true]})"),
+            R"({"count":1,"rows":[{"a":1,"b":2.0,"c":"x","d":1}]})");
+}
+
+TEST_F(MarketEnvironment, SqlMayOnlyLookAndIsBounded) {
+  auto environment = open();
+  EXPECT_THAT(content("query", R"({"sql": "DELETE FROM fruit"})"),
+              HasSubstr("market.lua:22: sql: only a query (SELECT) is allowed here"));
+  EXPECT_THAT(content("query", R"({"sql": "ATTACH '/tmp/x.db' AS x"})"), HasSubstr("only a query"));
+  EXPECT_THAT(content("query", R"({"sql": "SELECT * FROM vegetables"})"),
+              HasSubstr("no such table: vegetables"));
+  EXPECT_THAT(content("query", R"({"sql": "SELECT ?"})"), HasSubstr("takes 1 values, got 0"));
+  const auto query = [this](const std::string& sql) {
+    return content("query", R"({"sql": ")" + sql + "\"}");
+  };
+  EXPECT_THAT(query("SELECT zeroblob(100000000)"), HasSubstr("too big"));
+  const std::string count = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n";
+  EXPECT_THAT(query(count + " LIMIT 200000) SELECT i FROM n"), HasSubstr("too many rows"));
+  EXPECT_THAT(query(count + " LIMIT 100) SELECT hex(zeroblob(1000000)) FROM n"),
+              HasSubstr("too many bytes"));
+  EXPECT_THAT(query(count + ") SELECT count(*) FROM n"), HasSubstr("instruction limit reached"));
+  EXPECT_EQ(content("count", R"({"name": "apple"})"), "21") << "the database is as before";
+}
+
+TEST_F(MarketEnvironment, ACapabilityThatAToolDoesNotDeclareIsNotThere) {
+  auto environment = open();
+  auto task = environment->task(1);
+  ASSERT_TRUE(environment->begin(*task));
+  EXPECT_EQ(content("spy"), "state task");
+}
+
+TEST_F(MarketEnvironment, ResultsOfOtherTypesAndFailuresAreOutputs) {
+  auto environment = open();
+  EXPECT_EQ(content("give", R"({"value": "text"})"), "text");
+  EXPECT_EQ(content("give", R"({"value": 3})"), "3");
+  EXPECT_EQ(content("give", R"({"value": {"a": [1, null, 2.5]}})"), R"({"a":[1,null,2.5]})");
+  EXPECT_EQ(content("give", R"({"value": true})"), "true");
+  EXPECT_EQ(content("nothing"), "error: the tool gave no result");
+  EXPECT_EQ(content("refuse"), "error: not today");
+  EXPECT_EQ(content("crash"), "error: market.lua:38: attempt to index a nil value (local 't')");
+  EXPECT_TRUE(run("crash")->is_error);
+  EXPECT_EQ(content("hoard"), "error: memory limit of 128 MiB reached");
+  EXPECT_THAT(content("spin"), HasSubstr("error: market.lua:39: instruction limit reached"));
+}
+
+TEST_F(MarketEnvironment, ALongOutputIsCut) {
+  auto environment = open();
+  auto output = run("flood", "{}", within(std::chrono::seconds(30), 100));
+  ASSERT_TRUE(output);
+  EXPECT_EQ(output->content, std::string(100, 'x') + "\n[cut: 100 of 100000 bytes]");
+}
+
+TEST_F(MarketEnvironment, ACallEndsAtItsDeadline) {
+  auto environment = open();
+  const auto start = std::chrono::steady_clock::now();
+  // The budget of instructions would allow it about a second.
+  const std::string endless =
+      R"({"sql": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) )"
+      R"(SELECT sum(i) FROM n"})";
+  auto output = run("query", endless, within(std::chrono::milliseconds(5)));
+  ASSERT_FALSE(output);
+  EXPECT_EQ(output.error().code, Errc::deadline);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
+  auto late = run("count", R"({"name": "pear"})", within(std::chrono::milliseconds(-1)));
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.error().code, Errc::deadline);
+  EXPECT_EQ(content("count", R"({"name": "pear"})"), "2") << "the next call is not affected";
+}
+
+TEST_F(MarketEnvironment, ACancelledCallEndsAsCancelled) {
+  auto environment = open();
+  asio::io_context io;
+  asio::cancellation_signal signal;
+  std::optional<Result<ToolOutput>> result;
+  // Long enough that the cancel below comes while it runs: a hundred spins of 50 million.
+  const ToolContext context = within(std::chrono::seconds(60));
+  const auto call_until_cancelled = [&]() -> asio::awaitable<void> {
+    co_await asio::this_coro::throw_if_cancelled(false);
+    for (int i = 0; i < 100; ++i) {
+      auto output = co_await invoke("spin", "{}", context);
+      const bool is_over = !output;
+      result.emplace(std::move(output));
+      if (is_over) co_return;
+    }
+  };
+  asio::co_spawn(io, call_until_cancelled,
+                 asio::bind_cancellation_slot(signal.slot(), [](std::exception_ptr) {}));
+  asio::steady_timer timer(io, std::chrono::milliseconds(30));
+  timer.async_wait(
+      [&](boost::system::error_code) { signal.emit(asio::cancellation_type::terminal); });
+  io.run();
+  ASSERT_TRUE(result.has_value());
+  ASSERT_FALSE(*result);
+  EXPECT_EQ(result->error().code, Errc::cancelled);
+  EXPECT_EQ(content("count", R"({"name": "pear"})"), "2");
+}
+
+TEST_F(MarketEnvironment, ACallThatIsCancelledBeforeItBeginsDoesNotRun) {
+  auto environment = open();
+  auto task = environment->task(1);
+  ASSERT_TRUE(environment->begin(*task));
+  asio::io_context io;
+  asio::cancellation_signal signal;
+  std::optional<Result<ToolOutput>> result;
+  const auto call_late = [&]() -> asio::awaitable<void> {
+    co_await asio::this_coro::throw_if_cancelled(false);
+    signal.emit(asio::cancellation_type::terminal);
+    auto output = co_await invoke("remember", R"({"value": 1})", within(std::chrono::seconds(5)));
+    result.emplace(std::move(output));
+  };
+  asio::co_spawn(io, call_late,
+                 asio::bind_cancellation_slot(signal.slot(), [](std::exception_ptr) {}));
+  io.run();
+  ASSERT_TRUE(result.has_value());
+  ASSERT_FALSE(*result);
+  EXPECT_EQ(result->error().code, Errc::cancelled);
+  EXPECT_EQ(content("remember", R"({"value": 2})"), "nil") << "the first call ran";
+}
+
+TEST_F(MarketEnvironment, ParallelCallsQueueWhileTheCallersExecutorGoesOn) {
+  auto environment = open();
+  asio::io_context io;
+  std::vector<std::string> results;
+  int ticks = 0;
+  bool is_over = false;
+  const auto call_all = [&]() -> asio::awaitable<void> {
+    const auto executor = co_await asio::this_coro::executor;
+    TaskGroup group(executor);
+    const auto one = [&](std::string name, std::string arguments) -> asio::awaitable<void> {
+      auto output =
+          co_await invoke(std::move(name), std::move(arguments), within(std::chrono::seconds(60)));
+      results.push_back(output->content.substr(0, 5));
+    };
+    group.spawn(one("spin", "{}"));
+    group.spawn(one("count", R"({"name": "apple"})"));
+    group.spawn(one("count", R"({"name": "pear"})"));
+    co_await group.join();
+    is_over = true;
+  };
+  std::function<void()> tick = [&] {
+    ++ticks;
+    if (!is_over) asio::post(io, tick);
+  };
+  asio::co_spawn(io, call_all, [](std::exception_ptr) {});
+  asio::post(io, tick);
+  io.run();
+  EXPECT_THAT(results, ElementsAre("error", "21", "2"));
+  EXPECT_GT(ticks, 100) << "the executor stood still while the tools ran";
+}
+
+TEST_F(MarketEnvironment, StateLastsFromCallToCallAndEndsWithTheTask) {
+  auto environment = open();
+  auto task = environment->task(1);
+  ASSERT_TRUE(environment->begin(*task));
+  EXPECT_EQ(content("remember", R"({"value": "a"})"), "nil");
+  EXPECT_EQ(content("remember", R"({"value": "b"})"), "a");
+  ASSERT_TRUE(environment->begin(*task));
+  EXPECT_EQ(content("remember", R"({"value": "c"})"), "nil");
+}
+
+TEST_F(MarketEnvironment, ASubmittedPlanIsJudged) {
+  auto environment = open();
+  auto task = environment->task(5);
+  ASSERT_TRUE(task) << task.error().message;
+  EXPECT_EQ(task->id, "market-5");
+  EXPECT_EQ(task->kind, "count");
+  EXPECT_EQ(task->text, "How many apples?");
+  EXPECT_EQ(environment->judge().error().message, "the environment was given no task");
+  ASSERT_TRUE(environment->begin(*task));
+
+  auto idle = environment->judge();
+  ASSERT_TRUE(idle) << idle.error().message;
+  EXPECT_FALSE(idle->is_solved);
+  EXPECT_FALSE(idle->is_submitted);
+  EXPECT_EQ(idle->detail, "no plan was submitted, though there is one");
+  EXPECT_EQ(environment->artefacts().error().code, Errc::not_found);
+
+  EXPECT_EQ(content("submit", R"({"amount": 4})"), "submitted for market-5");
+  auto wrong = environment->judge();
+  EXPECT_FALSE(wrong->is_solved);
+  EXPECT_TRUE(wrong->is_submitted);
+  EXPECT_EQ(wrong->detail, "amount 4, must be 21");
+
+  content("submit", R"({"amount": 21})");
+  EXPECT_EQ(environment->submitted_plan().value(), R"([{"amount":21}])");
+  auto right = environment->judge();
+  EXPECT_TRUE(right->is_solved);
+  EXPECT_EQ(right->verification.json, R"({"ok":true,"proof":[],"violations":[]})");
+}
+
+TEST_F(MarketEnvironment, WhereThereIsNoPlanSubmittingNoneIsRight) {
+  auto environment = open();
+  auto task = environment->task(5, "impossible");
+  ASSERT_TRUE(environment->begin(*task));
+  auto solution = environment->solve();
+  ASSERT_TRUE(solution) << solution.error().message;
+  EXPECT_FALSE(solution->is_feasible);
+  EXPECT_EQ(solution->conflict, "there are never more than 500");
+  EXPECT_TRUE(environment->judge()->is_solved);
+  content("submit", R"({"amount": 4})");
+  EXPECT_FALSE(environment->judge()->is_solved);
+}
+
+TEST_F(MarketEnvironment, ReplayRebuildsWhatToolsRememberAfterARestart) {
+  auto environment = open();
+  auto task = environment->task(5);
+  Registry second_registry;
+  auto second = Environment::open(options(), pool_.get_executor());
+  ASSERT_TRUE(second);
+  auto restored = (*second)->task_from_json(task->json);
+  ASSERT_TRUE(restored) << restored.error().message;
+  EXPECT_EQ(restored->text, task->text);
+  ASSERT_TRUE((*second)->begin(*restored));
+  context::ToolCall call;
+  call.name = "submit";
+  call.arguments = R"({"amount": 21})";
+  ASSERT_TRUE((*second)->replay(call));
+  EXPECT_TRUE((*second)->judge()->is_solved);
+  call.name = "absent";
+  EXPECT_EQ((*second)->replay(call).error().code, Errc::not_found);
+}
+
+TEST_F(MarketEnvironment, PlainWordsBecomeATaskOrAClearError) {
+  auto environment = open();
+  auto task = environment->task_from_text("Apples, please");
+  ASSERT_TRUE(task) << task.error().message;
+  EXPECT_EQ(task->kind, "asked");
+  auto nonsense = environment->task_from_text("nonsense");
+  ASSERT_FALSE(nonsense);
+  EXPECT_EQ(nonsense.error().code, Errc::invalid_argument);
+  EXPECT_EQ(nonsense.error().message, "these words ask for nothing");
+  auto doubtful = environment->task_from_text("perhaps apples");
+  ASSERT_FALSE(doubtful);
+  EXPECT_EQ(doubtful.error().message, "could not make out: the word perhaps; the rest");
+}
+
+TEST_F(MarketEnvironment, ArtefactsAreCheckedAgainWithoutASession) {
+  auto environment = open();
+  auto task = environment->task(5);
+  ASSERT_TRUE(environment->begin(*task));
+  content("submit", R"({"amount": 21})");
+  auto files = environment->artefacts();
+  ASSERT_TRUE(files) << files.error().message;
+  const tests::ScriptFolder out;
+  std::vector<std::string> names;
+  for (const auto& file : *files) {
+    names.push_back(file.file_name);
+    out.write(file.file_name, file.content);
+  }
+  EXPECT_THAT(names, ElementsAre("itinerary.json", "note.txt", "proof.json"));
+  const auto check = [&] {
+    return verify_artefacts(folder_.path(), out.path(), pool_.get_executor());
+  };
+  auto verification = check();
+  ASSERT_TRUE(verification) << verification.error().message;
+  EXPECT_TRUE(verification->is_ok);
+
+  out.write("note.txt", "ok: perhaps\n");
+  EXPECT_EQ(check().error().code, Errc::corrupt);
+  EXPECT_THAT(check().error().message, HasSubstr("note.txt does not say what itinerary.json says"));
+  out.write("itinerary.json", R"([{"amount": 20}])");
+  EXPECT_THAT(check()->violations, ElementsAre("amount 20, must be 21"));
+  out.write("itinerary.json", "[{");
+  EXPECT_EQ(check().error().code, Errc::corrupt);
+  out.write("proof.json", R"({"world": {"name": "market"}})");
+  out.write("itinerary.json", "[]");
+  EXPECT_THAT(check().error().message, HasSubstr("proof.json: needs 'world'"));
+  std::filesystem::remove(out.path() / "proof.json");
+  EXPECT_THAT(check().error().message, HasSubstr("proof.json: No such file"));
+}
+
+TEST_F(MarketEnvironment, AFaultyEnvironmentDoesNotOpen) {
+  WorldOptions absent = options();
+  absent.name = "harbour";
+  auto missing = Environment::open(absent, pool_.get_executor());
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().code, Errc::not_found);
+  EXPECT_THAT(missing.error().message, HasSubstr("there is no environment 'harbour' in"));
+  EXPECT_THAT(missing.error().message, HasSubstr("there are: market"));
+  WorldOptions huge = options();
+  huge.size = "XXL";
+  EXPECT_EQ(Environment::open(huge, pool_.get_executor()).error().message,
+            "there is no size 'XXL', there are: S, M, L");
+
+  EXPECT_THAT(refusal("return 3"), HasSubstr("the environment is no table"));
+  EXPECT_THAT(refusal("return {}"), HasSubstr("the environment has no tools"));
+  EXPECT_THAT(refusal("return { tools = {} }"), HasSubstr("has no function 'build'"));
+  EXPECT_THAT(refusal("return { tools = { { name = 'x', parameters = '{}' } } }"),
+              HasSubstr("tool 1 has no function run"));
+  EXPECT_THAT(refusal("return { tools = { { run = function() end } } }"), HasSubstr("tool 1: "));
+  EXPECT_THAT(refusal("return { tools = { { name = 'x', parameters = '{}', effect = 'loud',\n"
+                      "  run = function() end } } }"),
+              HasSubstr("'loud' is no effect"));
+  EXPECT_THAT(refusal("return { tools = { { name = 'x', parameters = '{}',\n"
+                      "  capabilities = { 'http' }, run = function() end } } }"),
+              HasSubstr("tool 'x' asks for 'http', which no environment can have"));
+  EXPECT_THAT(refusal("return { tools = {}, build = function(db) db.exec('NONSENSE') end }"),
+              HasSubstr("build: market.lua:1: sql: "));
+  EXPECT_THAT(refusal("return {"), HasSubstr("market.lua:1: "));
+}
+
+TEST_F(MarketEnvironment, AnEffectThatIsNotDeclaredIsIrreversible) {
+  folder_.write("market.lua",
+                "return { build = function() end, tools = { { name = 'x', parameters = '{}',\n"
+                "  run = function() end } } }");
+  auto environment = open();
+  EXPECT_EQ(registry_.find("x")->effect(), Effect::irreversible);
+}
+
+}  // namespace
+}  // namespace ponder::tools
