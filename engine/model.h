@@ -96,6 +96,7 @@ class Model {
   // model_attention.cpp
   void attention(std::size_t layer, std::span<const BatchSegment> segments, RowTrace* trace);
   void project(const LayerWeights& weights, bool has_indexer);
+  void normalise_projections(const LayerWeights& weights, bool has_indexer);
   void rotate(const LayerDescriptor& layer, bool has_indexer);
   void write_cache(std::size_t layer, std::span<const BatchSegment> segments, bool has_indexer);
   void absorb_queries(const LayerWeights& weights);
@@ -114,7 +115,10 @@ class Model {
   void moe_ffn(const LayerWeights& weights);
   void route(const LayerWeights& weights);
   void group_by_expert(const LayerWeights& weights);
-  void run_experts(const LayerWeights& weights);
+  void expert_gate_up(const LayerWeights& weights);
+  void expert_down(const LayerWeights& weights);
+  template <class Visit>
+  void for_each_used_expert(const LayerWeights& weights, Visit visit) const;
 
   ModelConfig config_;
   ModelOptions options_;

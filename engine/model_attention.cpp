@@ -39,16 +39,14 @@ void Model::attention(std::size_t layer, std::span<const BatchSegment> segments,
   project_output(weights);
 }
 
+/// One pass over the normed rows for all matrices that read them, then one over the query latents.
 void Model::project(const LayerWeights& weights, bool has_indexer) {
-  const ModelConfig& c = config_;
-  const std::size_t rows = ws_->rows;
-  const float* x = ws_->normed.data();
-  const std::size_t latent_dim = c.kv_lora_rank + c.qk_rope_head_dim;
   auto& jobs = ws_->jobs;
-  jobs.clear();
-  const auto add = [&](const Linear& linear, std::vector<float>& y, const float* input) {
-    jobs.push_back(linear.args(y.data(), linear.out, input, linear.in, rows));
+  const auto add = [&](const Linear& linear, std::vector<float>& y, const float* x) {
+    jobs.push_back(linear.args(y.data(), linear.out, x, linear.in, ws_->rows));
   };
+  jobs.clear();
+  const float* x = ws_->normed.data();
   add(weights.q_a, ws_->q_latent, x);
   add(weights.kv_a, ws_->latent, x);
   if (has_indexer) {
@@ -56,23 +54,27 @@ void Model::project(const LayerWeights& weights, bool has_indexer) {
     add(weights.indexer.weights_proj, ws_->index_weights, x);
   }
   kernels::matmul(executor(), jobs.data(), jobs.size());
+  normalise_projections(weights, has_indexer);
+  jobs.clear();
+  add(weights.q_b, ws_->q, ws_->q_latent.data());
+  if (has_indexer) add(weights.indexer.wq_b, ws_->index_q, ws_->q_latent.data());
+  kernels::matmul(executor(), jobs.data(), jobs.size());
+}
 
+void Model::normalise_projections(const LayerWeights& weights, bool has_indexer) {
+  const ModelConfig& c = config_;
   const auto rms_norm = [&](float* values, std::size_t stride, std::span<const float> weight) {
     kernels::rms_norm(executor(), {.y = values,
                                    .y_stride = stride,
                                    .x = values,
                                    .x_stride = stride,
                                    .weight = weight.data(),
-                                   .rows = rows,
+                                   .rows = ws_->rows,
                                    .dim = weight.size(),
                                    .eps = static_cast<float>(c.lora_norm_eps)});
   };
   rms_norm(ws_->q_latent.data(), c.q_lora_rank, weights.q_a_layernorm);
-  rms_norm(ws_->latent.data(), latent_dim, weights.kv_a_layernorm);
-  jobs.clear();
-  add(weights.q_b, ws_->q, ws_->q_latent.data());
-  if (has_indexer) add(weights.indexer.wq_b, ws_->index_q, ws_->q_latent.data());
-  kernels::matmul(executor(), jobs.data(), jobs.size());
+  rms_norm(ws_->latent.data(), c.kv_lora_rank + c.qk_rope_head_dim, weights.kv_a_layernorm);
   if (!has_indexer) return;
   kernels::layer_norm(executor(), {.y = ws_->index_k.data(),
                                    .y_stride = c.index_head_dim,
@@ -80,7 +82,7 @@ void Model::project(const LayerWeights& weights, bool has_indexer) {
                                    .x_stride = c.index_head_dim,
                                    .weight = weights.indexer.k_norm.data(),
                                    .bias = weights.indexer.k_norm_bias.data(),
-                                   .rows = rows,
+                                   .rows = ws_->rows,
                                    .dim = c.index_head_dim,
                                    .eps = kIndexNormEps});
 }

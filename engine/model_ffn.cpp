@@ -57,7 +57,8 @@ void Model::moe_ffn(const LayerWeights& weights) {
   const ModelConfig& c = config_;
   route(weights);
   group_by_expert(weights);
-  run_experts(weights);
+  expert_gate_up(weights);
+  expert_down(weights);
   // The shared experts' output lies in `output`; the routed ones are added in ascending slot order.
   kernels::weighted_sum(executor(), {.y = ws_->output.data(),
                                      .y_stride = c.hidden_size,
@@ -111,54 +112,66 @@ void Model::group_by_expert(const LayerWeights& weights) {
   begin[0] = 0;
 }
 
-void Model::run_experts(const LayerWeights& weights) {
-  const ModelConfig& c = config_;
-  const std::size_t width = c.moe_intermediate_size;
-  const std::size_t shared_width = width * c.n_shared_experts;
-  const std::size_t hidden = c.hidden_size;
-  const std::size_t rows = ws_->rows;
-  const std::size_t num_slots = rows * c.num_experts_per_tok;
-  float* const shared_gate = ws_->gate.data() + num_slots * width;
-  float* const shared_up = ws_->up.data() + num_slots * width;
-  const auto for_each_used = [&](auto visit) {
-    for (std::size_t e = 0; e < weights.experts.size(); ++e) {
-      const std::size_t begin = ws_->expert_begin[e];
-      const std::size_t n = ws_->expert_begin[e + 1] - begin;
-      if (n > 0) visit(weights.experts[e], begin, n);
-    }
-  };
+/// Calls visit(weights, first row in expert_input, number of rows) for each expert that was chosen.
+template <class Visit>
+void Model::for_each_used_expert(const LayerWeights& weights, Visit visit) const {
+  for (std::size_t e = 0; e < weights.experts.size(); ++e) {
+    const std::size_t begin = ws_->expert_begin[e];
+    const std::size_t n = ws_->expert_begin[e + 1] - begin;
+    if (n > 0) visit(weights.experts[e], begin, n);
+  }
+}
+
+/// silu(gate) * up of the routed experts' rows, then of the shared experts', into `gate`.
+void Model::expert_gate_up(const LayerWeights& weights) {
+  const std::size_t width = config_.moe_intermediate_size;
+  const std::size_t shared_width = width * config_.n_shared_experts;
+  const std::size_t hidden = config_.hidden_size;
+  const std::size_t num_slots = ws_->rows * config_.num_experts_per_tok;
   auto& jobs = ws_->jobs;
   jobs.clear();
-  for_each_used([&](const FfnWeights& ffn, std::size_t begin, std::size_t n) {
+  for_each_used_expert(weights, [&](const FfnWeights& ffn, std::size_t begin, std::size_t n) {
     const float* x = ws_->expert_input.data() + begin * hidden;
     jobs.push_back(ffn.gate.args(ws_->gate.data() + begin * width, width, x, hidden, n));
     jobs.push_back(ffn.up.args(ws_->up.data() + begin * width, width, x, hidden, n));
   });
   if (shared_width > 0) {
     const float* x = ws_->normed.data();
-    jobs.push_back(weights.shared.gate.args(shared_gate, shared_width, x, hidden, rows));
-    jobs.push_back(weights.shared.up.args(shared_up, shared_width, x, hidden, rows));
+    float* const gate = ws_->gate.data() + num_slots * width;
+    float* const up = ws_->up.data() + num_slots * width;
+    jobs.push_back(weights.shared.gate.args(gate, shared_width, x, hidden, ws_->rows));
+    jobs.push_back(weights.shared.up.args(up, shared_width, x, hidden, ws_->rows));
   }
   kernels::matmul(executor(), jobs.data(), jobs.size());
-  // Element by element, so the routed and the shared rows can be taken as one long row of rows.
+  // Element by element, so a shared row counts as several of the routed rows' width.
   kernels::silu_mul(executor(), {.y = ws_->gate.data(),
                                  .y_stride = width,
                                  .gate = ws_->gate.data(),
                                  .gate_stride = width,
                                  .up = ws_->up.data(),
                                  .up_stride = width,
-                                 .rows = num_slots + rows * c.n_shared_experts,
+                                 .rows = num_slots + ws_->rows * config_.n_shared_experts,
                                  .dim = width});
+}
+
+/// The routed experts' outputs into `expert_output`, the shared experts' into `output`.
+void Model::expert_down(const LayerWeights& weights) {
+  const std::size_t width = config_.moe_intermediate_size;
+  const std::size_t shared_width = width * config_.n_shared_experts;
+  const std::size_t hidden = config_.hidden_size;
+  const std::size_t num_slots = ws_->rows * config_.num_experts_per_tok;
+  auto& jobs = ws_->jobs;
   jobs.clear();
-  for_each_used([&](const FfnWeights& ffn, std::size_t begin, std::size_t n) {
+  for_each_used_expert(weights, [&](const FfnWeights& ffn, std::size_t begin, std::size_t n) {
     jobs.push_back(ffn.down.args(ws_->expert_output.data() + begin * hidden, hidden,
                                  ws_->gate.data() + begin * width, width, n));
   });
   if (shared_width > 0) {
+    const float* x = ws_->gate.data() + num_slots * width;
     jobs.push_back(
-        weights.shared.down.args(ws_->output.data(), hidden, shared_gate, shared_width, rows));
+        weights.shared.down.args(ws_->output.data(), hidden, x, shared_width, ws_->rows));
   } else {
-    std::fill_n(ws_->output.data(), rows * hidden, 0.0F);
+    std::fill_n(ws_->output.data(), ws_->rows * hidden, 0.0F);
   }
   kernels::matmul(executor(), jobs.data(), jobs.size());
 }

@@ -16,7 +16,8 @@ double counter_uniform(std::uint64_t seed, std::uint64_t position) noexcept;
 /// Picks the next token: mask, then temperature, then top_p, then one random number.
 ///
 /// top_p keeps the shortest list of the most probable tokens (equal ones by ascending id) whose
-/// mass reaches top_p, at least one. Temperature 0 takes the largest logit, the lowest id among equals.
+/// mass reaches top_p, at least one. Temperature 0 takes the largest logit, the lowest id among
+/// equals.
 ///
 /// Thread: none; keeps scratch memory between calls.
 class Sampler {

@@ -136,7 +136,9 @@ TEST_P(GoldenModel, RowsWhoseSelectionEndsInATieAreAsManyAsExpected) {
       std::vector<float> scores = trace[layer].index_scores;
       std::sort(scores.begin(), scores.end(), std::greater<>());
       ties[layer] += scores[63] == 0.0F && scores[64] == 0.0F;
-      if (length == 96 && layer == 1) EXPECT_EQ(scores[63], 0.0F);
+      if (length == 96 && layer == 1) {
+        EXPECT_EQ(scores[63], 0.0F);
+      }
     }
   }
   EXPECT_EQ(ties, (std::vector<int>{4, 2, 0, 1, 1, 0}));
