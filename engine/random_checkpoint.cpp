@@ -57,6 +57,14 @@ std::vector<Shard> plan_shards(const ModelConfig& config, const RandomCheckpoint
     shard_bytes += num_bytes;
     shards.back().push_back(std::move(planned));
   });
+  // Wide elements first, as the format's own writer does: then every tensor is aligned.
+  for (Shard& shard : shards) {
+    std::ranges::sort(shard, [](const Planned& a, const Planned& b) {
+      const std::size_t a_bytes = dtype_bytes(a.dtype);
+      const std::size_t b_bytes = dtype_bytes(b.dtype);
+      return a_bytes != b_bytes ? a_bytes > b_bytes : a.spec.name < b.spec.name;
+    });
+  }
   return shards;
 }
 

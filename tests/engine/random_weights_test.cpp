@@ -203,6 +203,25 @@ TEST(RandomCheckpoint, Fp8UsesOnePowerOfTwoScalePerBlock) {
   EXPECT_TRUE(load_config(dir.path())->quantization_config);
 }
 
+TEST(RandomCheckpoint, OddDimensionsStayAlignedForReadingInPlace) {
+  auto json = nlohmann::json::parse(testing::tiny_config_json());
+  json["hidden_size"] = 33;
+  json["q_lora_rank"] = 17;
+  const auto config = parse_config(json.dump());
+  ASSERT_TRUE(config) << config.error().message;
+  const TempDir dir;
+  const Status status =
+      write_random_checkpoint(*config, json.dump(), dir.path(), {.dtype = WeightDType::fp8});
+  ASSERT_TRUE(status) << status.error().message;
+  const auto checkpoint = Checkpoint::open(dir.path());
+  ASSERT_TRUE(checkpoint) << checkpoint.error().message;
+  const std::vector<std::size_t> hidden{33};
+  EXPECT_TRUE(checkpoint->raw_bf16("model.norm.weight", hidden));
+  const std::vector<std::size_t> experts{16};
+  EXPECT_TRUE(checkpoint->raw_f32("model.layers.1.mlp.gate.e_score_correction_bias", experts));
+  EXPECT_TRUE(checkpoint->load_f32("model.layers.0.self_attn.q_b_proj.weight", {384, 17}));
+}
+
 TEST(RandomCheckpoint, LargeModelsAreSplitIntoShardsWithTheSameContent) {
   const TempDir whole;
   const TempDir split;
