@@ -16,6 +16,9 @@ constexpr std::size_t kMatmulProductsPerChunk = 2 * 1024 * 1024;
 constexpr std::size_t kMatmulFewRows = 4;
 constexpr std::size_t kMatmulProductsPerChunkFewRows = 64 * 1024;
 
+// Less than this is not worth handing to another thread.
+constexpr std::size_t kMatmulProductsPerHandOut = 32 * 1024;
+
 constexpr std::size_t kIndexRows = 8;
 constexpr std::size_t kIndexKeys = 1024;
 // Heads of one attention chunk: they share the gathered cache rows, so many are better, as long as
@@ -63,16 +66,23 @@ void run_matmul_chunk(const KernelTable& table, const MatmulArgs& args, const Ma
 
 void matmul(const Executor& executor, const MatmulArgs* jobs, std::size_t num_jobs) noexcept {
   std::size_t num_chunks = 0;
-  for (std::size_t i = 0; i < num_jobs; ++i) num_chunks += MatmulGrid(jobs[i]).num_chunks;
-  executor.pool->parallel_for(num_chunks, 1, [&](std::size_t begin, std::size_t) {
-    std::size_t chunk = begin;
-    for (const MatmulArgs* job = jobs;; ++job) {
-      const MatmulGrid grid(*job);
-      if (chunk < grid.num_chunks) {
-        run_matmul_chunk(*executor.table, *job, grid, chunk);
-        return;
+  std::size_t products = 0;
+  for (std::size_t i = 0; i < num_jobs; ++i) {
+    num_chunks += MatmulGrid(jobs[i]).num_chunks;
+    products += jobs[i].m * jobs[i].n * jobs[i].k;
+  }
+  // Many tiny jobs, such as heads, are handed out several at a time.
+  const std::size_t products_per_chunk = products / std::max<std::size_t>(1, num_chunks) + 1;
+  const std::size_t grain =
+      std::max<std::size_t>(1, kMatmulProductsPerHandOut / products_per_chunk);
+  executor.pool->parallel_for(num_chunks, grain, [&](std::size_t begin, std::size_t end) {
+    const MatmulArgs* job = jobs;
+    std::size_t job_begin = 0;  // the job's first chunk
+    for (std::size_t chunk = begin; chunk < end; ++chunk) {
+      while (chunk - job_begin >= MatmulGrid(*job).num_chunks) {
+        job_begin += MatmulGrid(*job++).num_chunks;
       }
-      chunk -= grid.num_chunks;
+      run_matmul_chunk(*executor.table, *job, MatmulGrid(*job), chunk - job_begin);
     }
   });
 }

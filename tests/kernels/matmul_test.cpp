@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/ops.h"
@@ -72,9 +73,9 @@ class Matmul : public EveryIsa {};
 
 TEST_P(Matmul, MatchesScalarOnOddShapes) {
   for (const DType dtype : kDTypes) {
-    for (const std::size_t k : {1u, 7u, 8u, 15u, 63u, 64u, 65u, 127u, 129u, 512u, 1025u, 2305u}) {
+    for (const std::size_t k : {1u, 7u, 8u, 15u, 63u, 64u, 65u, 129u, 512u, 1025u}) {
       for (const auto& [m, n] : {std::pair<std::size_t, std::size_t>{1, 1}, {1, 13}, {2, 9},
-                                 {3, 4}, {5, 7}, {6, 8}, {7, 130}, {13, 3}}) {
+                                 {3, 4}, {5, 7}, {6, 8}, {7, 33}, {2, 130}, {13, 3}}) {
         SCOPED_TRACE(::testing::Message() << "dtype=" << int(dtype) << " m=" << m << " n=" << n
                                           << " k=" << k);
         const Case c = make_case(m, n, k, dtype, rng);
@@ -117,6 +118,22 @@ TEST_P(Matmul, ThreadsAndJobListsDoNotChangeBits) {
   }
 }
 
+TEST_P(Matmul, ManyTinyJobsAreAllDoneOnce) {
+  ThreadPool pool({.num_threads = 3});
+  std::vector<Case> cases;
+  for (std::size_t i = 0; i < 40; ++i) {
+    cases.push_back(make_case(i % 4, 1 + i % 7, 64 + i, DType::bf16, rng));  // some without rows
+  }
+  std::vector<std::vector<float>> outputs;
+  for (const Case& c : cases) outputs.emplace_back(c.m * c.n, kNan);
+  std::vector<MatmulArgs> jobs;
+  for (std::size_t i = 0; i < cases.size(); ++i) jobs.push_back(args_of(cases[i], outputs[i]));
+  matmul({&table(), &pool}, jobs.data(), jobs.size());
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    EXPECT_TRUE(same_bits(outputs[i], run(table(), cases[i]))) << i;
+  }
+}
+
 TEST_P(Matmul, ReadsAndWritesOnlyWithinItsStrides) {
   Case c = make_case(5, 6, 19, DType::f32, rng);
   std::vector<float> x(5 * 23, kNan);  // NaN between the rows: a read past the end shows
@@ -149,17 +166,27 @@ TEST_P(Matmul, NanAndInfinityReachExactlyTheirOutputs) {
   EXPECT_TRUE(all_close(run(table(), c), want, tolerance_for(70)));
 }
 
-TEST_P(Matmul, EveryFp8CodeMeansWhatTheFormatSays) {
-  Case c = make_case(1, 256, 1, DType::fp8_e4m3, rng);
-  c.x = {1.0f};
-  c.scales = {0.5f, 3.0f};
-  std::vector<float> want;
-  for (int code = 0; code < 256; ++code) {
-    c.w_fp8[static_cast<std::size_t>(code)] = static_cast<fp8_e4m3>(code);
-    const float scale = code < 128 ? 0.5f : 3.0f;
-    want.push_back(fp8_e4m3_to_f32(static_cast<fp8_e4m3>(code)) * scale);
+TEST_P(Matmul, EveryFp8CodeMeansWhatTheFormatSaysInEveryLane) {
+  // Each output meets one code, at a place of its own among zeros; 9 rows are decoded in advance.
+  for (const std::size_t m : {1u, 9u}) {
+    for (const std::size_t k : {1u, 75u}) {
+      for (std::size_t offset = 0; offset < k; ++offset) {
+        Case c = make_case(m, 256, k, DType::fp8_e4m3, rng);
+        std::fill(c.x.begin(), c.x.end(), 1.0f);
+        std::fill(c.w_fp8.begin(), c.w_fp8.end(), fp8_e4m3{0});
+        c.scales = {0.5f, 3.0f};
+        std::vector<float> want(m * 256);
+        for (std::size_t code = 0; code < 256; ++code) {
+          const auto value = static_cast<fp8_e4m3>(code);
+          c.w_fp8[code * k + (code + offset) % k] = value;
+          for (std::size_t row = 0; row < m; ++row) {
+            want[row * 256 + code] = fp8_e4m3_to_f32(value) * c.scales[code / 128];
+          }
+        }
+        ASSERT_TRUE(all_close(run(table(), c), want, {})) << "m=" << m << " offset=" << offset;
+      }
+    }
   }
-  EXPECT_TRUE(all_close(run(table(), c), want, {}));
 }
 
 TEST_P(Matmul, NoInputsGiveZeros) {
