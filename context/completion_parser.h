@@ -18,9 +18,9 @@
 /// its good siblings. Text the encoder wrote parses as the strict parser parses it.
 ///
 /// Invariants: the result does not depend on how the text was cut into chunks; every byte ends up
-/// in the reasoning, the content, a call, the trailing text or a note, white space around markup
-/// aside; no byte is both content and call. Time is linear in the text, memory is the result plus
-/// what is held back, and the text is limited to `kCompletionBytesMax`.
+/// in the reasoning, the content, the trailing text, a note or the span of a call, white space
+/// around markup aside; no byte is both content and call. Time is linear in the text, memory is the
+/// result plus what is held back, and the text is limited to `kCompletionBytesMax`.
 ///
 /// Nothing may run before `finish`: only then is it known whether the model came to its end, and
 /// no call of a truncated completion is runnable.
@@ -55,6 +55,7 @@ struct ParsedCall {
   ToolCall call;  // arguments are always the text of a JSON object
   CallClass call_class = CallClass::lossless;
   std::string problem;  // refused only: one line for the model
+  ByteSpan source;      // its markup in the completion text, whatever of it is not in the call
 };
 
 enum class Verdict { ok, repaired, truncated };

@@ -10,18 +10,25 @@ namespace {
 
 bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 
-/// A closing tag whose marker is damaged beyond recognition, such as `</｜parameter>`.
+/// A closing tag whose marker is damaged beyond recognition, such as `</｜parameter>`: a bar, then
+/// nothing but letters and bars.
 Match match_damaged_closer(std::string_view text, std::size_t& length) {
   constexpr std::size_t kBytesMax = 64;
+  constexpr std::string_view kBar = "｜";
   if (const Match match = match_literal(text, "</｜"); match != Match::yes) return match;
   const std::string_view head = text.substr(0, kBytesMax);
-  const std::size_t end = head.find_first_of(">\n<", 1);
-  if (end == std::string_view::npos) {
-    return head.size() < kBytesMax ? Match::partial : Match::no;
+  const std::size_t begin = std::string_view("</｜").size();
+  std::size_t pos = begin;
+  while (pos < head.size() && head[pos] != '>') {
+    const bool is_bar = head.substr(pos).starts_with(kBar);
+    const bool is_letter = (head[pos] >= 'a' && head[pos] <= 'z') || head[pos] == '_' ||
+                           (head[pos] >= 'A' && head[pos] <= 'Z');
+    if (!is_bar && !is_letter) return Match::no;
+    pos += is_bar ? kBar.size() : 1;
   }
-  if (head[end] != '>') return Match::no;
-  length = end + 1;
-  return Match::yes;
+  if (pos >= head.size()) return text.size() < kBytesMax ? Match::partial : Match::no;
+  length = pos + 1;
+  return pos == begin ? Match::no : Match::yes;
 }
 
 }  // namespace
@@ -106,7 +113,7 @@ BlockScanner::Progress BlockScanner::take_tag_in_gap(std::string_view text, std:
 
 BlockScanner::Progress BlockScanner::take_tag_in_invoke(std::string_view text, std::size_t& pos) {
   if (is_block_closer()) {
-    finish_invoke(false);
+    finish_invoke(false, offset_);
     return close_block(text, pos);
   }
   const bool is_misspelled = tag_.is_closer && tag_.kind == TagKind::other;
@@ -116,14 +123,14 @@ BlockScanner::Progress BlockScanner::take_tag_in_invoke(std::string_view text, s
            is_misspelled ? CallClass::repaired : CallClass::lossless);
     }
     take(pos);
-    finish_invoke(true);
+    finish_invoke(true, offset_ + tag_.length);
   } else if (!tag_.is_closer && tag_.kind == TagKind::parameter) {
     take(pos);
     invoke_.params.push_back({tag_, "", ParamEnd::closed});
     state_ = State::value;
     events_.on_param_open(tag_);
   } else if (!tag_.is_closer && tag_.kind == TagKind::invoke) {
-    finish_invoke(false);
+    finish_invoke(false, offset_);
     take(pos);
     begin_invoke();
   } else {
@@ -226,14 +233,15 @@ void BlockScanner::flush_gap_text() {
 void BlockScanner::begin_invoke() {
   invoke_ = RawInvoke();
   invoke_.tag = tag_;
-  invoke_.offset = offset_;
+  invoke_.source.begin = offset_;
   body_.clear();
   state_ = State::invoke;
   is_after_header_ = true;
   events_.on_invoke_open(tag_);
 }
 
-void BlockScanner::finish_invoke(bool is_closed) {
+void BlockScanner::finish_invoke(bool is_closed, std::size_t end) {
+  invoke_.source.end = end;
   invoke_.is_closed = is_closed;
   invoke_.text = trim(body_);
   state_ = State::gap;

@@ -70,7 +70,7 @@ class BlockScanner {
   void check_spacing();
   void flush_gap_text();
   void begin_invoke();
-  void finish_invoke(bool is_closed);
+  void finish_invoke(bool is_closed, std::size_t end);
   void end_param(ParamEnd end);
   void append_value(std::string_view fragment);
   void note(std::string_view code, std::string_view detail, CallClass min_class);

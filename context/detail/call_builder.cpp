@@ -36,6 +36,7 @@ class Build {
   Build(const RawInvoke& invoke, const Json* schema, std::vector<CompletionNote>& notes)
       : invoke_(invoke), schema_(schema), notes_(notes) {
     parsed_.call.name = invoke.tag.name;
+    parsed_.source = invoke.source;
   }
 
   ParsedCall run() {
@@ -63,7 +64,7 @@ class Build {
  private:
   void note(std::string_view code, std::string detail, CallClass call_class) {
     parsed_.call_class = std::max(parsed_.call_class, call_class);
-    notes_.push_back({code, invoke_.offset, std::move(detail)});
+    notes_.push_back({code, invoke_.source.begin, std::move(detail)});
   }
 
   void check_form() {

@@ -29,7 +29,7 @@ struct RawParam {
 
 struct RawInvoke {
   Tag tag;
-  std::size_t offset = 0;  // of its opening tag in the completion text
+  ByteSpan source;  // from its opening to its closing tag, in the completion text
   std::vector<RawParam> params;
   std::string text;        // what stands between its parts, white space left out at both ends
   bool is_closed = true;   // false: the next invoke or the block's end stood in its place
