@@ -167,6 +167,8 @@ Result<std::string> Environment::submitted_plan() {
 Result<Verification> Environment::verify(const std::string& plan_json) {
   if (!host_->task()) return no_task();
   PONDER_TRY(const Json plan, parse_json(plan_json));
+  // Lua takes the length of a string as it takes that of a list.
+  if (!plan.is_array()) return fail(Errc::invalid_argument, "a plan is a JSON array");
   const Host::Argument arguments[] = {&*host_->task(), &plan, nullptr};
   PONDER_TRY(auto results, host_->call("verify", arguments));
   return verification_of(std::move(results[0]));

@@ -103,6 +103,7 @@ class Environment {
   Result<std::string> submitted_plan();
 
   // All of these need a task that begin() was called with (`invalid_argument` otherwise).
+  /// `invalid_argument` when the plan is no JSON array.
   Result<Verification> verify(const std::string& plan_json);
   Result<Solution> solve();
   Result<Judgement> judge();

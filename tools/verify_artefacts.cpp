@@ -77,6 +77,10 @@ Result<Verification> verify_artefacts(const std::filesystem::path& library,
   const auto proof_path = directory / kProofFile;
   PONDER_TRY(const Json proof, read_json(proof_path));
   PONDER_TRY(const Json plan, read_json(directory / kPlanFile));
+  if (!plan.is_array()) {
+    return fail(Errc::corrupt,
+                fmt::format("{}: a plan is a JSON array", (directory / kPlanFile).string()));
+  }
   PONDER_TRY(const WorldOptions world, world_of(proof, library, proof_path));
   PONDER_TRY(auto environment, Environment::open(world, std::move(pool)));
   PONDER_TRY(const Task task, environment->task_from_json(dump_json(proof["task"])));
