@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "base/async/with_deadline.h"
+#include "context/thinking_policy.h"
 #include "runtime/call_gate.h"
 #include "runtime/text.h"
 #include "tools/registry.h"
@@ -19,6 +20,13 @@ namespace {
 constexpr std::size_t kDetailBytesMax = 400;
 
 TurnEnded ended(TurnEnd reason, std::string detail) { return {reason, std::move(detail)}; }
+
+/// The thinking policy as the log names it. An endpoint that makes its own prompts has its own.
+std::string policy_name(const SessionStarted& start) {
+  const auto policy = context::thinking_policy(start.sampling.is_thinking ? start.family : "chat");
+  if (!policy || start.family == "openai") return "endpoint";
+  return fmt::format("{}/{}", policy->name, policy->version);
+}
 
 /// What a failed completion does to the turn.
 TurnEnded end_of_error(const Error& error) {
@@ -94,6 +102,7 @@ ToolFinished outcome_of(const Result<tools::ToolOutput>& result, std::size_t out
 asio::awaitable<Result<std::unique_ptr<Agent>>> Agent::start(AgentParts parts,
                                                              SessionStarted start) {
   SessionId id = parts.store->new_id();
+  if (start.policy.empty()) start.policy = policy_name(start);
   std::unique_ptr<Agent> agent(new Agent(std::move(parts), std::move(id)));
   std::vector<Event> events;
   events.emplace_back(std::move(start));

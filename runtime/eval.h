@@ -15,6 +15,10 @@
 
 namespace ponder::runtime {
 
+/// The world of a generated task: ten tasks share one, and worlds of seeds from 1,000,000 on are
+/// never used in training (scripts/train/generate.py draws them by the same rule).
+std::uint64_t world_seed_of(std::uint64_t task_seed);
+
 /// A run of many generated tasks, each in its own session.
 struct EvalOptions {
   std::string workflow = "travel";
@@ -32,6 +36,7 @@ struct EvalCase {
   std::string kind;
   SessionId session;
   bool is_solved = false;
+  std::string reason;   // one of few: "wrong plan", "no plan", or the turn's end; empty when solved
   std::string failure;  // why not: the turn's end or the verifier's words; empty when solved
   TurnEnd end = TurnEnd::answered;
   std::uint32_t steps = 0;  // completions

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/awaitable.hpp>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -21,10 +19,8 @@ namespace ponder::runtime {
 
 /// What to open a workflow with.
 struct WorkflowOptions {
-  explicit WorkflowOptions(boost::asio::any_io_executor pool) : pool(std::move(pool)) {}
-  boost::asio::any_io_executor pool;  // where tools do what blocks; outlives the workflow
-  std::string name;                   // "travel"
-  std::filesystem::path library;      // the folder of environments, see DataDirs
+  std::string name;               // "travel"
+  std::filesystem::path library;  // the folder of environments, see DataDirs
   std::uint64_t world_seed = 1;
   std::string size = "S";                  // S, M or L
   std::optional<std::uint64_t> task_seed;  // a generated task; otherwise the user's own words
@@ -41,15 +37,20 @@ struct WorkflowVerdict {
 
 /// A named bundle: a world with tools, instructions, tasks, a verifier and artefacts.
 ///
-/// Thread: one at a time. Lifetime: outlives the agents that use its tools.
+/// Thread: one at a time; what blocks in its tools runs on a thread that it owns. Lifetime:
+/// outlives the agents that use its tools.
 class Workflow {
  public:
   /// Fails with not_found (no such workflow; names the known ones), invalid_argument (an impossible
   /// task, an unknown size) or what the environment says.
   static Result<std::unique_ptr<Workflow>> open(const WorkflowOptions& options);
-  /// The workflow that a session was started with, for resuming and verifying.
+  /// The workflow that a session was started with, as it was at the beginning.
   static Result<std::unique_ptr<Workflow>> reopen(const std::filesystem::path& library,
                                                   const SessionStarted& start);
+  /// The same as it was after all that the log tells: what the user said since, and the calls that
+  /// changed the world (those that are idempotent) once more. For resuming and judging.
+  static Result<std::unique_ptr<Workflow>> reopen(const std::filesystem::path& library,
+                                                  const SessionState& state);
   virtual ~Workflow() = default;
 
   virtual const std::string& name() const = 0;

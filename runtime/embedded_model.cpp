@@ -1,0 +1,326 @@
+#include "runtime/embedded_model.h"
+
+#include <fmt/format.h>
+#include <openssl/evp.h>
+
+#include <array>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <optional>
+#include <span>
+#include <utility>
+
+#include "base/assert.h"
+#include "context/completion_parser.h"
+#include "context/thinking_policy.h"
+#include "runtime/tool_grammar.h"
+
+namespace ponder::runtime {
+namespace asio = boost::asio;
+namespace {
+
+constexpr std::size_t kGrammarsMax = 16;
+
+Result<context::ThinkingPolicy> policy_of(const ModelRequest& request) {
+  return context::thinking_policy(request.sampling.is_thinking ? request.family : "chat");
+}
+
+const std::vector<context::ToolSpec>& tools_of(const ModelRequest& request) {
+  static const std::vector<context::ToolSpec> none;
+  const auto& conversation = request.conversation;
+  return conversation.empty() ? none : conversation.front().tools;
+}
+
+/// Everything in a tool that shapes its grammar, for use as a key.
+std::string grammar_key(const std::vector<context::ToolSpec>& tools) {
+  std::string key;
+  for (const auto& tool : tools) {
+    key += fmt::format("{}:{}{}:{}", tool.name.size(), tool.name, tool.parameters.size(),
+                       tool.parameters);
+  }
+  return key;
+}
+
+/// Passes on what the parser finds, with the count of tokens so far.
+class DeltaTeller final : public context::CompletionSink {
+ public:
+  explicit DeltaTeller(const ModelSink& sink) : sink_(&sink) {}
+  void on_reasoning(std::string_view text) override { tell(ModelDelta::Kind::reasoning, text); }
+  void on_content(std::string_view text) override { tell(ModelDelta::Kind::content, text); }
+  void on_call_name(std::size_t, std::string_view name) override {
+    tell(ModelDelta::Kind::call_name, name);
+  }
+  void on_call_arguments(std::size_t, std::string_view text) override {
+    tell(ModelDelta::Kind::call_arguments, text);
+  }
+  void tell(ModelDelta::Kind kind, std::string_view text) const {
+    if (*sink_) (*sink_)(ModelDelta{kind, std::string(text), tokens_generated});
+  }
+  std::uint32_t tokens_generated = 0;
+
+ private:
+  const ModelSink* sink_;
+};
+
+Verdict verdict_of(context::Verdict verdict) {
+  switch (verdict) {
+    case context::Verdict::ok:
+      return Verdict::ok;
+    case context::Verdict::repaired:
+      return Verdict::repaired;
+    case context::Verdict::truncated:
+      return Verdict::truncated;
+  }
+  return Verdict::truncated;
+}
+
+Usage usage_of(const engine::RequestStats& stats) {
+  return {stats.tokens_prompt, stats.tokens_cached, stats.tokens_generated, stats.prefill_ms,
+          stats.decode_ms};
+}
+
+Completion completion_of(const context::Completion& parsed, std::vector<context::TokenId> sampled,
+                         bool is_cut_off) {
+  Completion out;
+  out.message = parsed.message();
+  out.message.sampled = std::move(sampled);
+  for (const context::ParsedCall& call : parsed.calls) {
+    out.call_faults.push_back(call.call_class == context::CallClass::refused ? call.problem : "");
+  }
+  out.finish = is_cut_off ? Finish::length : Finish::stop;
+  out.verdict = verdict_of(parsed.verdict);
+  for (const context::CompletionNote& note : parsed.notes) {
+    out.notes.push_back(fmt::format("{} at byte {}: {}", note.code, note.offset, note.detail));
+  }
+  if (!parsed.trailing_text.empty()) {
+    out.notes.push_back("text after the calls: " + parsed.trailing_text);
+  }
+  return out;
+}
+
+}  // namespace
+
+Result<context::PromptTokens> prompt_tokens(const ModelRequest& request,
+                                            const engine::Tokenizer& tokenizer) {
+  PONDER_TRY(const context::ThinkingPolicy policy, policy_of(request));
+  const context::TokenizeFn tokenize = [&tokenizer](std::string_view text, bool match_added) {
+    return tokenizer.encode(text, match_added);
+  };
+  return context::assemble(request.conversation, policy, tokenize);
+}
+
+std::string prompt_hash(const std::vector<context::TokenId>& ids) {
+  std::string bytes;
+  bytes.reserve(ids.size() * 4);
+  for (const context::TokenId id : ids) {
+    for (int shift = 0; shift < 32; shift += 8) bytes += static_cast<char>((id >> shift) & 0xFF);
+  }
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest;
+  unsigned size = 0;
+  PONDER_ASSERT(
+      EVP_Digest(bytes.data(), bytes.size(), digest.data(), &size, EVP_sha256(), nullptr) == 1);
+  std::string hex;
+  for (unsigned i = 0; i < size; ++i) hex += fmt::format("{:02x}", digest[i]);
+  return hex;
+}
+
+/// What one request's tokens travel in. The engine's thread fills it, the session's executor
+/// empties it; it is shared by the coroutine and the engine's callbacks, whichever lives longer.
+class EmbeddedModel::Generation : public std::enable_shared_from_this<Generation> {
+ public:
+  struct Batch {
+    std::vector<context::TokenId> tokens;
+    std::optional<engine::FinishReason> finish;
+    engine::RequestStats stats;
+    std::string error;
+  };
+
+  explicit Generation(const asio::any_io_executor& home) : home_(home) {
+    arrived_.emplace(home, asio::steady_timer::time_point::max());
+  }
+  /// To be called on home when the last batch was taken: the engine's thread may be the last to let
+  /// go of this object, and must not find a timer of a context that may be gone by then.
+  void close() { arrived_.reset(); }
+
+  engine::RequestCallbacks callbacks() {
+    engine::RequestCallbacks out;
+    out.on_token = [self = shared_from_this()](context::TokenId token) {
+      const std::lock_guard lock(self->mutex_);
+      self->batch_.tokens.push_back(token);
+      self->notify();
+    };
+    out.on_finish = [self = shared_from_this()](engine::FinishReason reason,
+                                                const engine::RequestStats& stats,
+                                                const std::string& error) {
+      const std::lock_guard lock(self->mutex_);
+      self->batch_.finish = reason;
+      self->batch_.stats = stats;
+      self->batch_.error = error;
+      self->notify();
+    };
+    return out;
+  }
+
+  /// What has arrived since the last call; waits for something. Not cancellable: `on_cancel` is
+  /// called instead, and the end then arrives like any other.
+  asio::awaitable<Batch> next(std::function<void()> on_cancel) {
+    const auto state = co_await asio::this_coro::cancellation_state;
+    while (true) {
+      Batch batch = take();
+      if (!batch.tokens.empty() || batch.finish) co_return batch;
+      if (state.cancelled() != asio::cancellation_type::none) on_cancel();
+      // Asio clears the slot after each operation.
+      if (state.slot().is_connected()) {
+        state.slot().assign([&on_cancel](asio::cancellation_type) { on_cancel(); });
+      }
+      boost::system::error_code ignored;
+      co_await arrived_->async_wait(asio::bind_cancellation_slot(
+          asio::cancellation_slot(), asio::redirect_error(asio::use_awaitable, ignored)));
+    }
+  }
+
+ private:
+  Batch take() {
+    const std::lock_guard lock(mutex_);
+    is_notified_ = false;
+    return std::exchange(batch_, Batch());
+  }
+  /// Requires: mutex_ is held. One wake-up serves all tokens until the next take().
+  void notify() {
+    if (std::exchange(is_notified_, true)) return;
+    asio::post(home_, [self = shared_from_this()] {
+      if (self->arrived_) self->arrived_->cancel();
+    });
+  }
+
+  asio::any_io_executor home_;
+  std::optional<asio::steady_timer> arrived_;  // never expires; used on home_ only
+  std::mutex mutex_;                           // guards what follows
+  Batch batch_;
+  bool is_notified_ = false;
+};
+
+Result<std::unique_ptr<EmbeddedModel>> EmbeddedModel::open(const std::filesystem::path& model_dir,
+                                                           const engine::EngineOptions& options) {
+  PONDER_TRY(auto engine, engine::Engine::open(model_dir, options));
+  return std::make_unique<EmbeddedModel>(std::move(engine), model_dir.string());
+}
+
+EmbeddedModel::EmbeddedModel(std::unique_ptr<engine::Engine> engine, std::string description)
+    : engine_(std::move(engine)),
+      description_(std::move(description)),
+      thread_([this] { run_engine(); }) {}
+
+EmbeddedModel::~EmbeddedModel() {
+  {
+    const std::lock_guard lock(mutex_);
+    is_stopping_ = true;
+  }
+  wake_.notify_all();
+  thread_.join();
+}
+
+std::uint32_t EmbeddedModel::tokens_context_max() const {
+  return static_cast<std::uint32_t>(engine_->config().max_position_embeddings);
+}
+
+void EmbeddedModel::run_engine() {
+  while (true) {
+    {
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, [this] { return is_stopping_ || engine_->has_work(); });
+      if (is_stopping_) return;
+    }
+    engine_->step();
+  }
+}
+
+Result<engine::RequestId> EmbeddedModel::submit(engine::GenerationRequest request,
+                                                engine::RequestCallbacks callbacks) {
+  PONDER_TRY(const engine::RequestId id, engine_->submit(std::move(request), std::move(callbacks)));
+  {
+    const std::lock_guard lock(mutex_);  // so that the thread is not between its test and its wait
+  }
+  wake_.notify_one();
+  return id;
+}
+
+Result<std::shared_ptr<const engine::Grammar>> EmbeddedModel::grammar_for(
+    const std::vector<context::ToolSpec>& tools) {
+  const std::string key = grammar_key(tools);
+  const auto found = grammars_.find(key);
+  if (found != grammars_.end()) return found->second;
+  PONDER_TRY(auto grammar, tool_grammar(tools, context::dsv32()));
+  if (grammars_.size() >= kGrammarsMax) grammars_.clear();
+  grammars_[key] = grammar;
+  return grammar;
+}
+
+Result<engine::GenerationRequest> EmbeddedModel::generation_request(
+    const ModelRequest& request, std::vector<context::TokenId> prompt) {
+  engine::GenerationRequest out;
+  out.prompt = std::move(prompt);
+  out.sampling.temperature = static_cast<float>(request.sampling.temperature);
+  out.sampling.top_p = static_cast<float>(request.sampling.top_p);
+  out.sampling.seed = request.sampling.seed;
+  out.tokens_generated_max = request.tokens_generated_max;
+  const auto& tools = tools_of(request);
+  if (request.sampling.has_grammar && !tools.empty()) {
+    PONDER_TRY(out.grammar, grammar_for(tools));
+  }
+  return out;
+}
+
+asio::awaitable<Result<Completion>> EmbeddedModel::complete(ModelRequest request, ModelSink sink) {
+  co_await asio::this_coro::throw_if_cancelled(false);
+  const auto home = co_await asio::this_coro::executor;
+  auto prompt = prompt_tokens(request, engine_->tokenizer());
+  if (!prompt) co_return tl::unexpected<Error>(prompt.error());
+  const std::string hash = prompt_hash(prompt->ids);
+  auto wanted = generation_request(request, std::move(prompt->ids));
+  if (!wanted) co_return tl::unexpected<Error>(wanted.error());
+  const auto generation = std::make_shared<Generation>(home);
+  const auto id = submit(std::move(*wanted), generation->callbacks());
+  PONDER_CO_CHECK(id);
+
+  DeltaTeller teller(sink);
+  teller.tell(ModelDelta::Kind::prefill, "");
+  context::CompletionOptions options;
+  options.starts_in_reasoning = prompt->continuation == context::Continuation::reasoning;
+  options.tools = &tools_of(request);
+  context::CompletionParser parser(options, &teller);
+  engine::StreamDecoder decoder(engine_->tokenizer());
+  std::vector<context::TokenId> sampled;
+  std::function<void()> stop = [this, id = *id] { engine_->cancel(id); };
+  Generation::Batch batch;
+  while (!batch.finish) {
+    Generation::Batch arrived = co_await generation->next(stop);
+    batch = std::move(arrived);
+    for (const context::TokenId token : batch.tokens) {
+      sampled.push_back(token);
+      teller.tokens_generated = static_cast<std::uint32_t>(sampled.size());
+      parser.feed(decoder.push(token));
+    }
+  }
+  generation->close();
+  if (*batch.finish == engine::FinishReason::cancelled) {
+    co_return fail(Errc::cancelled, "the completion was cancelled");
+  }
+  if (*batch.finish == engine::FinishReason::failed) {
+    co_return fail(Errc::internal, fmt::format("{}: {}", description_, batch.error));
+  }
+  parser.feed(decoder.finish());
+  const bool is_cut_off = *batch.finish == engine::FinishReason::length;
+  const context::Completion parsed =
+      parser.finish(is_cut_off ? context::FinishReason::length : context::FinishReason::stop);
+  Completion completion = completion_of(parsed, std::move(sampled), is_cut_off);
+  completion.usage = usage_of(batch.stats);
+  completion.prompt_hash = hash;
+  co_return completion;
+}
+
+}  // namespace ponder::runtime

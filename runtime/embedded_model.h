@@ -1,0 +1,70 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "context/prompt.h"
+#include "engine/engine.h"
+#include "runtime/model_client.h"
+
+namespace ponder::runtime {
+
+/// The token ids of a request's prompt: what the embedded engine is given, to the token. A pure
+/// function of the request and the tokenizer, so that a prompt can be rebuilt from the log.
+Result<context::PromptTokens> prompt_tokens(const ModelRequest& request,
+                                            const engine::Tokenizer& tokenizer);
+
+/// SHA-256 over the ids as little-endian 32-bit numbers, in hex; what ModelCompleted records.
+std::string prompt_hash(const std::vector<context::TokenId>& ids);
+
+/// A model that runs in this process, on a thread of its own.
+///
+/// Several sessions share it: their requests are batched. Tool calls are constrained by a grammar
+/// made once for each set of tools.
+class EmbeddedModel final : public ModelClient {
+ public:
+  /// Loads a model directory; errors name the file.
+  static Result<std::unique_ptr<EmbeddedModel>> open(const std::filesystem::path& model_dir,
+                                                     const engine::EngineOptions& options);
+  /// Takes a loaded engine; nobody else may call its step().
+  EmbeddedModel(std::unique_ptr<engine::Engine> engine, std::string description);
+  /// Requires: no completion is under way.
+  ~EmbeddedModel() override;
+
+  std::string description() const override { return description_; }
+  std::string family() const override { return "dsv32"; }
+  std::uint32_t tokens_context_max() const override;
+  boost::asio::awaitable<Result<Completion>> complete(ModelRequest request,
+                                                      ModelSink sink) override;
+
+  const engine::Engine& engine() const { return *engine_; }
+
+ private:
+  class Generation;  // one request on its way between the two threads
+
+  Result<engine::GenerationRequest> generation_request(const ModelRequest& request,
+                                                       std::vector<context::TokenId> prompt);
+  Result<std::shared_ptr<const engine::Grammar>> grammar_for(
+      const std::vector<context::ToolSpec>& tools);
+  Result<engine::RequestId> submit(engine::GenerationRequest request,
+                                   engine::RequestCallbacks callbacks);
+  void run_engine();
+
+  std::unique_ptr<engine::Engine> engine_;
+  std::string description_;
+  std::map<std::string, std::shared_ptr<const engine::Grammar>> grammars_;  // by the tools' text
+
+  std::mutex mutex_;  // guards is_stopping_ and the wait of the engine's thread
+  std::condition_variable wake_;
+  bool is_stopping_ = false;
+  std::thread thread_;  // last: it uses all of the above
+};
+
+}  // namespace ponder::runtime
