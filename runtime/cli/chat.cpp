@@ -148,7 +148,7 @@ int chat(const Environment& environment, const ChatOptions& options) {
   const auto workflow = open_workflow(*library, options, **store, id);
   if (!workflow) return complain(workflow.error().message);
   asio::io_context io(1);
-  const auto model = open_model(environment, options.model, io);
+  const auto model = open_model(environment, options.model);
   if (!model) return complain(model.error().message);
 
   Chat chat{.workflow = workflow->get(),

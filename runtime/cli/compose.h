@@ -24,16 +24,15 @@ Result<std::unique_ptr<runtime::SessionStore>> open_store(const Environment& env
 /// The model of --model, PONDER_MODEL or the shipped one: a directory is loaded into the embedded
 /// engine, an address becomes a remote client.
 Result<std::unique_ptr<runtime::ModelClient>> open_model(const Environment& environment,
-                                                         const ModelOptions& options,
-                                                         boost::asio::io_context& io);
+                                                         const ModelOptions& options);
 
 /// How completions are drawn, as the options say.
 runtime::Sampling sampling_of(const ModelOptions& options);
 
 /// Runs `work` on `io` until it ends and gives its exit status. The first Ctrl-C (or SIGTERM) calls
-/// `interrupt`, which should make the work end soon; the second ends the program at once, with
-/// the log as it is on the disk.
+/// `interrupt`, which should make the work end soon; without one it cancels the coroutine. The
+/// second ends the program at once, with the log as it is on the disk.
 int run_interruptibly(boost::asio::io_context& io, boost::asio::awaitable<int> work,
-                      std::function<void()> interrupt);
+                      std::function<void()> interrupt = {});
 
 }  // namespace ponder::cli

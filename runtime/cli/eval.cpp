@@ -35,7 +35,7 @@ int eval(const Environment& environment, const EvalOptions& options) {
   const auto store = open_store(environment);
   if (!store) return complain(store.error().message);
   asio::io_context io(1);
-  const auto model = open_model(environment, options.model, io);
+  const auto model = open_model(environment, options.model);
   if (!model) return complain(model.error().message);
   runtime::EvalOptions how;
   how.workflow = options.workflow;
@@ -44,8 +44,7 @@ int eval(const Environment& environment, const EvalOptions& options) {
   how.seed = options.seed;
   how.sampling = sampling_of(options.model);
   how.concurrency_max = options.concurrency_max;
-  return run_interruptibly(io, evaluate(**model, **store, how, options.json, options.verbose),
-                           [&io] { io.stop(); });
+  return run_interruptibly(io, evaluate(**model, **store, how, options.json, options.verbose));
 }
 
 }  // namespace ponder::cli

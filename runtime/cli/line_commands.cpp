@@ -47,12 +47,12 @@ std::string with_json(const std::string& line, const std::function<json(const js
   }
 }
 
-/// {"<layer>": [...]} of the layers that have any.
-template <class Lists>
-json by_layer(const Lists& lists) {
+/// {"<layer>": [...]} of one of the trace's lists, for the layers where it is not empty.
+template <class List>
+json by_layer(const engine::RowTrace& trace, List engine::LayerTrace::* list) {
   json object = json::object();
-  for (std::size_t layer = 0; layer < lists.size(); ++layer)
-    if (!lists[layer].empty()) object[std::to_string(layer)] = lists[layer];
+  for (std::size_t layer = 0; layer < trace.size(); ++layer)
+    if (!(trace[layer].*list).empty()) object[std::to_string(layer)] = trace[layer].*list;
   return object;
 }
 
@@ -95,8 +95,8 @@ int logits_lines(const Environment& environment, const std::filesystem::path& mo
         return {{"error", errc_name(result.error().code)}, {"message", result.error().message}};
       json answer = {{"logits", result->logits}};
       if (trace) {
-        answer["selections"] = by_layer(result->trace.selections);
-        answer["experts"] = by_layer(result->trace.experts);
+        answer["selections"] = by_layer(result->trace, &engine::LayerTrace::selection);
+        answer["experts"] = by_layer(result->trace, &engine::LayerTrace::experts);
       }
       return answer;
     });

@@ -95,7 +95,7 @@ int run(const Environment& environment, const RunOptions& options) {
   const auto store = open_store(environment);
   if (!store) return complain(store.error().message);
   asio::io_context io(1);
-  const auto model = open_model(environment, options.model, io);
+  const auto model = open_model(environment, options.model);
   if (!model) return complain(model.error().message);
 
   Run run{.workflow = workflow->get(),

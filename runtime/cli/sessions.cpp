@@ -86,7 +86,7 @@ int resume(const Environment& environment, const runtime::SessionId& id,
   ModelOptions model_options = options.model;
   if (model_options.model.empty() && environment.model.empty())
     model_options.model = state.start->model;
-  const auto model = open_model(environment, model_options, io);
+  const auto model = open_model(environment, model_options);
   if (!model) return complain(model.error().message);
   runtime::AgentParts parts(**model, (*workflow)->registry(), store, system_clock());
   parts.grants = (*workflow)->grants();

@@ -1,0 +1,102 @@
+#include "runtime/cli/compose.h"
+
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <csignal>
+#include <exception>
+
+#include "runtime/data_dir.h"
+#include "runtime/embedded_model.h"
+#include "runtime/remote_model.h"
+
+namespace ponder::cli {
+
+namespace asio = boost::asio;
+
+namespace {
+
+bool is_address(const std::string& model) {
+  return model.starts_with("http://") || model.starts_with("https://");
+}
+
+Result<std::unique_ptr<runtime::ModelClient>> open_remote(const Environment& environment,
+                                                          const std::string& address,
+                                                          const ModelOptions& options) {
+  runtime::RemoteOptions remote;
+  remote.base_url = address;
+  remote.model = options.model_name;
+  remote.api_key = environment.api_key;
+  PONDER_TRY(auto client, runtime::RemoteModel::create(std::move(remote)));
+  return client;
+}
+
+}  // namespace
+
+Result<std::filesystem::path> library_dir(const Environment& environment) {
+  return runtime::find_library({{}, environment.library, environment.executable});
+}
+
+Result<std::unique_ptr<runtime::SessionStore>> open_store(const Environment& environment) {
+  return runtime::SessionStore::open(environment.sessions, system_clock());
+}
+
+Result<std::unique_ptr<runtime::ModelClient>> open_model(const Environment& environment,
+                                                         const ModelOptions& options) {
+  const std::string& wanted = options.model.empty() ? environment.model : options.model;
+  if (is_address(wanted)) return open_remote(environment, wanted, options);
+  PONDER_TRY(auto dir,
+             runtime::find_model({options.model, environment.model, environment.executable}));
+  engine::EngineOptions engine;
+  engine.num_threads = options.num_threads;
+  engine.isa = environment.isa;
+  PONDER_TRY(auto model, runtime::EmbeddedModel::open(dir, engine));
+  return model;
+}
+
+runtime::Sampling sampling_of(const ModelOptions& options) {
+  runtime::Sampling sampling;
+  sampling.temperature = options.temperature;
+  sampling.top_p = options.top_p;
+  sampling.seed = options.seed;
+  sampling.has_grammar = !options.no_grammar;
+  return sampling;
+}
+
+int run_interruptibly(asio::io_context& io, asio::awaitable<int> work,
+                      std::function<void()> interrupt) {
+  constexpr int kInterrupted = 130;
+  int status = 1;
+  std::exception_ptr failure;
+  asio::signal_set signals(io, SIGINT, SIGTERM);
+  asio::cancellation_signal cancellation;
+  bool is_interrupted = false;
+  std::function<void(const boost::system::error_code&, int)> on_signal =
+      [&](const boost::system::error_code& error, int) {
+        if (error) return;
+        if (is_interrupted) _exit(kInterrupted);
+        is_interrupted = true;
+        if (interrupt)
+          interrupt();
+        else
+          cancellation.emit(asio::cancellation_type::terminal);
+        signals.async_wait(on_signal);
+      };
+  signals.async_wait(on_signal);
+  // This function owns the work and waits for it: io.run() returns when it has ended.
+  const auto on_end = [&](std::exception_ptr error, int result) {
+    failure = error;
+    status = result;
+    signals.cancel();
+  };
+  asio::co_spawn(io, std::move(work), asio::bind_cancellation_slot(cancellation.slot(), on_end));
+  io.run();
+  if (failure) std::rethrow_exception(failure);
+  return status;
+}
+
+}  // namespace ponder::cli
