@@ -12,8 +12,8 @@ namespace ponder::kernels {
 
 /// What the processor offers and the operating system has enabled.
 struct CpuFeatures {
-  bool avx2;     // with FMA and F16C
-  bool avx512;   // F, BW, VL and DQ
+  bool avx2;    // with FMA and F16C
+  bool avx512;  // F, BW, VL and DQ
 };
 
 [[nodiscard]] CpuFeatures cpu_features() noexcept;

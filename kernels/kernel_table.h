@@ -19,7 +19,7 @@
 
 namespace ponder::kernels {
 
-using bf16 = std::uint16_t;      // the upper half of a float
+using bf16 = std::uint16_t;     // the upper half of a float
 using fp8_e4m3 = std::uint8_t;  // sign, 4 bits exponent (bias 7), 3 bits mantissa; no infinity
 
 enum class DType : std::uint8_t { f32, bf16, fp8_e4m3 };
@@ -32,13 +32,13 @@ inline constexpr std::size_t kExpertsMax = 1024;      // n_routed_experts
 
 /// y = x @ w^T, in fp32 whatever the weight's type is. y must not overlap x.
 struct MatmulArgs {
-  float* y;                    // [m, n], written
-  std::size_t y_stride;        // >= n
-  const float* x;              // [m, k]
-  std::size_t x_stride;        // >= k
-  const void* w;               // [n, k] of w_dtype
-  std::size_t w_stride;        // >= k
-  const float* w_scales;       // [ceil(n/128), ceil(k/128)]: fp8 only; the weight is code * scale
+  float* y;               // [m, n], written
+  std::size_t y_stride;   // >= n
+  const float* x;         // [m, k]
+  std::size_t x_stride;   // >= k
+  const void* w;          // [n, k] of w_dtype
+  std::size_t w_stride;   // >= k
+  const float* w_scales;  // [ceil(n/128), ceil(k/128)]: fp8 only; the weight is code * scale
   std::size_t w_scales_stride;
   DType w_dtype;
   std::size_t m;
@@ -48,9 +48,9 @@ struct MatmulArgs {
 
 /// y = weight * x / sqrt(mean(x^2) + eps). y may be x.
 struct RmsNormArgs {
-  float* y;             // [rows, dim]
+  float* y;  // [rows, dim]
   std::size_t y_stride;
-  const float* x;       // [rows, dim]
+  const float* x;  // [rows, dim]
   std::size_t x_stride;
   const float* weight;  // [dim]
   std::size_t rows;
@@ -60,9 +60,9 @@ struct RmsNormArgs {
 
 /// y = weight * (x - mean) / sqrt(variance + eps) + bias. y may be x.
 struct LayerNormArgs {
-  float* y;             // [rows, dim]
+  float* y;  // [rows, dim]
   std::size_t y_stride;
-  const float* x;       // [rows, dim]
+  const float* x;  // [rows, dim]
   std::size_t x_stride;
   const float* weight;  // [dim]
   const float* bias;    // [dim]
@@ -78,25 +78,25 @@ enum class RopeLayout : std::uint8_t {
 
 /// Rotates `dim` elements of every head in place. x points at the first rotated element.
 struct RopeArgs {
-  float* x;                        // [rows, heads, dim]
+  float* x;  // [rows, heads, dim]
   std::size_t row_stride;
   std::size_t head_stride;
-  const float* cos;                // [positions, dim/2]
-  const float* sin;                // [positions, dim/2]
-  const std::int32_t* positions;   // [rows] rows of the tables; nullptr: row r uses table row r
+  const float* cos;               // [positions, dim/2]
+  const float* sin;               // [positions, dim/2]
+  const std::int32_t* positions;  // [rows] rows of the tables; nullptr: row r uses table row r
   std::size_t rows;
   std::size_t heads;
-  std::size_t dim;                 // even
+  std::size_t dim;  // even
   RopeLayout layout;
 };
 
 /// y = silu(gate) * up, silu(z) = z / (1 + exp(-z)). y may be gate or up.
 struct SiluMulArgs {
-  float* y;                 // [rows, dim]
+  float* y;  // [rows, dim]
   std::size_t y_stride;
-  const float* gate;        // [rows, dim]
+  const float* gate;  // [rows, dim]
   std::size_t gate_stride;
-  const float* up;          // [rows, dim]
+  const float* up;  // [rows, dim]
   std::size_t up_stride;
   std::size_t rows;
   std::size_t dim;
@@ -104,9 +104,9 @@ struct SiluMulArgs {
 
 /// y[r] += sum over slot i, ascending, of weights[r,i] * x[indices[r,i]]; index -1 adds nothing.
 struct WeightedSumArgs {
-  float* y;                     // [rows, dim], read and written
+  float* y;  // [rows, dim], read and written
   std::size_t y_stride;
-  const float* x;               // [*, dim]
+  const float* x;  // [*, dim]
   std::size_t x_stride;
   const std::int32_t* indices;  // [rows, slots] rows of x
   const float* weights;         // [rows, slots]
@@ -117,7 +117,7 @@ struct WeightedSumArgs {
 
 /// x = softmax(x * scale), in place. A row of -inf only becomes NaN.
 struct SoftmaxArgs {
-  float* x;            // [rows, dim]
+  float* x;  // [rows, dim]
   std::size_t stride;
   std::size_t rows;
   std::size_t dim;
@@ -128,16 +128,16 @@ struct SoftmaxArgs {
 /// `topk_group` groups (a group scores the sum of its two best); ties go to the lower index.
 /// weight = scaling_factor * p, divided by (1e-20 + sum of the chosen p) when normalize is set.
 struct RouterArgs {
-  const float* logits;    // [rows, experts]
+  const float* logits;  // [rows, experts]
   std::size_t logits_stride;
   const float* bias;      // [experts], or nullptr
   std::int32_t* indices;  // [rows, topk], written; best first
   float* weights;         // [rows, topk], written
   std::size_t rows;
-  std::size_t experts;    // <= kExpertsMax
-  std::size_t groups;     // divides experts; 1: no groups
+  std::size_t experts;  // <= kExpertsMax
+  std::size_t groups;   // divides experts; 1: no groups
   std::size_t topk_group;
-  std::size_t topk;       // <= experts in topk_group groups
+  std::size_t topk;  // <= experts in topk_group groups
   bool normalize;
   float scaling_factor;
 };
@@ -145,26 +145,26 @@ struct RouterArgs {
 /// Lightning indexer, fp32: scores[r,s] = sum over h, ascending, of w[r,h] * max(<q[r,h], k[s]>, 0)
 /// Key s is row s % kPageSize of pages[s / kPageSize]. A NaN stays NaN; topk orders it.
 struct IndexScoresArgs {
-  float* scores;                    // [rows, scores_stride]; [r, 0..num_keys[r]) is written
+  float* scores;  // [rows, scores_stride]; [r, 0..num_keys[r]) is written
   std::size_t scores_stride;
-  const float* q;                   // [rows, heads, dim]
+  const float* q;  // [rows, heads, dim]
   std::size_t q_row_stride;
   std::size_t q_head_stride;
-  const float* head_weights;        // [rows, heads], all constant factors included
+  const float* head_weights;  // [rows, heads], all constant factors included
   std::size_t head_weights_stride;
-  const void* const* pages;         // each [kPageSize, key_stride] of key_dtype
+  const void* const* pages;  // each [kPageSize, key_stride] of key_dtype
   std::size_t key_stride;
-  DType key_dtype;                  // f32 or bf16
-  const std::int32_t* num_keys;     // [rows] visible keys
+  DType key_dtype;               // f32 or bf16
+  const std::int32_t* num_keys;  // [rows] visible keys
   std::size_t rows;
   std::size_t heads;
-  std::size_t dim;                  // <= kIndexHeadDimMax
+  std::size_t dim;  // <= kIndexHeadDimMax
 };
 
 /// The exact best `k` of `n` scores: score descending, then position ascending. -0.0 equals +0.0,
 /// NaN counts as -inf.
 struct TopkArgs {
-  const float* scores;      // [n]
+  const float* scores;  // [n]
   std::size_t n;
   std::size_t k;
   std::int32_t* positions;  // [min(k, n)], written, ascending
@@ -192,13 +192,13 @@ struct AttentionArgs {
   const AttentionRow* rows;  // [num_rows]
   std::size_t num_rows;
   std::size_t heads;
-  std::size_t kv_lora_rank;      // kv_lora_rank + qk_rope_head_dim <= kLatentDimMax
+  std::size_t kv_lora_rank;  // kv_lora_rank + qk_rope_head_dim <= kLatentDimMax
   std::size_t qk_rope_head_dim;
-  std::size_t q_nope_stride;     // between heads
+  std::size_t q_nope_stride;  // between heads
   std::size_t q_rope_stride;
   std::size_t out_stride;
-  std::size_t cache_stride;      // between rows of a page
-  DType cache_dtype;             // f32 or bf16
+  std::size_t cache_stride;  // between rows of a page
+  DType cache_dtype;         // f32 or bf16
   float softmax_scale;
 };
 

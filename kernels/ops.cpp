@@ -33,8 +33,8 @@ void by_rows(const Executor& executor, const Args& args, std::size_t elements_pe
              void (*fn)(const Args&, std::size_t, std::size_t) noexcept) noexcept {
   const std::size_t grain =
       std::max<std::size_t>(1, kElementsPerChunk / std::max<std::size_t>(1, elements_per_row));
-  executor.pool->parallel_for(
-      args.rows, grain, [&](std::size_t begin, std::size_t end) { fn(args, begin, end); });
+  executor.pool->parallel_for(args.rows, grain,
+                              [&](std::size_t begin, std::size_t end) { fn(args, begin, end); });
 }
 
 // How one matmul is cut into chunks; any cut gives the same bits.
@@ -144,7 +144,8 @@ void topk(const Executor& executor, const TopkArgs* jobs, TopkResult* results,
 void attention(const Executor& executor, const AttentionArgs& args) noexcept {
   const std::size_t enough_chunks = 2 * executor.pool->num_threads();
   std::size_t heads = kAttentionHeadsMax;
-  while (heads > kAttentionHeadsMin && args.num_rows * divide_up(args.heads, heads) < enough_chunks) {
+  while (heads > kAttentionHeadsMin &&
+         args.num_rows * divide_up(args.heads, heads) < enough_chunks) {
     heads /= 2;
   }
   const std::size_t head_chunks = divide_up(args.heads, heads);

@@ -67,10 +67,10 @@ class ThreadPool {
   [[nodiscard]] bool enter() noexcept;
   void leave() noexcept;
 
-  Job job_{};                               // changes only while the gate is closed and empty
+  Job job_{};  // changes only while the gate is closed and empty
   std::atomic<std::size_t> next_chunk_{0};
-  std::atomic<std::uint32_t> gate_{0};      // kOpen, plus the number of workers inside
-  std::atomic<std::uint32_t> epoch_{0};     // counts jobs; workers sleep on it
+  std::atomic<std::uint32_t> gate_{0};   // kOpen, plus the number of workers inside
+  std::atomic<std::uint32_t> epoch_{0};  // counts jobs; workers sleep on it
   std::atomic<bool> stop_{false};
   std::vector<std::thread> workers_;
 };

@@ -27,9 +27,7 @@ Buffer<std::uint8_t> codes(std::size_t bytes) {
   return buffer;
 }
 
-std::size_t size_of(DType dtype) {
-  return dtype == DType::f32 ? 4 : dtype == DType::bf16 ? 2 : 1;
-}
+std::size_t size_of(DType dtype) { return dtype == DType::f32 ? 4 : dtype == DType::bf16 ? 2 : 1; }
 
 const char* name_of(DType dtype) {
   return dtype == DType::f32 ? "f32" : dtype == DType::bf16 ? "bf16" : "fp8";
@@ -40,13 +38,12 @@ Case matmul_case(DType dtype, std::size_t m, std::size_t n, std::size_t k) {
   const auto y = floats(m * n);
   const auto w = codes(n * k * size_of(dtype));
   const auto scales = floats((n / 128 + 1) * (k / 128 + 1));
-  const MatmulArgs args{y->data(), n, x->data(), k, w->data(), k, scales->data(), k / 128 + 1,
-                        dtype,     m, n,         k};
+  const MatmulArgs args{y->data(),      n,           x->data(), k, w->data(), k,
+                        scales->data(), k / 128 + 1, dtype,     m, n,         k};
   const double products = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
   return {std::string("matmul ") + name_of(dtype) + " " + std::to_string(m) + "x" +
               std::to_string(n) + "x" + std::to_string(k),
-          2 * products, static_cast<double>(w->size()),
-          [=](const Executor& executor) {
+          2 * products, static_cast<double>(w->size()), [=](const Executor& executor) {
             const auto keep = std::make_tuple(x, y, w, scales);
             matmul(executor, args);
           }};
@@ -73,15 +70,13 @@ Case index_case(std::size_t rows, std::size_t keys, std::size_t heads, std::size
   const auto scores = floats(rows * keys);
   const auto num_keys =
       std::make_shared<std::vector<std::int32_t>>(rows, static_cast<std::int32_t>(keys));
-  const IndexScoresArgs args{scores->data(), keys,         q->data(),          heads * dim,
-                             dim,            weights->data(), heads,           cache.pages->data(),
-                             dim,            DType::bf16,  num_keys->data(),   rows,
-                             heads,          dim};
+  const IndexScoresArgs args{
+      scores->data(),      keys, q->data(),   heads * dim,      dim,  weights->data(), heads,
+      cache.pages->data(), dim,  DType::bf16, num_keys->data(), rows, heads,           dim};
   return {"index_scores " + std::to_string(rows) + " rows, " + std::to_string(keys) + " keys, " +
               std::to_string(heads) + "x" + std::to_string(dim),
           2.0 * static_cast<double>(rows * keys * heads * dim),
-          static_cast<double>(keys * dim * sizeof(bf16)),
-          [=](const Executor& executor) {
+          static_cast<double>(keys * dim * sizeof(bf16)), [=](const Executor& executor) {
             const auto keep = std::make_tuple(cache, q, weights, scores, num_keys);
             index_scores(executor, args);
           }};
@@ -116,14 +111,13 @@ Case attention_case(std::size_t rows, std::size_t slots, std::size_t context, st
     batch->push_back({row_q, row_q + heads * rank, out->data() + r * heads * rank,
                       cache.pages->data(), selected->data(), slots});
   }
-  const AttentionArgs args{batch->data(), rows, heads, rank, rope, rank,
+  const AttentionArgs args{batch->data(), rows, heads, rank,        rope, rank,
                            rope,          rank, dim,   DType::bf16, 0.1f};
   return {"attention " + std::to_string(rows) + " rows, " + std::to_string(slots) + " slots, " +
               std::to_string(heads) + "x(" + std::to_string(rank) + "+" + std::to_string(rope) +
               ")",
           2.0 * static_cast<double>(rows * slots * heads * (2 * rank + rope)),
-          static_cast<double>(rows * slots * dim * sizeof(bf16)),
-          [=](const Executor& executor) {
+          static_cast<double>(rows * slots * dim * sizeof(bf16)), [=](const Executor& executor) {
             const auto keep = std::make_tuple(cache, q, out, selected, batch);
             attention(executor, args);
           }};
@@ -134,8 +128,8 @@ Case attention_case(std::size_t rows, std::size_t slots, std::size_t context, st
 std::vector<Case> make_cases() {
   std::vector<Case> cases;
   for (const DType dtype : {DType::f32, DType::bf16, DType::fp8_e4m3}) {
-    cases.push_back(matmul_case(dtype, 1, 768, 256));      // stays in a private cache
-    cases.push_back(matmul_case(dtype, 1, 16384, 7168));   // streams from memory
+    cases.push_back(matmul_case(dtype, 1, 768, 256));     // stays in a private cache
+    cases.push_back(matmul_case(dtype, 1, 16384, 7168));  // streams from memory
     for (const std::size_t m : {4u, 16u, 128u, 512u}) {
       cases.push_back(matmul_case(dtype, m, 1024, 1024));
     }

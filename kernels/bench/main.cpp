@@ -64,8 +64,8 @@ void print_row(const Options& options, const KernelTable& table, unsigned thread
     std::printf(
         "{\"case\":\"%s\",\"isa\":\"%s\",\"threads\":%u,\"median_us\":%.2f,\"best_us\":%.2f,"
         "\"runs\":%zu,\"gflops\":%.2f,\"gbytes_per_s\":%.2f}\n",
-        bench_case.name.c_str(), table.name, threads, timing.median_us, timing.best_us,
-        timing.runs, gflops, gbytes);
+        bench_case.name.c_str(), table.name, threads, timing.median_us, timing.best_us, timing.runs,
+        gflops, gbytes);
   } else {
     std::printf("%-52s %-7s %10.1f %10.1f %8.1f %8.2f\n", bench_case.name.c_str(), table.name,
                 timing.median_us, timing.best_us, gflops, gbytes);

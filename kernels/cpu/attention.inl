@@ -25,8 +25,8 @@ constexpr std::size_t kWidenedStrideMax = kLatentDimMax + kRowPadding;
 
 struct AttentionBlock {
   std::size_t num_slots;
-  const float* rows[kSlotBlock];            // the last one repeated up to a multiple of 4
-  float p[kHeadsPerPass][kSlotBlock];       // logits, then exp(logit - max)
+  const float* rows[kSlotBlock];       // the last one repeated up to a multiple of 4
+  float p[kHeadsPerPass][kSlotBlock];  // logits, then exp(logit - max)
   float max[kHeadsPerPass];
   float sum[kHeadsPerPass];
   float widened[kSlotBlock * kWidenedStrideMax];

@@ -112,8 +112,7 @@ void rotate_interleaved(float* x, const float* cos, const float* sin, std::size_
   float pairs[2 * kLanes] = {};
   for (std::size_t i = 0; i < 2 * rest; ++i) pairs[i] = x[2 * j + i];
   const Pair in = deinterleave(load(pairs), load(pairs + kLanes));
-  const Pair y =
-      rotate(in.first, in.second, load_some(cos + j, rest), load_some(sin + j, rest));
+  const Pair y = rotate(in.first, in.second, load_some(cos + j, rest), load_some(sin + j, rest));
   const Pair out = interleave(y.first, y.second);
   store(pairs, out.first);
   store(pairs + kLanes, out.second);

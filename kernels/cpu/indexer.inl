@@ -65,8 +65,7 @@ void load_group(const IndexScoresArgs& args, std::size_t key, std::size_t key_la
 }
 
 template <class K>
-void load_keys(const IndexScoresArgs& args, std::size_t key, std::size_t key_end,
-               KeyBlock& block) {
+void load_keys(const IndexScoresArgs& args, std::size_t key, std::size_t key_end, KeyBlock& block) {
   for (std::size_t group = 0; group < kKeyGroups; ++group) {
     load_group<K>(args, key + group * kLanes, key_end - 1, group, block);
   }

@@ -14,8 +14,7 @@ void rms_norm(const RmsNormArgs& args, std::size_t row_begin, std::size_t row_en
 void layer_norm(const LayerNormArgs& args, std::size_t row_begin, std::size_t row_end) noexcept;
 void rope(const RopeArgs& args, std::size_t row_begin, std::size_t row_end) noexcept;
 void silu_mul(const SiluMulArgs& args, std::size_t row_begin, std::size_t row_end) noexcept;
-void weighted_sum(const WeightedSumArgs& args, std::size_t row_begin,
-                  std::size_t row_end) noexcept;
+void weighted_sum(const WeightedSumArgs& args, std::size_t row_begin, std::size_t row_end) noexcept;
 void softmax(const SoftmaxArgs& args, std::size_t row_begin, std::size_t row_end) noexcept;
 void router(const RouterArgs& args, std::size_t row_begin, std::size_t row_end) noexcept;
 void index_scores(const IndexScoresArgs& args, std::size_t row_begin, std::size_t row_end,

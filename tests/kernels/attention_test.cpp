@@ -114,14 +114,14 @@ Tolerance tolerance_for(const Shape& shape, std::size_t slots) {
 class Attention : public EveryIsa {};
 
 TEST_P(Attention, MatchesScalarOnOddShapes) {
-  const Shape shapes[] = {{1, 1, 2},   {3, 7, 2},    {4, 64, 16},   {5, 65, 6},
+  const Shape shapes[] = {{1, 1, 2},    {3, 7, 2},     {4, 64, 16},  {5, 65, 6},
                           {8, 256, 32}, {17, 130, 31}, {2, 512, 64}, {6, 24, 0}};
   for (const Shape& shape : shapes) {
     for (const DType dtype : {DType::f32, DType::bf16}) {
       for (const bool is_dense : {false, true}) {
         SCOPED_TRACE(::testing::Message()
-                     << "heads=" << shape.heads << " rank=" << shape.rank << " rope="
-                     << shape.rope << " dtype=" << int(dtype) << " dense=" << is_dense);
+                     << "heads=" << shape.heads << " rank=" << shape.rank << " rope=" << shape.rope
+                     << " dtype=" << int(dtype) << " dense=" << is_dense);
         const Case c(shape, {1, 2, 5, 31, 32, 33, 64, 100, 200}, 201, dtype, is_dense, rng);
         ASSERT_TRUE(all_close(run(table(), c), run(scalar_table(), c), tolerance_for(shape, 200)));
       }
@@ -156,8 +156,8 @@ TEST_P(Attention, HeadRangesBatchAndThreadsDoNotChangeBits) {
   EXPECT_TRUE(same_bits(by_head, want));
   for (const unsigned threads : {1u, 2u, 4u}) {
     ThreadPool pool({.num_threads = threads});
-    const auto got = with_args(
-        c, [&](const AttentionArgs& args) { attention({&table(), &pool}, args); });
+    const auto got =
+        with_args(c, [&](const AttentionArgs& args) { attention({&table(), &pool}, args); });
     EXPECT_TRUE(same_bits(got, want)) << threads;
   }
 }

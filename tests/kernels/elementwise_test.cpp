@@ -77,8 +77,11 @@ TEST_P(Elementwise, RopeMatchesScalarInBothLayouts) {
         const std::int32_t positions[kRows] = {9, 0, 4};
         const auto run = [&](const KernelTable& row) {
           std::vector<float> y = x;
-          RopeArgs args{y.data(), heads * head_stride, head_stride, cos.data(), sin.data(),
-                        nullptr, kRows, heads, dim, layout};
+          RopeArgs args{y.data(),    heads * head_stride,
+                        head_stride, cos.data(),
+                        sin.data(),  nullptr,
+                        kRows,       heads,
+                        dim,         layout};
           if (!is_identity) args.positions = positions;
           row.rope(args, 0, kRows);
           return y;
@@ -213,8 +216,9 @@ TEST_P(Elementwise, ArgmaxTakesTheLowestOfEqualsAndPassesOverNan) {
 }
 
 TEST_P(Elementwise, Bf16ConversionsHaveTheBitsOfScalar) {
-  std::vector<float> x = {0.0f, -0.0f, 1.0f, kInf, -kInf, kNan, -kNan, 3.4e38f, 1e-40f,
-                          1.00390625f, 1.01171875f, -1.00390625f};  // the last three are ties
+  std::vector<float> x = {
+      0.0f,  -0.0f,   1.0f,   kInf,        -kInf,       kNan,
+      -kNan, 3.4e38f, 1e-40f, 1.00390625f, 1.01171875f, -1.00390625f};  // the last three are ties
   for (int i = 0; i < 1000; ++i) {
     const std::uint32_t bits = static_cast<std::uint32_t>(rng());
     float value;

@@ -53,6 +53,7 @@ std::vector<float> with_args(const Case& c, Score score) {
     pages.push_back(c.dtype == DType::f32 ? static_cast<const void*>(c.keys.data() + at)
                                           : bf16_page);
   }
+  pages.push_back(nullptr);  // whoever reads past the last page crashes
   IndexScoresArgs args{};
   args.scores = scores.data();
   args.scores_stride = scores_stride;
@@ -89,8 +90,13 @@ class IndexScores : public EveryIsa {};
 
 TEST_P(IndexScores, MatchScalarOnOddShapes) {
   const std::vector<std::int32_t> key_counts = {1, 7, 8, 63, 64, 65, 130, 200};
-  for (const auto& [heads, dim] : {std::pair<std::size_t, std::size_t>{1, 1}, {4, 64}, {3, 17},
-                                   {5, 128}, {64, 128}, {2, 256}, {7, 31}}) {
+  for (const auto& [heads, dim] : {std::pair<std::size_t, std::size_t>{1, 1},
+                                   {4, 64},
+                                   {3, 17},
+                                   {5, 128},
+                                   {64, 128},
+                                   {2, 256},
+                                   {7, 31}}) {
     for (const DType dtype : {DType::f32, DType::bf16}) {
       const Case c(heads, dim, key_counts, dtype, rng);
       ASSERT_TRUE(all_close(run(table(), c), run(scalar_table(), c), tolerance_for(c)))
@@ -112,8 +118,8 @@ TEST_P(IndexScores, RangesAndThreadsDoNotChangeBits) {
   EXPECT_TRUE(same_bits(piecewise, want));
   for (const unsigned threads : {1u, 3u}) {
     ThreadPool pool({.num_threads = threads});
-    const auto got = with_args(
-        c, [&](const IndexScoresArgs& args) { index_scores({&table(), &pool}, args); });
+    const auto got =
+        with_args(c, [&](const IndexScoresArgs& args) { index_scores({&table(), &pool}, args); });
     EXPECT_TRUE(same_bits(got, want)) << threads;
   }
 }
@@ -209,9 +215,8 @@ TEST_P(Topk, OrderedScoresAndExtremeExponentsAreExact) {
     scores.push_back(value);
   }
   EXPECT_EQ(select_topk(table(), scores, 700), sorted_selection(scores, 700));
-  std::sort(scores.begin(), scores.end(), [](float a, float b) {
-    return std::isnan(b) ? false : std::isnan(a) || a < b;
-  });
+  std::sort(scores.begin(), scores.end(),
+            [](float a, float b) { return std::isnan(b) ? false : std::isnan(a) || a < b; });
   EXPECT_EQ(select_topk(table(), scores, 700), sorted_selection(scores, 700));
   std::reverse(scores.begin(), scores.end());
   EXPECT_EQ(select_topk(table(), scores, 700), sorted_selection(scores, 700));

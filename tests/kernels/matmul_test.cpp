@@ -74,10 +74,17 @@ class Matmul : public EveryIsa {};
 TEST_P(Matmul, MatchesScalarOnOddShapes) {
   for (const DType dtype : kDTypes) {
     for (const std::size_t k : {1u, 7u, 8u, 15u, 63u, 64u, 65u, 129u, 512u, 1025u}) {
-      for (const auto& [m, n] : {std::pair<std::size_t, std::size_t>{1, 1}, {1, 13}, {2, 9},
-                                 {3, 4}, {5, 7}, {6, 8}, {7, 33}, {2, 130}, {13, 3}}) {
-        SCOPED_TRACE(::testing::Message() << "dtype=" << int(dtype) << " m=" << m << " n=" << n
-                                          << " k=" << k);
+      for (const auto& [m, n] : {std::pair<std::size_t, std::size_t>{1, 1},
+                                 {1, 13},
+                                 {2, 9},
+                                 {3, 4},
+                                 {5, 7},
+                                 {6, 8},
+                                 {7, 33},
+                                 {2, 130},
+                                 {13, 3}}) {
+        SCOPED_TRACE(::testing::Message()
+                     << "dtype=" << int(dtype) << " m=" << m << " n=" << n << " k=" << k);
         const Case c = make_case(m, n, k, dtype, rng);
         ASSERT_TRUE(all_close(run(table(), c), run(scalar_table(), c), tolerance_for(k)));
       }

@@ -2,15 +2,15 @@
 // with -mavx2 -mfma -mf16c; nothing but the table leaves this file.
 
 #include "kernels/cpu/avx2/avx2_table.h"
+#include "kernels/reference/scalar.h"
 
+// clang-format off: each file builds on those above it
 #include "kernels/cpu/avx2/vector.inl"
-// The kernels need the vector above.
 #include "kernels/cpu/elementwise.inl"
-
 #include "kernels/cpu/attention.inl"
 #include "kernels/cpu/indexer.inl"
 #include "kernels/cpu/matmul.inl"
-#include "kernels/reference/scalar.h"
+// clang-format on
 
 namespace ponder::kernels {
 

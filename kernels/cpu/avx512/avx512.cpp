@@ -2,16 +2,16 @@
 // with -mavx512{f,bw,vl,dq} on top of AVX2; nothing but the table leaves this file.
 
 #include "kernels/cpu/avx512/avx512_table.h"
+#include "kernels/reference/scalar.h"
 
+// clang-format off: each file builds on those above it
 #include "kernels/cpu/avx512/vector.inl"
-// The kernels need the vector above.
 #include "kernels/cpu/elementwise.inl"
-
 #include "kernels/cpu/attention.inl"
 #include "kernels/cpu/indexer.inl"
 #include "kernels/cpu/matmul.inl"
 #include "kernels/cpu/avx512/topk.inl"
-#include "kernels/reference/scalar.h"
+// clang-format on
 
 namespace ponder::kernels {
 

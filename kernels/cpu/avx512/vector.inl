@@ -169,8 +169,7 @@ inline __m128 sum4(Vec a, Vec b, Vec c, Vec d) {
 
 // The largest lane; where some are NaN, either NaN or the largest of some others.
 inline float max_lane(Vec a) {
-  const __m256 eight =
-      _mm256_max_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
+  const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
   const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
   const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
