@@ -83,8 +83,9 @@ TEST(Encoder, MarksExactlyTheBytesThatCameFromTheCaller) {
 }
 
 TEST(Encoder, SaysWhereEachMessageEnds) {
-  const auto messages = messages_of(
-      R"([{"role":"user","content":"a"},{"role":"assistant","content":"b","reasoning_content":"r"}])");
+  const auto messages =
+      messages_of(R"([{"role":"user","content":"a"},)"
+                  R"({"role":"assistant","content":"b","reasoning_content":"r"}])");
   const auto encoded = encode(messages, {}, {.thinking_mode = "thinking"});
   ASSERT_TRUE(encoded);
   ASSERT_EQ(encoded->message_ends.size(), 2u);

@@ -10,16 +10,17 @@ namespace {
 Result<Message> read(std::string_view text) { return message_from_json(*parse_json(text)); }
 
 TEST(MessageJson, WritesWhatItReads) {
-  for (
-      const char* text :
-      {R"({"role": "user", "content": "q"})",
-       R"({"role": "assistant", "content": "", "reasoning_content": "r"})",
-       R"({"role": "assistant", "content": "c", "reasoning_content": "", "tool_calls": [{"id": "1", )"
-       R"("type": "function", "function": {"name": "f", "arguments": "{\"a\":1}"}}]})",
-       R"({"role": "tool", "content": "out", "tool_call_id": "1"})",
-       R"({"role": "system", "content": "s", "tools": [{"type": "function", "function": {"name": "f", )"
-       R"("description": "d", "parameters": {"type": "object", "maximum": 1000.0}}}], )"
-       R"("response_format": {"type": "json_object"}})"}) {
+  for (const char* text :
+       {R"({"role": "user", "content": "q"})",
+        R"({"role": "assistant", "content": "", "reasoning_content": "r"})",
+        R"({"role": "assistant", "content": "c", "reasoning_content": "", )"
+        R"("tool_calls": [{"id": "1", )"
+        R"("type": "function", "function": {"name": "f", "arguments": "{\"a\":1}"}}]})",
+        R"({"role": "tool", "content": "out", "tool_call_id": "1"})",
+        R"({"role": "system", "content": "s", "tools": [{"type": "function", "function": {)"
+        R"("name": "f", )"
+        R"("description": "d", "parameters": {"type": "object", "maximum": 1000.0}}}], )"
+        R"("response_format": {"type": "json_object"}})"}) {
     const Result<Message> message = read(text);
     ASSERT_TRUE(message) << message.error().message;
     EXPECT_EQ(print_json(*message_to_json(*message)), text);
