@@ -144,20 +144,6 @@ Status Environment::begin(const Task& task) {
   return host_->begin(json);
 }
 
-Result<ToolOutput> Environment::replay(const context::ToolCall& call) {
-  const auto& tools = host_->tools();
-  const auto it = std::find_if(tools.begin(), tools.end(), [&call](const LuaToolInfo& tool) {
-    return tool.spec.name == call.name;
-  });
-  if (it == tools.end()) {
-    return fail(Errc::not_found, fmt::format("there is no tool '{}'", call.name));
-  }
-  constexpr std::size_t kOutputBytesMax = 1 << 20;
-  const ToolContext context(system_clock(), Deadline::never(), kOutputBytesMax);
-  return host_->run_tool(static_cast<std::size_t>(it - tools.begin()), call.arguments, context,
-                         nullptr);
-}
-
 Result<std::string> Environment::submitted_plan() {
   PONDER_TRY(const Json plan, host_->submitted());
   if (plan.is_null()) return fail(Errc::not_found, "no plan was submitted");

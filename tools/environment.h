@@ -95,10 +95,6 @@ class Environment {
 
   /// Makes `task` the one that tools and the verifier see, and forgets what was submitted.
   Status begin(const Task& task);
-  /// Runs a tool again on the caller's thread, to rebuild what tools remember after a restart:
-  /// the calls of the log that are not pure, in their order. `not_found` when there is no such
-  /// tool.
-  Result<ToolOutput> replay(const context::ToolCall& call);
   /// The submitted plan as JSON; `not_found` when nothing was submitted.
   Result<std::string> submitted_plan();
 

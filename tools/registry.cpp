@@ -65,18 +65,6 @@ std::variant<Tool*, Refusal> Registry::admit(const context::ToolCall& call,
   return entry.tool.get();
 }
 
-boost::asio::awaitable<Result<ToolOutput>> Registry::call(context::ToolCall call,
-                                                          std::vector<std::string> grants,
-                                                          ToolContext context) const {
-  const auto admitted = admit(call, grants);
-  if (const auto* refusal = std::get_if<Refusal>(&admitted)) {
-    co_return error_output(refusal->message);
-  }
-  Tool* tool = std::get<Tool*>(admitted);
-  auto output = co_await tool->invoke(std::move(call.arguments), context);
-  co_return output;
-}
-
 ToolOutput error_output(std::string_view message) {
   return ToolOutput(fmt::format("error: {}", message), true);
 }

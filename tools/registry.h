@@ -1,6 +1,5 @@
 #pragma once
 
-#include <boost/asio/awaitable.hpp>
 #include <map>
 #include <memory>
 #include <span>
@@ -42,11 +41,6 @@ class Registry {
   /// The tool that may run `call`, or why none may.
   std::variant<Tool*, Refusal> admit(const context::ToolCall& call,
                                      std::span<const std::string> grants) const;
-
-  /// admit(), then the tool's invoke(). A refusal is an output like any other failure of a tool.
-  boost::asio::awaitable<Result<ToolOutput>> call(context::ToolCall call,
-                                                  std::vector<std::string> grants,
-                                                  ToolContext context) const;
 
  private:
   struct Entry {

@@ -78,7 +78,8 @@ class Sandbox : public ::testing::Test {
 TEST_F(Sandbox, HasNoAmbientAuthority) {
   EXPECT_EQ(run(R"(
     local found = {}
-    for _, name in ipairs { "os", "io", "package", "debug", "load", "loadstring", "loadfile", "dofile",
+    for _, name in ipairs { "os", "io", "package", "debug", "load", "loadstring", "loadfile",
+      "dofile",
       "collectgarbage", "print", "warn", "_G", "module", "newproxy" } do
       if _ENV[name] ~= nil then found[#found + 1] = name end
     end
@@ -313,7 +314,8 @@ TEST_F(Sandbox, TableFunctionsBehaveAsInLua) {
     table.insert(t, 1, 0)
     table.remove(t)
     local moved = table.move(t, 1, 2, 3, { 9, 9 })
-    return { t, moved, { table.unpack(t, 2, 3) }, table.pack(1, nil, 3).n, table.concat(t, "-") })"),
+    return { t, moved, { table.unpack(t, 2, 3) }, table.pack(1, nil, 3).n,
+      table.concat(t, "-") })"),
             "[[0,1,2,3],[9,9,0,1],[1,2],3,\"0-1-2-3\"]");
 }
 

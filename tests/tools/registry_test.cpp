@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/tools/run_sync.h"
+#include "tests/tools/call_tool.h"
 
 namespace ponder::tools {
 namespace {
@@ -46,7 +46,7 @@ context::ToolCall call_of(const std::string& name, const std::string& arguments)
 Result<ToolOutput> run(const Registry& registry, const context::ToolCall& call,
                        std::vector<std::string> grants) {
   const ToolContext context(system_clock(), Deadline::never(), 1000);
-  return tests::run_sync(registry.call(call, std::move(grants), context));
+  return tests::run_sync(tests::call_tool(registry, call, std::move(grants), context));
 }
 
 TEST(Registry, ListsToolsInTheOrderInWhichTheyWereAdded) {

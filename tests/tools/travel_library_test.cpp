@@ -1,14 +1,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <boost/asio/thread_pool.hpp>
-#include <chrono>
+#include <cstdio>
+#include <ctime>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "tests/tools/call_tool.h"
 #include "tests/tools/script_folder.h"
 #include "tools/environment.h"
 
@@ -44,7 +47,12 @@ class TravelLibrary : public ::testing::Test {
     context::ToolCall call;
     call.name = name;
     call.arguments = arguments.dump();
-    auto output = environment.replay(call);
+    Registry registry;
+    EXPECT_TRUE(environment.add_tools(registry));
+    const ToolContext context(system_clock(), Deadline::never(), 100'000);
+    std::vector<std::string> grants(1, "sql");
+    auto output =
+        tests::run_sync(tests::call_tool(registry, std::move(call), std::move(grants), context));
     EXPECT_TRUE(output) << output.error().message;
     return output ? output->content : "";
   }
@@ -273,17 +281,16 @@ TEST_F(TravelLibrary, TheSameSeedGivesTheSameWorldTasksAndPlans) {
 
 TEST_F(TravelLibrary, ASmallWorldIsBuiltQuickly) {
   open();  // the first one reads files that are not in the cache
-  auto best = std::chrono::steady_clock::duration::max();
+  double best_ms = 1e9;
   for (int i = 0; i < 5; ++i) {
-    const auto start = std::chrono::steady_clock::now();
+    const std::clock_t start = std::clock();  // processor time: other programs do not count
     open();
-    best = std::min(best, std::chrono::steady_clock::now() - start);
+    best_ms = std::min(best_ms, 1e3 * static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC);
   }
-  const auto best_ms = std::chrono::duration_cast<std::chrono::milliseconds>(best).count();
-  RecordProperty("build_ms", static_cast<int>(best_ms));
-  // 50 ms is the aim on a quiet machine; a sanitizer or a busy one takes a few times as long.
-  EXPECT_LT(best_ms, 400);
-  std::printf("world of size S: %d ms\n", static_cast<int>(best_ms));
+  RecordProperty("build_ms", std::to_string(best_ms));
+  // The aim is 50 ms in a release build; unoptimised and sanitised ones take several times as long.
+  EXPECT_LT(best_ms, 500);
+  std::printf("world of size S: %.0f ms\n", best_ms);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@ namespace ponder::tools::lua {
 namespace {
 
 constexpr int kWatchInterval = 1000;  // steps of SQLite's machine between two looks at the budget
+constexpr int kInstructionsPerStep = 4;
 
 Result<sqlite::Value> value_at(lua_State* L, int index) {
   switch (lua_type(L, index)) {
@@ -151,7 +152,8 @@ Result<int> Database::run(lua_State* L, bool is_query) {
   lua_pushcfunction(L, push_rows);
   lua_pushlightuserdata(L, &job);
   State& state = State::of(L);
-  db_.watch(kWatchInterval, [&state] { return state.charge(kWatchInterval); });
+  db_.watch(kWatchInterval,
+            [&state] { return state.charge(kWatchInterval * kInstructionsPerStep); });
   const int code = lua_pcall(L, 1, 1, 0);
   db_.watch(0, nullptr);
   if (code != LUA_OK) return fail(Errc::exhausted, "sql: no memory for the rows");

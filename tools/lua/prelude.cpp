@@ -3,130 +3,130 @@
 namespace ponder::tools::lua {
 
 const char* const kPrelude = R"lua(
-local host, lua = ...
-local error, type, select, setmetatable = lua.error, lua.type, lua.select, lua.setmetatable
+  local host, lua = ...
+  local error, type, select, setmetatable = lua.error, lua.type, lua.select, lua.setmetatable
 
-local function pick(from, names)
-  local picked = {}
-  for name in host.each_word(names) do picked[name] = from[name] end
-  return picked
-end
+  local function pick(from, names)
+    local picked = {}
+    for name in host.each_word(names) do picked[name] = from[name] end
+    return picked
+  end
 
-local globals = pick(lua, [[assert error getmetatable ipairs next pairs pcall rawequal rawget rawlen
-  rawset select tonumber tostring type xpcall]])
+  local globals = pick(lua, [[assert error getmetatable ipairs next pairs pcall rawequal rawget
+    rawlen rawset select tonumber tostring type xpcall]])
 
--- Libraries whose functions end by themselves.
-globals.math = pick(lua.math, [[abs acos asin atan ceil cos deg exp floor fmod huge log max maxinteger
-  min mininteger modf pi rad sin sqrt tan tointeger type ult]])
-globals.utf8 = pick(lua.utf8, "char charpattern codepoint codes len offset")
-globals.coroutine = pick(lua.coroutine,
-  "close create isyieldable resume running status wrap yield")
+  -- Libraries whose functions end by themselves.
+  globals.math = pick(lua.math, [[abs acos asin atan ceil cos deg exp floor fmod huge log max
+    maxinteger min mininteger modf pi rad sin sqrt tan tointeger type ult]])
+  globals.utf8 = pick(lua.utf8, "char charpattern codepoint codes len offset")
+  globals.coroutine = pick(lua.coroutine,
+    "close create isyieldable resume running status wrap yield")
 
-local strings = pick(lua.string,
-  "byte char format len lower pack packsize reverse sub unpack upper")
-strings.find, strings.match, strings.rep = host.find, host.match, host.rep
-globals.string = strings
+  local strings = pick(lua.string,
+    "byte char format len lower pack packsize reverse sub unpack upper")
+  strings.find, strings.match, strings.rep = host.find, host.match, host.rep
+  globals.string = strings
 
-local tables = pick(lua.table, "pack")
-for name in host.each_word("concat insert remove sort unpack") do
-  tables[name] = host.guard(lua.table[name])
-end
-tables.move = host.guard_move(lua.table.move)
-globals.table = tables
+  local tables = pick(lua.table, "pack")
+  for name in host.each_word("concat insert remove sort unpack") do
+    tables[name] = host.guard(lua.table[name])
+  end
+  tables.move = host.guard_move(lua.table.move)
+  globals.table = tables
 
-function strings.gmatch(text, pattern, init)
-  text, pattern = text .. "", pattern .. ""
-  local from, last = init or 1, nil
-  if from < 0 then from = #text + from + 1 end
-  if from < 1 then from = 1 end
-  local function step(first, stop, ...)
-    if not first then
-      from = #text + 2  -- past every match
-      return nil
+  function strings.gmatch(text, pattern, init)
+    text, pattern = text .. "", pattern .. ""
+    local from, last = init or 1, nil
+    if from < 0 then from = #text + from + 1 end
+    if from < 1 then from = 1 end
+    local function step(first, stop, ...)
+      if not first then
+        from = #text + 2  -- past every match
+        return nil
+      end
+      from, last = stop + 1, stop
+      return ...
     end
-    from, last = stop + 1, stop
-    return ...
+    return function() return step(host.search(text, pattern, from, last, false)) end
   end
-  return function() return step(host.search(text, pattern, from, last, false)) end
-end
 
-local function replacement_of(repl)
-  local kind = type(repl)
-  if kind == "function" then return function(_, ...) return repl(...) end end
-  if kind == "table" then return function(_, capture) return repl[capture] end end
-  if kind ~= "string" and kind ~= "number" then
-    error("bad argument #3 to 'gsub' (string/function/table expected, got " .. kind .. ")", 3)
-  end
-  repl = repl .. ""
-  if not host.find(repl, "%", 1, true) then return function() return repl end end
-  return function(whole, ...) return host.expand(repl, whole, ...) end
-end
-
-function strings.gsub(text, pattern, repl, max)
-  text, pattern = text .. "", pattern .. ""
-  local replace = replacement_of(repl)
-  local anchored = strings.sub(pattern, 1, 1) == "^"
-  if anchored then pattern = strings.sub(pattern, 2) end
-  local parts, count, from, last = {}, 0, 1, nil
-  local function step(first, stop, ...)
-    if not first then return false end
-    count = count + 1
-    local whole = strings.sub(text, first, stop)
-    local new = replace(whole, ...)
-    local kind = type(new)
-    if not new then
-      new = whole
-    elseif kind ~= "string" and kind ~= "number" then
-      error("invalid replacement value (a " .. kind .. ")")
+  local function replacement_of(repl)
+    local kind = type(repl)
+    if kind == "function" then return function(_, ...) return repl(...) end end
+    if kind == "table" then return function(_, capture) return repl[capture] end end
+    if kind ~= "string" and kind ~= "number" then
+      error("bad argument #3 to 'gsub' (string/function/table expected, got " .. kind .. ")", 3)
     end
-    parts[#parts + 1] = strings.sub(text, from, first - 1)
-    parts[#parts + 1] = new
-    from, last = stop + 1, stop
-    return true
+    repl = repl .. ""
+    if not host.find(repl, "%", 1, true) then return function() return repl end end
+    return function(whole, ...) return host.expand(repl, whole, ...) end
   end
-  while not max or count < max do
-    if not step(host.search(text, pattern, from, last, anchored)) or anchored then break end
+
+  function strings.gsub(text, pattern, repl, max)
+    text, pattern = text .. "", pattern .. ""
+    local replace = replacement_of(repl)
+    local anchored = strings.sub(pattern, 1, 1) == "^"
+    if anchored then pattern = strings.sub(pattern, 2) end
+    local parts, count, from, last = {}, 0, 1, nil
+    local function step(first, stop, ...)
+      if not first then return false end
+      count = count + 1
+      local whole = strings.sub(text, first, stop)
+      local new = replace(whole, ...)
+      local kind = type(new)
+      if not new then
+        new = whole
+      elseif kind ~= "string" and kind ~= "number" then
+        error("invalid replacement value (a " .. kind .. ")")
+      end
+      parts[#parts + 1] = strings.sub(text, from, first - 1)
+      parts[#parts + 1] = new
+      from, last = stop + 1, stop
+      return true
+    end
+    while not max or count < max do
+      if not step(host.search(text, pattern, from, last, anchored)) or anchored then break end
+    end
+    parts[#parts + 1] = strings.sub(text, from)
+    return lua.table.concat(parts), count
   end
-  parts[#parts + 1] = strings.sub(text, from)
-  return lua.table.concat(parts), count
-end
 
-function globals.setmetatable(value, metatable)
-  if type(metatable) == "table" and lua.rawget(metatable, "__gc") ~= nil then
-    error("setmetatable: __gc is not allowed", 2)
+  function globals.setmetatable(value, metatable)
+    if type(metatable) == "table" and lua.rawget(metatable, "__gc") ~= nil then
+      error("setmetatable: __gc is not allowed", 2)
+    end
+    return setmetatable(value, metatable)
   end
-  return setmetatable(value, metatable)
-end
 
--- Methods of strings come from a copy that scripts do not hold, and its metatable stays hidden.
-local string_metatable = lua.getmetatable("")
-local methods = {}
-for name, value in lua.next, strings do methods[name] = value end
-string_metatable.__index = methods
-string_metatable.__metatable = false
+  -- Methods of strings come from a copy that scripts do not hold, and its metatable stays hidden.
+  local string_metatable = lua.getmetatable("")
+  local methods = {}
+  for name, value in lua.next, strings do methods[name] = value end
+  string_metatable.__index = methods
+  string_metatable.__metatable = false
 
-local loaded, loading = {}, {}
+  local loaded, loading = {}, {}
 
-function globals.require(name)
-  if loaded[name] ~= nil then return loaded[name] end
-  if loading[name] then error("module '" .. name .. "' requires itself", 2) end
-  local env = setmetatable({}, {
-    __index = globals,
-    __newindex = function(_, key)
-      error("global '" .. lua.tostring(key) .. "' assigned in module '" .. name .. "'", 2)
-    end,
-    __metatable = false,
-  })
-  local chunk = host.load(name, env)
-  loading[name] = true
-  local module = chunk()
-  loading[name] = nil
-  if module == nil then error("module '" .. name .. "' returns nothing", 2) end
-  loaded[name] = module
-  return module
-end
+  function globals.require(name)
+    if loaded[name] ~= nil then return loaded[name] end
+    if loading[name] then error("module '" .. name .. "' requires itself", 2) end
+    local env = setmetatable({}, {
+      __index = globals,
+      __newindex = function(_, key)
+        error("global '" .. lua.tostring(key) .. "' assigned in module '" .. name .. "'", 2)
+      end,
+      __metatable = false,
+    })
+    local chunk = host.load(name, env)
+    loading[name] = true
+    local module = chunk()
+    loading[name] = nil
+    if module == nil then error("module '" .. name .. "' returns nothing", 2) end
+    loaded[name] = module
+    return module
+  end
 
-return globals.require
+  return globals.require
 )lua";
 
 }  // namespace ponder::tools::lua

@@ -18,7 +18,8 @@ namespace ponder::tools::lua {
 /// module cannot assign globals.
 ///
 /// Loads `name` from `library` and leaves what it returned in the registry under kEnvironmentKey.
-/// Once for a state. Modules are text; "travel.rules" is library/travel/rules.lua, and nothing outside is found.
+/// Once for a state. Modules are text; "travel.rules" is library/travel/rules.lua, and nothing
+/// outside is found.
 Status load_environment(State& state, const std::filesystem::path& library, const std::string& name,
                         const Budget& budget);
 

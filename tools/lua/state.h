@@ -57,7 +57,6 @@ class State {
   bool charge(std::int64_t instructions);
   /// Whether the call under way may go on: looks at deadline and stop flag.
   bool keep_going();
-  std::int64_t instructions_left() const { return instructions_left_; }
   /// Why the call under way must end, as an error message; nullptr while it may go on.
   const char* stop_message() const;
 

@@ -5,11 +5,28 @@
 #include <boost/asio/io_context.hpp>
 #include <exception>
 #include <optional>
+#include <string>
 #include <utility>
+#include <variant>
+#include <vector>
 
-#include "base/result.h"
+#include "tools/registry.h"
 
 namespace ponder::tests {
+
+/// A call as an agent makes it: through the registry's gate, and a refusal is what the model reads.
+inline boost::asio::awaitable<Result<tools::ToolOutput>> call_tool(const tools::Registry& registry,
+                                                                   context::ToolCall call,
+                                                                   std::vector<std::string> grants,
+                                                                   tools::ToolContext context) {
+  const auto admitted = registry.admit(call, grants);
+  if (const auto* refusal = std::get_if<tools::Refusal>(&admitted)) {
+    co_return tools::error_output(refusal->message);
+  }
+  tools::Tool* tool = std::get<tools::Tool*>(admitted);
+  auto output = co_await tool->invoke(std::move(call.arguments), context);
+  co_return output;
+}
 
 template <class T>
 boost::asio::awaitable<void> store_result(boost::asio::awaitable<Result<T>> work,
