@@ -125,7 +125,7 @@ std::size_t EngineImpl::tokens_max(const GenerationRequest& request) const {
 
 Result<RequestId> EngineImpl::submit(GenerationRequest spec, RequestCallbacks callbacks) {
   PONDER_CHECK(check(spec));
-  if (spec.stop_tokens.empty()) spec.stop_tokens = config().eos_token_id;
+  if (spec.stop_tokens.empty() && spec.ends_at_stop) spec.stop_tokens = config().eos_token_id;
   const std::size_t most = tokens_max(spec);
   const std::lock_guard lock(mutex_);
   const RequestId id{next_id_};

@@ -37,6 +37,7 @@ struct GenerationRequest {
   std::vector<TokenId> prompt;  // not empty
   SamplingParams sampling;
   std::vector<TokenId> stop_tokens;  // empty: the model's own; the stop token is delivered too
+  bool ends_at_stop = true;          // false: only the limit ends it, for benchmarks
   std::uint32_t tokens_generated_max = 4096;
   std::shared_ptr<const Grammar> grammar;  // null: unconstrained. Shared by the requests using it
 };

@@ -40,7 +40,7 @@ Result<Run> measure(engine::Engine& engine, const BenchOptions& options, std::ui
   request.sampling.temperature = static_cast<float>(options.model.temperature);
   request.sampling.seed = options.model.seed;
   request.tokens_generated_max = options.tokens_generated;
-  request.stop_tokens = {~engine::TokenId{0}};  // none: every run generates as many
+  request.ends_at_stop = false;  // every run generates as many
   const Clock& clock = system_clock();
   const auto begin = clock.now();
   auto first = begin;

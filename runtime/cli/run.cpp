@@ -64,7 +64,11 @@ asio::awaitable<int> run_session(Run& run) {
                             run.agent->id().value));
     co_return 130;
   }
-  if (end->reason == runtime::TurnEnd::model_failed) co_return complain(end->detail);
+  if (end->reason != runtime::TurnEnd::answered) {
+    report(run, "session " + run.agent->id().value);
+    co_return complain(fmt::format("the turn ended without an answer ({}): {}",
+                                   runtime::turn_end_name(end->reason), end->detail));
+  }
   const int status = co_await conclude(run);
   co_return status;
 }
