@@ -1,0 +1,306 @@
+#include "runtime/embedded_model.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <boost/asio/post.hpp>
+
+#include "engine/random_weights.h"
+#include "runtime/agent.h"
+#include "runtime/tool_grammar.h"
+#include "tests/runtime/fake_engine.h"
+#include "tests/runtime/fake_tools.h"
+#include "tests/runtime/support.h"
+#include "tests/runtime/tiny_tokenizer.h"
+
+namespace ponder::runtime {
+namespace {
+
+namespace asio = boost::asio;
+using engine::FinishReason;
+using engine::GrammarMatch;
+using test::FakeEngine;
+using ::testing::HasSubstr;
+
+const std::string kCall =
+    "I must look.</think>\n\n<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"echo\">\n"
+    "<｜DSML｜parameter name=\"x\" string=\"false\">7</｜DSML｜parameter>\n</｜DSML｜invoke>\n"
+    "</｜DSML｜function_calls>";
+
+engine::Tokenizer tokenizer() {
+  auto parsed = engine::Tokenizer::parse(test::chat_tokenizer_json().dump());
+  PONDER_ASSERT(parsed.has_value());
+  return std::move(*parsed);
+}
+
+class DeltaRecorder final : public EventSink {
+ public:
+  void on_event(const SessionId&, const Record&) override {}
+  void on_delta(const SessionId&, const ModelDelta& delta) override {
+    texts[delta.kind] += delta.text;
+    if (action) action();
+  }
+  std::map<ModelDelta::Kind, std::string> texts;
+  std::function<void()> action;
+};
+
+class EmbeddedModelTest : public ::testing::Test {
+ protected:
+  EmbeddedModelTest() {
+    store_ = std::move(*SessionStore::open(dir_.path() / "sessions.db", system_clock()));
+    PONDER_ASSERT(registry_
+                      .add(std::make_unique<test::FakeTool>("echo", tools::Effect::pure, test::echo,
+                                                            &journal_))
+                      .has_value());
+  }
+
+  void use(std::unique_ptr<engine::Engine> engine) {
+    model_ = std::make_unique<EmbeddedModel>(std::move(engine), "test model");
+  }
+  FakeEngine& use_script(std::vector<FakeEngine::Answer> answers) {
+    auto engine = std::make_unique<FakeEngine>(tokenizer(), std::move(answers));
+    FakeEngine& out = *engine;
+    use(std::move(engine));
+    return out;
+  }
+
+  void start(Limits limits = {}) {
+    AgentParts parts(*model_, registry_, *store_, system_clock());
+    parts.sinks = {&recorder_};
+    SessionStarted start;
+    start.family = model_->family();
+    start.instructions = "be brief";
+    start.tools = registry_.specs();
+    start.limits = limits;
+    agent_ = std::move(*test::run(context_, Agent::start(parts, start)));
+  }
+
+  TurnEnded turn(const std::string& words) {
+    const auto end = test::run(context_, agent_->run_turn(words));
+    EXPECT_TRUE(end) << end.error().message;
+    return end ? *end : TurnEnded{};
+  }
+
+  /// The prompt of every completion in the log, made from nothing but the events before it.
+  std::vector<std::vector<context::TokenId>> prompts_from_log() {
+    std::vector<std::vector<context::TokenId>> prompts;
+    const auto records = store_->load(agent_->id());
+    SessionState state;
+    std::string asked_hash;
+    for (const Record& record : records.value()) {
+      apply(state, record);
+      if (std::holds_alternative<ModelStarted>(record.event)) {
+        const auto rebuilt = prompt_tokens(next_request(state), model_->engine().tokenizer());
+        EXPECT_TRUE(rebuilt) << rebuilt.error().message;
+        prompts.push_back(rebuilt->ids);
+      }
+      if (const auto* completed = std::get_if<ModelCompleted>(&record.event)) {
+        EXPECT_EQ(completed->prompt_hash, prompt_hash(prompts.back()));
+        EXPECT_EQ(completed->usage.tokens_prompt, prompts.back().size());
+      }
+    }
+    return prompts;
+  }
+
+  test::TempDir dir_;
+  asio::io_context context_;
+  std::unique_ptr<SessionStore> store_;
+  tools::Registry registry_;
+  std::vector<std::string> journal_;
+  DeltaRecorder recorder_;
+  std::unique_ptr<EmbeddedModel> model_;
+  std::unique_ptr<Agent> agent_;
+};
+
+TEST_F(EmbeddedModelTest, EveryPromptIsRebuiltToTheTokenFromTheLogAlone) {
+  FakeEngine& engine = use_script({{kCall}, {"Seven.</think>It is 7."}, {"</think>Bye."}});
+  start();
+  EXPECT_EQ(turn("what is x?").reason, TurnEnd::answered);
+  EXPECT_EQ(turn("thanks").reason, TurnEnd::answered);
+  const auto prompts = prompts_from_log();
+  ASSERT_EQ(prompts.size(), 3U);
+  ASSERT_EQ(engine.requests.size(), 3U);
+  for (std::size_t i = 0; i < prompts.size(); ++i) EXPECT_EQ(prompts[i], engine.requests[i].prompt);
+}
+
+TEST_F(EmbeddedModelTest, WhatWasSampledReentersTheNextPromptOfTheTurnAsTheSameTokens) {
+  FakeEngine& engine = use_script({{kCall}, {"Seven.</think>It is 7."}});
+  start();
+  turn("what is x?");
+  ASSERT_EQ(engine.requests.size(), 2U);
+  std::vector<context::TokenId> expected = engine.requests[0].prompt;
+  const auto records = store_->load(agent_->id());
+  for (const Record& record : records.value()) {
+    const auto* completed = std::get_if<ModelCompleted>(&record.event);
+    if (completed == nullptr) continue;
+    const auto& sampled = completed->message.sampled;
+    expected.insert(expected.end(), sampled.begin(), sampled.end());
+    break;
+  }
+  const auto& second = engine.requests[1].prompt;
+  ASSERT_GT(second.size(), expected.size());
+  EXPECT_TRUE(std::equal(expected.begin(), expected.end(), second.begin()));
+}
+
+TEST_F(EmbeddedModelTest, ACompletionIsTakenApartAndShownAsItComes) {
+  use_script({{kCall}, {"Seven.</think>It is 7."}});
+  start();
+  turn("what is x?");
+  EXPECT_EQ(journal_.size(), 2U);
+  const auto& conversation = agent_->state().conversation;
+  ASSERT_EQ(conversation.size(), 5U);
+  EXPECT_EQ(conversation[2].reasoning, "I must look.");
+  EXPECT_EQ(conversation[2].tool_calls[0].arguments, R"({"x": 7})");
+  EXPECT_EQ(conversation[3].content, R"(echo {"x": 7})");
+  EXPECT_EQ(conversation[4].content, "It is 7.");
+  EXPECT_EQ(recorder_.texts[ModelDelta::Kind::reasoning], "I must look.Seven.");
+  EXPECT_EQ(recorder_.texts[ModelDelta::Kind::content], "It is 7.");
+  EXPECT_EQ(recorder_.texts[ModelDelta::Kind::call_name], "echo");
+}
+
+TEST_F(EmbeddedModelTest, ACallOfAnUnknownToolIsAnsweredAndCountsAsMalformed) {
+  std::string unknown = kCall;
+  unknown.replace(unknown.find("\"echo\""), 6, "\"ohce\"");
+  use_script({{unknown}, {"Hm.</think>Sorry."}});
+  start();
+  EXPECT_EQ(turn("what is x?").reason, TurnEnd::answered);
+  EXPECT_TRUE(journal_.empty());
+  EXPECT_THAT(agent_->state().conversation[3].content, HasSubstr("echo"));
+  EXPECT_EQ(agent_->state().malformed_completions, 1U);
+}
+
+TEST_F(EmbeddedModelTest, CancellingStopsTheEngineAndTheNextTurnWorks) {
+  use_script({{"", FinishReason::stop, /*is_endless=*/true}, {"Ok.</think>Fine."}});
+  start();
+  recorder_.action = [this] {
+    recorder_.action = nullptr;
+    asio::post(context_, [this] { agent_->cancel(); });
+  };
+  EXPECT_EQ(turn("go on for ever").reason, TurnEnd::cancelled);
+  EXPECT_EQ(turn("now briefly").reason, TurnEnd::answered);
+  EXPECT_EQ(agent_->state().last_answer(), "Fine.");
+}
+
+TEST_F(EmbeddedModelTest, AnEngineThatFailsEndsTheTurnWithItsWords) {
+  use_script({{"", FinishReason::failed}});
+  start();
+  const TurnEnded end = turn("hello");
+  EXPECT_EQ(end.reason, TurnEnd::model_failed);
+  EXPECT_THAT(end.detail, HasSubstr("told to fail"));
+}
+
+TEST_F(EmbeddedModelTest, NothingRunsOfACompletionThatTheTokenLimitCut) {
+  use_script({{kCall.substr(0, kCall.size() - 3), FinishReason::length}});
+  start();
+  EXPECT_EQ(turn("what is x?").reason, TurnEnd::truncated);
+  EXPECT_TRUE(journal_.empty());
+}
+
+TEST_F(EmbeddedModelTest, OneGrammarServesAllRequestsWithTheSameTools) {
+  FakeEngine& engine = use_script({{kCall}, {"Seven.</think>It is 7."}});
+  start();
+  turn("what is x?");
+  ASSERT_NE(engine.requests[0].grammar, nullptr);
+  EXPECT_EQ(engine.requests[0].grammar, engine.requests[1].grammar);
+  EXPECT_EQ(engine.requests[0].grammar->match(kCall), GrammarMatch::full);
+}
+
+/// The real engine over a model of random weights: what it says means nothing, but every token of
+/// it passes through sampling, the log and the next prompt.
+TEST_F(EmbeddedModelTest, TheRealEngineContinuesItsOwnTokensFromTheCache) {
+  const auto config = engine::testing::tiny_config();
+  ASSERT_TRUE(engine::write_random_checkpoint(config, engine::testing::tiny_config_json(),
+                                              dir_.path(), {}));
+  engine::testing::write_file(dir_.path() / "tokenizer.json", test::chat_tokenizer_json().dump());
+  engine::EngineOptions options;
+  options.num_threads = 2;
+  options.cache_bytes_max = std::uint64_t{64} << 20;
+  auto opened = EmbeddedModel::open(dir_.path(), options);
+  ASSERT_TRUE(opened) << opened.error().message;
+  model_ = std::move(*opened);
+  Limits limits;
+  limits.tokens_step_max = 24;
+  start(limits);
+  for (const char* words : {"the first question", "the second", "the third"}) turn(words);
+  EXPECT_EQ(prompts_from_log().size(), agent_->state().completions);
+  EXPECT_GE(agent_->state().completions, 3U);
+  EXPECT_GT(agent_->state().usage_total.tokens_cached, 0U);
+  EXPECT_GT(agent_->state().usage_total.tokens_generated, 0U);
+}
+
+TEST_F(EmbeddedModelTest, AMissingModelIsNamed) {
+  const auto missing = EmbeddedModel::open(dir_.path() / "nothing", {});
+  ASSERT_FALSE(missing);
+  EXPECT_THAT(missing.error().message, HasSubstr("nothing"));
+}
+
+class ToolGrammarTest : public ::testing::Test {
+ protected:
+  ToolGrammarTest() {
+    const std::vector<context::ToolSpec> specs = {{"now", "", R"({"type":"object"})"},
+                                                  {"book", "", R"({"type":"object","properties":{
+            "city":{"type":"string"},"size":{"enum":["S","M"]},"nights":{"type":"integer"}},
+            "required":["city"]})"}};
+    auto built = tool_grammar(specs, context::dsv32());
+    PONDER_ASSERT(built.has_value());
+    grammar_ = *built;
+  }
+  GrammarMatch match(const std::string& invoke) const {
+    return grammar_->match("thinking</think>text\n\n<｜DSML｜function_calls>\n" + invoke +
+                           "\n</｜DSML｜function_calls>");
+  }
+  static std::string invoke(const std::string& name, const std::string& parameters) {
+    return "<｜DSML｜invoke name=\"" + name + "\">\n" + parameters + "\n</｜DSML｜invoke>";
+  }
+  static std::string parameter(const std::string& name, const std::string& is_string,
+                               const std::string& value) {
+    return "<｜DSML｜parameter name=\"" + name + "\" string=\"" + is_string + "\">" + value +
+           "</｜DSML｜parameter>";
+  }
+  std::shared_ptr<const engine::Grammar> grammar_;
+};
+
+TEST_F(ToolGrammarTest, FreeTextIsFreeUntilTheMarkerOpens) {
+  EXPECT_EQ(grammar_->match("thoughts</think>an answer < 7"), GrammarMatch::full);
+  EXPECT_EQ(grammar_->match("so <｜DSML｜function_ca"), GrammarMatch::prefix);
+  EXPECT_EQ(grammar_->match("so <｜DSML｜toolcalls>"), GrammarMatch::none);
+}
+
+TEST_F(ToolGrammarTest, WellFormedCallsOfKnownToolsMatch) {
+  EXPECT_EQ(match(invoke("now", "")), GrammarMatch::full);
+  EXPECT_EQ(match(invoke("book", parameter("city", "true", "Xi'an <b>"))), GrammarMatch::full);
+  EXPECT_EQ(match(invoke("now", "") + "\n" +
+                  invoke("book", parameter("nights", "false", "2") + "\n" +
+                                     parameter("city", "true", "") + "\n" +
+                                     parameter("size", "true", "M"))),
+            GrammarMatch::full);
+}
+
+TEST_F(ToolGrammarTest, WhatTheToolsDoNotDeclareCannotBeWritten) {
+  EXPECT_EQ(match(invoke("later", "")), GrammarMatch::none);
+  EXPECT_EQ(match(invoke("now", parameter("x", "true", "y"))), GrammarMatch::none);
+  const std::string city = parameter("city", "true", "Wuhan");
+  EXPECT_EQ(match(invoke("book", "")), GrammarMatch::none);  // city is required
+  EXPECT_EQ(match(invoke("book", city + "\n" + city)), GrammarMatch::none);
+  EXPECT_EQ(match(invoke("book", city + "\n" + parameter("size", "true", "XL"))),
+            GrammarMatch::none);
+  EXPECT_EQ(match(invoke("book", city + "\n" + parameter("nights", "false", "two"))),
+            GrammarMatch::none);
+  EXPECT_EQ(match(invoke("book", parameter("city", "false", "1"))), GrammarMatch::none);
+}
+
+TEST_F(ToolGrammarTest, NothingFollowsTheBlock) {
+  EXPECT_EQ(grammar_->match("<｜DSML｜function_calls>\n" + invoke("now", "") +
+                            "\n</｜DSML｜function_calls> and more"),
+            GrammarMatch::none);
+}
+
+TEST(ToolGrammar, ASchemaThatIsNoneIsRefusedByName) {
+  const auto broken = tool_grammar({{"bad", "", "[]"}}, context::dsv32());
+  ASSERT_FALSE(broken);
+  EXPECT_EQ(broken.error().code, Errc::invalid_argument);
+  EXPECT_THAT(broken.error().message, HasSubstr("bad"));
+}
+
+}  // namespace
+}  // namespace ponder::runtime

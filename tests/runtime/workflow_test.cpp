@@ -1,0 +1,263 @@
+#include "runtime/workflow.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <boost/asio/thread_pool.hpp>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "runtime/agent.h"
+#include "runtime/data_dir.h"
+#include "runtime/eval.h"
+#include "runtime/scripted_model.h"
+#include "tests/runtime/support.h"
+#include "tools/environment.h"
+
+namespace ponder::runtime {
+namespace {
+
+namespace asio = boost::asio;
+namespace fs = std::filesystem;
+using nlohmann::json;
+using ::testing::HasSubstr;
+using ::testing::UnorderedElementsAre;
+
+const fs::path kLibrary = fs::path("tools") / "library";
+constexpr std::uint64_t kSeed = 1'000'000;
+
+/// A plan as check_plan takes it: a line for each day.
+std::string plan_text(const std::string& plan_json) {
+  if (plan_json.empty()) return {};
+  std::string text;
+  for (const json& day : json::parse(plan_json)) {
+    std::string line;
+    for (const char* field :
+         {"city", "hotel", "afternoon_restaurant", "afternoon_attraction", "evening_restaurant"}) {
+      line += (line.empty() ? "" : ", ") + day.at(field).get<std::string>();
+    }
+    text += line + "\n";
+  }
+  return text;
+}
+
+/// A plan that the solver found for the task of a seed; empty when there is none.
+std::string solved_plan(std::uint64_t task_seed) {
+  asio::thread_pool pool(1);
+  tools::WorldOptions world;
+  world.library = kLibrary;
+  world.name = "travel";
+  world.seed = world_seed_of(task_seed);
+  auto environment = tools::Environment::open(world, pool.get_executor());
+  PONDER_ASSERT(environment.has_value());
+  const auto task = (*environment)->task(task_seed);
+  PONDER_ASSERT(task.has_value());
+  PONDER_ASSERT((*environment)->begin(*task).has_value());
+  const auto solution = (*environment)->solve();
+  PONDER_ASSERT(solution.has_value());
+  return plan_text(solution->plan_json);
+}
+
+/// The first seed from kSeed on whose task can (or cannot) be solved.
+std::uint64_t seed_with(bool is_feasible) {
+  std::uint64_t seed = kSeed;
+  while (solved_plan(seed).empty() == is_feasible) ++seed;
+  return seed;
+}
+
+ScriptedStep calls(const std::string& tool, const json& arguments) {
+  Completion completion;
+  completion.message.tool_calls = {{"", tool, arguments.dump()}};
+  completion.call_faults = {""};
+  completion.usage.tokens_generated = 5;
+  return ScriptedStep(std::move(completion));
+}
+
+ScriptedStep says(const std::string& text) {
+  Completion completion;
+  completion.message.content = text;
+  return ScriptedStep(std::move(completion));
+}
+
+std::vector<ScriptedStep> solving_script(const std::string& plan) {
+  return {calls("check_plan", {{"plan", plan}}), calls("submit_result", json::object()),
+          says("Have a good trip.")};
+}
+
+class WorkflowTest : public ::testing::Test {
+ protected:
+  WorkflowTest() {
+    store_ = std::move(*SessionStore::open(dir_.path() / "sessions.db", system_clock()));
+  }
+
+  std::unique_ptr<Workflow> open(std::uint64_t task_seed) {
+    WorkflowOptions how;
+    how.name = "travel";
+    how.library = kLibrary;
+    how.world_seed = world_seed_of(task_seed);
+    how.task_seed = task_seed;
+    auto workflow = Workflow::open(how);
+    PONDER_ASSERT(workflow.has_value());
+    return std::move(*workflow);
+  }
+
+  void run(Workflow& workflow, std::vector<ScriptedStep> script) {
+    model_ = std::make_unique<ScriptedModel>(std::move(script));
+    AgentParts parts(*model_, workflow.registry(), *store_, system_clock());
+    parts.grants = workflow.grants();
+    agent_ = std::move(*test::run(context_, Agent::start(parts, workflow.session_start())));
+    ASSERT_TRUE(test::run(context_, agent_->run_turn(workflow.request())));
+  }
+
+  test::TempDir dir_;
+  asio::io_context context_;
+  std::unique_ptr<SessionStore> store_;
+  std::unique_ptr<ScriptedModel> model_;
+  std::unique_ptr<Agent> agent_;
+};
+
+TEST_F(WorkflowTest, ASolvedTaskIsJudgedWrittenDownAndVerifiedFromItsFilesAlone) {
+  const std::uint64_t seed = seed_with(/*is_feasible=*/true);
+  const auto workflow = open(seed);
+  run(*workflow, solving_script(solved_plan(seed)));
+  const auto verdict = workflow->judge(agent_->state());
+  ASSERT_TRUE(verdict) << verdict.error().message;
+  EXPECT_TRUE(verdict->is_solved) << verdict->detail;
+  EXPECT_TRUE(verdict->has_plan);
+
+  const fs::path out = dir_.path() / "trip";
+  const auto files = workflow->write_artefacts(out, agent_->id(), agent_->state());
+  ASSERT_TRUE(files) << files.error().message;
+  EXPECT_THAT(*files, UnorderedElementsAre("itinerary.json", "itinerary.md", "budget.csv",
+                                           "trip.ics", "proof.json", "session.json"));
+  for (const auto& file : *files) EXPECT_GT(fs::file_size(out / file), 0U) << file;
+  const auto verified = verify_artefacts(kLibrary, out);
+  ASSERT_TRUE(verified) << verified.error().message;
+  EXPECT_TRUE(verified->is_solved) << verified->detail;
+
+  std::ofstream(out / "itinerary.json") << "[]";
+  const auto spoiled = verify_artefacts(kLibrary, out);
+  EXPECT_FALSE(spoiled && spoiled->is_solved);
+}
+
+TEST_F(WorkflowTest, ASessionThatSubmitsNothingIsNotSolved) {
+  const auto workflow = open(seed_with(/*is_feasible=*/true));
+  run(*workflow, {says("I would rather not.")});
+  const auto verdict = workflow->judge(agent_->state());
+  ASSERT_TRUE(verdict) << verdict.error().message;
+  EXPECT_FALSE(verdict->is_solved);
+  EXPECT_FALSE(verdict->has_plan);
+  EXPECT_FALSE(workflow->write_artefacts(dir_.path() / "x", agent_->id(), agent_->state()));
+}
+
+TEST_F(WorkflowTest, ReopeningFromTheLogKnowsWhatWasCheckedAndSubmitted) {
+  const std::uint64_t seed = seed_with(/*is_feasible=*/true);
+  {
+    const auto workflow = open(seed);
+    run(*workflow, solving_script(solved_plan(seed)));
+    agent_.reset();
+  }
+  const SessionId id = store_->resolve("last").value();
+  const SessionState state = fold(store_->load(id).value());
+  const auto again = Workflow::reopen(kLibrary, state);
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ((*again)->request(), state.conversation[1].content);
+  EXPECT_EQ((*again)->session_start().environment, state.start->environment);
+  const auto verdict = (*again)->judge(state);
+  ASSERT_TRUE(verdict) << verdict.error().message;
+  EXPECT_TRUE(verdict->is_solved) << verdict->detail;
+  const auto at_the_beginning = Workflow::reopen(kLibrary, *state.start);
+  ASSERT_TRUE(at_the_beginning);
+  EXPECT_FALSE((*at_the_beginning)->judge(state)->has_plan);
+}
+
+TEST_F(WorkflowTest, AnUnknownWorkflowAndAnUnknownCityAreNamed) {
+  WorkflowOptions how;
+  how.name = "cooking";
+  how.library = kLibrary;
+  const auto unknown = Workflow::open(how);
+  ASSERT_FALSE(unknown);
+  EXPECT_EQ(unknown.error().code, Errc::not_found);
+  EXPECT_THAT(unknown.error().message, HasSubstr("travel"));
+  how.name = "travel";
+  how.request = "Two days from Atlantis, please";
+  const auto nowhere = Workflow::open(how);
+  ASSERT_FALSE(nowhere);
+  EXPECT_EQ(nowhere.error().code, Errc::invalid_argument);
+}
+
+TEST_F(WorkflowTest, EvaluationCountsWhatWasSolvedByKindAndSaysWhyTheRestWasNot) {
+  const std::uint64_t first = seed_with(/*is_feasible=*/true);
+  std::vector<ScriptedStep> script = solving_script(solved_plan(first));
+  script.push_back(ScriptedStep(Error(Errc::unavailable, "the model is away")));
+  ScriptedModel model(std::move(script));
+  EvalOptions options;
+  options.library = kLibrary;
+  options.count = 2;
+  options.seed = first;
+  std::vector<std::uint64_t> seen;
+  const auto note = [&seen](const EvalCase& done) { seen.push_back(done.task_seed); };
+  const auto report = test::run(context_, run_eval(model, *store_, system_clock(), options, note));
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_EQ(seen, (std::vector<std::uint64_t>{first, first + 1}));
+  ASSERT_EQ(report->cases.size(), 2U);
+  EXPECT_TRUE(report->cases[0].is_solved) << report->cases[0].failure;
+  EXPECT_EQ(report->cases[0].steps, 3U);
+  EXPECT_EQ(report->cases[0].tool_calls, 2U);
+  EXPECT_FALSE(report->cases[1].is_solved);
+  EXPECT_EQ(report->cases[1].reason, "model_failed");
+  EXPECT_EQ(report->cases[1].failure, "the model is away");
+
+  const std::string table = eval_table(*report);
+  EXPECT_THAT(table, HasSubstr("1 of    2   50.0%"));
+  EXPECT_THAT(table, HasSubstr("not solved, model_failed: 1"));
+  const json parsed = json::parse(eval_json(*report));
+  EXPECT_EQ(parsed["all"]["solved"], 1);
+  EXPECT_EQ(parsed["cases"].size(), 2U);
+  EXPECT_EQ(parsed["failures"]["model_failed"], 1);
+}
+
+TEST(Wilson, IntervalsAreThoseOfTheTextbook) {
+  // Wilson (1927); values agree with R's binom.confint(..., methods = "wilson").
+  const Share most = wilson_share(8, 10);
+  EXPECT_NEAR(most.low, 0.4901625, 1e-6);
+  EXPECT_NEAR(most.high, 0.9433178, 1e-6);
+  const Share none = wilson_share(0, 10);
+  EXPECT_EQ(none.low, 0);
+  EXPECT_NEAR(none.high, 0.2775328, 1e-6);
+  EXPECT_EQ(wilson_share(10, 10).high, 1);
+  EXPECT_EQ(wilson_share(0, 0).high, 1);
+}
+
+TEST(EvalWorlds, UnseenTasksLiveInWorldsOfTheirOwn) {
+  EXPECT_EQ(world_seed_of(1'000'000), world_seed_of(1'000'009));
+  EXPECT_NE(world_seed_of(1'000'000), world_seed_of(1'000'010));
+  EXPECT_LT(world_seed_of(999'999), 1'000'000U);
+  EXPECT_GE(world_seed_of(1'000'000), 1'000'000U);
+}
+
+TEST(DataDir, AnExplicitFolderWinsAndMustExist) {
+  test::TempDir dir;
+  DataDirHints hints;
+  hints.option = dir.path();
+  hints.executable = fs::current_path() / "build" / "release" / "ponder";
+  EXPECT_EQ(find_library(hints).value(), dir.path());
+  hints.option = dir.path() / "missing";
+  EXPECT_THAT(find_library(hints).error().message, HasSubstr("missing"));
+}
+
+TEST(DataDir, TheSourceTreeIsFoundFromABuildFolderAndTheInstalledPlaceBeforeIt) {
+  test::TempDir dir;
+  const fs::path source = dir.path() / "src";
+  fs::create_directories(source / "tools" / "library");
+  fs::create_directories(source / "build" / "release");
+  DataDirHints hints;
+  hints.executable = source / "build" / "release" / "ponder";
+  EXPECT_EQ(find_library(hints).value(), source / "tools" / "library");
+  EXPECT_THAT(find_model(hints).error().message, HasSubstr("engine/models/mini"));
+  fs::create_directories(source / "build" / "share" / "ponder" / "library");
+  EXPECT_EQ(find_library(hints).value(), source / "build" / "share" / "ponder" / "library");
+}
+
+}  // namespace
+}  // namespace ponder::runtime
