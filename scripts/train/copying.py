@@ -1,10 +1,10 @@
-"""Writes a token file of copying exercises, which teach a young model to look things up.
+"""Writes a token file of copying exercises, which teach the model to look up anything.
 
     python copying.py --tokenizer DIR --like FILE.npz --count N --seed S --out COPY.npz
 
 An exercise is the usual system prompt, then rows of random tokens, then the same rows again, in
-order or shuffled; the loss is on what can be looked up. Mixed into the first few hundred steps
-they make copying heads form several times sooner than trajectories alone do.
+order or shuffled; the loss is on what can be looked up. Mixed into the trajectories they make the
+model copy any word of the vocabulary, not only those that trajectories show often.
 """
 
 import argparse

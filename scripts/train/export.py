@@ -39,9 +39,8 @@ def tensors(model):
     """Checkpoint names and tensors: experts one by one, gate and up apart."""
     for name, tensor in model.state_dict().items():
         tensor = tensor.detach()
-        if name in ("embed_tokens", "norm.weight"):
-            yield f"model.{name.removesuffix('.weight')}.weight", tensor
-        elif name == "lm_head":
+        if name == "embed_tokens":
+            yield "model.embed_tokens.weight", tensor
             yield "lm_head.weight", tensor
         elif name.endswith("mlp.e_score_correction_bias"):
             yield f"model.{name.replace('mlp.', 'mlp.gate.')}", tensor

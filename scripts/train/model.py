@@ -256,11 +256,13 @@ class Model(nn.Module):
         self.config = config
         self.compute_dtype = compute_dtype
         c = config
-        self.embed_tokens = nn.Parameter(torch.randn(c.vocab_size, c.hidden_size) * 0.1)
+        # One matrix for input and output: copying a token, also one that no target ever showed, is
+        # then the identity. The small final norm keeps a token from predicting itself at first.
+        self.embed_tokens = nn.Parameter(torch.randn(c.vocab_size, c.hidden_size) * 0.05)
         self.layers = nn.ModuleList(
             Layer(c, i < c.first_k_dense_replace) for i in range(c.num_hidden_layers))
         self.norm = RmsNorm(c.hidden_size, c.rms_norm_eps)
-        self.lm_head = nn.Parameter(torch.randn(c.vocab_size, c.hidden_size) * 0.01)
+        nn.init.constant_(self.norm.weight, 0.25)
         cos, sin = rotary_tables(c)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
@@ -273,7 +275,7 @@ class Model(nn.Module):
         return self.norm(h, self.compute_dtype)
 
     def logits(self, hidden):
-        return linear(hidden, self.lm_head).float()
+        return linear(hidden, self.embed_tokens).float()
 
 
 def balance_experts(loads, rate=0.001):

@@ -17,7 +17,7 @@ def orthogonalise(matrices, steps=5):
 
 
 def is_hidden_matrix(name, parameter):
-    aside = ("embed_tokens", "lm_head", ".gate.", "indexer")
+    aside = ("embed_tokens", ".gate.", "indexer")
     return parameter.dim() >= 2 and not any(part in name for part in aside)
 
 

@@ -20,6 +20,7 @@ import torch
 import torch.multiprocessing as multiprocessing
 from tokenizers import Tokenizer
 
+from circuits import initialise
 from data import Samples
 from evaluation import evaluate
 from indexing import IndexLoss
@@ -41,11 +42,12 @@ def arguments():
     parser.add_argument("--indexer", type=int, required=True)
     parser.add_argument("--sparse", type=int, required=True)
     parser.add_argument("--short-prefix", type=int, default=0, metavar="N",
-                        help="up to step N three of four steps see only the ends of the prefix")
+                        help="up to step N most steps see only the ends of the prefix")
+    parser.add_argument("--short-share", type=float, default=0.75, help="how many of them")
     parser.add_argument("--batch", type=int, default=4096, help="suffix tokens per worker and step")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--muon-rate", type=float, default=0.02)
-    parser.add_argument("--adam-rate", type=float, default=3e-3)
+    parser.add_argument("--adam-rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--config", type=json.loads, default={}, help="JSON of Config fields")
     parser.add_argument("--evaluate-every", type=int, default=200)
@@ -102,7 +104,7 @@ class Stream:
 def compute(model, args, samples, batch, stage, step, rank):
     """Forward and backward of one micro-batch; returns (LM loss, index loss, expert loads)."""
     draw = random.Random(args.seed * 1_000_003 + step)
-    short = step < args.short_prefix and draw.random() < 0.75
+    short = step < args.short_prefix and draw.random() < args.short_share
     seed = draw.randrange(1 << 30) + rank
     packed = pack(samples, *batch, model, seed, short_prefix=short)
     observer = None if stage == "dense" else IndexLoss(packed.layout, 48, seed)
@@ -177,7 +179,10 @@ def main():
     last = args.run / "last.pt"
     state = torch.load(last, weights_only=True) if last.exists() else {}
     fields = state.get("config", {"vocab_size": tokenizer.get_vocab_size(), **args.config})
-    shared = Shared(Model(Config(**fields)), args, state)
+    model = Model(Config(**fields))
+    if not state:
+        initialise(model)
+    shared = Shared(model, args, state)
     limit = shared.model.config.max_position_embeddings
     samples, held_out = Samples(args.data, user, limit), Samples([args.held_out], user, limit)
     schedule = Schedule(args)
