@@ -1,0 +1,118 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/e2e/process.h"
+
+/// The agent with the shipped model, through the front door. What the model decides is its own
+/// affair: these tests hold for a good and for a bad plan.
+namespace ponder::e2e {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+
+constexpr const char* kRequest =
+    "Plan a one-day trip to Suzhou. Hotels must cost at most 600 CNY per night.";
+
+TEST(Run, EndsWithAVerdictAndALogThatCanBeShownAndExported) {
+  const Scratch scratch;
+  const auto done =
+      ponder(scratch.path(), {"run", "travel", kRequest, "--out", (scratch / "out").string()});
+  ASSERT_TRUE(done.status == 0 || done.status == 1) << done.status << done.err;
+  EXPECT_THAT(done.out, HasSubstr("session "));
+  EXPECT_THAT(done.out, HasSubstr("-> "));  // it did call tools
+
+  const auto listed = ponder(scratch.path(), {"sessions", "list", "--json"});
+  ASSERT_EQ(listed.status, 0) << listed.err;
+  const auto session = json::parse(listed.out).at("id").get<std::string>();
+  const auto shown = ponder(scratch.path(), {"sessions", "show", session});
+  EXPECT_EQ(shown.status, 0) << shown.err;
+  EXPECT_THAT(shown.out, HasSubstr("Suzhou"));
+  const auto exported = ponder(scratch.path(), {"sessions", "export", session});
+  EXPECT_EQ(exported.status, 0) << exported.err;
+  EXPECT_THAT(exported.out, HasSubstr("\"session_started\""));
+  EXPECT_THAT(exported.out, HasSubstr("\"tool_finished\""));
+
+  const auto resumed = ponder(scratch.path(), {"sessions", "resume", session});
+  EXPECT_EQ(resumed.status, 1);
+  EXPECT_THAT(resumed.err, HasSubstr("no interrupted turn"));
+}
+
+TEST(Run, StreamsEventsAsJsonLines) {
+  const Scratch scratch;
+  const auto done = ponder(scratch.path(), {"run", "travel", kRequest, "--json"});
+  std::size_t lines = 0;
+  for (std::size_t begin = 0; begin < done.out.size(); ++lines) {
+    const auto end = done.out.find('\n', begin);
+    ASSERT_TRUE(json::parse(done.out.substr(begin, end - begin)).contains("type"));
+    begin = end + 1;
+  }
+  EXPECT_GT(lines, 5U);
+}
+
+TEST(Run, AnInterruptEndsCleanlyAndTheSessionGoesOn) {
+  const Scratch scratch;
+  const auto stopped =
+      ponder(scratch.path(), {"run", "travel", kRequest}, "", /*interrupt_after_bytes=*/20);
+  ASSERT_EQ(stopped.status, 130) << stopped.out << stopped.err;
+  EXPECT_THAT(stopped.out, HasSubstr("interrupted"));
+  const auto shown = ponder(scratch.path(), {"sessions", "show", "last"});
+  EXPECT_EQ(shown.status, 0) << shown.err;
+  EXPECT_THAT(shown.out, HasSubstr("cancelled"));
+}
+
+TEST(Verify, RefusesAFolderWithoutArtefacts) {
+  const Scratch scratch;
+  const auto done = ponder(scratch.path(), {"verify", scratch.path().string()});
+  EXPECT_EQ(done.status, 1);
+  EXPECT_THAT(done.err, HasSubstr("proof.json"));
+}
+
+TEST(Eval, ReportsEachKindWithAnInterval) {
+  const Scratch scratch;
+  const auto done = ponder(scratch.path(), {"eval", "travel", "--count", "2", "--json"});
+  ASSERT_EQ(done.status, 0) << done.err;
+  const auto report = json::parse(done.out);
+  EXPECT_EQ(report.at("cases").size(), 2U);
+}
+
+TEST(BadInput, EachEndsInOneLineAndANonZeroStatus) {
+  const Scratch scratch;
+  const auto fails = [&](std::vector<std::string> arguments, const std::string& names) {
+    const auto done = ponder(scratch.path(), arguments);
+    EXPECT_NE(done.status, 0) << names;
+    EXPECT_THAT(done.err, HasSubstr(names));
+  };
+  fails({"run", "travel"}, "nothing to do");
+  fails({"run", "cooking", "soup"}, "travel");
+  fails({"run", "travel", kRequest, "--model", (scratch / "nothing").string()}, "nothing");
+  fails({"run", "travel", kRequest, "--model", "http://127.0.0.1:1/v1"}, "127.0.0.1");
+  fails({"sessions", "show", "no-such-session"}, "no-such-session");
+  fails({"run", "travel", kRequest, "--size", "XXL"}, "--size");
+  write_file(scratch / "sessions.db", "this is no database, but it is long enough to be read");
+  fails({"sessions", "list"}, "sessions.db");
+}
+
+TEST(Doctor, SaysWhatThisMachineHas) {
+  const Scratch scratch;
+  const auto done = ponder(scratch.path(), {"doctor"});
+  EXPECT_EQ(done.status, 0) << done.out << done.err;
+  EXPECT_THAT(done.out, HasSubstr("kernels"));
+  EXPECT_THAT(done.out, HasSubstr("library"));
+}
+
+TEST(Help, NamesEveryCommand) {
+  const Scratch scratch;
+  const auto done = ponder(scratch.path(), {"--help"});
+  EXPECT_EQ(done.status, 0);
+  for (const char* command : {"run", "chat", "eval", "sessions", "verify", "encode", "parse",
+                              "tokenize", "logits", "model", "bench", "doctor"})
+    EXPECT_THAT(done.out, HasSubstr(command));
+  EXPECT_THAT(ponder(scratch.path(), {"--version"}).out, HasSubstr("ponder 0."));
+  EXPECT_EQ(ponder(scratch.path(), {"--no-such-option"}).status, 2);
+}
+
+}  // namespace
+}  // namespace ponder::e2e
