@@ -1,7 +1,6 @@
 #include "engine/cache.h"
 
 #include <fmt/format.h>
-#include <sys/mman.h>
 
 #include <utility>
 
@@ -44,33 +43,14 @@ Result<PagePool> PagePool::create(CacheLayout layout, std::uint64_t bytes_max) {
     return fail(Errc::exhausted, fmt::format("cache: one page needs {} bytes, the limit is {}",
                                              layout.page_bytes, bytes_max));
   }
-  const std::size_t bytes = num_pages * layout.page_bytes;
-  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED) {
-    return fail(Errc::exhausted, fmt::format("cache: cannot reserve {} bytes", bytes));
-  }
-  madvise(memory, bytes, MADV_HUGEPAGE);  // only faster, so its result does not matter
-  return PagePool(std::move(layout), static_cast<std::byte*>(memory), num_pages);
+  auto memory = HugePages::reserve(num_pages * layout.page_bytes);
+  if (!memory) return fail_in("cache", memory.error());
+  return PagePool(std::move(layout), std::move(*memory), num_pages);
 }
 
-PagePool::PagePool(CacheLayout layout, std::byte* memory, std::size_t num_pages)
-    : layout_(std::move(layout)),
-      memory_(memory),
-      mapped_bytes_(num_pages * layout_.page_bytes),
-      holders_(num_pages, 0) {
+PagePool::PagePool(CacheLayout layout, HugePages memory, std::size_t num_pages)
+    : layout_(std::move(layout)), memory_(std::move(memory)), holders_(num_pages, 0) {
   for (std::size_t i = num_pages; i-- > 0;) free_.push_back(PageId{static_cast<std::uint32_t>(i)});
-}
-
-PagePool::PagePool(PagePool&& other) noexcept
-    : layout_(std::move(other.layout_)),
-      memory_(std::exchange(other.memory_, nullptr)),
-      mapped_bytes_(other.mapped_bytes_),
-      holders_(std::move(other.holders_)),
-      free_(std::move(other.free_)) {}
-
-PagePool::~PagePool() {
-  if (memory_ != nullptr) munmap(memory_, mapped_bytes_);
 }
 
 std::optional<PageId> PagePool::acquire() {

@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "engine/config.h"
+#include "engine/huge_pages.h"
 #include "engine/tokenizer.h"
 #include "kernels/kernel_table.h"
 
@@ -44,9 +45,6 @@ class PagePool {
  public:
   /// As many pages as fit in `bytes_max`. Fails (exhausted) when not even one does.
   static Result<PagePool> create(CacheLayout layout, std::uint64_t bytes_max);
-  PagePool(PagePool&& other) noexcept;
-  PagePool& operator=(PagePool&&) = delete;
-  ~PagePool();
 
   const CacheLayout& layout() const { return layout_; }
   std::size_t num_pages() const { return holders_.size(); }
@@ -59,15 +57,16 @@ class PagePool {
   /// Drops a holder; the last one frees the page. Requires: the page is held.
   void release(PageId page);
   std::uint32_t num_holders(PageId page) const { return holders_[index(page)]; }
-  std::byte* data(PageId page) const { return memory_ + index(page) * layout_.page_bytes; }
+  std::byte* data(PageId page) const {
+    return memory_.data() + index(page) * layout_.page_bytes;
+  }
 
  private:
-  PagePool(CacheLayout layout, std::byte* memory, std::size_t num_pages);
+  PagePool(CacheLayout layout, HugePages memory, std::size_t num_pages);
   static std::size_t index(PageId page) { return static_cast<std::size_t>(page); }
 
   CacheLayout layout_;
-  std::byte* memory_ = nullptr;
-  std::size_t mapped_bytes_ = 0;
+  HugePages memory_;
   std::vector<std::uint32_t> holders_;
   std::vector<PageId> free_;  // a stack: the warmest page is reused first
 };

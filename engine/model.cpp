@@ -37,10 +37,17 @@ Status check_limits(const ModelConfig& config) {
   return at_most("n_routed_experts", config.n_routed_experts, kernels::kExpertsMax);
 }
 
-kernels::DType cache_dtype(CacheDType wanted, const Checkpoint& checkpoint) {
+/// Up to this many bytes of fp32 cache for each token, halving them is not worth the rounding.
+constexpr std::size_t kSmallCacheBytesPerToken = 16 * 1024;
+
+kernels::DType cache_dtype(CacheDType wanted, const Checkpoint& checkpoint,
+                           const ModelConfig& config) {
   if (wanted == CacheDType::f32) return kernels::DType::f32;
   if (wanted == CacheDType::bf16) return kernels::DType::bf16;
-  return checkpoint.compute_dtype() == DType::f32 ? kernels::DType::f32 : kernels::DType::bf16;
+  const CacheLayout wide(config, kernels::DType::f32);
+  const bool is_small = wide.page_bytes <= kPageTokens * kSmallCacheBytesPerToken;
+  return is_small || checkpoint.compute_dtype() == DType::f32 ? kernels::DType::f32
+                                                              : kernels::DType::bf16;
 }
 
 double l2_norm(std::span<const float> values) {
@@ -76,7 +83,7 @@ Model::Model(Checkpoint checkpoint, ModelConfig config, ModelOptions options,
       checkpoint_(std::move(checkpoint)),
       table_(&table),
       pool_({.num_threads = options_.num_threads, .pin = false}),
-      cache_dtype_(cache_dtype(options_.cache_dtype, checkpoint_)),
+      cache_dtype_(cache_dtype(options_.cache_dtype, checkpoint_, config_)),
       layout_(config_, cache_dtype_),
       ws_(std::make_unique<Workspace>(config_)) {}
 

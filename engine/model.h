@@ -18,7 +18,8 @@
 
 namespace ponder::engine {
 
-/// Which numbers the cache holds. `automatic`: f32 for an F32 checkpoint, else bf16.
+/// Which numbers the cache holds. `automatic`: f32 for an F32 checkpoint and for models whose cache
+/// is small anyway, else bf16.
 enum class CacheDType { automatic, f32, bf16 };
 
 struct ModelOptions {

@@ -12,11 +12,100 @@
 namespace ponder::engine {
 namespace {
 
+/// Up to this size of all tensors together, matrices are copied to huge pages.
+constexpr std::size_t kCopiedBytesMax = std::size_t{1} << 30;
+
+/// Makes Linear matrices out of tensors and values.
+class MatrixLoader {
+ public:
+  MatrixLoader(const Checkpoint& checkpoint, Arena& arena)
+      : checkpoint_(checkpoint), arena_(arena) {
+    for (const TensorView& tensor : checkpoint.tensors()) total_bytes_ += tensor.num_bytes;
+  }
+  const Checkpoint& checkpoint() const { return checkpoint_; }
+
+  Result<Linear> load(const std::string& name, std::size_t out, std::size_t in) const;
+  Result<Linear> own_f32(std::span<const float> values, std::size_t out, std::size_t in) const;
+  Result<Linear> own_bf16(std::span<const float> values, std::size_t out, std::size_t in) const;
+
+ private:
+  Result<const void*> place(const TensorView& tensor) const;
+
+  const Checkpoint& checkpoint_;
+  Arena& arena_;
+  std::size_t total_bytes_ = 0;
+};
+
+Result<Linear> MatrixLoader::own_f32(std::span<const float> values, std::size_t out,
+                                     std::size_t in) const {
+  PONDER_TRY(std::byte* to, arena_.allocate(values.size_bytes()));
+  std::memcpy(to, values.data(), values.size_bytes());
+  Linear linear;
+  linear.out = out;
+  linear.in = in;
+  linear.data = to;
+  return linear;
+}
+
+Result<Linear> MatrixLoader::own_bf16(std::span<const float> values, std::size_t out,
+                                      std::size_t in) const {
+  PONDER_TRY(std::byte* to, arena_.allocate(values.size() * sizeof(std::uint16_t)));
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const std::uint16_t bits = float_to_bf16(values[i]);
+    std::memcpy(to + i * sizeof bits, &bits, sizeof bits);
+  }
+  Linear linear;
+  linear.out = out;
+  linear.in = in;
+  linear.dtype = kernels::DType::bf16;
+  linear.data = to;
+  return linear;
+}
+
+/// Where the tensor's bytes are read from. A file may align them too badly to be read in place.
+Result<const void*> MatrixLoader::place(const TensorView& tensor) const {
+  const auto address = reinterpret_cast<std::uintptr_t>(tensor.data);
+  const bool is_aligned = address % dtype_bytes(tensor.dtype) == 0;
+  if (is_aligned && total_bytes_ > kCopiedBytesMax) return tensor.data;
+  PONDER_TRY(std::byte* to, arena_.allocate(tensor.num_bytes));
+  std::memcpy(to, tensor.data, tensor.num_bytes);
+  return to;
+}
+
+Result<Linear> MatrixLoader::load(const std::string& name, std::size_t out,
+                                  std::size_t in) const {
+  const std::array<std::size_t, 2> shape{out, in};
+  PONDER_TRY(const TensorView* tensor, checkpoint_.require(name, shape));
+  Linear linear;
+  linear.out = out;
+  linear.in = in;
+  switch (tensor->dtype) {
+    case DType::f32: break;
+    case DType::bf16: linear.dtype = kernels::DType::bf16; break;
+    case DType::f8_e4m3: {
+      PONDER_TRY(Fp8Weight weight, checkpoint_.raw_fp8(name, shape));
+      linear.dtype = kernels::DType::fp8_e4m3;
+      linear.scales = std::move(weight.scales);
+      linear.scales_stride = weight.scale_cols;
+      break;
+    }
+    default: {
+      PONDER_TRY(const std::vector<float> values, checkpoint_.load_f32(name, shape));
+      return own_f32(values, out, in);
+    }
+  }
+  PONDER_TRY(linear.data, place(*tensor));
+  return linear;
+}
+
 /// Builds the weights of one layer from the names below one prefix.
 class LayerLoader {
  public:
-  LayerLoader(const Checkpoint& checkpoint, const ModelConfig& config, std::string prefix)
-      : checkpoint_(checkpoint), config_(config), prefix_(std::move(prefix)) {}
+  LayerLoader(const MatrixLoader& matrices, const ModelConfig& config, std::string prefix)
+      : matrices_(matrices),
+        checkpoint_(matrices.checkpoint()),
+        config_(config),
+        prefix_(std::move(prefix)) {}
 
   Result<LayerWeights> load(const LayerDescriptor& layer) const;
 
@@ -31,76 +120,15 @@ class LayerLoader {
   Status load_indexer(IndexerWeights& weights) const;
   Status load_moe(LayerWeights& weights) const;
 
+  const MatrixLoader& matrices_;
   const Checkpoint& checkpoint_;
   const ModelConfig& config_;
   std::string prefix_;
 };
 
-Linear own_f32(std::span<const float> values, std::size_t out, std::size_t in) {
-  Linear linear;
-  linear.out = out;
-  linear.in = in;
-  linear.owned.resize(values.size_bytes());
-  std::memcpy(linear.owned.data(), values.data(), values.size_bytes());
-  linear.data = linear.owned.data();
-  return linear;
-}
-
-Linear own_bf16(std::span<const float> values, std::size_t out, std::size_t in) {
-  Linear linear;
-  linear.out = out;
-  linear.in = in;
-  linear.dtype = kernels::DType::bf16;
-  linear.owned.resize(values.size() * sizeof(std::uint16_t));
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const std::uint16_t bits = float_to_bf16(values[i]);
-    std::memcpy(linear.owned.data() + i * sizeof bits, &bits, sizeof bits);
-  }
-  linear.data = linear.owned.data();
-  return linear;
-}
-
-/// In place when the file aligned the values well enough to be read as such, else a copy.
-void place(Linear& linear, const TensorView& tensor) {
-  const auto address = reinterpret_cast<std::uintptr_t>(tensor.data);
-  linear.data = tensor.data;
-  if (address % dtype_bytes(tensor.dtype) == 0) return;
-  const auto* bytes = reinterpret_cast<const std::uint8_t*>(tensor.data);
-  linear.owned.assign(bytes, bytes + tensor.num_bytes);
-  linear.data = linear.owned.data();
-}
-
-Result<Linear> load_linear(const Checkpoint& checkpoint, const std::string& name, std::size_t out,
-                           std::size_t in) {
-  const std::array<std::size_t, 2> shape{out, in};
-  PONDER_TRY(const TensorView* tensor, checkpoint.require(name, shape));
-  Linear linear;
-  linear.out = out;
-  linear.in = in;
-  switch (tensor->dtype) {
-    case DType::f32: place(linear, *tensor); return linear;
-    case DType::bf16:
-      linear.dtype = kernels::DType::bf16;
-      place(linear, *tensor);
-      return linear;
-    case DType::f8_e4m3: {
-      PONDER_TRY(Fp8Weight weight, checkpoint.raw_fp8(name, shape));
-      linear.dtype = kernels::DType::fp8_e4m3;
-      linear.data = weight.codes.data();
-      linear.scales = std::move(weight.scales);
-      linear.scales_stride = weight.scale_cols;
-      return linear;
-    }
-    default: {
-      PONDER_TRY(const std::vector<float> values, checkpoint.load_f32(name, shape));
-      return own_f32(values, out, in);
-    }
-  }
-}
-
 Result<Linear> LayerLoader::linear(const std::string& name, std::size_t out,
                                    std::size_t in) const {
-  return load_linear(checkpoint_, prefix_ + name + ".weight", out, in);
+  return matrices_.load(prefix_ + name + ".weight", out, in);
 }
 
 Result<FfnWeights> LayerLoader::ffn(const std::string& name, std::size_t width) const {
@@ -152,15 +180,19 @@ Status LayerLoader::load_kv_b(LayerWeights& weights) const {
   PONDER_TRY(const std::vector<float> kv_b,
              checkpoint_.load_f32(name, {heads * (nope + v_dim), rank}));
   const DType stored = checkpoint_.find(name)->dtype;
-  const auto own = stored == DType::bf16 || stored == DType::f8_e4m3 ? own_bf16 : own_f32;
+  const auto own = stored == DType::bf16 || stored == DType::f8_e4m3 ? &MatrixLoader::own_bf16
+                                                                     : &MatrixLoader::own_f32;
   std::vector<float> turned(rank * nope);
   for (std::size_t head = 0; head < heads; ++head) {
     const float* keys = kv_b.data() + head * (nope + v_dim) * rank;
     for (std::size_t d = 0; d < nope; ++d) {
       for (std::size_t r = 0; r < rank; ++r) turned[r * nope + d] = keys[d * rank + r];
     }
-    weights.key_up.push_back(own(turned, rank, nope));
-    weights.value_up.push_back(own({keys + nope * rank, v_dim * rank}, v_dim, rank));
+    const std::span<const float> values(keys + nope * rank, v_dim * rank);
+    PONDER_TRY(Linear key_up, (matrices_.*own)(turned, rank, nope));
+    PONDER_TRY(Linear value_up, (matrices_.*own)(values, v_dim, rank));
+    weights.key_up.push_back(std::move(key_up));
+    weights.value_up.push_back(std::move(value_up));
   }
   return {};
 }
@@ -183,7 +215,7 @@ Status LayerLoader::load_moe(LayerWeights& weights) const {
   const std::string gate = prefix_ + "mlp.gate.weight";
   PONDER_TRY(const std::vector<float> router,
              checkpoint_.load_f32(gate, {c.n_routed_experts, c.hidden_size}));
-  weights.router = own_f32(router, c.n_routed_experts, c.hidden_size);
+  PONDER_TRY(weights.router, matrices_.own_f32(router, c.n_routed_experts, c.hidden_size));
   PONDER_TRY(weights.router_bias, vector("mlp.gate.e_score_correction_bias", c.n_routed_experts));
   if (c.n_shared_experts > 0) {
     PONDER_TRY(weights.shared, ffn("mlp.shared_experts", width * c.n_shared_experts));
@@ -215,18 +247,19 @@ kernels::MatmulArgs Linear::args(float* y, std::size_t y_stride, const float* x,
 
 Result<ModelWeights> load_weights(const Checkpoint& checkpoint, const ModelConfig& config) {
   ModelWeights weights;
+  const MatrixLoader matrices(checkpoint, weights.arena);
   const std::size_t vocab = config.vocab_size;
   const std::size_t hidden = config.hidden_size;
   PONDER_TRY(weights.embed_tokens,
-             load_linear(checkpoint, "model.embed_tokens.weight", vocab, hidden));
+             matrices.load("model.embed_tokens.weight", vocab, hidden));
   if (weights.embed_tokens.dtype == kernels::DType::fp8_e4m3) {
     return fail(Errc::invalid_argument, "model.embed_tokens.weight: fp8 is not supported here");
   }
   PONDER_TRY(weights.norm, checkpoint.load_f32("model.norm.weight", {hidden}));
   const char* head = config.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight";
-  PONDER_TRY(weights.lm_head, load_linear(checkpoint, head, vocab, hidden));
+  PONDER_TRY(weights.lm_head, matrices.load(head, vocab, hidden));
   for (std::size_t i = 0; i < config.num_hidden_layers; ++i) {
-    const LayerLoader loader(checkpoint, config, fmt::format("model.layers.{}.", i));
+    const LayerLoader loader(matrices, config, fmt::format("model.layers.{}.", i));
     PONDER_TRY(LayerWeights layer, loader.load(config.layers[i]));
     weights.layers.push_back(std::move(layer));
   }

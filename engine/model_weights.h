@@ -8,16 +8,18 @@
 #include "base/result.h"
 #include "engine/checkpoint.h"
 #include "engine/config.h"
+#include "engine/huge_pages.h"
 #include "kernels/kernel_table.h"
 
 /// The weights of one model in the form in which the forward pass reads them.
 ///
-/// Matrices stay as the checkpoint stores them (F32, BF16, or FP8 with block scales), in place in
-/// the mapped file; activations are fp32 throughout. Norms and the router's matrix are widened to
-/// fp32. `kv_b_proj` is split and turned for the absorbed form of attention.
+/// Matrices stay as the checkpoint stores them (F32, BF16, or FP8 with block scales): those of a
+/// small checkpoint are copied to huge pages, those of a large one are read in place in the mapped
+/// files. Activations are fp32 throughout. Norms and the router's matrix are widened to fp32.
+/// `kv_b_proj` is split and turned for the absorbed form of attention.
 namespace ponder::engine {
 
-/// One [out, in] matrix. Points into the checkpoint or into `owned`.
+/// One [out, in] matrix. Points into the checkpoint or into the arena of its ModelWeights.
 struct Linear {
   const void* data = nullptr;
   kernels::DType dtype = kernels::DType::f32;
@@ -25,13 +27,6 @@ struct Linear {
   std::size_t in = 0;
   std::vector<float> scales;  // fp8 only: [ceil(out/128), ceil(in/128)]
   std::size_t scales_stride = 0;
-  std::vector<std::uint8_t> owned;
-
-  Linear() = default;
-  Linear(Linear&&) = default;
-  Linear& operator=(Linear&&) = default;
-  Linear(const Linear&) = delete;
-  Linear& operator=(const Linear&) = delete;
 
   /// y = x @ w^T for `rows` rows.
   kernels::MatmulArgs args(float* y, std::size_t y_stride, const float* x, std::size_t x_stride,
@@ -73,6 +68,7 @@ struct LayerWeights {
 };
 
 struct ModelWeights {
+  Arena arena;                    // of the matrices that are not read in place
   Linear embed_tokens;            // [vocab_size, hidden_size]
   std::vector<float> norm;        // [hidden_size]
   Linear lm_head;                 // [vocab_size, hidden_size]; may be the embedding

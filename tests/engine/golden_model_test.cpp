@@ -203,6 +203,7 @@ class SameBits : public ::testing::TestWithParam<BitsCase> {
     ModelOptions options;
     options.isa = GetParam().isa;
     options.num_threads = 2;
+    if (GetParam().dtype == WeightDType::bf16) options.cache_dtype = CacheDType::bf16;
     auto model = Model::load(golden_dir(GetParam().dtype), options);
     ASSERT_TRUE(model.has_value()) << model.error().message;
     model_ = std::move(*model);
