@@ -275,6 +275,45 @@ Result<engine::GenerationRequest> EmbeddedModel::generation_request(
   return out;
 }
 
+/// From tokens as they come to a completion.
+class EmbeddedModel::Reader {
+ public:
+  Reader(const engine::Tokenizer& tokenizer, const ModelRequest& request, bool starts_in_reasoning,
+         const ModelSink& sink)
+      : teller_(sink),
+        parser_(options(request, starts_in_reasoning), &teller_),
+        decoder_(tokenizer) {
+    teller_.tell(ModelDelta::Kind::prefill, "");
+  }
+
+  void take(const std::vector<context::TokenId>& tokens) {
+    for (const context::TokenId token : tokens) {
+      sampled_.push_back(token);
+      teller_.tokens_generated = static_cast<std::uint32_t>(sampled_.size());
+      parser_.feed(decoder_.push(token));
+    }
+  }
+
+  Completion finish(bool is_cut_off) {
+    parser_.feed(decoder_.finish());
+    const context::Completion parsed =
+        parser_.finish(is_cut_off ? context::FinishReason::length : context::FinishReason::stop);
+    return completion_of(parsed, std::move(sampled_), is_cut_off);
+  }
+
+ private:
+  static context::CompletionOptions options(const ModelRequest& request, bool starts_in_reasoning) {
+    context::CompletionOptions out;
+    out.starts_in_reasoning = starts_in_reasoning;
+    out.tools = &tools_of(request);
+    return out;
+  }
+  DeltaTeller teller_;
+  context::CompletionParser parser_;
+  engine::StreamDecoder decoder_;
+  std::vector<context::TokenId> sampled_;
+};
+
 asio::awaitable<Result<Completion>> EmbeddedModel::complete(ModelRequest request, ModelSink sink) {
   co_await asio::this_coro::throw_if_cancelled(false);
   const auto home = co_await asio::this_coro::executor;
@@ -287,24 +326,14 @@ asio::awaitable<Result<Completion>> EmbeddedModel::complete(ModelRequest request
   const auto id = submit(std::move(*wanted), generation->callbacks());
   PONDER_CO_CHECK(id);
 
-  DeltaTeller teller(sink);
-  teller.tell(ModelDelta::Kind::prefill, "");
-  context::CompletionOptions options;
-  options.starts_in_reasoning = prompt->continuation == context::Continuation::reasoning;
-  options.tools = &tools_of(request);
-  context::CompletionParser parser(options, &teller);
-  engine::StreamDecoder decoder(engine_->tokenizer());
-  std::vector<context::TokenId> sampled;
+  const bool starts_in_reasoning = prompt->continuation == context::Continuation::reasoning;
+  Reader reader(engine_->tokenizer(), request, starts_in_reasoning, sink);
   std::function<void()> stop = [this, id = *id] { engine_->cancel(id); };
   Generation::Batch batch;
   while (!batch.finish) {
     Generation::Batch arrived = co_await generation->next(stop);
     batch = std::move(arrived);
-    for (const context::TokenId token : batch.tokens) {
-      sampled.push_back(token);
-      teller.tokens_generated = static_cast<std::uint32_t>(sampled.size());
-      parser.feed(decoder.push(token));
-    }
+    reader.take(batch.tokens);
   }
   generation->close();
   if (*batch.finish == engine::FinishReason::cancelled) {
@@ -313,11 +342,7 @@ asio::awaitable<Result<Completion>> EmbeddedModel::complete(ModelRequest request
   if (*batch.finish == engine::FinishReason::failed) {
     co_return fail(Errc::internal, fmt::format("{}: {}", description_, batch.error));
   }
-  parser.feed(decoder.finish());
-  const bool is_cut_off = *batch.finish == engine::FinishReason::length;
-  const context::Completion parsed =
-      parser.finish(is_cut_off ? context::FinishReason::length : context::FinishReason::stop);
-  Completion completion = completion_of(parsed, std::move(sampled), is_cut_off);
+  Completion completion = reader.finish(*batch.finish == engine::FinishReason::length);
   completion.usage = usage_of(batch.stats);
   completion.prompt_hash = hash;
   co_return completion;

@@ -48,6 +48,7 @@ class EmbeddedModel final : public ModelClient {
 
  private:
   class Generation;  // one request on its way between the two threads
+  class Reader;
 
   Result<engine::GenerationRequest> generation_request(const ModelRequest& request,
                                                        std::vector<context::TokenId> prompt);

@@ -224,11 +224,14 @@ class SessionStore::Impl {
 SessionStore::SessionStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 SessionStore::~SessionStore() = default;
 
-Result<std::unique_ptr<SessionStore>> SessionStore::open(const fs::path& file, const Clock& clock) {
+Result<std::unique_ptr<SessionStore>> SessionStore::open(const fs::path& file, const Clock& clock,
+                                                         std::chrono::milliseconds busy_ms_max) {
   std::error_code error;
   if (file.has_parent_path()) fs::create_directories(file.parent_path(), error);
   if (error) return explain(file, Error(Errc::unavailable, error.message()));
-  auto db = sqlite::Connection::open(file.string());
+  sqlite::OpenOptions options;
+  options.busy_timeout = busy_ms_max;
+  auto db = sqlite::Connection::open(file.string(), options);
   if (!db) return explain(file, db.error());
   const Status migrated = db->migrate(kMigrations);
   if (!migrated) return explain(file, migrated.error());

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -37,9 +38,11 @@ struct SessionSummary {
 class SessionStore {
  public:
   /// Opens or creates the file and its folder. Fails with `unavailable` (locked, not writable, or
-  /// made by a newer ponder), `corrupt`, or `exhausted` (disk full).
-  static Result<std::unique_ptr<SessionStore>> open(const std::filesystem::path& file,
-                                                    const Clock& clock);
+  /// made by a newer ponder), `corrupt`, or `exhausted` (disk full). Another program's write is
+  /// waited for as long as `busy_ms_max`.
+  static Result<std::unique_ptr<SessionStore>> open(
+      const std::filesystem::path& file, const Clock& clock,
+      std::chrono::milliseconds busy_ms_max = std::chrono::milliseconds(5000));
   ~SessionStore();
   SessionStore(const SessionStore&) = delete;
   SessionStore& operator=(const SessionStore&) = delete;

@@ -8,6 +8,7 @@
 #include <csignal>
 #include <fstream>
 
+#include "base/sqlite/write_lock.h"
 #include "runtime/event_json.h"
 #include "tests/runtime/support.h"
 
@@ -157,6 +158,22 @@ TEST_F(SessionStoreTest, AFolderThatCannotBeMadeIsUnavailable) {
   ASSERT_FALSE(store);
   EXPECT_EQ(store.error().code, Errc::unavailable);
   EXPECT_NE(store.error().message.find(file_.string()), std::string::npos);
+}
+
+TEST_F(SessionStoreTest, AFileThatAnotherProgramHoldsIsNamedAndUsableAfterwards) {
+  const SessionId id = begin(*open(), "before");
+  auto store = SessionStore::open(file_, clock_, std::chrono::milliseconds(20));
+  ASSERT_TRUE(store) << store.error().message;
+  auto other = sqlite::WriteLock::open(file_.string() + "-lock");
+  ASSERT_TRUE(other) << other.error().message;
+  ASSERT_TRUE(other->acquire(std::chrono::milliseconds(1000)));
+  const auto refused = append(**store, id, 2, {TurnEnded{}});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Errc::unavailable);
+  EXPECT_NE(refused.error().message.find(file_.string()), std::string::npos);
+  EXPECT_NE(refused.error().message.find("try again"), std::string::npos);
+  other->release();
+  EXPECT_TRUE(append(**store, id, 2, {TurnEnded{}}));
 }
 
 TEST_F(SessionStoreTest, AFullDiskIsExhaustedAndWhatWasWrittenBeforeStays) {
