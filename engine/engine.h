@@ -70,7 +70,8 @@ struct EngineStats {
 /// Tokens in, tokens out: a loaded model, its cache and its scheduler.
 ///
 /// A plain loop: whoever owns the thread calls step() while has_work(). Requests that share a
-/// prefix share its cache pages; a finished request's pages stay until memory is wanted.
+/// prefix share its cache pages; a finished request's pages stay until memory is wanted. A request
+/// that is alive when its engine is destroyed gets no on_finish.
 ///
 /// Thread: submit(), cancel() and the accessors may be called from any thread; step() and the
 /// callbacks belong to one thread at a time.

@@ -3,7 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <map>
+#include <cmath>
+#include <optional>
 #include <thread>
 
 #include "engine/grammar_matcher.h"
@@ -263,17 +264,26 @@ TEST(Engine, RequestsWaitForPagesInOrderAndNoneFails) {
 }
 
 TEST(Engine, GenerationEndsWhereTheModelsPositionsEnd) {
-  const auto engine = open_engine();
-  std::vector<TokenId> prompt(4090, 3);
-  for (std::size_t i = 0; i < prompt.size(); ++i) prompt[i] = static_cast<TokenId>(i * 7 % 4096);
-  const Outcome outcome = run(*engine, request(prompt, 100));
+  const testing::TempDir dir;
+  for (const char* file : {"model.safetensors", "tokenizer.json"}) {
+    std::filesystem::create_symlink(golden_dir() / file, dir.path() / file);
+  }
+  auto config = nlohmann::json::parse(testing::tiny_config_json());
+  config["max_position_embeddings"] = 100;
+  testing::write_file(dir.path() / "config.json", config.dump());
+  EngineOptions options;
+  options.cache_bytes_max = kCacheBytes;
+  const auto engine = Engine::open(dir.path(), options);
+  ASSERT_TRUE(engine.has_value()) << engine.error().message;
+
+  const Outcome outcome = run(**engine, request(golden_prompt(), 50));
   EXPECT_EQ(outcome.reason, FinishReason::length);
-  EXPECT_EQ(outcome.tokens.size(), 6U);
-  prompt.resize(4096, 3);
+  EXPECT_EQ(outcome.tokens, std::vector<TokenId>(kContinuation.begin(), kContinuation.begin() + 4));
   Outcome none;
-  const auto refused = engine->submit(request(prompt, 1), into(none));
+  const auto refused = (*engine)->submit(request(golden_prompt(100), 1), into(none));
   ASSERT_FALSE(refused.has_value());
   EXPECT_EQ(refused.error().code, Errc::exhausted);
+  EXPECT_EQ(refused.error().message, "the prompt has 100 tokens, the model takes 100");
 }
 
 TEST(Engine, ImpossibleRequestsAreRefusedWithTheirFault) {
@@ -298,8 +308,8 @@ TEST(Engine, ImpossibleRequestsAreRefusedWithTheirFault) {
 
 TEST(Engine, ConstrainedGenerationFollowsItsGrammarToAStopToken) {
   GrammarBuilder b;
-  const RuleId item = b.sequence({b.one_of({"left", "right"}), b.literal("=")
-                                  , b.json_value(JsonType::boolean)});
+  const RuleId item = b.sequence(
+      {b.one_of({"left", "right"}), b.literal("="), b.json_value(JsonType::boolean)});
   const auto grammar = b.compile("", b.repeat(item, b.literal(" the "), 2, 5));
   ASSERT_TRUE(grammar.has_value());
   const auto engine = open_engine();
