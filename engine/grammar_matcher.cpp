@@ -40,7 +40,7 @@ GrammarVocabulary GrammarVocabulary::from(const Tokenizer& tokenizer, std::size_
   std::vector<std::string> bytes(vocab_size);
   for (std::size_t id = 0; id < std::min(vocab_size, tokenizer.vocab_size()); ++id) {
     const auto token = static_cast<TokenId>(id);
-    if (!tokenizer.is_added(token)) bytes[id] = tokenizer.token_bytes(token);
+    if (!tokenizer.is_special(token)) bytes[id] = tokenizer.token_bytes(token);
   }
   return GrammarVocabulary(std::move(bytes));
 }

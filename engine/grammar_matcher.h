@@ -27,7 +27,8 @@ class GrammarVocabulary {
  public:
   /// token_bytes[id] is empty for special and unused ids.
   explicit GrammarVocabulary(std::vector<std::string> token_bytes);
-  /// Added tokens and ids that no token has count as special. Ids go up to vocab_size - 1.
+  /// Tokens that the file flags special and ids that no token has count as special; other added
+  /// tokens stand for their text, for a tokenizer may have whole tags. Ids go up to vocab_size - 1.
   static GrammarVocabulary from(const Tokenizer& tokenizer, std::size_t vocab_size);
 
   std::size_t size() const { return token_bytes_.size(); }

@@ -38,7 +38,12 @@ JsonType json_type(std::string_view name) {
 class ToolGrammar {
  public:
   explicit ToolGrammar(const context::ChatFormat& format)
-      : format_(format), forbidden_{join("<", format.marker, ""), join("</", format.marker, "")} {}
+      : format_(format), forbidden_{join("<", format.marker, ""), join("</", format.marker, "")} {
+    // Spelled in a value, these could be the tokens that structure a conversation.
+    for (const auto control : {format.bos, format.eos, format.user, format.assistant,
+                               format.think_open, format.think_close})
+      forbidden_.emplace_back(control);
+  }
 
   Result<std::shared_ptr<const engine::Grammar>> build(
       const std::vector<context::ToolSpec>& tools) {
