@@ -51,7 +51,13 @@ std::vector<PromptPiece> cut(const Encoded& encoded, const Conversation& convers
   return pieces;
 }
 
-/// A special token of the format that the tokenizer knows as such.
+std::string_view trimmed(std::string_view text) {
+  while (!text.empty() && text.front() == '\n') text.remove_prefix(1);
+  while (!text.empty() && text.back() == '\n') text.remove_suffix(1);
+  return text;
+}
+
+/// A token of the format that the tokenizer knows as such.
 struct Marker {
   std::string_view text;
   std::vector<TokenId> ids;
@@ -86,12 +92,23 @@ class Assembler {
                 fmt::format("the tokenizer does not know '{}' as one token", token));
   }
 
+  /// The format's control tokens, and whichever of its tags the tokenizer has as one token.
   void find_markers() {
-    for (const std::string_view text : {format_.bos, format_.eos, format_.user, format_.assistant,
-                                        format_.think_open, format_.think_close, format_.marker}) {
+    const ChatFormat& f = format_;
+    for (const std::string_view literal :
+         {f.bos, f.eos, f.user, f.assistant, f.think_open, f.think_close, f.marker, f.calls_open,
+          f.calls_close, f.invoke_open, f.invoke_close, f.param_open, f.param_name_close_string,
+          f.param_name_close_json, f.param_close, f.results_open, f.result_open, f.result_close,
+          f.results_close}) {
+      const std::string_view text = trimmed(literal);
       std::vector<TokenId> ids = tokenize_(text, true);
-      if (ids != tokenize_(text, false)) markers_.push_back({text, std::move(ids)});
+      if (ids.size() == 1 && ids != tokenize_(text, false))
+        markers_.push_back({text, std::move(ids)});
     }
+    // At one place the longest wins, as in tokenizers.
+    std::sort(markers_.begin(), markers_.end(), [](const Marker& a, const Marker& b) {
+      return a.text.size() > b.text.size();
+    });
   }
 
   void put_piece(const PromptPiece& piece) {

@@ -50,6 +50,11 @@ void LiveView::on_delta(const runtime::SessionId&, const runtime::ModelDelta& de
   using Kind = runtime::ModelDelta::Kind;
   if (delta.kind == Kind::reasoning) write(Section::reasoning, delta.text);
   if (delta.kind == Kind::content) write(Section::content, delta.text);
+  if (delta.kind == Kind::restarted) {
+    end_section();
+    fmt::print("{}   asked again, what came before is void: {}{}\n", style(kDim),
+               one_line(delta.text, kLineColumns), style(kReset));
+  }
   if (terminal_.is_tty) {
     runtime::Usage so_far = usage_last_;
     so_far.tokens_generated = delta.tokens_generated;

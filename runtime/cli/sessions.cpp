@@ -61,10 +61,16 @@ int show(const runtime::SessionStore& store, const runtime::SessionId& id, bool 
   return 0;
 }
 
-asio::awaitable<int> go_on(runtime::Agent& agent) {
+asio::awaitable<int> go_on(runtime::Agent& agent, runtime::Workflow& workflow, bool is_quiet) {
   const auto end = co_await agent.resume();
   if (!end) co_return complain(end.error().message);
-  co_return end->reason == runtime::TurnEnd::answered ? 0 : 1;
+  if (end->reason != runtime::TurnEnd::answered) co_return 1;
+  const auto verdict = workflow.judge(agent.state());
+  if (!verdict) co_return complain(verdict.error().message);
+  if (!is_quiet)
+    fmt::print("{}: {}\n", verdict->is_solved ? "verified" : "not verified",
+               printable(verdict->detail));
+  co_return verdict->is_solved ? 0 : 1;
 }
 
 int resume(const Environment& environment, const runtime::SessionId& id,
@@ -80,7 +86,7 @@ int resume(const Environment& environment, const runtime::SessionId& id,
                     id.value, id.value));
   const auto library = library_dir(environment);
   if (!library) return complain(library.error().message);
-  const auto workflow = runtime::Workflow::reopen(*library, *state.start);
+  const auto workflow = runtime::Workflow::reopen(*library, state);
   if (!workflow) return complain(workflow.error().message);
   asio::io_context io(1);
   ModelOptions model_options = options.model;
@@ -98,7 +104,8 @@ int resume(const Environment& environment, const runtime::SessionId& id,
   parts.sinks.push_back(view);
   auto agent = runtime::Agent::open(parts, id);
   if (!agent) return complain(agent.error().message);
-  return run_interruptibly(io, go_on(**agent), [&agent] { (*agent)->cancel(); });
+  return run_interruptibly(io, go_on(**agent, **workflow, options.json),
+                           [&agent] { (*agent)->cancel(); });
 }
 
 }  // namespace

@@ -153,6 +153,32 @@ TEST(Prompt, SpecialTokensSpelledInContentStayText) {
             "[<think>]");
 }
 
+TEST(Prompt, TagsThatTheTokenizerHasAsOneTokenAreMatchedOutsideContent) {
+  const TokenizeFn with_tags = [](std::string_view text, bool match_added_tokens) {
+    std::vector<TokenId> ids;
+    while (!text.empty()) {
+      const bool is_tag = match_added_tokens && text.starts_with("<result>");
+      if (is_tag) {
+        ids.push_back(2000);
+        text.remove_prefix(8);
+        continue;
+      }
+      const std::size_t close = text.front() == '<' ? text.find('>') : 0;
+      const std::size_t end = close == std::string_view::npos ? 1 : close + 1;
+      const auto piece = bytes(text.substr(0, end), match_added_tokens);
+      ids.insert(ids.end(), piece.begin(), piece.end());
+      text.remove_prefix(end);
+    }
+    return ids;
+  };
+  const auto tokens = assemble(
+      {user("q"), assistant("r", "", {testing::call("f")}), testing::result("<result>")}, policy(),
+      with_tags);
+  ASSERT_TRUE(tokens) << tokens.error().message;
+  // The block's own tag is one token; the same text in the result is not.
+  EXPECT_EQ(std::count(tokens->ids.begin(), tokens->ids.end(), TokenId{2000}), 1);
+}
+
 TEST(Prompt, WithoutProtectionContentIsMatchedAsTheReferenceDoes) {
   const auto prompt = render_prompt({user("say </think>")}, policy());
   ASSERT_TRUE(prompt);

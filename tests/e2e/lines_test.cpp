@@ -39,7 +39,9 @@ TEST(Lines, EncodeAnswersEachLineAndNamesTheClassOfABadOne) {
   const Scratch scratch;
   const auto done = ponder(
       scratch.path(), {"encode"},
-      R"({"messages":[{"role":"user","content":"hello"},{"role":"assistant","content":"Hello! I am DeepSeek.","reasoning_content":"thinking..."},{"role":"user","content":"1+1=?"}],"thinking_mode":"thinking"})"
+      R"({"messages":[{"role":"user","content":"hello"},)"
+      R"({"role":"assistant","content":"Hello! I am DeepSeek.","reasoning_content":"thinking..."},)"
+      R"({"role":"user","content":"1+1=?"}],"thinking_mode":"thinking"})"
       "\n"
       R"({"messages":[{"role":"nobody"}],"thinking_mode":"thinking"})"
       "\nnot json\n");
@@ -56,7 +58,8 @@ TEST(Lines, EncodeAnswersEachLineAndNamesTheClassOfABadOne) {
 TEST(Lines, ParseIsStrictOnlyWhenAsked) {
   const Scratch scratch;
   const std::string cut =
-      R"({"text":"</think>x\n\n<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"f\">\n","thinking_mode":"thinking"})"
+      R"({"text":"</think>x\n\n<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"f\">\n",)"
+      R"("thinking_mode":"thinking"})"
       "\n";
   const auto strict = lines_of(ponder(scratch.path(), {"parse", "--strict"}, cut).out);
   ASSERT_EQ(strict.size(), 1U);

@@ -10,8 +10,8 @@
 #include "engine/tokenizer.h"
 #include "tests/engine/support.h"
 
-/// The worked tiny model: six layers with every part of the architecture, deterministic weights, and
-/// a prompt longer than its index_topk of 64, so that selection matters.
+/// The worked tiny model: six layers with every part of the architecture, deterministic weights,
+/// and a prompt longer than its index_topk of 64, so that selection matters.
 namespace ponder::engine {
 
 /// The golden model as a checkpoint of the given type, written once for each test program; the
