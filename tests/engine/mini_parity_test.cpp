@@ -1,5 +1,5 @@
 // The shipped model against what its training code computes from the same weights in fp32
-// (engine/models/mini/parity.json): three prompts longer than three times index_topk.
+// (tests/engine/data/mini_parity.json): three prompts longer than three times index_topk.
 
 #include <gtest/gtest.h>
 
@@ -45,7 +45,7 @@ struct ParityPrompt {
 
 std::vector<ParityPrompt> prompts() {
   const auto data =
-      nlohmann::json::parse(testing::read_file(std::string(kModelDir) + "/parity.json"));
+      nlohmann::json::parse(testing::read_file("tests/engine/data/mini_parity.json"));
   std::vector<ParityPrompt> all;
   for (const auto& p : data.at("prompts")) {
     ParityPrompt prompt{p.at("tokens"), p.at("ids"), p.at("logits"), p.at("log_sum_exp"), {}};
