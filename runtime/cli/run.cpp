@@ -60,7 +60,7 @@ asio::awaitable<int> run_session(Run& run) {
   const auto end = co_await run.agent->run_turn(run.workflow->request());
   if (!end) co_return complain(end.error().message);
   if (end->reason == runtime::TurnEnd::cancelled) {
-    report(run, fmt::format("interrupted; go on with: ponder sessions resume {}",
+    report(run, fmt::format("interrupted; the session goes on with: ponder chat --session {}",
                             run.agent->id().value));
     co_return 130;
   }
