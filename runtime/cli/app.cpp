@@ -12,7 +12,7 @@ namespace {
 
 constexpr const char* kFooter = R"(
 examples:
-  ponder run travel "Three days from Hangzhou, starting 2025-10-01. Hotels at most 600 CNY a night."
+  ponder run travel "Three days from Hangzhou, starting 2025-10-01. Hotels at most 800 CNY a night."
   ponder chat                                  talk to the travel agent, several turns
   ponder eval travel --count 200               success rate on unseen tasks
   ponder run travel "..." --model http://localhost:8000/v1 --model-name NAME

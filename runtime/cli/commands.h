@@ -38,7 +38,7 @@ struct RunOptions {
   std::string workflow;
   std::string request;
   std::optional<std::uint64_t> task_seed;  // a generated task instead of a request
-  std::uint64_t world_seed = 1;
+  std::uint64_t world_seed = 1'000'000;  // a world that training never saw
   std::string size = "S";
   std::filesystem::path out;
   bool json = false;
@@ -49,7 +49,7 @@ struct ChatOptions {
   ModelOptions model;
   std::string workflow = "travel";
   std::string session;  // goes on with this one; empty: a new one
-  std::uint64_t world_seed = 1;
+  std::uint64_t world_seed = 1'000'000;  // a world that training never saw
   std::string size = "S";
   bool json = false;
 };
