@@ -11,7 +11,7 @@ namespace ponder::tools {
 using Json = nlohmann::json;
 
 /// nlohmann's dump() recurses without a bound of its own, so nothing deeper gets in.
-constexpr int kJsonDepthMax = 128;
+inline constexpr int kJsonDepthMax = 128;
 
 /// `invalid_argument` when `text` is no JSON, or deeper than kJsonDepthMax.
 Result<Json> parse_json(std::string_view text);

@@ -23,6 +23,6 @@ namespace ponder::tools::lua {
 Status load_environment(State& state, const std::filesystem::path& library, const std::string& name,
                         const Budget& budget);
 
-constexpr const char* kEnvironmentKey = "ponder.environment";
+inline constexpr const char* kEnvironmentKey = "ponder.environment";
 
 }  // namespace ponder::tools::lua
