@@ -136,8 +136,9 @@ void LiveView::show(const runtime::ToolFinished& event) {
   const auto call = calls_.find(event.call_index);
   const std::string name = call == calls_.end() ? "tool" : call->second;
   const bool is_good = event.outcome == runtime::Outcome::success;
+  const std::string outcome = runtime::outcome_name(event.outcome);
   fmt::print("{}<- {}: {}{}{} {}({} ms){}\n", style(is_good ? kCyan : kRed), name,
-             is_good ? "" : fmt::format("{}: ", runtime::outcome_name(event.outcome)),
+             is_good || event.content.starts_with(outcome) ? "" : fmt::format("{}: ", outcome),
              one_line(event.content, kLineColumns - 30), style(kReset), style(kDim),
              event.elapsed_ms, style(kReset));
 }
