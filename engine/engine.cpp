@@ -463,6 +463,7 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::filesystem::path& model_
   how.batch_rows_max = options.batch_rows_max;
   if (how.batch_rows_max > 0) how.batch_rows_max += Speculation::rows_max(options.draft_tokens_max);
   how.isa = options.isa;
+  how.cache_dtype = options.cache_dtype;
   how.index_keys = options.index_keys;
   how.has_drafts = options.draft_tokens_max > 0;
   PONDER_TRY(auto model, Model::load(model_dir, how));

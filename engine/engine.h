@@ -71,6 +71,7 @@ struct EngineOptions {
   /// Tokens that the MTP layer drafts ahead for each request and step; 0: none, and the layer is
   /// not loaded. Changes no token, only the time: see docs/engine.md.
   std::uint32_t draft_tokens_max = 0;
+  CacheDType cache_dtype = CacheDType::automatic;
   IndexKeys index_keys = IndexKeys::floating;
   const Clock* clock = nullptr;           // null: the machine's
   /// Where cache pages go that memory has no room for or that later runs may want; empty: nowhere.
