@@ -165,6 +165,10 @@ void BlockTable::replace(std::size_t page_idx, PageId page) {
   set_addresses(page_idx);
 }
 
+bool BlockTable::is_writable_at(std::size_t position) const {
+  return position >= capacity() || pool_->is_exclusive(pages_[position / kPageTokens]);
+}
+
 void BlockTable::share_from(const BlockTable& other, std::size_t num_pages) {
   PONDER_ASSERT(pages_.empty() && num_pages <= other.pages_.size());
   const auto share_first = [num_pages](auto& to, const auto& from) {

@@ -71,6 +71,10 @@ class PagePool {
   /// page is held.
   void release(PageId page);
   std::uint32_t num_holders(PageId page) const { return pages_[index(page)].holders; }
+  /// Whether its one holder may write to the page: nobody else reads it.
+  bool is_exclusive(PageId page) const {
+    return pages_[index(page)].holders == 1 && !pages_[index(page)].is_kept;
+  }
 
   /// Keeps the page beyond its last holder. Requires: the page is held and not kept.
   void keep(PageId page);
@@ -105,7 +109,8 @@ class PagePool {
 };
 
 /// One sequence's pages in order of position, and their addresses as the kernels want them.
-/// Holds each of its pages. Lifetime: the pool must outlive it.
+/// Holds each of its pages, and may share any of them with other tables; one that it shares is
+/// copied before it is written to (PrefixCache::make_writable). Lifetime: the pool must outlive it.
 class BlockTable {
  public:
   explicit BlockTable(PagePool& pool);
@@ -117,7 +122,8 @@ class BlockTable {
   void append(PageId page);
   /// Puts an equal page, of which it takes over one holder, in the place of one of its own.
   void replace(std::size_t page_idx, PageId page);
-  /// Shares the first pages of another sequence: a fork, which copies addresses and no rows.
+  /// Shares the first pages of another sequence: a fork, which copies addresses and no rows. Of the
+  /// last one a beginning may be meant.
   /// Requires: empty.
   void share_from(const BlockTable& other, std::size_t num_pages);
   /// Lets go of all pages but the first `num_pages`, the last one first.
@@ -126,10 +132,12 @@ class BlockTable {
 
   std::span<const PageId> pages() const { return pages_; }
   std::size_t capacity() const { return pages_.size() * kPageTokens; }
+  /// Whether a new row at this position goes to a page of its own, or one that is yet to be added.
+  bool is_writable_at(std::size_t position) const;
 
   const void* const* latent_pages(std::size_t layer) const { return latents_[layer].data(); }
   const void* const* index_pages(std::size_t layer) const { return index_keys_[layer].data(); }
-  /// The cache row of a position. Requires: position < capacity(), and no one else writes it.
+  /// The cache row of a position. Requires: position < capacity(); to write it, is_writable_at().
   std::byte* latent_row(std::size_t layer, std::size_t position) const;
   std::byte* index_row(std::size_t layer, std::size_t position) const;
   /// The index-key block that holds a position.

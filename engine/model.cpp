@@ -88,7 +88,8 @@ Result<std::unique_ptr<Model>> Model::load(const std::filesystem::path& dir, Mod
   std::unique_ptr<Model> model(
       new Model(std::move(checkpoint), std::move(config), options, *table));
   PONDER_TRY(model->weights_, load_weights(model->checkpoint_, model->config_, options.has_drafts,
-                                           model->options_.memory_bytes_max));
+                                           model->options_.memory_bytes_max,
+                                           model->options_.copied_bytes_max));
   PONDER_CHECK(model->checkpoint_.check_unchanged());
   return model;
 }

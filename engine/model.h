@@ -27,6 +27,8 @@ struct ModelOptions {
   std::string isa;  // empty: the best this CPU has
   bool has_drafts = false;             // loads the MTP layer too: Model::draft()
   std::uint64_t memory_bytes_max = 0;  // that loading may allocate; 0: what the machine has free
+  /// A larger checkpoint is read in place: its files must stay as they are.
+  std::uint64_t copied_bytes_max = kCopiedBytesMax;
 };
 
 /// Consecutive tokens of one sequence to be computed in one step. The earlier positions' cache rows

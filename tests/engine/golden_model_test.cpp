@@ -276,6 +276,7 @@ TEST_P(SameBits, APrefixCacheHitEqualsComputing) {
   BlockTable pages(*pool_);
   const std::size_t num_cached = cache.match(std::span(tokens).first(139), pages).num_tokens;
   EXPECT_EQ(num_cached, 135U);
+  cache.make_writable(pages, num_cached);
   while (pages.capacity() < tokens.size()) pages.append(*cache.acquire());
   EXPECT_EQ(compute(pages, tokens, num_cached, 100), whole(tokens));
 }
