@@ -32,11 +32,24 @@ constexpr std::size_t kGroupAppendsMax = 512;  // that share a transaction
 
 class SessionStore::Impl {
  public:
-  Impl(fs::path file, const Clock& clock, SessionWriter writer)
-      : file_(std::move(file)), clock_(&clock), writer_(std::move(writer)) {}
-  ~Impl() { thread_.join(); }
+  Impl(fs::path file, const Clock& clock, SessionWriter writer, const StoreOptions& options)
+      : file_(std::move(file)),
+        clock_(&clock),
+        writer_(std::move(writer)),
+        random_(options.random),
+        executor_(options.writer) {
+    if (!executor_) executor_ = thread_.emplace(1).get_executor();
+  }
+  ~Impl() {
+    if (thread_) thread_->join();
+  }
 
-  boost::asio::any_io_executor executor() { return thread_.get_executor(); }
+  const boost::asio::any_io_executor& executor() const { return executor_; }
+
+  std::uint32_t random() {
+    if (random_) return random_();
+    return std::random_device{}();
+  }
 
   /// From any thread. Who enqueues also has finish() called.
   void enqueue(std::shared_ptr<PendingAppend> append) {
@@ -104,13 +117,15 @@ class SessionStore::Impl {
 
   fs::path file_;
   const Clock* clock_;
-  SessionWriter writer_;  // used on thread_ only
+  SessionWriter writer_;  // used on executor_ only
+  std::function<std::uint32_t()> random_;
   std::atomic<std::uint64_t> commits_ = 0;
   std::mutex mutex_;
   // Waiting to be written, in order. Shared with the coroutine that waits. Not bounded here: each
   // waits for its own, so there are no more of them than callers.
   std::deque<std::shared_ptr<PendingAppend>> queue_;
-  boost::asio::thread_pool thread_{1};  // last: it ends before what it uses
+  boost::asio::any_io_executor executor_;
+  std::optional<boost::asio::thread_pool> thread_;  // last: it ends before what it uses
 };
 
 SessionStore::SessionStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -123,7 +138,7 @@ Result<std::unique_ptr<SessionStore>> SessionStore::open(const fs::path& file, c
   if (error) return rows::explain(file, Error(Errc::unavailable, error.message()));
   auto writer = SessionWriter::open(file.string(), clock, options);
   if (!writer) return rows::explain(file, writer.error());
-  auto impl = std::make_unique<Impl>(file, clock, std::move(*writer));
+  auto impl = std::make_unique<Impl>(file, clock, std::move(*writer), options);
   return std::unique_ptr<SessionStore>(new SessionStore(std::move(impl)));
 }
 
@@ -132,8 +147,7 @@ SessionId SessionStore::new_id() {
   const std::chrono::milliseconds since_epoch(impl_->clock().unix_ms());
   const auto now = std::chrono::time_point<std::chrono::system_clock>(since_epoch);
   std::string id = fmt::format("{:%Y%m%d-%H%M%S}-", fmt::gmtime(now));
-  std::random_device random;
-  for (int i = 0; i < 6; ++i) id += kLetters[random() % kLetters.size()];
+  for (int i = 0; i < 6; ++i) id += kLetters[impl_->random() % kLetters.size()];
   return SessionId{std::move(id)};
 }
 

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -48,6 +50,14 @@ struct StoreOptions {
   Synchronous synchronous = Synchronous::full;
   /// Another program's write is waited for as long as this.
   std::chrono::milliseconds busy_ms_max{5000};
+  /// A commit that leaves SQLite's log longer than this moves its pages into the file. A thousand
+  /// sessions at work write a page each per group, and come back to it in the next.
+  int wal_pages_checkpoint = 8000;
+  /// Where writes run, one at a time and in order; without one, on a thread of the store's own.
+  /// Outlives the store, which must not end before its writes have.
+  boost::asio::any_io_executor writer;
+  /// What ids are made of; without one, the system's randomness.
+  std::function<std::uint32_t()> random;
 };
 
 /// The append-only log of all sessions, and the texts that were moved out of conversations: one
@@ -59,7 +69,7 @@ struct StoreOptions {
 /// written share the next transaction, and so the wait for the disk; an idle store writes at once.
 /// Every error names the file and the remedy.
 ///
-/// Thread: append() may be awaited on any executor and writes on the store's own thread; the reads
+/// Thread: append() may be awaited on any executor and writes on StoreOptions::writer; the reads
 /// block, use a connection of their own, and may be called from any one thread.
 /// Lifetime: outlives its agents. The destructor waits for the writes under way.
 class SessionStore {

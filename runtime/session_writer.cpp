@@ -13,8 +13,6 @@
 namespace ponder::runtime {
 namespace {
 
-// A thousand sessions at work write a page each per group, and come back to it in the next.
-constexpr int kWalPagesCheckpoint = 8000;
 constexpr int kCacheKibMax = 32 * 1024;
 
 /// An effect that must not happen unless its intent is on the disk.
@@ -55,7 +53,7 @@ Result<SessionWriter> SessionWriter::open(const std::string& file, const Clock& 
                                           const StoreOptions& options) {
   sqlite::OpenOptions how;
   how.busy_timeout = options.busy_ms_max;
-  how.wal_pages_checkpoint = kWalPagesCheckpoint;
+  how.wal_pages_checkpoint = options.wal_pages_checkpoint;
   how.cache_kib_max = kCacheKibMax;
   PONDER_TRY(auto db, sqlite::Connection::open(file, how));
   PONDER_CHECK(db.migrate(rows::migrations()));
