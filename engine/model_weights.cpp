@@ -15,9 +15,6 @@
 namespace ponder::engine {
 namespace {
 
-/// Up to this size of all tensors together, matrices are copied to huge pages.
-constexpr std::size_t kCopiedBytesMax = std::size_t{1} << 30;
-
 std::size_t total_bytes(const Checkpoint& checkpoint) {
   std::size_t bytes = 0;
   for (const TensorView& tensor : checkpoint.tensors()) bytes += tensor.num_bytes;
@@ -27,10 +24,8 @@ std::size_t total_bytes(const Checkpoint& checkpoint) {
 /// Makes Linear matrices out of tensors and values.
 class MatrixLoader {
  public:
-  MatrixLoader(const Checkpoint& checkpoint, Arena& arena)
-      : checkpoint_(checkpoint),
-        arena_(arena),
-        is_copied_(total_bytes(checkpoint) <= kCopiedBytesMax) {}
+  MatrixLoader(const Checkpoint& checkpoint, Arena& arena, bool is_copied)
+      : checkpoint_(checkpoint), arena_(arena), is_copied_(is_copied) {}
   const Checkpoint& checkpoint() const { return checkpoint_; }
 
   Result<Linear> load(const std::string& name, std::size_t out, std::size_t in) const;
@@ -305,10 +300,11 @@ kernels::MatmulArgs Linear::args(float* y, std::size_t y_stride, const float* x,
           .w_group = group};
 }
 
-std::uint64_t allocated_bytes(const Checkpoint& checkpoint, const ModelConfig& config) {
+std::uint64_t allocated_bytes(const Checkpoint& checkpoint, const ModelConfig& config,
+                              std::uint64_t copied_bytes_max) {
   std::uint64_t bytes = unfolded_bytes(config);
   const std::size_t stored = total_bytes(checkpoint);
-  if (stored <= kCopiedBytesMax) return bytes + stored;
+  if (stored <= copied_bytes_max) return bytes + stored;
   for (const TensorView& tensor : checkpoint.tensors()) {
     const bool is_scale = tensor.name.ends_with("_scale") || tensor.name.ends_with("_scale_inv");
     if (is_scale || tensor.shape.size() == 1) bytes += tensor.num_bytes;
@@ -320,8 +316,8 @@ std::uint64_t allocated_bytes(const Checkpoint& checkpoint, const ModelConfig& c
 namespace {
 
 Status check_memory(const Checkpoint& checkpoint, const ModelConfig& config,
-                    std::uint64_t memory_bytes_max) {
-  const std::uint64_t needed = allocated_bytes(checkpoint, config);
+                    std::uint64_t memory_bytes_max, std::uint64_t copied_bytes_max) {
+  const std::uint64_t needed = allocated_bytes(checkpoint, config, copied_bytes_max);
   const std::uint64_t most = memory_bytes_max != 0 ? memory_bytes_max : machine_memory().available;
   if (needed <= most) return {};
   return fail(Errc::exhausted, fmt::format("loading takes {} of memory, {} are available",
@@ -331,12 +327,13 @@ Status check_memory(const Checkpoint& checkpoint, const ModelConfig& config,
 }  // namespace
 
 Result<ModelWeights> load_weights(const Checkpoint& checkpoint, const ModelConfig& config,
-                                  bool with_mtp, std::uint64_t memory_bytes_max) {
+                                  bool with_mtp, std::uint64_t memory_bytes_max,
+                                  std::uint64_t copied_bytes_max) {
   PONDER_CHECK(check_tensors(checkpoint, config));
-  PONDER_CHECK(check_memory(checkpoint, config, memory_bytes_max));
+  PONDER_CHECK(check_memory(checkpoint, config, memory_bytes_max, copied_bytes_max));
   ModelWeights weights;
-  weights.is_read_in_place = total_bytes(checkpoint) > kCopiedBytesMax;
-  const MatrixLoader matrices(checkpoint, weights.arena);
+  weights.is_read_in_place = total_bytes(checkpoint) > copied_bytes_max;
+  const MatrixLoader matrices(checkpoint, weights.arena, !weights.is_read_in_place);
   const std::size_t vocab = config.vocab_size;
   const std::size_t hidden = config.hidden_size;
   PONDER_TRY(weights.embed_tokens,

@@ -88,15 +88,20 @@ struct ModelWeights {
   std::optional<MtpWeights> mtp;     // of that layer
 };
 
+/// Checkpoints of up to this size are copied to huge pages; larger ones are read in place.
+inline constexpr std::uint64_t kCopiedBytesMax = std::uint64_t{1} << 30;
+
 /// Fails with all tensors that are missing or have another shape or dtype (see check_tensors); when
 /// a norm, bias or scale, or a weight that is copied, is not finite; and (exhausted), before it
 /// allocates, when it needs more than `memory_bytes_max` (0: what the machine has available).
 /// `with_mtp` loads the first MTP layer, which the configuration must have.
 /// Lifetime: the checkpoint must outlive the weights.
 Result<ModelWeights> load_weights(const Checkpoint& checkpoint, const ModelConfig& config,
-                                  bool with_mtp = false, std::uint64_t memory_bytes_max = 0);
+                                  bool with_mtp = false, std::uint64_t memory_bytes_max = 0,
+                                  std::uint64_t copied_bytes_max = kCopiedBytesMax);
 
 /// The memory that load_weights allocates, to a few per cent.
-std::uint64_t allocated_bytes(const Checkpoint& checkpoint, const ModelConfig& config);
+std::uint64_t allocated_bytes(const Checkpoint& checkpoint, const ModelConfig& config,
+                              std::uint64_t copied_bytes_max = kCopiedBytesMax);
 
 }  // namespace ponder::engine

@@ -203,7 +203,7 @@ struct AttentionRow {
 };
 
 /// out[h] = sum over slots of softmax(scale * (<q_nope[h], c> + <q_rope[h], k_rope>)) * c, where a
-/// cache row is [c (kv_lora_rank) | k_rope (qk_rope_head_dim)].
+/// cache row is [c (kv_lora_rank) | k_rope (qk_rope_head_dim)], or what Fp8LatentLayout says.
 struct AttentionArgs {
   const AttentionRow* rows;  // [num_rows]
   std::size_t num_rows;
@@ -213,9 +213,10 @@ struct AttentionArgs {
   std::size_t q_nope_stride;  // between heads
   std::size_t q_rope_stride;
   std::size_t out_stride;
-  std::size_t cache_stride;  // between rows of a page
-  DType cache_dtype;         // f32 or bf16
+  std::size_t cache_stride;  // between rows of a page; fp8_e4m3: bytes
+  DType cache_dtype;         // f32, bf16 or fp8_e4m3
   float softmax_scale;
+  Fp8LatentLayout fp8 = {};  // of a row of fp8_e4m3
 };
 
 /// What attention over a part of a row's slots leaves. With l the base-2 logits, softmax_scale *

@@ -40,6 +40,7 @@ struct ModelOptions {
   std::filesystem::path spill_dir;  // cache pages that memory has no room for; empty: nowhere
   std::uint32_t spill_gib_max = 16;
   std::uint32_t num_drafts = 0;
+  std::string cache_dtype = "auto";  // or f32, bf16, fp8
 };
 
 /// What to do when a session outgrows the model's window.
@@ -122,6 +123,13 @@ struct LoopOptions {
   bool json = false;
 };
 
+struct LogitsOptions {
+  std::filesystem::path model_dir;
+  std::string cache_dtype = "auto";     // or f32, bf16, fp8
+  std::string index_keys = "floating";  // or int8
+  bool trace = false;
+};
+
 struct RandomModelOptions {
   std::filesystem::path config;
   std::filesystem::path out;
@@ -133,6 +141,8 @@ struct RandomModelOptions {
 struct InspectOptions {
   std::filesystem::path dir;
   std::uint64_t context_tokens = 0;  // 0: as many as the model knows positions
+  std::string cache_dtype = "bf16";     // or f32, fp8
+  std::string index_keys = "floating";  // or int8
   bool json = false;
 };
 
@@ -169,8 +179,7 @@ int parse_lines(bool strict);
 /// `{"text"}`, or `{"bytes_b64"}` for text that is not UTF-8, to `{"ids"}`; with `decode` the other
 /// way. Special tokens spelled in the text are matched unless `"match_added_tokens"` is false.
 int tokenize_lines(const std::filesystem::path& tokenizer_json, bool decode);
-int logits_lines(const Environment& environment, const std::filesystem::path& model_dir,
-                 const std::string& index_keys, bool trace);
+int logits_lines(const Environment& environment, const LogitsOptions& options);
 
 int random_model(const RandomModelOptions& options);
 int inspect_model(const InspectOptions& options);

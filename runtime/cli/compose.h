@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "engine/config.h"
 #include "runtime/approval.h"
 #include "runtime/cli/commands.h"
 #include "runtime/model_client.h"
@@ -35,6 +36,12 @@ runtime::ContextBudget budget_of(const ContextLimits& limits);
 
 /// What `--approve` says: ask, never or always. Requires: one of these.
 runtime::ApprovalMode approval_mode_of(const std::string& name);
+
+/// What `--cache-dtype` says: auto, f32, bf16 or fp8. Requires: one of these.
+engine::CacheDType cache_dtype_of(const std::string& name);
+
+/// What `--index-keys` says: floating or int8. Requires: one of these.
+engine::IndexKeys index_keys_of(const std::string& name);
 
 /// Runs `work` on `io` until it ends and gives its exit status. The first Ctrl-C (or SIGTERM) calls
 /// `interrupt`, which should make the work end soon; without one it cancels the coroutine. The

@@ -18,6 +18,7 @@ const KernelTable& next_best_table() { return scalar_table(); }
 #include "kernels/cpu/amx/index_scores_i8.inl"
 #include "kernels/cpu/attention_blocks.inl"
 #include "kernels/cpu/amx/products.inl"
+#include "kernels/cpu/fp8_latents.inl"
 #include "kernels/cpu/attention_bf16.inl"
 // clang-format on
 

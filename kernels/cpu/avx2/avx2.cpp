@@ -8,6 +8,7 @@
 #include "kernels/cpu/avx2/vector.inl"
 #include "kernels/cpu/elementwise.inl"
 #include "kernels/cpu/exponential.inl"
+#include "kernels/cpu/fp8_latents.inl"
 #include "kernels/cpu/attention.inl"
 #include "kernels/cpu/attention_combine.inl"
 #include "kernels/cpu/indexer.inl"

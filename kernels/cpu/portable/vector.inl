@@ -47,6 +47,23 @@ inline void store_some(float* p, Vec a, std::size_t count) {
 }
 inline void store(float* p, Vec a) { store_some(p, a, kLanes); }
 
+// E4M3; the value is what load() gives times kFp8Factor.
+constexpr float kFp8Factor = 1.0f;
+inline float fp8_value(std::uint8_t code) {
+  const int exponent = code >> 3 & 15;
+  const int mantissa = code & 7;
+  if ((code & 0x7f) == 0x7f) return __builtin_nanf("");
+  const float magnitude = exponent == 0
+                              ? __builtin_ldexpf(static_cast<float>(mantissa), -9)
+                              : __builtin_ldexpf(static_cast<float>(8 + mantissa), exponent - 10);
+  return (code & 0x80) != 0 ? -magnitude : magnitude;
+}
+inline Vec load_some(const std::uint8_t* p, std::size_t count) {
+  return each_lane([&](std::size_t i) { return i < count ? fp8_value(p[i]) : 0.0f; });
+}
+inline Vec load(const std::uint8_t* p) { return load_some(p, kLanes); }
+inline Pair load_pair(const std::uint8_t* p) { return {load(p), load(p + kLanes)}; }
+
 inline Vec add(Vec a, Vec b) {
   return each_lane([&](std::size_t i) { return a.v[i] + b.v[i]; });
 }
@@ -105,6 +122,11 @@ inline std::uint32_t round_to_upper_half(float value) {
   const std::uint32_t bits = bits_of(value);
   if (value != value) return 0x7fc00000u;
   return bits + ((bits >> 16) & 1u) + 0x7fffu;
+}
+inline void store_bf16(std::uint16_t* p, Vec a) {
+  for (std::size_t i = 0; i < kLanes; ++i) {
+    p[i] = static_cast<std::uint16_t>(round_to_upper_half(a.v[i]) >> 16);
+  }
 }
 inline Vec pack_bf16(Vec first, Vec second) {
   return each_lane([&](std::size_t i) {
