@@ -49,8 +49,8 @@ struct MatmulArgs {
   std::size_t y_stride;   // >= n
   const float* x;         // [m, k]
   std::size_t x_stride;   // >= k
-  const void* w;          // [n, k] of w_dtype
-  std::size_t w_stride;   // >= k
+  const void* w;          // [n, k] of w_dtype, or packed
+  std::size_t w_stride;   // >= k; unused when packed
   const float* w_scales;  // [ceil(n/128), ceil(k/128)]: fp8 only; the weight is code * scale
   std::size_t w_scales_stride;
   DType w_dtype;
@@ -59,7 +59,8 @@ struct MatmulArgs {
   std::size_t k;  // int8, int4: a multiple of kActivationGroup
   // int8, int4: [ceil(n/16), k/w_group, 16], so that the scales of 16 rows are read at once.
   const bf16* w_group_scales = nullptr;
-  std::size_t w_group = 0;  // inputs that share a scale: 32, 64 or 128
+  std::size_t w_group = 0;   // inputs that share a scale: 32, 64 or 128
+  bool w_is_packed = false;  // int8, int4: w is as kernels/packed_weights.h packs it
 };
 
 /// y = weight * x / sqrt(mean(x^2) + eps). y may be x.
