@@ -338,6 +338,8 @@ void add_engine_commands(CLI::App& app, const Environment& environment, Action& 
       ->capture_default_str();
   engine_command->add_option("--repeats", bench_options->repeats, "runs; medians are shown")
       ->capture_default_str();
+  engine_command->add_flag("--same-prompt", bench_options->same_prompt,
+                           "one prompt for all runs, cached: decoding after a long one");
   engine_command->add_flag("--json", bench_options->json, "print JSON");
   add_index_keys_option(*engine_command, bench_options->index_keys);
   add_model_options(*engine_command, bench_options->model);

@@ -109,6 +109,7 @@ struct BenchOptions {
   std::uint32_t tokens_generated = 256;
   std::uint32_t repeats = 5;
   std::string index_keys = "floating";  // or int8
+  bool same_prompt = false;             // only the first run, which is not counted, computes it
   bool json = false;
 };
 
