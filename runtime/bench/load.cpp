@@ -21,6 +21,7 @@
 #include "base/async/task_group.h"
 #include "runtime/agent.h"
 #include "runtime/bench/disk_clock.h"
+#include "runtime/sqlite_session_store.h"
 
 namespace ponder::bench {
 namespace {
@@ -340,7 +341,7 @@ Result<LoadFigures> run_load(const std::filesystem::path& file, const Workload& 
   Run run{.work = work, .clock = {}, .figures = {}, .acknowledged = 0, .problem = {}};
   runtime::StoreOptions options;
   options.synchronous = synchronous;
-  PONDER_TRY(auto store, runtime::SessionStore::open(file, run.clock, options));
+  PONDER_TRY(auto store, runtime::SqliteSessionStore::open(file, run.clock, options));
   reset_syncs();
   const double processor_before = processor_s();
   const auto begin = SteadyClock::now();

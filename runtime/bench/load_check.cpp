@@ -7,6 +7,7 @@
 #include "runtime/bench/load.h"
 #include "runtime/log_check.h"
 #include "runtime/session_state.h"
+#include "runtime/sqlite_session_store.h"
 #include "runtime/store_doctor.h"
 
 namespace ponder::bench {
@@ -89,7 +90,7 @@ Result<std::uint64_t> check_load(const std::filesystem::path& file, const Worklo
                                            report.faults.size(), report.faults[0].session,
                                            report.faults[0].seq, report.faults[0].detail));
   }
-  PONDER_TRY(const auto store, SessionStore::open(file, system_clock()));
+  PONDER_TRY(const auto store, SqliteSessionStore::open(file, system_clock()));
   PONDER_TRY(const auto sessions, store->list(std::numeric_limits<std::uint32_t>::max()));
   if (sessions.size() != work.sessions) {
     return fail(Errc::corrupt,
