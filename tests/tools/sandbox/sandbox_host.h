@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "tools/process/detail/unique_fd.h"
+#include "tools/detail/unique_fd.h"
 #include "tools/process/sandbox_policy.h"
 
 namespace ponder::tests {

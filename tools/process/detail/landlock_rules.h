@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "tools/process/detail/unique_fd.h"
+#include "tools/detail/unique_fd.h"
 
 namespace ponder::tools {
 

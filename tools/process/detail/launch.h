@@ -6,7 +6,7 @@
 #include "base/result.h"
 #include "tools/process/detail/control_group.h"
 #include "tools/process/detail/spawn.h"
-#include "tools/process/detail/unique_fd.h"
+#include "tools/detail/unique_fd.h"
 #include "tools/process/run_process.h"
 
 namespace ponder::tools {

@@ -13,7 +13,7 @@
 #include <cstring>
 #include <memory>
 
-#include "tools/process/detail/unique_fd.h"
+#include "tools/detail/unique_fd.h"
 
 namespace ponder::tools {
 namespace {

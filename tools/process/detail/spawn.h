@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "tools/process/detail/unique_fd.h"
+#include "tools/detail/unique_fd.h"
 #include "tools/process/sandbox_policy.h"
 
 namespace ponder::tools {
