@@ -1,7 +1,6 @@
 #include "tools/code/code_tools.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <memory>
@@ -156,7 +155,7 @@ class TestTool final : public ProgramTool {
 
  private:
   std::vector<std::string> command(const Json& arguments) const override {
-    auto argv = project().test_command;
+    std::vector<std::string> argv = {"/bin/sh", "-c", project().test_command + " \"$@\"", "sh"};
     for (const Json& word : arguments.value("arguments", Json::array())) {
       argv.push_back(word.get<std::string>());
     }
@@ -210,7 +209,7 @@ ToolCard shell_card() {
       Effect::compensable);
 }
 
-ToolCard test_card(const std::vector<std::string>& command) {
+ToolCard test_card(const std::string& command) {
   return card(
       "run_tests",
       fmt::format("Runs the project's tests ({}); says which failed, then the output.",

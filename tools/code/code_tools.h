@@ -16,8 +16,8 @@ inline constexpr const char* kRunPrograms = "exec";
 
 /// A project that programs are run in.
 struct CodeProject {
-  std::filesystem::path folder;           // writable inside the sandbox, but for its .git folders
-  std::vector<std::string> test_command;  // what run_tests runs; empty: there is no such tool
+  std::filesystem::path folder;  // writable inside the sandbox, but for its .git folders
+  std::string test_command;      // for sh; what run_tests runs. Empty: there is no such tool
   Isolation isolation = Isolation::isolated;
   std::vector<std::filesystem::path> readable;  // beside it, such as a compiler outside of /usr
   ProcessLimits limits;

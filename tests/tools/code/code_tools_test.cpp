@@ -19,7 +19,7 @@ class CodeTools : public testing::Test {
     if (!status) GTEST_SKIP() << status.error().message;
     CodeProject project;
     project.folder = folder_.path();
-    project.test_command = {"/bin/sh", "run-tests"};
+    project.test_command = "sh run-tests";
     const Status added = add_code_tools(registry_, project, pool_.get_executor());
     ASSERT_TRUE(added.has_value()) << added.error().message;
   }
