@@ -85,6 +85,16 @@ runtime::ContextBudget budget_of(const ContextLimits& limits) {
   return {limits.strategy, limits.limit_percent};
 }
 
+tools::CodeProject project_of(const ProjectOptions& options) {
+  tools::CodeProject project;
+  project.folder = std::filesystem::absolute(options.folder);
+  project.test_command = options.test_command;
+  const auto isolation = tools::parse_isolation(options.sandbox);
+  PONDER_ASSERT(isolation.has_value());
+  project.isolation = *isolation;
+  return project;
+}
+
 runtime::ApprovalMode approval_mode_of(const std::string& name) {
   if (name == "always") return runtime::ApprovalMode::always;
   if (name == "never") return runtime::ApprovalMode::never;
