@@ -10,7 +10,7 @@
 
 #include "runtime/agent.h"
 #include "runtime/scripted_model.h"
-#include "runtime/session_store.h"
+#include "runtime/sqlite_session_store.h"
 #include "tests/runtime/support.h"
 #include "tools/process/sandbox_support.h"
 
