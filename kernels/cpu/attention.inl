@@ -236,12 +236,12 @@ void attend_heads(const AttentionArgs& args, const AttentionRow& row, std::size_
   }
 }
 
-void attention_part(const AttentionArgs& args, std::size_t row, std::size_t slot_begin,
-                    std::size_t slot_end, const void*, const AttentionPart& part, void*) noexcept {
+void attention_part(const AttentionArgs& args, const AttentionSpan& span, const void*,
+                    const AttentionPart* parts, std::size_t, void*) noexcept {
   for (std::size_t head = 0; head < args.heads; head += kHeadsPerPass) {
     const std::size_t left = args.heads - head;
-    attend_heads(args, args.rows[row], slot_begin, slot_end, head,
-                 left < kHeadsPerPass ? left : kHeadsPerPass, part);
+    attend_heads(args, args.rows[span.row], span.slot_begin, span.slot_end, head,
+                 left < kHeadsPerPass ? left : kHeadsPerPass, *parts);
   }
 }
 

@@ -73,10 +73,10 @@ AttentionSizes attention_sizes(const AttentionArgs&) noexcept { return {}; }
 
 void attention_pack(const AttentionArgs&, std::size_t, std::size_t, std::size_t, void*) noexcept {}
 
-void attention_part(const AttentionArgs& args, std::size_t row, std::size_t slot_begin,
-                    std::size_t slot_end, const void*, const AttentionPart& part, void*) noexcept {
+void attention_part(const AttentionArgs& args, const AttentionSpan& span, const void*,
+                    const AttentionPart* parts, std::size_t, void*) noexcept {
   for (std::size_t head = 0; head < args.heads; ++head) {
-    Head{args, args.rows[row], head}.run(slot_begin, slot_end, part);
+    Head{args, args.rows[span.row], head}.run(span.slot_begin, span.slot_end, *parts);
   }
 }
 

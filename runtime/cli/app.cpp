@@ -98,16 +98,32 @@ void add_world_options(CLI::App& command, std::uint64_t& seed, std::string& size
       ->capture_default_str();
 }
 
+void add_project_options(CLI::App& command, ProjectOptions& project) {
+  command.add_option("--folder", project.folder, "code: the project's folder")
+      ->check(CLI::ExistingDirectory)
+      ->capture_default_str();
+  command.add_option("--test", project.test_command,
+                     "code: the command that runs the tests, in the sandbox; its success is the "
+                     "verdict");
+  command
+      .add_option("--sandbox", project.sandbox,
+                  "code: how programs are kept in (docs/tools.md); ponder doctor says what this "
+                  "machine can do")
+      ->check(CLI::IsMember({"isolated", "confined"}))
+      ->capture_default_str();
+}
+
 void add_agent_commands(CLI::App& app, const Environment& environment, Action& action) {
   auto* run_command = app.add_subcommand("run", "run an agent on one request");
   auto run_options = std::make_shared<RunOptions>();
-  run_command->add_option("workflow", run_options->workflow, "travel")->required();
+  run_command->add_option("workflow", run_options->workflow, "travel or code")->required();
   run_command->add_option("request", run_options->request, "what you want, in plain words");
   run_command->add_option("--task", run_options->task_seed,
                           "a generated task instead of a request");
   run_command->add_option("--out", run_options->out, "directory for the artefacts");
   run_command->add_option("--steps", run_options->steps_max, "step limit")->capture_default_str();
   run_command->add_flag("--json", run_options->json, "stream the events as JSON lines");
+  add_project_options(*run_command, run_options->project);
   add_world_options(*run_command, run_options->world_seed, run_options->size);
   add_model_options(*run_command, run_options->model);
   add_context_options(*run_command, run_options->context);
@@ -122,6 +138,7 @@ void add_agent_commands(CLI::App& app, const Environment& environment, Action& a
   chat_command->add_option("--session", chat_options->session, "go on with a session of the store");
   chat_command->add_flag("--json", chat_options->json, "stream the events as JSON lines");
   chat_command->footer(kChatHelp);
+  add_project_options(*chat_command, chat_options->project);
   add_world_options(*chat_command, chat_options->world_seed, chat_options->size);
   add_model_options(*chat_command, chat_options->model);
   add_context_options(*chat_command, chat_options->context);
@@ -338,6 +355,8 @@ void add_engine_commands(CLI::App& app, const Environment& environment, Action& 
       ->capture_default_str();
   engine_command->add_option("--repeats", bench_options->repeats, "runs; medians are shown")
       ->capture_default_str();
+  engine_command->add_flag("--same-prompt", bench_options->same_prompt,
+                           "one prompt for all runs, cached: decoding after a long one");
   engine_command->add_flag("--json", bench_options->json, "print JSON");
   add_index_keys_option(*engine_command, bench_options->index_keys);
   add_model_options(*engine_command, bench_options->model);

@@ -49,11 +49,19 @@ struct ContextLimits {
   std::uint32_t limit_percent = 80;
 };
 
+/// The project of the workflow "code".
+struct ProjectOptions {
+  std::filesystem::path folder = ".";
+  std::string test_command;  // run by sh
+  std::string sandbox = "isolated";
+};
+
 struct RunOptions {
   ModelOptions model;
   ContextLimits context;
   std::string approve = "ask";  // or never, always
   std::string workflow;
+  ProjectOptions project;
   std::string request;
   std::optional<std::uint64_t> task_seed;  // a generated task instead of a request
   std::uint64_t world_seed = 1'000'000;    // a world that training never saw
@@ -68,6 +76,7 @@ struct ChatOptions {
   ContextLimits context;
   std::string approve = "ask";  // or never, always
   std::string workflow = "travel";
+  ProjectOptions project;
   std::string session;                   // goes on with this one; empty: a new one
   std::uint64_t world_seed = 1'000'000;  // a world that training never saw
   std::string size = "S";
@@ -109,6 +118,7 @@ struct BenchOptions {
   std::uint32_t tokens_generated = 256;
   std::uint32_t repeats = 5;
   std::string index_keys = "floating";  // or int8
+  bool same_prompt = false;             // only the first run, which is not counted, computes it
   bool json = false;
 };
 

@@ -14,6 +14,7 @@
 #include "runtime/data_dir.h"
 #include "runtime/embedded_model.h"
 #include "runtime/remote_model.h"
+#include "runtime/sqlite_session_store.h"
 
 namespace ponder::cli {
 
@@ -51,7 +52,7 @@ Result<std::unique_ptr<runtime::SessionStore>> open_store(const Environment& env
         Errc::invalid_argument,
         fmt::format("PONDER_SYNCHRONOUS is full or normal, not \"{}\"", environment.synchronous));
   }
-  return runtime::SessionStore::open(environment.sessions, system_clock(), options);
+  return runtime::SqliteSessionStore::open(environment.sessions, system_clock(), options);
 }
 
 Result<std::unique_ptr<runtime::ModelClient>> open_model(const Environment& environment,
@@ -82,6 +83,16 @@ runtime::Sampling sampling_of(const ModelOptions& options) {
 
 runtime::ContextBudget budget_of(const ContextLimits& limits) {
   return {limits.strategy, limits.limit_percent};
+}
+
+tools::CodeProject project_of(const ProjectOptions& options) {
+  tools::CodeProject project;
+  project.folder = std::filesystem::absolute(options.folder);
+  project.test_command = options.test_command;
+  const auto isolation = tools::parse_isolation(options.sandbox);
+  PONDER_ASSERT(isolation.has_value());
+  project.isolation = *isolation;
+  return project;
 }
 
 runtime::ApprovalMode approval_mode_of(const std::string& name) {

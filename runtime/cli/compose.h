@@ -13,6 +13,7 @@
 #include "runtime/cli/commands.h"
 #include "runtime/model_client.h"
 #include "runtime/session_store.h"
+#include "tools/code/code_tools.h"
 
 /// Putting the program together for one command: paths, store, model, and Ctrl-C.
 namespace ponder::cli {
@@ -33,6 +34,9 @@ runtime::Sampling sampling_of(const ModelOptions& options);
 
 /// When a new session's prompts are cut, and how, as the options say.
 runtime::ContextBudget budget_of(const ContextLimits& limits);
+
+/// The project of the workflow "code", as the options say. Requires: a sandbox that exists.
+tools::CodeProject project_of(const ProjectOptions& options);
 
 /// What `--approve` says: ask, never or always. Requires: one of these.
 runtime::ApprovalMode approval_mode_of(const std::string& name);

@@ -138,6 +138,19 @@ std::vector<float> run(const KernelTable& table, const Case& c) {
   return with_args(c, [&](const AttentionArgs& args) { attention.run({&table, &pool}, args); });
 }
 
+// The case's row alone.
+Case row_of(const Case& c, std::size_t row) {
+  Case alone = c;
+  alone.slots = {c.slots[row]};
+  const auto cut = [row](std::vector<float>& values, std::size_t per_row) {
+    const auto first = values.begin() + static_cast<std::ptrdiff_t>(row * per_row);
+    values = std::vector<float>(first, first + static_cast<std::ptrdiff_t>(per_row));
+  };
+  cut(alone.q_nope, c.shape.heads * c.shape.rank);
+  cut(alone.q_rope, c.shape.heads * c.shape.rope);
+  return alone;
+}
+
 // Tables that multiply bf16 and FP8 caches in bf16 round queries and weights to it.
 bool multiplies_in_bf16(const KernelTable& table, DType cache_dtype) {
   const std::string name = table.name;
@@ -242,13 +255,7 @@ TEST_P(AttentionTest, BatchAndThreadsDoNotChangeBits) {
   const Case c({21, 96, 16}, {40, 7, 300, 301}, 320, DType::bf16, false, rng);
   const auto want = run(table(), c);
   for (std::size_t row = 0; row < c.slots.size(); ++row) {
-    Case alone = c;
-    alone.slots = {c.slots[row]};
-    alone.q_nope.erase(alone.q_nope.begin(),
-                       alone.q_nope.begin() + static_cast<std::ptrdiff_t>(row * 21 * 96));
-    alone.q_rope.erase(alone.q_rope.begin(),
-                       alone.q_rope.begin() + static_cast<std::ptrdiff_t>(row * 21 * 16));
-    const std::vector<float> got = run(table(), alone);
+    const std::vector<float> got = run(table(), row_of(c, row));
     const auto first = want.begin() + static_cast<std::ptrdiff_t>(row * got.size());
     EXPECT_TRUE(same_bits(got, {first, first + static_cast<std::ptrdiff_t>(got.size())})) << row;
   }
@@ -260,6 +267,34 @@ TEST_P(AttentionTest, BatchAndThreadsDoNotChangeBits) {
           with_args(c, [&](const AttentionArgs& args) { attention.run({&table(), &pool}, args); });
       EXPECT_TRUE(same_bits(got, want)) << threads;
     }
+  }
+}
+
+// Neighbours may be computed together. Around ends of blocks and of parts, and with gaps; in parts
+// of one block and of several; with heads that fill lanes, and that do not.
+TEST_P(AttentionTest, NeighboursInAPromptDoNotChangeBits) {
+  const std::vector<std::size_t> early = {1, 2, 3, 7, 8, 9, 10, 12, 126, 127, 128, 129, 130, 131};
+  const std::vector<std::size_t> late = {254, 255, 256, 257, 510, 511, 512, 513, 514, 515};
+  for (const auto& [shape, slots] :
+       {std::pair{Shape{16, 32, 8}, early}, {Shape{9, 40, 6}, early}, {Shape{16, 256, 16}, late}}) {
+    const Case c(shape, slots, 520, DType::bf16, true, rng);
+    const auto together = run(table(), c);
+    for (std::size_t row = 0; row < slots.size(); ++row) {
+      const std::vector<float> alone = run(table(), row_of(c, row));
+      const auto first = together.begin() + static_cast<std::ptrdiff_t>(row * alone.size());
+      ASSERT_TRUE(same_bits(alone, {first, first + static_cast<std::ptrdiff_t>(alone.size())}))
+          << shape.heads << " heads, " << slots[row] << " slots";
+    }
+  }
+}
+
+TEST_P(AttentionTest, NanInAPromptShowsInTheTokensFromThereOn) {
+  Case c({16, 32, 8}, {33, 34, 35, 36, 37, 38, 39, 40}, 64, DType::bf16, true, rng);
+  const std::size_t row = c.page_order[0] * kPageSize + 36;  // the last slot of the token with 37
+  c.cache_bf16[row * c.stride + 3] = 0x7fc0;
+  const auto got = run(table(), c);
+  for (std::size_t token = 0; token < 8; ++token) {
+    EXPECT_EQ(std::isnan(got[token * 16 * 33]), token >= 4) << token;
   }
 }
 

@@ -42,6 +42,9 @@ inline Vec broadcast(float value) {
 inline Vec load(const float* p) {
   return each_lane([&](std::size_t i) { return p[i]; });
 }
+inline Vec load(const std::uint16_t* p) {  // bf16
+  return each_lane([&](std::size_t i) { return from_bits(std::uint32_t{p[i]} << 16); });
+}
 inline void store_some(float* p, Vec a, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) p[i] = a.v[i];
 }
@@ -141,6 +144,9 @@ inline Vec interleave_bf16(const std::uint16_t* first, const std::uint16_t* seco
 }
 inline Vec relu_words(const std::int32_t* p) {
   return each_lane([&](std::size_t i) { return static_cast<float>(p[i] > 0 ? p[i] : 0); });
+}
+inline Vec floats_of_words(const std::int32_t* p) {
+  return each_lane([&](std::size_t i) { return static_cast<float>(p[i]); });
 }
 inline void copy_bytes(void* to, const void* from, std::size_t bytes) {
   __builtin_memcpy(to, from, bytes);
