@@ -49,8 +49,8 @@ struct MatmulArgs {
   std::size_t y_stride;   // >= n
   const float* x;         // [m, k]
   std::size_t x_stride;   // >= k
-  const void* w;          // [n, k] of w_dtype
-  std::size_t w_stride;   // >= k
+  const void* w;          // [n, k] of w_dtype, or packed
+  std::size_t w_stride;   // >= k; unused when packed
   const float* w_scales;  // [ceil(n/128), ceil(k/128)]: fp8 only; the weight is code * scale
   std::size_t w_scales_stride;
   DType w_dtype;
@@ -59,7 +59,8 @@ struct MatmulArgs {
   std::size_t k;  // int8, int4: a multiple of kActivationGroup
   // int8, int4: [ceil(n/16), k/w_group, 16], so that the scales of 16 rows are read at once.
   const bf16* w_group_scales = nullptr;
-  std::size_t w_group = 0;  // inputs that share a scale: 32, 64 or 128
+  std::size_t w_group = 0;   // inputs that share a scale: 32, 64 or 128
+  bool w_is_packed = false;  // int8, int4: w is as kernels/packed_weights.h packs it
 };
 
 /// y = weight * x / sqrt(mean(x^2) + eps). y may be x.
@@ -203,7 +204,7 @@ struct AttentionRow {
 };
 
 /// out[h] = sum over slots of softmax(scale * (<q_nope[h], c> + <q_rope[h], k_rope>)) * c, where a
-/// cache row is [c (kv_lora_rank) | k_rope (qk_rope_head_dim)].
+/// cache row is [c (kv_lora_rank) | k_rope (qk_rope_head_dim)], or what Fp8LatentLayout says.
 struct AttentionArgs {
   const AttentionRow* rows;  // [num_rows]
   std::size_t num_rows;
@@ -213,9 +214,10 @@ struct AttentionArgs {
   std::size_t q_nope_stride;  // between heads
   std::size_t q_rope_stride;
   std::size_t out_stride;
-  std::size_t cache_stride;  // between rows of a page
-  DType cache_dtype;         // f32 or bf16
+  std::size_t cache_stride;  // between rows of a page; fp8_e4m3: bytes
+  DType cache_dtype;         // f32, bf16 or fp8_e4m3
   float softmax_scale;
+  Fp8LatentLayout fp8 = {};  // of a row of fp8_e4m3
 };
 
 /// What attention over a part of a row's slots leaves. With l the base-2 logits, softmax_scale *

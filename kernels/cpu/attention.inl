@@ -1,4 +1,4 @@
-// Attention over a part of the slots, for caches of either type: out[h] = sum over s of
+// Attention over a part of the slots, for caches of every type: out[h] = sum over s of
 // 2^(l[h,s] - max) * c[s], l = scale * log2(e) * <q[h], row[s]>, row = [c | k_rope].
 //
 // One pass over blocks of kSlotBlock cache rows with a running maximum and sum per head (flash
@@ -48,11 +48,18 @@ void gather(const AttentionArgs& args, const AttentionRow& row, std::size_t begi
     if (args.cache_dtype == DType::f32) {
       const char* source = cache_row(args, row, begin + s, sizeof(float));
       block.rows[s] = reinterpret_cast<const float*>(source);
-    } else {
+      continue;
+    }
+    float* widened = block.widened + s * stride;
+    block.rows[s] = widened;
+    if (args.cache_dtype == DType::bf16) {
       const char* source = cache_row(args, row, begin + s, sizeof(bf16));
-      float* widened = block.widened + s * stride;
       bf16_to_f32(widened, reinterpret_cast<const bf16*>(source), dim);
-      block.rows[s] = widened;
+    } else {
+      const char* source = cache_row(args, row, begin + s, sizeof(fp8_e4m3));
+      decode_fp8_latents(args, source, [=](std::size_t i, Vec values) { store(widened + i, values); });
+      bf16_to_f32(widened + args.kv_lora_rank,
+                  reinterpret_cast<const bf16*>(source + args.fp8.rope_at), args.qk_rope_head_dim);
     }
   }
   const float* last = block.rows[block.num_slots - 1];

@@ -1,7 +1,9 @@
-// Attention over a part of the slots of a bf16 cache, as two products of matrices for all heads:
+// Attention over a part of the slots of a bf16 or FP8 cache, as two products of matrices for all
+// heads:
 //
 //   block of kBlockSlots cache rows:
-//     gather   rows [slot, dim], and their first `rank` columns again as values, pairs of slots
+//     gather   rows [slot, dim], and their first `rank` columns again as values, pairs of slots;
+//              FP8 is decoded to bf16 here, which holds it exactly
 //     logits   [slot, head] = rows . query         multiply_query: lanes are heads
 //     softmax  down the columns, 16 heads at once; weights [head, slot] in bf16
 //     out      [head, rank] = factor * out + weights . values   multiply_values: lanes are columns
@@ -74,25 +76,37 @@ void attention_pack(const AttentionArgs& args, std::size_t row, std::size_t head
 inline const char* block_row(const AttentionArgs& args, const AttentionRow& row, std::size_t i) {
   const std::size_t slot = row.slots == nullptr ? i : static_cast<std::size_t>(row.slots[i]);
   return static_cast<const char*>(row.pages[slot / kPageSize]) +
-         slot % kPageSize * args.cache_stride * sizeof(bf16);
+         slot % kPageSize * args.cache_stride * (args.cache_dtype == DType::bf16 ? 2 : 1);
+}
+
+// One cache row as bf16.
+inline void copy_row(const AttentionArgs& args, const char* from, bf16* to) {
+  if (args.cache_dtype == DType::bf16) {
+    copy_bytes(to, from, (args.kv_lora_rank + args.qk_rope_head_dim) * sizeof(bf16));
+    return;
+  }
+  decode_fp8_latents(args, from, [=](std::size_t i, Vec values) { store_bf16(to + i, values); });
+  copy_bytes(to + args.kv_lora_rank, from + args.fp8.rope_at,
+             args.qk_rope_head_dim * sizeof(bf16));
 }
 
 // Copies cache rows [begin, begin + count) and pairs their values; pads with zeros to `padded`.
 void gather_block(const AttentionArgs& args, const AttentionRow& row, std::size_t begin,
                   std::size_t count, std::size_t end, std::size_t padded, const BlockShape& shape,
                   const BlockMemory& memory) {
-  const std::size_t bytes = (args.kv_lora_rank + args.qk_rope_head_dim) * sizeof(bf16);
+  const std::size_t dim = args.kv_lora_rank + args.qk_rope_head_dim;
+  const std::size_t bytes = args.cache_dtype == DType::bf16 ? dim * sizeof(bf16) : args.fp8.bytes;
   for (std::size_t s = 0; s < padded; s += 2) {
     for (std::size_t i = s; i < s + 2; ++i) {
-      char* to = reinterpret_cast<char*>(memory.rows + i * shape.dim);
+      bf16* to = memory.rows + i * shape.dim;
       const std::size_t ahead = begin + i + kPrefetchRows;
       if (ahead < end) {
         const char* next = block_row(args, row, ahead);
         for (std::size_t b = 0; b < bytes; b += 64) __builtin_prefetch(next + b);
       }
-      const std::size_t known = i < count ? bytes : 0;
-      if (known != 0) copy_bytes(to, block_row(args, row, begin + i), bytes);
-      for (std::size_t b = known; b < shape.dim * sizeof(bf16); ++b) to[b] = 0;
+      const std::size_t known = i < count ? dim : 0;
+      if (known != 0) copy_row(args, block_row(args, row, begin + i), to);
+      for (std::size_t d = known; d < shape.dim; ++d) to[d] = 0;
     }
     const bf16* first = memory.rows + s * shape.dim;
     std::uint32_t* to = memory.values + s / 2 * kLanes;

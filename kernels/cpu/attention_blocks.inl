@@ -70,7 +70,7 @@ inline std::size_t lay_out(const BlockShape& shape, char* at, BlockMemory* memor
 }
 
 inline bool fits_blocks(const AttentionArgs& args) {
-  return args.cache_dtype == DType::bf16 && args.heads >= kHeadsMin;
+  return args.cache_dtype != DType::f32 && args.heads >= kHeadsMin;
 }
 
 }  // namespace

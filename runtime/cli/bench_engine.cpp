@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "engine/engine.h"
 #include "runtime/cli/commands.h"
+#include "runtime/cli/compose.h"
 #include "runtime/data_dir.h"
 
 /// `ponder bench engine`: prefill and decode speed, time to the first token, peak memory.
@@ -95,7 +96,8 @@ int bench_engine(const Environment& environment, const BenchOptions& options) {
   how.num_threads = options.model.num_threads;
   how.draft_tokens_max = options.model.num_drafts;
   how.isa = environment.isa;
-  if (options.index_keys == "int8") how.index_keys = engine::IndexKeys::int8;
+  how.cache_dtype = cache_dtype_of(options.model.cache_dtype);
+  how.index_keys = index_keys_of(options.index_keys);
   const auto engine = engine::Engine::open(*dir, how);
   if (!engine) return complain(engine.error().message);
   std::vector<Run> runs;
