@@ -13,8 +13,6 @@
 namespace ponder::runtime {
 namespace {
 
-// A thousand sessions at work write a page each per group, and come back to it in the next.
-constexpr int kWalPagesCheckpoint = 8000;
 // Ten thousand sessions at work come back to a page each.
 constexpr int kCacheKibMax = 128 * 1024;
 
@@ -56,7 +54,7 @@ Result<SessionWriter> SessionWriter::open(const std::string& file, const Clock& 
                                           const StoreOptions& options) {
   sqlite::OpenOptions how;
   how.busy_timeout = options.busy_ms_max;
-  how.wal_pages_checkpoint = kWalPagesCheckpoint;
+  how.wal_pages_checkpoint = options.wal_pages_checkpoint;
   how.cache_kib_max = kCacheKibMax;
   PONDER_TRY(auto db, sqlite::Connection::open(file, how));
   PONDER_CHECK(db.migrate(rows::migrations()));

@@ -8,10 +8,12 @@
 #include <string>
 
 #include "base/result.h"
+#include "engine/config.h"
 #include "runtime/approval.h"
 #include "runtime/cli/commands.h"
 #include "runtime/model_client.h"
 #include "runtime/session_store.h"
+#include "tools/code/code_tools.h"
 
 /// Putting the program together for one command: paths, store, model, and Ctrl-C.
 namespace ponder::cli {
@@ -33,8 +35,17 @@ runtime::Sampling sampling_of(const ModelOptions& options);
 /// When a new session's prompts are cut, and how, as the options say.
 runtime::ContextBudget budget_of(const ContextLimits& limits);
 
+/// The project of the workflow "code", as the options say. Requires: a sandbox that exists.
+tools::CodeProject project_of(const ProjectOptions& options);
+
 /// What `--approve` says: ask, never or always. Requires: one of these.
 runtime::ApprovalMode approval_mode_of(const std::string& name);
+
+/// What `--cache-dtype` says: auto, f32, bf16 or fp8. Requires: one of these.
+engine::CacheDType cache_dtype_of(const std::string& name);
+
+/// What `--index-keys` says: floating or int8. Requires: one of these.
+engine::IndexKeys index_keys_of(const std::string& name);
 
 /// Runs `work` on `io` until it ends and gives its exit status. The first Ctrl-C (or SIGTERM) calls
 /// `interrupt`, which should make the work end soon; without one it cancels the coroutine. The
