@@ -185,6 +185,7 @@ std::vector<Event> interrupt_open_calls(const SessionState& state) {
 
 std::optional<std::string> repeated_beyond_warning(const SessionState& state) {
   const std::uint32_t refused_at = state.start->limits.repeats_max + 1;
+  if (state.call_count_max <= refused_at) return std::nullopt;
   for (const auto& [call, times] : state.call_counts) {
     if (times > refused_at) return call.first;
   }

@@ -110,7 +110,8 @@ void take_message(SessionState& state, const ModelCompleted& e, std::int64_t seq
     CallState call;
     call.call = message.tool_calls[i];
     if (i < e.call_faults.size()) call.fault = e.call_faults[i];
-    ++state.call_counts[{call.call.name, call.call.arguments}];
+    const auto times = ++state.call_counts[{call.call.name, call.call.arguments}];
+    state.call_count_max = std::max(state.call_count_max, times);
     state.calls.push_back(std::move(call));
   }
   state.tool_calls += static_cast<std::uint32_t>(message.tool_calls.size());
@@ -123,10 +124,11 @@ void offer_tool(SessionState& state, const context::ToolSpec& tool, std::int64_t
   if (state.conversation.empty() || state.conversation.front().role != context::Role::system) {
     context::Message system;
     system.role = context::Role::system;
-    state.conversation.insert(state.conversation.begin(), std::move(system));
+    context::Conversation& messages = state.conversation.edit();
+    messages.insert(messages.begin(), std::move(system));
     state.origins.insert(state.origins.begin(), seq);
   }
-  state.conversation.front().tools.push_back(tool);
+  state.conversation.edit().front().tools.push_back(tool);
 }
 
 void cut_conversation(SessionState& state, const ContextReduced& e, std::int64_t seq) {
@@ -136,7 +138,7 @@ void cut_conversation(SessionState& state, const ContextReduced& e, std::int64_t
     return;
   }
   for (const std::size_t i : e.reduction.removed) {
-    state.removed.emplace_back(state.origins[i], std::move(state.conversation[i]));
+    state.removed.emplace_back(state.origins[i], std::move(state.conversation.edit()[i]));
   }
   std::vector<std::int64_t> origins;
   for (const auto& origin : reduced->origins) {
@@ -192,7 +194,7 @@ struct Applier {
     state.start->family = e.family;
     state.start->policy = e.policy;
     state.start->vocabulary = e.vocabulary;
-    state.conversation = context::for_other_model(std::move(state.conversation));
+    state.conversation = context::for_other_model(state.conversation);
   }
   void operator()(const UserMessage& e) {
     context::Message message;
@@ -209,6 +211,7 @@ struct Applier {
     state.calls.clear();
     state.tokens_generated_turn = 0;
     state.call_counts.clear();
+    state.call_count_max = 0;
     state.interjected.clear();
     state.is_superseded = false;
     state.has_fresh_results = false;
@@ -301,7 +304,8 @@ bool follows_outcomes(const Event& event) {
 }  // namespace
 
 std::string SessionState::last_answer() const {
-  for (auto it = conversation.rbegin(); it != conversation.rend(); ++it) {
+  const context::Conversation& messages = conversation;
+  for (auto it = messages.rbegin(); it != messages.rend(); ++it) {
     if (it->role == context::Role::assistant) return it->content;
   }
   return {};

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "context/message.h"
+#include "context/shared_conversation.h"
 #include "runtime/event.h"
 
 namespace ponder::runtime {
@@ -36,7 +37,7 @@ struct CompletionState {
 struct SessionState {
   std::optional<SessionStarted> start;
   /// What the next prompt is made from: complete call blocks only, results in call order.
-  context::Conversation conversation;
+  context::SharedConversation conversation;
   std::vector<std::int64_t> origins;  // [conversation.size()] the event each message came from
   /// What was cut out of the conversation, with the event it came from; in order of removal.
   std::vector<std::pair<std::int64_t, context::Message>> removed;
@@ -54,6 +55,7 @@ struct SessionState {
   std::vector<CallState> calls;
   /// How often each (name, arguments) was called in the open turn.
   std::map<std::pair<std::string, std::string>, std::uint32_t> call_counts;
+  std::uint32_t call_count_max = 0;  // the largest of them
   /// Words given in mid-turn that no message carries yet; the next UserMessage does at the latest.
   std::vector<std::string> interjected;
   bool is_superseded = false;      // one of them ends the turn

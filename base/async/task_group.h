@@ -3,9 +3,9 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/cancellation_signal.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <exception>
 #include <list>
+#include <memory>
 
 namespace ponder {
 
@@ -38,12 +38,15 @@ class TaskGroup {
   struct Child {
     boost::asio::cancellation_signal signal;
   };
+  struct Waiter;
+  template <class Handler>
+  struct WaiterWith;
   using ChildIterator = std::list<Child>::iterator;
   void on_child_done(ChildIterator child, std::exception_ptr error);
 
   boost::asio::any_io_executor executor_;
-  boost::asio::steady_timer all_done_;  // never expires; cancelled when the last child has ended
   std::list<Child> children_;
+  std::unique_ptr<Waiter> waiter_;  // join(), while it waits
   std::exception_ptr first_error_;
   bool is_cancelled_ = false;
 };
