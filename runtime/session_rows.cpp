@@ -214,11 +214,16 @@ Result<std::vector<SessionSummary>> read_summaries(sqlite::Connection& db,
 }
 
 Result<SessionId> find_session(sqlite::Connection& db, const std::string& prefix) {
+  // What comes after a dot is a sub-agent's: it is only meant where the prefix has one, too. The
+  // prefix itself comes first, for it may be a whole id.
   const bool is_last = prefix == "last";
-  PONDER_TRY(auto query, db.prepare(is_last ? "SELECT id FROM sessions WHERE ? = 'last' "
+  PONDER_TRY(auto query, db.prepare(is_last ? "SELECT id FROM sessions WHERE ? = 'last' AND "
+                                              "instr(id, '.') = 0 "
                                               "ORDER BY updated_ms DESC, id DESC LIMIT 1"
                                             : "SELECT id FROM sessions WHERE "
-                                              "substr(id, 1, length(?1)) = ?1 LIMIT 2"));
+                                              "substr(id, 1, length(?1)) = ?1 AND "
+                                              "instr(substr(id, length(?1) + 1), '.') = 0 "
+                                              "ORDER BY id LIMIT 2"));
   PONDER_TRY(auto rows, query.query(prefix));
   PONDER_TRY(const bool has_row, rows.next());
   if (!has_row) return fail(Errc::not_found, fmt::format("no session \"{}\"", prefix));

@@ -89,9 +89,10 @@ class SessionStore {
   /// not copied; each goes on by itself from there. The fork's first event of its own is
   /// SessionForked. Inside a turn the fork stands where a crash after that event would have left
   /// it: resume goes on from there, run_turn closes the turn first. `invalid_argument` when there
-  /// is no such event.
+  /// is no such event. `id` names the fork; without one it gets a fresh id.
   boost::asio::awaitable<Result<SessionId>> fork(SessionId parent,
-                                                 std::optional<std::int64_t> at = std::nullopt);
+                                                 std::optional<std::int64_t> at = std::nullopt,
+                                                 std::optional<SessionId> id = std::nullopt);
 
   /// All events in order, of a fork those that it shares as well; `not_found` for an unknown
   /// session. Accepts a unique prefix of an id. What cannot be read, or is not there, stands in its
@@ -99,7 +100,8 @@ class SessionStore {
   Result<std::vector<Record>> load(const SessionId& session) const;
   /// The text of a blob; `not_found` when there is none of that hash.
   Result<std::string> load_blob(const std::string& hash) const;
-  /// The whole id that `prefix` stands for; "last" is the one updated last.
+  /// The whole id that `prefix` stands for; "last" is the one updated last. Sub-agents' sessions
+  /// (sub_agents.h) are only meant by a prefix that reaches beyond their parent's id.
   Result<SessionId> resolve(const std::string& prefix) const;
   /// The latest first.
   Result<std::vector<SessionSummary>> list(std::uint32_t sessions_max) const;

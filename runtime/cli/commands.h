@@ -25,6 +25,7 @@ struct Environment {
   std::string synchronous;  // PONDER_SYNCHRONOUS: full (default) or normal
   std::string isa;          // PONDER_ISA
   std::string api_key;      // PONDER_API_KEY, else OPENAI_API_KEY
+  std::string prices;       // PONDER_PRICES: a price list (runtime/money.h)
   bool no_color = false;    // NO_COLOR
 };
 
@@ -48,10 +49,18 @@ struct ContextLimits {
   std::uint32_t limit_percent = 80;
 };
 
+/// What a session may cost, and what its model does.
+struct MoneyOptions {
+  std::string budget;            // an amount, for the whole session; empty: without a bound
+  std::filesystem::path prices;  // a price list; empty: PONDER_PRICES
+};
+
 struct RunOptions {
   ModelOptions model;
   ContextLimits context;
-  std::string approve = "ask";  // or never, always
+  MoneyOptions money;
+  std::uint32_t agent_depth_max = 0;  // sub-agents
+  std::string approve = "ask";        // or never, always
   std::string workflow;
   std::string request;
   std::optional<std::uint64_t> task_seed;  // a generated task instead of a request
@@ -65,7 +74,9 @@ struct RunOptions {
 struct ChatOptions {
   ModelOptions model;
   ContextLimits context;
-  std::string approve = "ask";  // or never, always
+  MoneyOptions money;
+  std::uint32_t agent_depth_max = 0;  // sub-agents
+  std::string approve = "ask";        // or never, always
   std::string workflow = "travel";
   std::string session;                   // goes on with this one; empty: a new one
   std::uint64_t world_seed = 1'000'000;  // a world that training never saw
@@ -82,6 +93,7 @@ struct SessionsOptions {
   std::optional<std::int64_t> at;  // fork: the last event that is shared; none: the last there is
   bool mends = false;              // doctor
   ModelOptions model;
+  MoneyOptions money;           // resume
   std::string approve = "ask";  // resume
   bool json = false;
 };
