@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <boost/asio/this_coro.hpp>
+#include <string_view>
 #include <utility>
 
 #include "base/assert.h"
@@ -49,10 +50,11 @@ Agent::Agent(AgentParts parts, SessionId id)
 asio::awaitable<Result<std::unique_ptr<Agent>>> Agent::start(AgentParts parts,
                                                              SessionStarted start) {
   const bool has_sub_agents = start.limits.agent_depth_max > 0;
-  for (const char* own : {context::kReadBlobTool, kAgentTool}) {
-    if (own == kAgentTool && !has_sub_agents) continue;
-    if (parts.tools->find(own) == nullptr) continue;
-    co_return fail(Errc::invalid_argument, fmt::format("the tool name {} is ponder's own", own));
+  std::vector<std::string_view> own_names = {context::kReadBlobTool};
+  if (has_sub_agents) own_names.emplace_back(kAgentTool);
+  for (const std::string_view name : own_names) {
+    if (parts.tools->find(name) == nullptr) continue;
+    co_return fail(Errc::invalid_argument, fmt::format("the tool name {} is ponder's own", name));
   }
   if (has_sub_agents) start.tools.push_back(agent_tool_spec());
   SessionId id = parts.store->new_id();

@@ -69,8 +69,8 @@ class Call {
 
 void post_call(const asio::any_io_executor& strand, const asio::any_io_executor& home,
                const std::shared_ptr<Call>& call) {
-  // The guard keeps the home context, which the call's timer needs, until the pool has let go of the
-  // call: captures go in the reverse order.
+  // The guard keeps the home context, which the call's timer needs, until the pool has let go of
+  // the call: captures go in the reverse order.
   auto work = [guard = asio::make_work_guard(home), call] {
     if (!call->run()) return;
     asio::post(guard.get_executor(), [call] {
