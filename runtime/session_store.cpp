@@ -3,187 +3,14 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <atomic>
-#include <boost/asio/thread_pool.hpp>
 #include <chrono>
-#include <deque>
-#include <mutex>
 #include <random>
-#include <system_error>
 #include <utility>
 
-#include "base/assert.h"
-#include "base/async/offload.h"
-#include "base/sqlite/connection.h"
 #include "runtime/session_lines.h"
-#include "runtime/session_rows.h"
 #include "runtime/session_state.h"
-#include "runtime/session_writer.h"
 
 namespace ponder::runtime {
-namespace {
-
-namespace fs = std::filesystem;
-
-constexpr std::size_t kGroupAppendsMax = 512;  // that share a transaction
-
-}  // namespace
-
-class SessionStore::Impl {
- public:
-  Impl(fs::path file, const Clock& clock, SessionWriter writer)
-      : file_(std::move(file)), clock_(&clock), writer_(std::move(writer)) {}
-  ~Impl() { thread_.join(); }
-
-  boost::asio::any_io_executor executor() { return thread_.get_executor(); }
-
-  /// From any thread. Who enqueues also has finish() called.
-  void enqueue(std::shared_ptr<PendingAppend> append) {
-    const std::lock_guard lock(mutex_);
-    queue_.push_back(std::move(append));
-  }
-
-  /// Called on the store's thread: writes what waits, unless that has been done with an append
-  /// that came before.
-  Result<std::vector<Record>> finish(PendingAppend& append) {
-    while (!append.status) write_group();
-    if (*append.status) return std::move(append.records);
-    return explained(append.status->error());
-  }
-
-  /// Called on the store's thread.
-  Result<SessionId> fork(const SessionId& id, const SessionId& parent,
-                         std::optional<std::int64_t> at) {
-    const Status status = writer_.fork(id, parent, at);
-    if (!status) return explained(status.error());
-    return id;
-  }
-
-  /// Called on the store's thread.
-  Status import(const SessionCopy& session) {
-    const Status status = writer_.import(session);
-    if (!status) return explained(status.error());
-    return status;
-  }
-
-  /// Runs a query on a connection of its own, which sees everything committed so far.
-  template <class Query>
-  std::invoke_result_t<Query&, sqlite::Connection&> read(Query query) const {
-    auto db = sqlite::Connection::open_read_only(file_.string());
-    if (!db) return rows::explain(file_, db.error());
-    auto result = query(*db);
-    if (!result) return explained(result.error());
-    return result;
-  }
-
-  const Clock& clock() const { return *clock_; }
-  std::uint64_t commits() const { return commits_; }
-
- private:
-  tl::unexpected<Error> explained(const Error& error) const {
-    const bool is_about_file =
-        error.code != Errc::not_found && error.code != Errc::invalid_argument;
-    return is_about_file ? rows::explain(file_, error) : tl::unexpected(error);
-  }
-
-  void write_group() {
-    std::vector<std::shared_ptr<PendingAppend>> group;
-    {
-      const std::lock_guard lock(mutex_);
-      const auto end =
-          queue_.begin() + static_cast<std::ptrdiff_t>(std::min(queue_.size(), kGroupAppendsMax));
-      group.assign(queue_.begin(), end);
-      queue_.erase(queue_.begin(), end);
-    }
-    std::vector<PendingAppend*> appends;
-    for (const auto& append : group) appends.push_back(append.get());
-    writer_.write(appends);
-    commits_ = writer_.commits();
-  }
-
-  fs::path file_;
-  const Clock* clock_;
-  SessionWriter writer_;  // used on thread_ only
-  std::atomic<std::uint64_t> commits_ = 0;
-  std::mutex mutex_;
-  // Waiting to be written, in order. Shared with the coroutine that waits. Not bounded here: each
-  // waits for its own, so there are no more of them than callers.
-  std::deque<std::shared_ptr<PendingAppend>> queue_;
-  boost::asio::thread_pool thread_{1};  // last: it ends before what it uses
-};
-
-SessionStore::SessionStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-SessionStore::~SessionStore() = default;
-
-Result<std::unique_ptr<SessionStore>> SessionStore::open(const fs::path& file, const Clock& clock,
-                                                         const StoreOptions& options) {
-  std::error_code error;
-  if (file.has_parent_path()) fs::create_directories(file.parent_path(), error);
-  if (error) return rows::explain(file, Error(Errc::unavailable, error.message()));
-  auto writer = SessionWriter::open(file.string(), clock, options);
-  if (!writer) return rows::explain(file, writer.error());
-  auto impl = std::make_unique<Impl>(file, clock, std::move(*writer));
-  return std::unique_ptr<SessionStore>(new SessionStore(std::move(impl)));
-}
-
-SessionId SessionStore::new_id() {
-  constexpr std::string_view kLetters = "0123456789abcdefghjkmnpqrstvwxyz";
-  const std::chrono::milliseconds since_epoch(impl_->clock().unix_ms());
-  const auto now = std::chrono::time_point<std::chrono::system_clock>(since_epoch);
-  std::string id = fmt::format("{:%Y%m%d-%H%M%S}-", fmt::gmtime(now));
-  std::random_device random;
-  for (int i = 0; i < 6; ++i) id += kLetters[random() % kLetters.size()];
-  return SessionId{std::move(id)};
-}
-
-std::uint64_t SessionStore::commits() const { return impl_->commits(); }
-
-boost::asio::awaitable<Result<std::vector<Record>>> SessionStore::append(SessionId session,
-                                                                         std::int64_t last_seq,
-                                                                         std::vector<Event> events,
-                                                                         std::vector<Blob> blobs) {
-  PONDER_ASSERT(!events.empty());
-  auto append = std::make_shared<PendingAppend>();
-  append->session = std::move(session);
-  append->blobs = std::move(blobs);
-  for (Event& event : events) append->records.push_back({++last_seq, 0, std::move(event)});
-  impl_->enqueue(append);
-  auto work = [impl = impl_.get(), append] { return impl->finish(*append); };
-  auto result = co_await offload(impl_->executor(), std::move(work));
-  co_return result;
-}
-
-boost::asio::awaitable<Result<SessionId>> SessionStore::fork(SessionId parent,
-                                                             std::optional<std::int64_t> at,
-                                                             std::optional<SessionId> id) {
-  auto whole_id = resolve(parent.value);
-  PONDER_CO_CHECK(whole_id);
-  if (!id) id = new_id();
-  auto work = [impl = impl_.get(), id = std::move(*id), parent = std::move(*whole_id), at] {
-    return impl->fork(id, parent, at);
-  };
-  auto result = co_await offload(impl_->executor(), std::move(work));
-  co_return result;
-}
-
-Result<std::vector<Record>> SessionStore::load(const SessionId& session) const {
-  PONDER_TRY(const SessionId id, resolve(session.value));
-  return impl_->read([&](sqlite::Connection& db) { return rows::read_records(db, id.value); });
-}
-
-Result<std::string> SessionStore::load_blob(const std::string& hash) const {
-  return impl_->read([&](sqlite::Connection& db) { return rows::read_blob(db, hash); });
-}
-
-Result<SessionId> SessionStore::resolve(const std::string& prefix) const {
-  return impl_->read([&](sqlite::Connection& db) { return rows::find_session(db, prefix); });
-}
-
-Result<std::vector<SessionSummary>> SessionStore::list(std::uint32_t sessions_max) const {
-  return impl_->read(
-      [&](sqlite::Connection& db) { return rows::read_summaries(db, sessions_max); });
-}
 
 Result<SessionCopy> SessionStore::copy(const SessionId& session) const {
   SessionCopy out;
@@ -196,10 +23,17 @@ Result<SessionCopy> SessionStore::copy(const SessionId& session) const {
   return out;
 }
 
-boost::asio::awaitable<Status> SessionStore::import(SessionCopy session) {
-  auto work = [impl = impl_.get(), session = std::move(session)] { return impl->import(session); };
-  auto result = co_await offload(impl_->executor(), std::move(work));
-  co_return result;
+RandomBits random_bits() {
+  return [] { return std::random_device()(); };
+}
+
+SessionId make_session_id(std::int64_t unix_ms, const RandomBits& random) {
+  constexpr std::string_view kLetters = "0123456789abcdefghjkmnpqrstvwxyz";
+  const std::chrono::milliseconds since_epoch(unix_ms);
+  const auto at = std::chrono::time_point<std::chrono::system_clock>(since_epoch);
+  std::string id = fmt::format("{:%Y%m%d-%H%M%S}-", fmt::gmtime(at));
+  for (int i = 0; i < 6; ++i) id += kLetters[random() % kLetters.size()];
+  return SessionId{std::move(id)};
 }
 
 }  // namespace ponder::runtime

@@ -1,15 +1,12 @@
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
-#include <chrono>
 #include <cstdint>
-#include <filesystem>
-#include <memory>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "base/clock.h"
 #include "base/result.h"
 #include "runtime/event.h"
 
@@ -44,80 +41,74 @@ enum class Synchronous {
   normal,  // soon; but at once when it intends an effect, with all that came before
 };
 
-struct StoreOptions {
-  Synchronous synchronous = Synchronous::full;
-  /// Another program's write is waited for as long as this.
-  std::chrono::milliseconds busy_ms_max{5000};
-};
-
-/// The append-only log of all sessions, and the texts that were moved out of conversations: one
-/// SQLite file.
+/// The append-only log of all sessions, and the texts that were moved out of conversations; see
+/// sqlite_session_store.h for where they lie.
 ///
-/// Several programs may use one file at once; two that append to the same session conflict, and
+/// Several programs may use one store at once; two that append to the same session conflict, and
 /// the later one is refused. An append is whole or not there, and written when it returns (see
 /// Synchronous for what that means to a power failure). Appends that come while others are being
 /// written share the next transaction, and so the wait for the disk; an idle store writes at once.
-/// Every error names the file and the remedy.
+/// Every error names the store and the remedy.
 ///
-/// Thread: append() may be awaited on any executor and writes on the store's own thread; the reads
-/// block, use a connection of their own, and may be called from any one thread.
-/// Lifetime: outlives its agents. The destructor waits for the writes under way.
+/// Thread: append(), fork() and import() may be awaited on any executor; the reads block, and may
+/// be called from any one thread. Lifetime: outlives its agents. The destructor waits for the
+/// writes under way.
 class SessionStore {
  public:
-  /// Opens or creates the file and its folder. Fails with `unavailable` (locked, not writable, or
-  /// made by a newer ponder), `corrupt`, or `exhausted` (disk full).
-  static Result<std::unique_ptr<SessionStore>> open(const std::filesystem::path& file,
-                                                    const Clock& clock,
-                                                    const StoreOptions& options = {});
-  ~SessionStore();
+  SessionStore() = default;
+  virtual ~SessionStore() = default;
   SessionStore(const SessionStore&) = delete;
   SessionStore& operator=(const SessionStore&) = delete;
 
   /// A fresh id: sorts by time, unique across processes.
-  SessionId new_id();
+  virtual SessionId new_id() = 0;
 
   /// Appends events and gives them back with their places; `blobs` are stored with them, those
   /// already there are left alone. `last_seq` is the
   /// place of the last event the caller knows; when another program has appended since, nothing is
   /// written and the error is `unavailable`. The first event of a session is SessionStarted.
-  boost::asio::awaitable<Result<std::vector<Record>>> append(SessionId session,
-                                                             std::int64_t last_seq,
-                                                             std::vector<Event> events,
-                                                             std::vector<Blob> blobs = {});
+  virtual boost::asio::awaitable<Result<std::vector<Record>>> append(
+      SessionId session, std::int64_t last_seq, std::vector<Event> events,
+      std::vector<Blob> blobs = {}) = 0;
 
   /// A new session whose history is `parent`'s up to its event `at` (default: its last), shared and
   /// not copied; each goes on by itself from there. The fork's first event of its own is
   /// SessionForked. Inside a turn the fork stands where a crash after that event would have left
   /// it: resume goes on from there, run_turn closes the turn first. `invalid_argument` when there
   /// is no such event. `id` names the fork; without one it gets a fresh id.
-  boost::asio::awaitable<Result<SessionId>> fork(SessionId parent,
-                                                 std::optional<std::int64_t> at = std::nullopt,
-                                                 std::optional<SessionId> id = std::nullopt);
+  virtual boost::asio::awaitable<Result<SessionId>> fork(
+      SessionId parent, std::optional<std::int64_t> at = std::nullopt,
+      std::optional<SessionId> id = std::nullopt) = 0;
+
+  /// Brings a copy back, under its id, places and times. `invalid_argument` when a session of that
+  /// id is there.
+  virtual boost::asio::awaitable<Status> import(SessionCopy session) = 0;
 
   /// All events in order, of a fork those that it shares as well; `not_found` for an unknown
   /// session. Accepts a unique prefix of an id. What cannot be read, or is not there, stands in its
   /// place as an UnreadableEvent.
-  Result<std::vector<Record>> load(const SessionId& session) const;
+  virtual Result<std::vector<Record>> load(const SessionId& session) const = 0;
   /// The text of a blob; `not_found` when there is none of that hash.
-  Result<std::string> load_blob(const std::string& hash) const;
+  virtual Result<std::string> load_blob(const std::string& hash) const = 0;
   /// The whole id that `prefix` stands for; "last" is the one updated last. Sub-agents' sessions
   /// (sub_agents.h) are only meant by a prefix that reaches beyond their parent's id.
-  Result<SessionId> resolve(const std::string& prefix) const;
+  virtual Result<SessionId> resolve(const std::string& prefix) const = 0;
   /// The latest first.
-  Result<std::vector<SessionSummary>> list(std::uint32_t sessions_max) const;
+  virtual Result<std::vector<SessionSummary>> list(std::uint32_t sessions_max) const = 0;
   /// The whole session, for session_lines.h and others. A fork's copy holds what it shares.
   Result<SessionCopy> copy(const SessionId& session) const;
-  /// Brings a copy back, under its id, places and times. `invalid_argument` when a session of that
-  /// id is there.
-  boost::asio::awaitable<Status> import(SessionCopy session);
 
   /// The transactions that appends have taken so far.
-  std::uint64_t commits() const;
-
- private:
-  class Impl;
-  explicit SessionStore(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+  virtual std::uint64_t commits() const = 0;
 };
+
+/// A source of random bits, for ids.
+using RandomBits = std::function<std::uint32_t()>;
+
+/// The machine's own randomness; what every program but a simulation wants.
+RandomBits random_bits();
+
+/// What new_id() gives at that time: the time to the second, then six random letters.
+SessionId make_session_id(std::int64_t unix_ms, const RandomBits& random);
 
 }  // namespace ponder::runtime

@@ -12,7 +12,7 @@
 #include "base/sqlite/connection.h"
 #include "runtime/event.h"
 #include "runtime/session_lines.h"
-#include "runtime/session_store.h"
+#include "runtime/sqlite_session_store.h"
 
 namespace ponder::runtime {
 

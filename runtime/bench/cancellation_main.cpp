@@ -34,6 +34,7 @@
 #include "runtime/embedded_model.h"
 #include "runtime/remote_model.h"
 #include "runtime/scripted_model.h"
+#include "runtime/sqlite_session_store.h"
 #include "tools/environment.h"
 
 namespace ponder::bench {
@@ -216,7 +217,7 @@ double percentile(std::vector<double> values, double part) {
 class Bench {
  public:
   explicit Bench(Options options) : options_(std::move(options)) {
-    auto store = runtime::SessionStore::open(dir_.path / "sessions.db", system_clock());
+    auto store = runtime::SqliteSessionStore::open(dir_.path / "sessions.db", system_clock());
     if (!store) fail_with(store.error());
     store_ = std::move(*store);
     std::ofstream(dir_.path / "spinner.lua") << kSpinner;

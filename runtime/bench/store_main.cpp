@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "runtime/session_store.h"
+#include "runtime/sqlite_session_store.h"
 
 namespace ponder::bench {
 namespace {
@@ -93,7 +93,7 @@ void print_row(const Options& options, int sessions, Synchronous synchronous, co
 bool run_case(const Options& options, const fs::path& file, int sessions, Synchronous synchronous) {
   runtime::StoreOptions how;
   how.synchronous = synchronous;
-  auto store = runtime::SessionStore::open(file, system_clock(), how);
+  auto store = runtime::SqliteSessionStore::open(file, system_clock(), how);
   if (!store) {
     fmt::print(stderr, "{}\n", store.error().message);
     return false;

@@ -19,6 +19,7 @@
 #include "runtime/embedded_model.h"
 #include "runtime/remote_model.h"
 #include "runtime/scripted_model.h"
+#include "runtime/sqlite_session_store.h"
 
 namespace ponder::cli {
 
@@ -68,7 +69,7 @@ Result<std::unique_ptr<runtime::SessionStore>> open_store(const Environment& env
         Errc::invalid_argument,
         fmt::format("PONDER_SYNCHRONOUS is full or normal, not \"{}\"", environment.synchronous));
   }
-  return runtime::SessionStore::open(environment.sessions, system_clock(), options);
+  return runtime::SqliteSessionStore::open(environment.sessions, system_clock(), options);
 }
 
 Result<std::unique_ptr<runtime::ModelClient>> open_model(const Environment& environment,

@@ -14,7 +14,7 @@
 #include "runtime/event_json.h"
 #include "runtime/model_client.h"
 #include "runtime/session_state.h"
-#include "runtime/session_store.h"
+#include "runtime/sqlite_session_store.h"
 #include "tests/crash/script.h"
 #include "tools/registry.h"
 
@@ -201,7 +201,7 @@ void audit_session(const SessionStore& store, const SessionId& id, const Twin& t
 
 void audit_acks(const std::filesystem::path& file, const std::vector<std::string>& acks,
                 Findings& findings) {
-  const auto store = SessionStore::open(file, system_clock());
+  const auto store = SqliteSessionStore::open(file, system_clock());
   if (!store) return;  // reported where sessions are
   std::set<std::string> kept;
   const auto sessions = (*store)->list(kSessionsMax);
@@ -217,7 +217,7 @@ void audit_acks(const std::filesystem::path& file, const std::vector<std::string
 
 void audit(const Remains& remains, const Twin& twin, Findings& findings) {
   audit_acks(remains.store, remains.acks, findings);
-  const auto store = SessionStore::open(remains.store, system_clock());
+  const auto store = SqliteSessionStore::open(remains.store, system_clock());
   if (!store) return findings.unopened(store.error().message);
   auto reader = sqlite::Connection::open_read_only(remains.store.string());
   const Status is_sound = reader ? reader->integrity_check() : Status();
@@ -234,7 +234,7 @@ void audit(const Remains& remains, const Twin& twin, Findings& findings) {
 }
 
 Result<Twin> read_twin(const std::filesystem::path& file) {
-  PONDER_TRY(const auto store, SessionStore::open(file, system_clock()));
+  PONDER_TRY(const auto store, SqliteSessionStore::open(file, system_clock()));
   PONDER_TRY(const SessionId id, store->resolve("last"));
   return store->load(id);
 }

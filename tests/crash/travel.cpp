@@ -11,7 +11,7 @@
 
 #include "base/assert.h"
 #include "runtime/session_state.h"
-#include "runtime/session_store.h"
+#include "runtime/sqlite_session_store.h"
 #include "tests/runtime/fake_server.h"
 #include "tools/environment.h"
 
@@ -176,7 +176,7 @@ Command TravelMatrix::resume_command(const fs::path& folder) const {
 std::optional<Command> TravelMatrix::next_command(const fs::path& folder,
                                                   Findings& findings) const {
   if (!fs::exists(folder / "sessions.db")) return run_command(folder);
-  const auto store = runtime::SessionStore::open(folder / "sessions.db", system_clock());
+  const auto store = runtime::SqliteSessionStore::open(folder / "sessions.db", system_clock());
   if (!store) {
     findings.unopened(store.error().message);
     return std::nullopt;

@@ -21,6 +21,7 @@
 #include "runtime/agent.h"
 #include "runtime/embedded_model.h"
 #include "runtime/event_json.h"
+#include "runtime/sqlite_session_store.h"
 #include "tests/crash/script.h"
 
 /// A program to be killed: brings every session of its owner in a store to the end, and begins new
@@ -193,7 +194,7 @@ struct Sessions {
 };
 
 Status run(const Options& options, Checkpoints& checkpoints) {
-  PONDER_TRY(auto store, runtime::SessionStore::open(options.store, system_clock()));
+  PONDER_TRY(auto store, runtime::SqliteSessionStore::open(options.store, system_clock()));
   const int effects = ::open(options.effects, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
   PONDER_ASSERT(effects >= 0);
   tools::Registry registry;

@@ -12,7 +12,7 @@
 #include "runtime/agent.h"
 #include "runtime/event_json.h"
 #include "runtime/scripted_model.h"
-#include "runtime/session_store.h"
+#include "runtime/sqlite_session_store.h"
 #include "tests/context/byte_tokenizer.h"
 #include "tests/runtime/fake_tools.h"
 #include "tests/runtime/support.h"
@@ -52,7 +52,7 @@ class Recorder final : public EventSink {
 class AgentFixture : public ::testing::Test {
  protected:
   AgentFixture() {
-    auto opened = SessionStore::open(dir_.path() / "sessions.db", clock_);
+    auto opened = SqliteSessionStore::open(dir_.path() / "sessions.db", clock_);
     PONDER_ASSERT(opened.has_value());
     store_ = std::move(*opened);
   }

@@ -9,6 +9,7 @@
 #include "engine/random_weights.h"
 #include "runtime/agent.h"
 #include "runtime/next_turn.h"
+#include "runtime/sqlite_session_store.h"
 #include "runtime/tool_grammar.h"
 #include "tests/runtime/fake_engine.h"
 #include "tests/runtime/fake_tools.h"
@@ -49,7 +50,7 @@ class DeltaRecorder final : public EventSink {
 class EmbeddedModelTest : public ::testing::Test {
  protected:
   EmbeddedModelTest() {
-    store_ = std::move(*SessionStore::open(dir_.path() / "sessions.db", system_clock()));
+    store_ = std::move(*SqliteSessionStore::open(dir_.path() / "sessions.db", system_clock()));
     PONDER_ASSERT(registry_
                       .add(std::make_unique<test::FakeTool>("echo", tools::Effect::pure, test::echo,
                                                             &journal_))
@@ -68,11 +69,9 @@ class EmbeddedModelTest : public ::testing::Test {
 
   /// The real engine over a model of random weights.
   void use_random_model() {
-    ASSERT_TRUE(engine::write_random_checkpoint(engine::testing::tiny_config(),
-                                                engine::testing::tiny_config_json(), dir_.path(),
-                                                {}));
-    engine::testing::write_file(dir_.path() / "tokenizer.json",
-                                test::chat_tokenizer_json().dump());
+    ASSERT_TRUE(engine::write_random_checkpoint(
+        engine::testing::tiny_config(), engine::testing::tiny_config_json(), dir_.path(), {}));
+    engine::testing::write_file(dir_.path() / "tokenizer.json", test::chat_tokenizer_json().dump());
     engine::EngineOptions options;
     options.num_threads = 2;
     options.cache_bytes_max = std::uint64_t{64} << 20;

@@ -8,6 +8,7 @@
 #include "runtime/embedded_model.h"
 #include "runtime/event_json.h"
 #include "runtime/log_check.h"
+#include "runtime/sqlite_session_store.h"
 #include "tests/runtime/golden_logs.h"
 #include "tests/runtime/support.h"
 
@@ -66,7 +67,7 @@ TEST_P(GoldenLog, GivesThePromptsThatItGave) {
 TEST_P(GoldenLog, StaysTheSameThroughAStore) {
   test::TempDir dir;
   boost::asio::io_context context;
-  auto store = std::move(*SessionStore::open(dir.path() / "sessions.db", system_clock()));
+  auto store = std::move(*SqliteSessionStore::open(dir.path() / "sessions.db", system_clock()));
   const SessionCopy session = load_golden(GetParam());
   const Status imported = test::run(context, store->import(session));
   ASSERT_TRUE(imported) << imported.error().message;
@@ -106,7 +107,7 @@ TEST(GoldenLogs, AStoreOfTheSecondSchemaIsBroughtUpToDateAndLosesNothing) {
     ASSERT_TRUE(old) << old.error().message;
     ASSERT_TRUE(old->exec(read_file(kGoldenDir / "schema2.sql")));
   }
-  auto store = SessionStore::open(file, system_clock());
+  auto store = SqliteSessionStore::open(file, system_clock());
   ASSERT_TRUE(store) << store.error().message;
   const auto list = (*store)->list(10);
   ASSERT_TRUE(list) << list.error().message;

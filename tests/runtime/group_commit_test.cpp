@@ -10,7 +10,7 @@
 #include <map>
 
 #include "base/sqlite/write_lock.h"
-#include "runtime/session_store.h"
+#include "runtime/sqlite_session_store.h"
 #include "tests/runtime/support.h"
 
 /// Appends of many sessions at once: which share a transaction and a wait for the disk, and what
@@ -47,7 +47,7 @@ class GroupCommitTest : public ::testing::Test {
     store_.reset();
     StoreOptions options;
     options.synchronous = synchronous;
-    auto store = SessionStore::open(file_, clock_, options);
+    auto store = SqliteSessionStore::open(file_, clock_, options);
     PONDER_ASSERT(store.has_value());
     store_ = std::move(*store);
   }

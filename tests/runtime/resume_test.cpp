@@ -4,6 +4,7 @@
 #include <set>
 
 #include "runtime/agent.h"
+#include "runtime/sqlite_session_store.h"
 #include "tests/runtime/agent_fixture.h"
 
 namespace ponder::runtime {
@@ -94,7 +95,7 @@ TEST_F(ResumeTest, ACallThatRunsAgainHasTheKeyItHadAndNoOtherCallHasIt) {
     intents += std::holds_alternative<ToolIntended>(record.event) ? 1 : 0;
     if (intents == 3) break;
   }
-  store_ = std::move(*SessionStore::open(dir_.path() / "again.db", clock_));
+  store_ = std::move(*SqliteSessionStore::open(dir_.path() / "again.db", clock_));
   ASSERT_TRUE(test::run(context_, store_->append(id, 0, events)));
   reopen(id, {ScriptedStep(says("done"))});
   ASSERT_TRUE(test::run(context_, agent_->resume()));

@@ -7,6 +7,7 @@
 
 #include "runtime/digest.h"
 #include "runtime/log_diff.h"
+#include "runtime/sqlite_session_store.h"
 #include "runtime/trajectory.h"
 #include "tests/runtime/agent_fixture.h"
 
@@ -32,7 +33,7 @@ class SessionLinesTest : public test::AgentFixture {
     return test::run(context_, store.import(copy));
   }
   std::unique_ptr<SessionStore> other_store() {
-    return std::move(*SessionStore::open(dir_.path() / "other.db", clock_));
+    return std::move(*SqliteSessionStore::open(dir_.path() / "other.db", clock_));
   }
   /// Exported, imported into another store, and exported there.
   std::string round_trip(const std::string& lines) {

@@ -1,5 +1,3 @@
-#include "runtime/session_store.h"
-
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -10,6 +8,7 @@
 
 #include "base/sqlite/write_lock.h"
 #include "runtime/session_lines.h"
+#include "runtime/sqlite_session_store.h"
 #include "tests/runtime/support.h"
 
 namespace ponder::runtime {
@@ -21,7 +20,7 @@ namespace fs = std::filesystem;
 class SessionStoreTest : public ::testing::Test {
  protected:
   std::unique_ptr<SessionStore> open() {
-    auto store = SessionStore::open(file_, clock_);
+    auto store = SqliteSessionStore::open(file_, clock_);
     EXPECT_TRUE(store) << store.error().message;
     return std::move(*store);
   }
@@ -120,7 +119,7 @@ TEST_F(SessionStoreTest, ExportGivesOneJsonLineForEachEvent) {
 TEST_F(SessionStoreTest, AFileThatIsNoDatabaseIsNamedWithARemedy) {
   fs::create_directories(file_.parent_path());
   std::ofstream(file_) << std::string(8192, 'x');
-  const auto store = SessionStore::open(file_, clock_);
+  const auto store = SqliteSessionStore::open(file_, clock_);
   ASSERT_FALSE(store);
   EXPECT_EQ(store.error().code, Errc::corrupt);
   EXPECT_NE(store.error().message.find(file_.string()), std::string::npos);
@@ -142,7 +141,7 @@ TEST_F(SessionStoreTest, ADamagedPageIsAnErrorOnReadingNotACrash) {
     stream.seekp(4096);
     for (auto left = fs::file_size(part) - 4096; left > 0; --left) stream.put('\x5A');
   }
-  const auto store = SessionStore::open(file_, clock_);
+  const auto store = SqliteSessionStore::open(file_, clock_);
   if (!store) {
     EXPECT_NE(store.error().message.find(file_.string()), std::string::npos);
     return;
@@ -155,7 +154,7 @@ TEST_F(SessionStoreTest, ADamagedPageIsAnErrorOnReadingNotACrash) {
 
 TEST_F(SessionStoreTest, AFolderThatCannotBeMadeIsUnavailable) {
   std::ofstream(dir_.path() / "state") << "a file stands where the folder should be";
-  const auto store = SessionStore::open(file_, clock_);
+  const auto store = SqliteSessionStore::open(file_, clock_);
   ASSERT_FALSE(store);
   EXPECT_EQ(store.error().code, Errc::unavailable);
   EXPECT_NE(store.error().message.find(file_.string()), std::string::npos);
@@ -165,7 +164,7 @@ TEST_F(SessionStoreTest, AFileThatAnotherProgramHoldsIsNamedAndUsableAfterwards)
   const SessionId id = begin(*open(), "before");
   StoreOptions options;
   options.busy_ms_max = std::chrono::milliseconds(20);
-  auto store = SessionStore::open(file_, clock_, options);
+  auto store = SqliteSessionStore::open(file_, clock_, options);
   ASSERT_TRUE(store) << store.error().message;
   auto other = sqlite::WriteLock::open(file_.string() + "-lock");
   ASSERT_TRUE(other) << other.error().message;

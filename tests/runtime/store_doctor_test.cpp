@@ -7,6 +7,7 @@
 
 #include "base/sqlite/connection.h"
 #include "runtime/context_keeper.h"
+#include "runtime/sqlite_session_store.h"
 #include "tests/runtime/agent_fixture.h"
 
 /// Damage of every kind, inflicted on a real file; what the doctor says and mends, and that nobody
@@ -308,7 +309,7 @@ TEST_F(StoreDoctorTest, ADamagedPageIsNamedWithWhatToDoAndTheOtherSessionsOpen) 
   bytes.replace(found / 4096 * 4096, 4096, std::string(4096, '\x5A'));
   std::ofstream(file_, std::ios::binary) << bytes;
 
-  store_ = std::move(*SessionStore::open(file_, clock_));
+  store_ = std::move(*SqliteSessionStore::open(file_, clock_));
   EXPECT_EQ(store_->list(100)->size(), 21U);
   const auto lost = store_->load(hit);
   EXPECT_TRUE(!lost || lost->empty() ||

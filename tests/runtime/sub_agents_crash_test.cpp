@@ -63,7 +63,7 @@ class SubAgentsCrash : public test::SubAgentsFixture {
     StoreOptions options;
     options.synchronous = Synchronous::normal;  // no power fails here
     const auto file = dir_.path() / "crashed" / "sessions.db";
-    store_ = std::move(*SessionStore::open(file, clock_, options));
+    store_ = std::move(*SqliteSessionStore::open(file, clock_, options));
     std::set<std::string> begun;
     for (std::size_t i = 0; i < kept; ++i) {
       const auto& [session, record] = order[i];

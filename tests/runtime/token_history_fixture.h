@@ -10,6 +10,7 @@
 
 #include "runtime/agent.h"
 #include "runtime/embedded_model.h"
+#include "runtime/sqlite_session_store.h"
 #include "runtime/workflow.h"
 #include "tests/runtime/support.h"
 
@@ -27,7 +28,7 @@ using Ids = std::vector<context::TokenId>;
 class TokenHistoryTest : public ::testing::Test {
  protected:
   TokenHistoryTest() {
-    store_ = std::move(*SessionStore::open(dir_.path() / "sessions.db", system_clock()));
+    store_ = std::move(*SqliteSessionStore::open(dir_.path() / "sessions.db", system_clock()));
     WorkflowOptions how;
     how.name = "travel";
     how.library = kLibrary;

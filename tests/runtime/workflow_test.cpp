@@ -11,6 +11,7 @@
 #include "runtime/data_dir.h"
 #include "runtime/eval.h"
 #include "runtime/scripted_model.h"
+#include "runtime/sqlite_session_store.h"
 #include "tests/runtime/support.h"
 #include "tools/environment.h"
 
@@ -87,7 +88,7 @@ std::vector<ScriptedStep> solving_script(const std::string& plan) {
 class WorkflowTest : public ::testing::Test {
  protected:
   WorkflowTest() {
-    store_ = std::move(*SessionStore::open(dir_.path() / "sessions.db", system_clock()));
+    store_ = std::move(*SqliteSessionStore::open(dir_.path() / "sessions.db", system_clock()));
   }
 
   std::unique_ptr<Workflow> open(std::uint64_t task_seed) {
