@@ -67,7 +67,7 @@ void add_layout(Sha256& sha, const CacheLayout& layout) {
   add_value(sha, kPageTokens);
   add_value(sha, layout.dtype);
   add_value(sha, layout.index_keys);
-  add_value(sha, layout.element_bytes);
+  add_value(sha, layout.key_dtype);
   add_value(sha, layout.latent_stride);
   add_value(sha, layout.index_stride);
   add_value(sha, layout.page_bytes);

@@ -17,9 +17,9 @@ namespace ponder::engine {
 /// Which pages hold which tokens: a tree whose nodes are pages and whose edges are their 64 tokens,
 /// so that a path from the root is a prompt's beginning. Compared by content, never by hash alone.
 ///
-/// A request that begins like an earlier one shares its full pages; of the page where they part it
-/// copies the rows up to the difference. So a tool loop computes only what is new, and a new turn
-/// re-uses everything up to the first changed token.
+/// A request that begins like an earlier one shares its pages, the one where they part included,
+/// which is copied when a row is added to it. So a tool loop computes only what is new, and a new
+/// turn re-uses everything up to the first changed token.
 ///
 /// The tree keeps its pages beyond the sequences that hold them. When pages run out, the idle page
 /// that was used least recently is dropped. It has no children: whoever holds a page holds all
@@ -43,9 +43,11 @@ class PrefixCache {
     std::size_t num_shadow = 0;  // of these, computed in idle time and not claimed before
   };
 
-  /// Fills the empty table with pages for the longest known beginning of `tokens`. A partly used
-  /// last page is the table's own copy, for which a page may be evicted.
-  Match match(std::span<const TokenId> tokens, BlockTable& table);
+  enum class LastPage { partly, whole };
+  /// Fills the empty table with shared pages for the longest known beginning of `tokens`. The last
+  /// page may be one of which only the first rows are meant, unless `last_page` is `whole`.
+  Match match(std::span<const TokenId> tokens, BlockTable& table,
+              LastPage last_page = LastPage::partly);
   /// The latest match is going to be used: what it found no longer counts as num_shadow.
   void claim();
 
@@ -56,6 +58,10 @@ class PrefixCache {
   /// `with_partial`; its further rows must not be written any more.
   void insert(std::span<const TokenId> tokens, BlockTable& table, bool with_partial,
               Origin origin = Origin::request);
+
+  /// Puts a copy of the table's page for this position in its place if anyone else reads that one.
+  /// Requires: is_writable_at(position), or acquire() can give a page.
+  void make_writable(BlockTable& table, std::size_t position);
 
   /// A page with one holder; evicts if it must. nullopt when every page is in use by sequences.
   [[nodiscard]] std::optional<PageId> acquire();
@@ -101,8 +107,6 @@ class PrefixCache {
   void drop_covered(Node& parent, std::span<const TokenId> tokens);
   Node* load(Node& parent, std::span<const TokenId> tokens);
   void store(const Node& node);
-  Node* copy_partial(const Node& parent, std::span<const TokenId> tokens, BlockTable& table,
-                     std::size_t& length);
   bool evict_one();
   void remove(Node& node);
 

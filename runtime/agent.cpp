@@ -73,7 +73,6 @@ Result<std::unique_ptr<Agent>> Agent::open(AgentParts parts, const SessionId& id
   PONDER_TRY(const auto records, parts.store->load(whole_id));
   std::unique_ptr<Agent> agent(new Agent(std::move(parts), std::move(whole_id)));
   agent->state_ = fold(records);
-  agent->next_seq_ = agent->state_.last_seq + 1;
   if (!agent->state_.start) {
     return fail(Errc::corrupt, fmt::format("session {} does not begin with session_started; "
                                            "`ponder sessions export` still shows what it holds",
@@ -341,6 +340,9 @@ asio::awaitable<Result<std::optional<TurnEnded>>> Agent::fit_context() {
 }
 
 asio::awaitable<Result<Completion>> Agent::complete(ModelRequest request, ModelSink sink) {
+  std::vector<Event> none;
+  const Status flushed = co_await append(std::move(none));  // the request follows from all of it
+  PONDER_CO_CHECK(flushed);
   const auto executor = co_await asio::this_coro::executor;
   std::optional<Result<Completion>> result;
   TaskGroup group(executor);
@@ -379,10 +381,7 @@ asio::awaitable<Result<std::optional<TurnEnded>>> Agent::ask_model() {
   };
   auto result = co_await complete(next_request(state_), std::move(sink));
   if (!result) co_return std::optional(end_of_error(result.error()));
-  std::vector<Event> completed;
-  completed.emplace_back(event_of(std::move(*result), state_));
-  const Status written = co_await append(std::move(completed));
-  PONDER_CO_CHECK(written);
+  note(event_of(std::move(*result), state_));  // what follows from it is decided and written now
   co_return std::nullopt;
 }
 
@@ -397,18 +396,23 @@ asio::awaitable<Result<TurnEnded>> Agent::end_turn(TurnEnded end) {
   co_return end;
 }
 
+void Agent::note(Event event) {
+  apply(state_, Record{state_.last_seq + 1, 0, event});
+  noted_.push_back(std::move(event));
+}
+
 asio::awaitable<Status> Agent::append(std::vector<Event> events, std::vector<Blob> blobs) {
   if (log_error_) co_return tl::unexpected<Error>(*log_error_);
-  if (events.empty()) co_return Status();
-  const std::int64_t last_seq = next_seq_ - 1;
-  next_seq_ += static_cast<std::int64_t>(events.size());
-  auto records = co_await parts_.store->append(id_, last_seq, std::move(events), std::move(blobs));
+  for (Event& event : events) note(std::move(event));
+  if (noted_.empty()) co_return Status();
+  const std::int64_t last_seq = state_.last_seq - static_cast<std::int64_t>(noted_.size());
+  std::vector<Event> all = std::exchange(noted_, {});
+  auto records = co_await parts_.store->append(id_, last_seq, std::move(all), std::move(blobs));
   if (!records) {
     if (!log_error_) log_error_ = records.error();
     co_return tl::unexpected<Error>(records.error());
   }
   for (const Record& record : *records) {
-    apply(state_, record);
     for (EventSink* sink : parts_.sinks) sink->on_event(id_, record);
   }
   co_return Status();

@@ -55,13 +55,16 @@ struct AgentParts {
 ///
 /// The log is the session: each round looks only at the folded state to decide what comes next, so
 /// that a turn that a crash left open goes on like any other. Every call gets one outcome, fed back
-/// in call order; an intent is on the disk before its tool starts. Calls can hand tasks to other
-/// agents (runtime/sub_agents.h), which run inside the call.
+/// in call order; an intent is on the disk before its tool starts. What happens at one moment is
+/// written at once: a completion with the intents of its calls, the last outcome with the next
+/// request. So a step waits for the disk twice. Calls can hand tasks to other agents
+/// (runtime/sub_agents.h), which run inside the call.
 ///
 /// Thread: one executor whose handlers never run at the same time; all methods are called there.
 /// Lifetime: must outlive what its methods return; of run_turn() and resume() one runs at a time.
 /// Errors: a turn that ends badly is a TurnEnded, not an Error. An Error means that the log could
-/// not be written or read; the session then stays as the log has it and can be resumed.
+/// not be written or read; the session then stays as the log has it and can be opened and resumed,
+/// while this agent's state may be ahead of it.
 class Agent {
  public:
   /// Begins a session: writes SessionStarted.
@@ -146,7 +149,11 @@ class Agent {
   boost::asio::awaitable<void> approve_call(std::uint32_t call_index);
   GateRules gate_rules() const { return {&parts_.grants, &parts_.approvals, is_cancelled_}; }
   boost::asio::awaitable<Result<TurnEnded>> end_turn(TurnEnded end);
+  /// Writes events, behind those that were noted. The state has them at once, the sinks when they
+  /// are on the disk, which is when this returns.
   boost::asio::awaitable<Status> append(std::vector<Event> events, std::vector<Blob> blobs = {});
+  /// Leaves the writing to the next append. Requires: that comes before anybody acts upon it.
+  void note(Event event);
   Toolbox toolbox() const { return {parts_.tools, &builtin_tools_}; }
 
   AgentParts parts_;
@@ -154,12 +161,11 @@ class Agent {
   SessionState state_;
   ContextKeeper keeper_;
   tools::Registry builtin_tools_;  // runtime/blob_tool.h, runtime/agent_tool.h
-  std::int64_t next_seq_ = 1;      // places are reserved here, so that concurrent calls can append
+  std::vector<Event> noted_;       // the last of state_, not handed to the store yet
   Deadline turn_deadline_ = Deadline::never();
   bool is_cancelled_ = false;
   std::map<std::uint32_t, TaskGroup::ChildId> open_calls_;  // in active_, while calls are answered
   std::map<std::string, Slots> slots_;                      // by tool
-  std::map<std::string, SubAgentBudget> budgets_given_;     // by child, until the log has them
   bool takes_words_ = false;                                // a turn runs and is not about to end
   TaskGroup* active_ = nullptr;     // the model request or the calls under way
   std::optional<Error> log_error_;  // the first append that failed; nothing is written after it

@@ -104,17 +104,11 @@ asio::awaitable<void> Agent::run_call(std::uint32_t call_index) {
 }
 
 asio::awaitable<void> Agent::run_tool(std::uint32_t call_index, tools::Tool* tool) {
-  const std::uint32_t step = state_.step - 1;  // the completion that made the call
   const Limits limits = state_.start->limits;
   // A copy: the state drops its calls when the last of them has finished.
   std::string arguments = state_.calls[call_index].call.arguments;
   // While calls are open the message that made them is the last one.
   std::string key = idempotency_key(id_, state_.origins.back(), call_index);
-  std::vector<Event> begin;
-  begin.emplace_back(ToolStarted{step, call_index});
-  const Status begun = co_await append(std::move(begin));
-  if (!begun) co_return;
-
   const auto started_at = parts_.clock->now();
   const std::int64_t ms_max = tool->limits_its_time() ? limits.turn_ms_max : limits.tool_ms_max;
   const Deadline own_deadline = Deadline::after(*parts_.clock, std::chrono::milliseconds(ms_max));
@@ -135,6 +129,10 @@ asio::awaitable<void> Agent::run_tool(std::uint32_t call_index, tools::Tool* too
 asio::awaitable<void> Agent::finish_call(std::uint32_t call_index, ToolFinished finished) {
   finished.step = state_.step - 1;
   finished.call_index = call_index;
+  if (is_last_open_call(state_, call_index)) {
+    note(std::move(finished));  // the next request, or the turn's end, comes now
+    co_return;
+  }
   std::vector<Event> done;
   done.emplace_back(std::move(finished));
   const Status ignored = co_await append(std::move(done));  // log_error_ keeps it

@@ -188,6 +188,7 @@ CallPlan plan_call(const SessionState& state, std::uint32_t call_index, const To
     plan.to_ask.push_back(call_index);
   } else {
     plan.events.emplace_back(ToolIntended{step, call_index, tool->effect()});
+    plan.events.emplace_back(ToolStarted{step, call_index});
     plan.runnable.push_back(call_index);
   }
   return plan;
@@ -206,6 +207,13 @@ CallPlan plan_calls(const SessionState& state, const Toolbox& tools, const GateR
   }
   for (Event& intent : intents) plan.events.push_back(std::move(intent));
   return plan;
+}
+
+bool is_last_open_call(const SessionState& state, std::uint32_t call_index) {
+  for (std::size_t i = 0; i < state.calls.size(); ++i) {
+    if (i != call_index && !state.calls[i].finished) return false;
+  }
+  return true;
 }
 
 std::string idempotency_key(const SessionId& session, std::int64_t completion_seq,

@@ -25,7 +25,9 @@ struct Toolbox {
 };
 
 struct CallPlan {
-  std::vector<Event> events;  // outcomes of those that do not run; intents of those that do
+  // Outcomes of those that do not run; of those that do, the intent and that they start, which they
+  // may once both are on the disk.
+  std::vector<Event> events;
   std::vector<std::uint32_t> runnable;  // indices into SessionState::calls
   std::vector<std::uint32_t> to_ask;    // these wait for a person's word
 };
@@ -56,6 +58,9 @@ Result<std::uint32_t> choose_call(const SessionState& state, std::string_view wh
 
 /// Whether calls of the session may start sub-agents.
 bool may_have_sub_agents(const SessionState& state);
+
+/// Whether every other call of the completion has its outcome.
+bool is_last_open_call(const SessionState& state, std::uint32_t call_index);
 
 /// What a tool's effect is known by outside (tools::ToolContext): the session, the event of the
 /// completion that made the call, and the call's place in it. None of these change when the session

@@ -5,6 +5,7 @@
 #include <boost/asio/thread_pool.hpp>
 #include <deque>
 #include <mutex>
+#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -26,14 +27,19 @@ constexpr std::size_t kGroupAppendsMax = 512;  // that share a transaction
 
 class SqliteSessionStore::Impl {
  public:
-  Impl(fs::path file, const Clock& clock, RandomBits random, SessionWriter writer)
+  Impl(fs::path file, const Clock& clock, SessionWriter writer, const StoreOptions& options)
       : file_(std::move(file)),
         clock_(&clock),
-        random_(std::move(random)),
-        writer_(std::move(writer)) {}
-  ~Impl() { thread_.join(); }
+        random_(options.random),
+        writer_(std::move(writer)),
+        executor_(options.writer) {
+    if (!executor_) executor_ = thread_.emplace(1).get_executor();
+  }
+  ~Impl() {
+    if (thread_) thread_->join();
+  }
 
-  boost::asio::any_io_executor executor() { return thread_.get_executor(); }
+  const boost::asio::any_io_executor& executor() const { return executor_; }
 
   /// From any thread. Who enqueues also has finish() called.
   void enqueue(std::shared_ptr<PendingAppend> append) {
@@ -102,13 +108,14 @@ class SqliteSessionStore::Impl {
   fs::path file_;
   const Clock* clock_;
   RandomBits random_;
-  SessionWriter writer_;  // used on thread_ only
+  SessionWriter writer_;  // used on executor_ only
   std::atomic<std::uint64_t> commits_ = 0;
   std::mutex mutex_;
   // Waiting to be written, in order. Shared with the coroutine that waits. Not bounded here: each
   // waits for its own, so there are no more of them than callers.
   std::deque<std::shared_ptr<PendingAppend>> queue_;
-  boost::asio::thread_pool thread_{1};  // last: it ends before what it uses
+  boost::asio::any_io_executor executor_;
+  std::optional<boost::asio::thread_pool> thread_;  // last: it ends before what it uses
 };
 
 SqliteSessionStore::SqliteSessionStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -122,7 +129,7 @@ Result<std::unique_ptr<SessionStore>> SqliteSessionStore::open(const fs::path& f
   if (error) return rows::explain(file, Error(Errc::unavailable, error.message()));
   auto writer = SessionWriter::open(file.string(), clock, options);
   if (!writer) return rows::explain(file, writer.error());
-  auto impl = std::make_unique<Impl>(file, clock, options.random, std::move(*writer));
+  auto impl = std::make_unique<Impl>(file, clock, std::move(*writer), options);
   return std::unique_ptr<SessionStore>(new SqliteSessionStore(std::move(impl)));
 }
 

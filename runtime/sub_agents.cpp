@@ -164,11 +164,10 @@ asio::awaitable<Status> SubAgentCaller::announce(std::string child, tools::Agent
   started.child = child;
   started.is_fork = task.is_fork;
   started.budget = *budget;
-  parent_->budgets_given_[child] = *budget;  // seen by those who ask before the log has it
   std::vector<Event> events;
   events.emplace_back(std::move(started));
+  // The state has it at once, so that the next one who asks sees what is spoken for.
   const Status written = co_await parent_->append(std::move(events));
-  parent_->budgets_given_.erase(child);
   co_return written;
 }
 
@@ -190,7 +189,6 @@ Result<SubAgentBudget> SubAgentCaller::budget_for(const tools::AgentTask& task) 
     take(one.started.budget);
     has_budget[one.started.call_index] = true;
   }
-  for (const auto& [child, budget] : parent_->budgets_given_) take(budget);
   // This call, the parent, and the calls of `agent` that come after this one.
   std::uint32_t sharers = 2;
   for (std::uint32_t i = call_index_ + 1; i < state.calls.size(); ++i) {

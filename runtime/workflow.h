@@ -11,6 +11,7 @@
 #include "runtime/event.h"
 #include "runtime/session_state.h"
 #include "runtime/session_store.h"
+#include "tools/code/code_tools.h"
 
 namespace ponder::tools {
 class Registry;
@@ -20,13 +21,14 @@ namespace ponder::runtime {
 
 /// What to open a workflow with.
 struct WorkflowOptions {
-  std::string name;               // "travel"
+  std::string name;               // "travel", or "code"
   std::filesystem::path library;  // the folder of environments, see DataDirs
   std::uint64_t world_seed = 1;
   std::string size = "S";                  // S, M or L
   std::optional<std::uint64_t> task_seed;  // a generated task; otherwise the user's own words
   std::string request;                     // the user's own words; may be empty for a chat
   std::filesystem::path directory;         // absolute, for artefacts; empty: none are wanted
+  tools::CodeProject project;              // of "code"; of the others' options it has request
 };
 
 /// The verifier's word on a finished session.

@@ -284,6 +284,7 @@ Result<std::unique_ptr<runtime::Workflow>> open_workflow(const std::filesystem::
     how.library = library;
     how.world_seed = options.world_seed;
     how.size = options.size;
+    how.project = project_of(options.project);
     return runtime::Workflow::open(how);
   }
   PONDER_TRY(const auto records, store.load(id));
@@ -361,7 +362,7 @@ int chat(const Environment& environment, const ChatOptions& options) {
     runtime::expect_user_turn(**model, agent->state());
   }
   if (is_tty)
-    fmt::print("{}: ask for a trip; /help lists the commands, /quit or Ctrl-D ends\n",
+    fmt::print("{}: say what you want; /help lists the commands, /quit or Ctrl-D ends\n",
                (*model)->description());
   return converse(io, std::move(parts), std::move(agent), is_tty);
 }

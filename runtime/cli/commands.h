@@ -41,6 +41,7 @@ struct ModelOptions {
   std::filesystem::path spill_dir;  // cache pages that memory has no room for; empty: nowhere
   std::uint32_t spill_gib_max = 16;
   std::uint32_t num_drafts = 0;
+  std::string cache_dtype = "auto";  // or f32, bf16, fp8
 };
 
 /// What to do when a session outgrows the model's window.
@@ -55,6 +56,13 @@ struct MoneyOptions {
   std::filesystem::path prices;  // a price list; empty: PONDER_PRICES
 };
 
+/// The project of the workflow "code".
+struct ProjectOptions {
+  std::filesystem::path folder = ".";
+  std::string test_command;  // run by sh
+  std::string sandbox = "isolated";
+};
+
 struct RunOptions {
   ModelOptions model;
   ContextLimits context;
@@ -62,6 +70,7 @@ struct RunOptions {
   std::uint32_t agent_depth_max = 0;  // sub-agents
   std::string approve = "ask";        // or never, always
   std::string workflow;
+  ProjectOptions project;
   std::string request;
   std::optional<std::uint64_t> task_seed;  // a generated task instead of a request
   std::uint64_t world_seed = 1'000'000;    // a world that training never saw
@@ -78,6 +87,7 @@ struct ChatOptions {
   std::uint32_t agent_depth_max = 0;  // sub-agents
   std::string approve = "ask";        // or never, always
   std::string workflow = "travel";
+  ProjectOptions project;
   std::string session;                   // goes on with this one; empty: a new one
   std::uint64_t world_seed = 1'000'000;  // a world that training never saw
   std::string size = "S";
@@ -120,6 +130,7 @@ struct BenchOptions {
   std::uint32_t tokens_generated = 256;
   std::uint32_t repeats = 5;
   std::string index_keys = "floating";  // or int8
+  bool same_prompt = false;             // only the first run, which is not counted, computes it
   bool json = false;
 };
 
@@ -134,6 +145,13 @@ struct LoopOptions {
   bool json = false;
 };
 
+struct LogitsOptions {
+  std::filesystem::path model_dir;
+  std::string cache_dtype = "auto";     // or f32, bf16, fp8
+  std::string index_keys = "floating";  // or int8
+  bool trace = false;
+};
+
 struct RandomModelOptions {
   std::filesystem::path config;
   std::filesystem::path out;
@@ -144,7 +162,9 @@ struct RandomModelOptions {
 
 struct InspectOptions {
   std::filesystem::path dir;
-  std::uint64_t context_tokens = 0;  // 0: as many as the model knows positions
+  std::uint64_t context_tokens = 0;     // 0: as many as the model knows positions
+  std::string cache_dtype = "bf16";     // or f32, fp8
+  std::string index_keys = "floating";  // or int8
   bool json = false;
 };
 
@@ -181,8 +201,7 @@ int parse_lines(bool strict);
 /// `{"text"}`, or `{"bytes_b64"}` for text that is not UTF-8, to `{"ids"}`; with `decode` the other
 /// way. Special tokens spelled in the text are matched unless `"match_added_tokens"` is false.
 int tokenize_lines(const std::filesystem::path& tokenizer_json, bool decode);
-int logits_lines(const Environment& environment, const std::filesystem::path& model_dir,
-                 const std::string& index_keys, bool trace);
+int logits_lines(const Environment& environment, const LogitsOptions& options);
 
 int random_model(const RandomModelOptions& options);
 int inspect_model(const InspectOptions& options);

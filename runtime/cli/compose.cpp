@@ -83,6 +83,7 @@ Result<std::unique_ptr<runtime::ModelClient>> open_model(const Environment& envi
   engine.num_threads = options.num_threads;
   engine.draft_tokens_max = options.num_drafts;
   engine.isa = environment.isa;
+  engine.cache_dtype = cache_dtype_of(options.cache_dtype);
   engine.spill_dir = options.spill_dir;
   engine.spill_bytes_max = std::uint64_t{options.spill_gib_max} << 30;
   PONDER_TRY(auto model, runtime::EmbeddedModel::open(dir, engine));
@@ -125,6 +126,16 @@ Result<Money> money_of(const Environment& environment, const MoneyOptions& optio
   return out;
 }
 
+tools::CodeProject project_of(const ProjectOptions& options) {
+  tools::CodeProject project;
+  project.folder = std::filesystem::absolute(options.folder);
+  project.test_command = options.test_command;
+  const auto isolation = tools::parse_isolation(options.sandbox);
+  PONDER_ASSERT(isolation.has_value());
+  project.isolation = *isolation;
+  return project;
+}
+
 runtime::ApprovalMode approval_mode_of(const std::string& name) {
   if (name == "always") return runtime::ApprovalMode::always;
   if (name == "never") return runtime::ApprovalMode::never;
@@ -138,6 +149,20 @@ Status expect_no_sub_agent(const runtime::SessionId& id, const runtime::SessionS
               fmt::format("session {} works for a call of session {} and goes on with that one "
                           "(ponder sessions resume {}); to talk to it: ponder sessions fork {}",
                           id.value, state.task->parent, state.task->parent, id.value));
+}
+
+engine::CacheDType cache_dtype_of(const std::string& name) {
+  if (name == "f32") return engine::CacheDType::f32;
+  if (name == "bf16") return engine::CacheDType::bf16;
+  if (name == "fp8") return engine::CacheDType::fp8;
+  PONDER_ASSERT(name == "auto");
+  return engine::CacheDType::automatic;
+}
+
+engine::IndexKeys index_keys_of(const std::string& name) {
+  if (name == "int8") return engine::IndexKeys::int8;
+  PONDER_ASSERT(name == "floating");
+  return engine::IndexKeys::floating;
 }
 
 int run_interruptibly(asio::io_context& io, asio::awaitable<int> work,

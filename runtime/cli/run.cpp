@@ -72,6 +72,7 @@ int run(const Environment& environment, const RunOptions& options) {
   how.size = options.size;
   how.task_seed = options.task_seed;
   how.request = options.request;
+  how.project = project_of(options.project);
   if (!options.out.empty()) how.directory = std::filesystem::absolute(options.out);
   const auto workflow = runtime::Workflow::open(how);
   if (!workflow) return complain(workflow.error().message);
