@@ -34,8 +34,8 @@ class Call {
     if (!phase_.compare_exchange_strong(waiting, Phase::running)) return false;
     try {
       result_.emplace(host_->run_tool(index_, arguments_, context_, &stop_));
-    } catch (...) {
-      error_ = std::current_exception();
+    } catch (const std::exception& e) {
+      result_.emplace(fail(Errc::internal, e.what()));
     }
     return true;
   }
@@ -46,10 +46,7 @@ class Call {
   }
   void stop() { stop_ = true; }
   /// Requires: has_arrived.
-  Result<ToolOutput> take() {
-    if (error_) std::rethrow_exception(error_);
-    return std::move(*result_);
-  }
+  Result<ToolOutput> take() { return std::move(*result_); }
 
   // Of the home executor:
   asio::steady_timer arrived;  // never expires; cancelled when the call has run
@@ -64,7 +61,6 @@ class Call {
   std::atomic<Phase> phase_ = Phase::waiting;
   std::atomic<bool> stop_ = false;
   std::optional<Result<ToolOutput>> result_;  // written by run(), read after has_arrived
-  std::exception_ptr error_;                  // likewise
 };
 
 void post_call(const asio::any_io_executor& strand, const asio::any_io_executor& home,
