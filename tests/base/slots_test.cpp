@@ -36,6 +36,7 @@ class SlotsTest : public ::testing::Test {
     asio::co_spawn(context_, std::move(work), [](std::exception_ptr error) {
       if (error) std::rethrow_exception(error);
     });
+    context_.restart();
     context_.run();
     return journal;
   }
