@@ -3,7 +3,9 @@
 
 #include <set>
 
+#include "runtime/call_gate.h"
 #include "runtime/log_check.h"
+#include "runtime/store_doctor.h"
 #include "tests/runtime/sub_agents_fixture.h"
 
 /// A parent, its sub-agents and theirs, killed between any two events of any of their logs.
@@ -206,6 +208,43 @@ TEST_F(SubAgentsCrash, ANewMessageInsteadOfResumingClosesTheTurnsOfAllSessionsBe
   EXPECT_EQ(end.reason, TurnEnd::answered);
   expect_every_session_whole();
   EXPECT_EQ(agent_->state().turns, 2U);
+}
+
+TEST_F(SubAgentsCrash, TheDoctorFindsOneThatNobodyWaitsForAndClosesATurnWithAllBelowIt) {
+  add_tools();
+  begin(book());
+  ASSERT_EQ(turn_of("go").reason, TurnEnd::answered);
+  const Order order = recorder_.order;
+  const auto first = std::find_if(order.begin(), order.end(), [](const auto& one) {
+    const auto* task = std::get_if<TaskAssigned>(&one.second.event);
+    return task != nullptr && task->depth == 1;
+  });
+  ASSERT_NE(first, order.end());
+  const auto kept = static_cast<std::size_t>(first - order.begin()) + 2;  // and its message
+  const auto file = dir_.path() / "crashed" / "sessions.db";
+  const auto orphans = [&] {
+    std::vector<std::string> out;
+    const auto report = examine_store(file, clock_, {});
+    for (const StoreFault& fault : report->faults) {
+      if (fault.kind == FaultKind::orphaned_sub_agent) out.push_back(fault.session);
+    }
+    return out;
+  };
+
+  ASSERT_NO_FATAL_FAILURE(crash(order, kept));
+  EXPECT_TRUE(orphans().empty());  // its parent can go on
+  std::vector<Event> end = interrupt_open_calls(agent_->state());
+  end.emplace_back(TurnEnded{TurnEnd::cancelled, "by a program that knew nothing of it"});
+  const std::int64_t last_seq = agent_->state().last_seq;
+  ASSERT_TRUE(test::run(context_, store_->append(agent_->id(), last_seq, end)));
+  EXPECT_THAT(orphans(), ::testing::ElementsAre(first->first.value));
+  ASSERT_TRUE(test::run(context_, close_open_turn(*store_, first->first)));
+  EXPECT_TRUE(orphans().empty());
+
+  ASSERT_NO_FATAL_FAILURE(crash(order, kept));
+  ASSERT_TRUE(test::run(context_, close_open_turn(*store_, agent_->id())));
+  EXPECT_FALSE(folded(first->first.value).is_turn_open);
+  EXPECT_TRUE(orphans().empty());
 }
 
 }  // namespace
