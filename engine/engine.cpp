@@ -9,6 +9,7 @@
 #include <variant>
 
 #include "base/clock.h"
+#include "engine/cache_identity.h"
 #include "engine/forced_tokens.h"
 #include "engine/generation_request.h"
 #include "engine/grammar_matcher.h"
@@ -180,6 +181,7 @@ Status EngineImpl::prefill_when_idle(std::vector<TokenId> prompt) {
 
 void EngineImpl::step() {
   take_inbox();
+  scheduler_.take_loaded();
   end_expired();
   for (Request* request : scheduler_.admit(clock_->now())) start(*request);
   scheduler_.plan(batch_rows_max_, work_, segments_);
@@ -209,6 +211,8 @@ void EngineImpl::step() {
       row += num_rows;
     }
     speculation_.draft(answering_);
+  } else if (cache_.is_loading()) {
+    cache_.wait_for_load();  // nothing else is to be done
   }
   update_stats();
 }
@@ -422,6 +426,7 @@ void EngineImpl::update_stats() {
     counted_.spill_pages_written = stored.pages_written;
     counted_.spill_pages_read = stored.pages_read;
     counted_.spill_pages_refused = stored.pages_refused;
+    counted_.spill_pages_left_out = stored.pages_left_out;
     counted_.spill_bytes = stored.bytes;
   }
   inbox_.publish(counted_, scheduler_.num_shadow());
@@ -454,8 +459,8 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::filesystem::path& model_
   if (!options.spill_dir.empty()) {
     PONDER_TRY(const auto identity, cache_identity(model_dir, model->config(), pool.layout(),
                                                    model->isa_name()));
-    PONDER_TRY(store, PageStore::open(options.spill_dir, options.spill_bytes_max, identity,
-                                      pool.layout().page_bytes));
+    PONDER_TRY(store, PageStore::open(options.spill_dir, {.bytes_max = options.spill_bytes_max},
+                                      identity, pool.layout().page_bytes));
   }
   return std::make_unique<EngineImpl>(std::move(model), std::move(tokenizer), std::move(pool),
                                       std::move(store), options);

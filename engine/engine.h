@@ -108,7 +108,8 @@ struct EngineStats {
   std::uint64_t spill_pages_written = 0;
   std::uint64_t spill_pages_read = 0;
   std::uint64_t spill_pages_refused = 0;  // files that were damaged or not what their name says
-  std::uint64_t spill_bytes = 0;          // on disk now
+  std::uint64_t spill_pages_left_out = 0;  // the disk was too slow for them, or refused them
+  std::uint64_t spill_bytes = 0;           // on disk now, or on the way
 };
 
 /// Tokens in, tokens out: a loaded model, its cache and its scheduler.

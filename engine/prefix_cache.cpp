@@ -30,6 +30,7 @@ PrefixCache::PrefixCache(PagePool& pool, PageStore* store)
 }
 
 PrefixCache::~PrefixCache() {
+  end_loads();
   // Level by level: a long prompt is a deep tree, too deep for destructors that call each other.
   std::vector<std::unique_ptr<Node>> dying;
   const auto take_children = [&dying](Node& node) {
@@ -63,7 +64,6 @@ PrefixCache::Match PrefixCache::match(std::span<const TokenId> tokens, BlockTabl
   while (true) {
     const auto rest = tokens.subspan(match.num_tokens);
     Node* next = find_full(*at, rest);
-    if (next == nullptr) next = load(*at, rest);
     if (next == nullptr) break;
     take(*next, kPageTokens);
     at = next;
@@ -86,30 +86,14 @@ PrefixCache::Node* PrefixCache::find_full(const Node& parent, std::span<const To
   return found == parent.children.end() ? nullptr : found->get();
 }
 
-/// The next full page from the store, as an idle one; null if it is not there, or finds no room.
-PrefixCache::Node* PrefixCache::load(Node& parent, std::span<const TokenId> tokens) {
-  if (store_ == nullptr || tokens.size() < kPageTokens) return nullptr;
-  tokens = tokens.first(kPageTokens);
-  const PageStore::Key key = PageStore::child(parent.key, tokens);
-  if (!store_->contains(key)) return nullptr;
-  const auto page = acquire();
-  if (!page) return nullptr;
-  Node* node = nullptr;
-  if (store_->read(key, tokens, pool_->data(*page))) {
-    node = &add(parent, tokens, *page, Origin::request);
-  }
-  pool_->release(*page);
-  return node;
-}
-
-void PrefixCache::store(const Node& node) {
+void PrefixCache::store(const Node& node, PageStore::WhenBusy when_busy) {
   if (store_ == nullptr || node.num_tokens < kPageTokens) return;
-  store_->write(node.key, node.tokens, pool_->data(node.page));
+  store_->write(node.key, node.tokens, pool_->data(node.page), when_busy);
 }
 
 void PrefixCache::spill() {
   for (const Node* node : nodes_) {
-    if (node != nullptr) store(*node);
+    if (node != nullptr) store(*node, PageStore::WhenBusy::wait);
   }
 }
 
@@ -209,7 +193,7 @@ bool PrefixCache::evict_one() {
   const auto oldest = pool_->oldest_idle();
   if (!oldest) return false;
   Node& node = *nodes_[index(*oldest)];
-  store(node);
+  store(node, PageStore::WhenBusy::leave_out);
   remove(node);
   return true;
 }

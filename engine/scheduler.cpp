@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 #include <tuple>
+#include <utility>
 
 #include "base/assert.h"
 
@@ -16,6 +17,11 @@ std::span<const TokenId> computed_tokens(const Request& request) {
 /// A preempted request that has to compute its answer again is like a prompt.
 bool is_answering(const Request& request) {
   return request.is_decoding() && request.num_pending() <= Scheduler::kAnswerRowsMax;
+}
+
+/// The last token of a prompt is always computed: its logits are wanted.
+std::size_t num_reusable(const Request& request) {
+  return request.tokens.size() - (request.is_shadow ? 0 : 1);
 }
 
 bool begins_with(const std::vector<TokenId>& tokens, const std::vector<TokenId>& beginning) {
@@ -87,7 +93,7 @@ std::unique_ptr<Request> Scheduler::remove(RequestId id) {
     counters_.requests_examined += running_.size();
     std::erase(running_, request.get());
     give_up_pages(*request);
-  } else {
+  } else if (!request->is_loading) {
     waiting_[class_of(*request)].erase(request->place);
   }
   is_blocked_ = false;
@@ -122,6 +128,10 @@ std::vector<Request*> Scheduler::admit(Clock::Instant now) {
   while (!is_blocked_) {
     Request* request = next_waiting();
     if (request == nullptr) break;
+    if (starts_loading(*request)) {
+      waiting_[class_of(*request)].erase(request->place);
+      continue;
+    }
     const bool has_started = running_.size() < kRunningMax && try_start(*request);
     if (!has_started && !(make_room(*request) && try_start(*request))) {
       is_blocked_ = true;
@@ -131,6 +141,29 @@ std::vector<Request*> Scheduler::admit(Clock::Instant now) {
     admitted.push_back(request);
   }
   return admitted;
+}
+
+/// Whether the request has pages on disk and now waits for them.
+bool Scheduler::starts_loading(Request& request) {
+  if (std::exchange(request.has_loaded, true)) return false;
+  const auto tokens = std::span(request.tokens).first(num_reusable(request));
+  request.is_loading = cache_->start_load(request.id, tokens, num_spare());
+  return request.is_loading;
+}
+
+void Scheduler::take_loaded() {
+  if (!cache_->is_loading()) return;
+  for (const RequestId id : cache_->take_loaded(num_spare())) {
+    is_blocked_ = false;  // its pages can be had again
+    Request* request = find(id);
+    if (request != nullptr) {
+      Queue& queue = waiting_[class_of(*request)];
+      request->place = queue.insert(queue.begin(), request);
+    } else if (!shadow_.empty() && shadow_.front()->id == id) {
+      request = shadow_.front().get();
+    }
+    if (request != nullptr) request->is_loading = false;
+  }
 }
 
 void Scheduler::started(Request& request, Clock::Instant now) {
@@ -177,15 +210,13 @@ bool Scheduler::try_start(Request& request) {
 /// Fills the request's table with the pages that are known already: those of the tree, or of a
 /// forked request's parent where the tree does not know as many tokens.
 PrefixCache::Match Scheduler::find_pages(Request& request, PrefixCache::LastPage last_page) {
-  // The last token of a prompt is always computed: its logits are wanted.
-  const std::size_t num_reusable = request.tokens.size() - (request.is_shadow ? 0 : 1);
-  const auto tokens = std::span(request.tokens).first(num_reusable);
+  const auto tokens = std::span(request.tokens).first(num_reusable(request));
   const PrefixCache::Match match = cache_->match(tokens, request.table, last_page);
   request.num_computed = match.num_tokens;
   const Request* parent = request.branch ? find(request.branch->parent) : nullptr;
   if (parent == nullptr || !parent->is_running) return match;
   // Since the fork the parent may have been set back, and have gone on with other tokens.
-  std::size_t in_common = std::min({request.branch->num_tokens, num_reusable, parent->num_computed});
+  std::size_t in_common = std::min({request.branch->num_tokens, tokens.size(), parent->num_computed});
   in_common = static_cast<std::size_t>(
       std::ranges::mismatch(tokens.first(in_common), computed_tokens(*parent)).in1 -
       tokens.begin());
@@ -207,6 +238,12 @@ std::size_t Scheduler::num_wanted(const Request& request) {
 /// ones.
 bool Scheduler::is_certain(const Request& request) {
   return cache_->num_available() >= num_reserved() + num_wanted(request);
+}
+
+/// Pages that nobody who runs may still ask for.
+std::size_t Scheduler::num_spare() {
+  const std::size_t num_available = cache_->num_available();
+  return num_available - std::min(num_available, num_reserved());
 }
 
 /// Pages that running requests may still ask for.
@@ -258,6 +295,7 @@ void Scheduler::wait_again(Request& request) {
   give_up_pages(request);
   std::erase(running_, &request);
   request.is_running = false;
+  request.has_loaded = false;
   Queue& queue = waiting_[class_of(request)];
   request.place = queue.insert(queue.begin(), &request);
 }
@@ -357,6 +395,7 @@ void Scheduler::plan_prompts(std::size_t rows_left, std::vector<Work>& work) {
 void Scheduler::plan_shadow(std::size_t rows_max, std::vector<Work>& work) {
   while (!shadow_.empty()) {
     Request& request = *shadow_.front();
+    if (request.is_loading || starts_loading(request)) return;
     if (!request.is_running) request.is_running = try_start(request);
     if (request.is_running && request.num_pending() > 0) {
       work.push_back({&request, std::min({rows_max, kShadowRowsMax, request.num_pending()})});

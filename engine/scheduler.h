@@ -38,6 +38,9 @@ namespace ponder::engine {
 /// set back lets go of pages; neither touches a row. Who writes next to a page that others read
 /// takes a copy first, for which a page is kept certain like any other that may be needed.
 ///
+/// Pages on disk. Whose turn it is and who has pages there waits for them beside the queues, while
+/// others start and go on; then it is at the head of its queue.
+///
 /// Shadow prefill. When nothing runs and nothing waits, prompts that may come are computed in small
 /// batches. Real work takes their pages away at once, and resumes them when it has ended.
 ///
@@ -64,6 +67,8 @@ class Scheduler {
   /// Sets the request back to its first `num_tokens` tokens, at least 1 and less than it has. If it
   /// runs it goes on, or waits again when its pages are no longer certain.
   void truncate(Request& request, std::size_t num_tokens);
+  /// Takes what has come from the disk.
+  void take_loaded();
   /// Requests whose deadline has passed, each reported once.
   std::vector<RequestId> expired(Clock::Instant now);
   /// Moves requests from waiting to running while there is room. Returns those moved.
@@ -104,6 +109,8 @@ class Scheduler {
   PrefixCache::Match find_pages(Request& request, PrefixCache::LastPage last_page);
   static std::size_t num_wanted(const Request& request);
   bool is_certain(const Request& request);
+  bool starts_loading(Request& request);
+  std::size_t num_spare();
   std::size_t num_reserved();
   bool make_room(const Request& request);
   void preempt(Request& request);

@@ -1,5 +1,6 @@
 #include "base/async/task_group.h"
 
+#include <algorithm>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
@@ -46,8 +47,9 @@ TaskGroup::TaskGroup(asio::any_io_executor executor) : executor_(std::move(execu
 
 TaskGroup::~TaskGroup() { PONDER_ASSERT(children_.empty()); }
 
-void TaskGroup::spawn(asio::awaitable<void> child) {
-  const ChildIterator it = children_.emplace(children_.end());
+TaskGroup::ChildId TaskGroup::spawn(asio::awaitable<void> child) {
+  const ChildId id = next_id_++;
+  const ChildIterator it = children_.emplace(children_.end(), id);
   asio::co_spawn(
       executor_, std::move(child),
       asio::bind_cancellation_slot(it->signal.slot(), [this, it](std::exception_ptr error) {
@@ -55,10 +57,20 @@ void TaskGroup::spawn(asio::awaitable<void> child) {
       }));
   // co_spawn has installed its handler in the slot by now, though the child has not run yet.
   if (is_cancelled_) it->signal.emit(asio::cancellation_type::all);
+  return id;
+}
+
+void TaskGroup::cancel(ChildId child) {
+  const auto it = std::find_if(children_.begin(), children_.end(),
+                               [&](const Child& one) { return one.id == child; });
+  if (it == children_.end()) return;
+  it->is_cancelled = true;
+  it->signal.emit(asio::cancellation_type::all);
 }
 
 void TaskGroup::on_child_done(ChildIterator child, std::exception_ptr error) {
-  const bool is_failure = error && !(is_cancelled_ && is_abort(error));
+  const bool was_asked = is_cancelled_ || child->is_cancelled;
+  const bool is_failure = error && !(was_asked && is_abort(error));
   if (is_failure && !first_error_) first_error_ = std::move(error);
   children_.erase(child);
   if (is_failure) cancel();
