@@ -42,6 +42,8 @@ Agent::Agent(AgentParts parts, SessionId id)
   PONDER_ASSERT(added.has_value());
 }
 
+Agent::~Agent() { parts_.store->release(id_); }
+
 asio::awaitable<Result<std::unique_ptr<Agent>>> Agent::start(AgentParts parts,
                                                              SessionStarted start) {
   if (parts.tools->find(context::kReadBlobTool) != nullptr) {
@@ -61,8 +63,10 @@ asio::awaitable<Result<std::unique_ptr<Agent>>> Agent::start(AgentParts parts,
 
 Result<std::unique_ptr<Agent>> Agent::open(AgentParts parts, const SessionId& id) {
   PONDER_TRY(SessionId whole_id, parts.store->resolve(id.value));
-  PONDER_TRY(const auto records, parts.store->load(whole_id));
+  PONDER_CHECK(parts.store->lease(whole_id));
+  // From here on the agent gives the lease back.
   std::unique_ptr<Agent> agent(new Agent(std::move(parts), std::move(whole_id)));
+  PONDER_TRY(const auto records, agent->parts_.store->load(agent->id_));
   agent->state_ = fold(records);
   agent->next_seq_ = agent->state_.last_seq + 1;
   if (!agent->state_.start) {
