@@ -3,13 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <boost/asio/redirect_error.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <charconv>
 #include <utility>
 
+#include "base/async/timer.h"
 #include "runtime/http/sse.h"
 #include "runtime/remote_protocol.h"
 #include "runtime/text.h"
@@ -83,24 +81,29 @@ bool is_passing(int status) { return status == 408 || status == 429 || status >=
 
 }  // namespace
 
-Result<std::unique_ptr<RemoteModel>> RemoteModel::create(RemoteOptions options) {
+Result<std::unique_ptr<RemoteModel>> RemoteModel::create(
+    RemoteOptions options, std::unique_ptr<http::Client> client) {
   std::string address = options.base_url;
   while (address.ends_with('/')) address.pop_back();
   PONDER_TRY(http::Url url, http::parse_url(address + "/chat/completions"));
+  return std::unique_ptr<RemoteModel>(
+      new RemoteModel(std::move(options), std::move(url), std::move(client)));
+}
+
+Result<std::unique_ptr<RemoteModel>> RemoteModel::create(RemoteOptions options) {
   http::ClientOptions client_options;
   client_options.connect_ms_max = options.connect_ms_max;
   client_options.idle_ms_max = options.idle_ms_max;
   client_options.ca_file = options.ca_file;
   PONDER_TRY(auto client, http::Client::create(std::move(client_options)));
-  return std::unique_ptr<RemoteModel>(
-      new RemoteModel(std::move(options), std::move(url), std::move(client)));
+  return create(std::move(options), std::move(client));
 }
 
 RemoteModel::RemoteModel(RemoteOptions options, http::Url url, std::unique_ptr<http::Client> client)
     : options_(std::move(options)),
       url_(std::move(url)),
       client_(std::move(client)),
-      jitter_(std::random_device{}()) {}
+      jitter_(options_.jitter_seed ? *options_.jitter_seed : std::random_device{}()) {}
 
 std::string RemoteModel::description() const {
   return fmt::format("{} {}", options_.base_url, options_.model);
@@ -176,10 +179,9 @@ asio::awaitable<Result<Completion>> RemoteModel::complete(ModelRequest request, 
       co_return tl::unexpected<Error>(std::move(result.error));
     }
     if (result.has_begun) sink(ModelDelta{ModelDelta::Kind::restarted, result.error.message});
-    asio::steady_timer timer(executor, pause);
-    boost::system::error_code error;
-    co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, error));
-    if (error) co_return fail(Errc::cancelled, "the request was cancelled");
+    Timer timer(executor, options_.clock->now() + pause);
+    const bool has_come = co_await timer.wait();
+    if (!has_come) co_return fail(Errc::cancelled, "the request was cancelled");
   }
 }
 

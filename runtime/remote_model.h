@@ -25,6 +25,7 @@ struct RemoteOptions {
   std::chrono::milliseconds connect_ms_max{15'000};
   std::chrono::milliseconds idle_ms_max{300'000};
   const Clock* clock = &system_clock();
+  std::optional<std::uint64_t> jitter_seed;  // for runs that can be repeated
 };
 
 /// Any endpoint that speaks OpenAI's chat completions: vLLM, SGLang, llama.cpp's server, hosted
@@ -38,6 +39,9 @@ class RemoteModel final : public ModelClient {
  public:
   /// `invalid_argument` for an address that is none.
   static Result<std::unique_ptr<RemoteModel>> create(RemoteOptions options);
+  /// Over a connection of the caller's.
+  static Result<std::unique_ptr<RemoteModel>> create(RemoteOptions options,
+                                                     std::unique_ptr<http::Client> client);
 
   std::string description() const override;
   std::string family() const override { return "openai"; }

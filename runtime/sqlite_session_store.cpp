@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <boost/asio/thread_pool.hpp>
+#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -18,14 +19,19 @@ namespace fs = std::filesystem;
 
 class SqliteSessionStore::Impl {
  public:
-  Impl(fs::path file, const Clock& clock, RandomBits random, SessionWriter writer)
+  Impl(fs::path file, const Clock& clock, SessionWriter writer, const StoreOptions& options)
       : file_(std::move(file)),
         clock_(&clock),
-        random_(std::move(random)),
-        writer_(std::move(writer)) {}
-  ~Impl() { thread_.join(); }
+        random_(options.random),
+        writer_(std::move(writer)),
+        executor_(options.writer) {
+    if (!executor_) executor_ = thread_.emplace(1).get_executor();
+  }
+  ~Impl() {
+    if (thread_) thread_->join();
+  }
 
-  boost::asio::any_io_executor executor() { return thread_.get_executor(); }
+  const boost::asio::any_io_executor& executor() const { return executor_; }
 
   AppendQueue& queue() { return queue_; }
 
@@ -77,10 +83,11 @@ class SqliteSessionStore::Impl {
   fs::path file_;
   const Clock* clock_;
   RandomBits random_;
-  SessionWriter writer_;  // used on thread_ only
+  SessionWriter writer_;  // used on executor_ only
   std::atomic<std::uint64_t> commits_ = 0;
   AppendQueue queue_;
-  boost::asio::thread_pool thread_{1};  // last: it ends before what it uses
+  boost::asio::any_io_executor executor_;
+  std::optional<boost::asio::thread_pool> thread_;  // last: it ends before what it uses
 };
 
 SqliteSessionStore::SqliteSessionStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -94,7 +101,7 @@ Result<std::unique_ptr<SessionStore>> SqliteSessionStore::open(const fs::path& f
   if (error) return rows::explain(file, Error(Errc::unavailable, error.message()));
   auto writer = SessionWriter::open(file.string(), clock, options);
   if (!writer) return rows::explain(file, writer.error());
-  auto impl = std::make_unique<Impl>(file, clock, options.random, std::move(*writer));
+  auto impl = std::make_unique<Impl>(file, clock, std::move(*writer), options);
   return std::unique_ptr<SessionStore>(new SqliteSessionStore(std::move(impl)));
 }
 
@@ -116,10 +123,12 @@ boost::asio::awaitable<Result<std::vector<Record>>> SqliteSessionStore::append(
 }
 
 boost::asio::awaitable<Result<SessionId>> SqliteSessionStore::fork(SessionId parent,
-                                                                   std::optional<std::int64_t> at) {
+                                                                   std::optional<std::int64_t> at,
+                                                                   std::optional<SessionId> id) {
   auto whole_id = resolve(parent.value);
   PONDER_CO_CHECK(whole_id);
-  auto work = [impl = impl_.get(), id = new_id(), parent = std::move(*whole_id), at] {
+  if (!id) id = new_id();
+  auto work = [impl = impl_.get(), id = std::move(*id), parent = std::move(*whole_id), at] {
     return impl->fork(id, parent, at);
   };
   auto result = co_await offload(impl_->executor(), std::move(work));

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <boost/asio/any_io_executor.hpp>
 #include <chrono>
 #include <filesystem>
 #include <memory>
@@ -15,12 +16,18 @@ struct StoreOptions {
   /// Another program's write is waited for as long as this.
   std::chrono::milliseconds busy_ms_max{5000};
   RandomBits random = random_bits();  // of the ids; called from any thread
+  /// A commit that leaves SQLite's log longer than this moves its pages into the file. A thousand
+  /// sessions at work write a page each per group, and come back to it in the next.
+  int wal_pages_checkpoint = 8000;
+  /// Where writes run, one at a time and in order; without one, on a thread of the store's own. Its
+  /// context outlives the store, which must not end before its writes have.
+  boost::asio::any_io_executor writer;
 };
 
 /// The sessions in one SQLite file; what it promises stands in session_store.h. Every error names
 /// the file.
 ///
-/// Thread: writes run on the store's own thread; reads use a connection of their own.
+/// Thread: writes run on StoreOptions::writer; reads use a connection of their own.
 class SqliteSessionStore : public SessionStore {
  public:
   /// Opens or creates the file and its folder. Fails with `unavailable` (locked, not writable, or
@@ -35,8 +42,8 @@ class SqliteSessionStore : public SessionStore {
                                                              std::int64_t last_seq,
                                                              std::vector<Event> events,
                                                              std::vector<Blob> blobs) override;
-  boost::asio::awaitable<Result<SessionId>> fork(SessionId parent,
-                                                 std::optional<std::int64_t> at) override;
+  boost::asio::awaitable<Result<SessionId>> fork(SessionId parent, std::optional<std::int64_t> at,
+                                                 std::optional<SessionId> id) override;
   boost::asio::awaitable<Status> import(SessionCopy session) override;
   Result<std::vector<Record>> load(const SessionId& session) const override;
   Result<std::string> load_blob(const std::string& hash) const override;

@@ -1,7 +1,5 @@
 #include "base/async/with_deadline.h"
 
-#include <boost/asio/redirect_error.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <boost/system/system_error.hpp>
 #include <exception>
 
@@ -23,9 +21,8 @@ Error error_of_current_exception() {
 
 asio::awaitable<void> detail::ring(Alarm* alarm) {
   if (alarm->is_work_done) co_return;
-  boost::system::error_code error;
-  co_await alarm->timer.async_wait(asio::redirect_error(asio::use_awaitable, error));
-  if (error || alarm->is_work_done || alarm->group.is_cancelled()) co_return;
+  const bool has_come = co_await alarm->timer.wait();
+  if (!has_come || alarm->is_work_done || alarm->group.is_cancelled()) co_return;
   alarm->has_rung = true;
   alarm->group.cancel();
 }

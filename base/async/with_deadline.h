@@ -1,13 +1,13 @@
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include "base/async/task_group.h"
+#include "base/async/timer.h"
 #include "base/clock.h"
 #include "base/result.h"
 
@@ -23,7 +23,7 @@ struct Alarm {
   Alarm(const boost::asio::any_io_executor& executor, Deadline deadline)
       : group(executor), timer(executor, deadline.at()) {}
   TaskGroup group;
-  boost::asio::steady_timer timer;
+  Timer timer;
   bool is_work_done = false;
   bool has_rung = false;
 };

@@ -146,10 +146,12 @@ class Worker {
       return fail(Errc::corrupt, fmt::format("session {} has no readable beginning", id.value));
     }
     Opened out;
-    PONDER_TRY(out.workflow, runtime::Workflow::reopen(library_, id, state));
+    PONDER_TRY(out.workflow, runtime::Workflow::reopen(library_, id, state, *store_));
     PONDER_TRY(runtime::ModelClient * model, model_for(state.start->model));
     runtime::AgentParts parts(*model, out.workflow->registry(), *store_, system_clock());
     parts.grants = out.workflow->grants();
+    PONDER_TRY(const Money money, money_of(*environment_, MoneyOptions(), *model));
+    parts.prices = money.prices;
     parts.approvals.mode = approval_mode_of(options_->approve);
     if (options_->json) parts.sinks.push_back(&json_);
     PONDER_TRY(out.agent, runtime::Agent::open(std::move(parts), id));

@@ -72,7 +72,10 @@ Result<std::int64_t> acquire(postgres::Connection& db, const Peer& peer,
     UPDATE sessions SET lease_owner = $2, fence = fence + 1,
       lease_until = clock_timestamp() + $3 * interval '1 millisecond'
     WHERE id = $1 AND (lease_owner IS NULL OR lease_owner = $2
-                       OR lease_until < clock_timestamp())
+                       OR lease_until < clock_timestamp()
+                       OR EXISTS (SELECT 1 FROM sessions AS root
+                                  WHERE root.id = split_part($1, '.', 1) AND root.id <> $1
+                                    AND root.lease_owner = $2))
     RETURNING fence)sql",
                                         {session, peer.owner, peer.lease_ms.count()}));
   if (taken.size() == 1) return taken.number(0, 0);

@@ -45,8 +45,9 @@ class Leases {
   std::map<std::string, Lease> leases_;
 };
 
-/// Takes the session for `owner`, with a new token: `unavailable`, naming the holder, when it is
-/// somebody else's; `not_found`.
+/// Takes the session for the peer's owner, with a new token: `unavailable`, naming the holder, when
+/// it is somebody else's; `not_found`. Who has a session can take those of its sub-agents, whose
+/// ids begin with its own and a dot, whoever had them.
 Result<std::int64_t> acquire(postgres::Connection& db, const Peer& peer,
                              const std::string& session);
 

@@ -69,11 +69,14 @@ boost::asio::awaitable<Result<std::vector<Record>>> PostgresSessionStore::append
   co_return result;
 }
 
-boost::asio::awaitable<Result<SessionId>> PostgresSessionStore::fork(
-    SessionId parent, std::optional<std::int64_t> at) {
+boost::asio::awaitable<Result<SessionId>> PostgresSessionStore::fork(SessionId parent,
+                                                                     std::optional<std::int64_t> at,
+                                                                     std::optional<SessionId> id) {
   auto whole_id = resolve(parent.value);
   PONDER_CO_CHECK(whole_id);
-  auto work = [this, id = new_id(), parent = std::move(*whole_id), at]() -> Result<SessionId> {
+  if (!id) id = new_id();
+  auto work = [this, id = std::move(*id), parent = std::move(*whole_id),
+               at]() -> Result<SessionId> {
     PONDER_CHECK(writer_.fork(id, parent, at));
     return id;
   };

@@ -127,7 +127,7 @@ Result<Status> Writer::judge(postgres::Connection& db, const Job& job, std::int6
     is_written = found.number(0, 0) == static_cast<std::int64_t>(records.size());
   }
   if (!is_written) return refusal(db, job);
-  if (job.is_start) leases_->hold(job.append->session.value, job.fence, 1);
+  if (job.is_start) leases_->hold(job.append->session.value, job.fence, 0);
   return Status();
 }
 

@@ -119,21 +119,19 @@ void SharedMatrix::round(Row& row, const Plan& plan) {
   for (std::uint64_t i = 0; i < workers; ++i) commands.push_back(worker(*store, folder));
   // The last lives, and brings everything to its end.
   for (std::size_t i = 0; i + 1 < commands.size(); ++i) attack(commands[i], plan, words);
-  std::thread crasher;
+  std::vector<Ended> ended;
+  std::thread workers_run([&] { ended = run_together(commands); });
   if (plan.crashes) {
     const microseconds at = some_time(took_ * 2);
-    const microseconds away = some_time(milliseconds(300));
     words.push_back(fmt::format("server crash@{} us", at.count()));
-    crasher = std::thread([this, at, away] {
-      pause(at);
-      server_->crash();
-      pause(away);
-      const Status back = server_->go_on();
-      PONDER_ASSERT(back.has_value());
-    });
+    // Here and not on another thread: the server ends with the thread that started it.
+    pause(at);
+    server_->crash();
+    pause(some_time(milliseconds(300)));
+    const Status back = server_->go_on();
+    PONDER_ASSERT(back.has_value());
   }
-  const std::vector<Ended> ended = run_together(commands);
-  if (crasher.joinable()) crasher.join();
+  workers_run.join();
   Remains remains{*store, folder / "effects", {}, count};
   for (std::size_t i = 0; i < ended.size(); ++i) {
     remains.acks.insert(remains.acks.end(), ended[i].acks.begin(), ended[i].acks.end());

@@ -17,6 +17,7 @@
 #include <list>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "base/assert.h"
 #include "runtime/agent.h"
@@ -40,6 +41,7 @@
 ///   ACKS     descriptor that gets each event as soon as the store has said that it is kept
 ///   DIE_AT   kills itself at this checkpoint (from 1); 0: never
 ///   LEASE_MS how long a shared session stays a program's that gives no sign of life
+/// PONDER_SYNCHRONOUS is what it is to ponder.
 /// Prints the number of checkpoints. Exit status 3: the store failed, and said so.
 namespace ponder::crash {
 namespace {
@@ -205,10 +207,16 @@ struct Sessions {
 };
 
 Result<std::unique_ptr<runtime::SessionStore>> open_store(const Options& options) {
+  const char* word = std::getenv("PONDER_SYNCHRONOUS");
+  const bool is_normal = word != nullptr && std::string_view(word) == "normal";
+  const auto synchronous = is_normal ? runtime::Synchronous::normal : runtime::Synchronous::full;
   if (!runtime::is_postgres_address(options.store)) {
-    return runtime::SqliteSessionStore::open(options.store, system_clock());
+    runtime::StoreOptions how;
+    how.synchronous = synchronous;
+    return runtime::SqliteSessionStore::open(options.store, system_clock(), how);
   }
   runtime::PostgresOptions how;
+  how.synchronous = synchronous;
   how.lease_ms = options.lease_ms;
   auto store = runtime::open_postgres_store(options.store, system_clock(), how);
   // The server may be down: whoever starts a program that ended for that starts it again.

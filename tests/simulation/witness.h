@@ -1,0 +1,80 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/model_client.h"
+#include "runtime/session_state.h"
+#include "tests/simulation/scene.h"
+
+namespace ponder::simulation {
+
+/// What happened to one session outside of the program, whatever becomes of its processes.
+struct SessionFacts {
+  runtime::SessionId id;
+  std::size_t number = 0;
+  std::vector<runtime::Record> log;  // acknowledged; a fork's begins with what it shares
+  std::size_t num_durable = 0;       // of these, what a power failure must leave
+  runtime::SessionState state;       // the fold of the log
+  /// By process: the request that its latest model_started announced and nobody has made yet.
+  std::map<std::size_t, std::string> expected;
+  std::map<std::int64_t, std::string> requests;  // made so far, by their model_started
+  std::map<std::size_t, std::string> summary_request;  // by process: the latest
+  std::map<std::string, std::uint32_t> fired;    // idempotency key -> times
+  std::set<std::string> allowed;                 // digests that the person said yes to
+};
+
+/// A call, as its idempotency key names it.
+struct CallKey {
+  std::string session;
+  std::int64_t completion_seq = 0;
+  std::uint32_t index = 0;
+};
+
+/// Sees everything that leaves the program and holds the invariants against it.
+///
+/// The log must hold what was acknowledged; each prompt and each effect must follow from it. Breaks
+/// of a rule go to the scene's story.
+class Witness {
+ public:
+  explicit Witness(Scene& scene) : scene_(&scene) {}
+
+  SessionFacts& begin(runtime::SessionId id);
+  SessionFacts* find(std::string_view id);
+  const std::vector<std::unique_ptr<SessionFacts>>& sessions() const { return sessions_; }
+
+  /// An event was acknowledged to a process that lives.
+  void acknowledged(SessionFacts& session, std::size_t process, const runtime::Record& record);
+  /// A model is asked.
+  void asked(SessionFacts& session, std::size_t process, const runtime::ModelRequest& request);
+  /// A tool is called with this key.
+  void called(const std::string& key, const std::string& tool, const std::string& arguments);
+  /// It takes effect in the world.
+  void fired(const std::string& key, tools::Effect effect);
+
+  /// What the store holds. Unless the power was cut it must be all that was acknowledged; from now
+  /// on it is what counts.
+  void reread(SessionFacts& session, std::vector<runtime::Record> stored, bool power_was_cut);
+  /// At the end: the whole log once more, as it is on the disk.
+  void audit(const SessionFacts& session, const std::vector<runtime::Record>& stored);
+
+ private:
+  void check_bounds(const SessionFacts& session, const runtime::Event& event);
+  void check_summary(const SessionFacts& session, std::size_t process,
+                     const runtime::ContextReduced& cut);
+  void check_approval(const SessionFacts& session, const CallKey& key,
+                      const context::ToolCall& call);
+  void audit_outcomes(const SessionFacts& session, const std::vector<runtime::Record>& stored);
+  void audit_words(const SessionFacts& session, const std::vector<runtime::Record>& stored);
+
+  Scene* scene_;
+  std::vector<std::unique_ptr<SessionFacts>> sessions_;
+};
+
+}  // namespace ponder::simulation
