@@ -23,7 +23,8 @@ class SharedConversation {
   SharedConversation(const SharedConversation&) = default;
   SharedConversation& operator=(const SharedConversation&) = default;
 
-  operator const Conversation&() const { return *messages_; }  // NOLINT(google-explicit-constructor)
+  // NOLINTNEXTLINE(google-explicit-constructor)
+  operator const Conversation&() const { return *messages_; }
   const Conversation& operator*() const { return *messages_; }
   const Message& operator[](std::size_t i) const { return (*messages_)[i]; }
   const Message& front() const { return messages_->front(); }

@@ -95,7 +95,8 @@ asio::awaitable<void> Agent::run_call(std::uint32_t call_index) {
     auto place = co_await slots->take();
     if (place) lease.emplace(std::move(*place));
   }
-  if (cancellation.cancelled() == asio::cancellation_type::none) {
+  const bool is_cancelled = cancellation.cancelled() != asio::cancellation_type::none;
+  if (!is_cancelled && !is_stopping()) {
     co_await run_tool(call_index, tool);
   } else {
     ToolFinished finished = cancelled_before_it_began(state_);

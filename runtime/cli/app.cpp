@@ -53,6 +53,12 @@ void add_cache_dtype_option(CLI::App& command, std::string& cache_dtype, bool ha
       ->capture_default_str();
 }
 
+void add_activations_option(CLI::App& command, std::string& activations) {
+  command.add_option("--activations", activations, "what BF16 and FP8 weights are multiplied with")
+      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->capture_default_str();
+}
+
 void add_model_options(CLI::App& command, ModelOptions& options) {
   command.add_option("--model", options.model,
                      "model directory, endpoint such as http://host/v1, or script:FILE (JSON lines "
@@ -387,6 +393,7 @@ void add_engine_commands(CLI::App& app, const Environment& environment, Action& 
                            "also selections and experts of the last row");
   add_cache_dtype_option(*logits_command, options->cache_dtype);
   add_index_keys_option(*logits_command, options->index_keys);
+  add_activations_option(*logits_command, options->activations);
   logits_command->callback([&action, &environment, options] {
     action = [&environment, options] { return logits_lines(environment, *options); };
   });
@@ -406,6 +413,7 @@ void add_engine_commands(CLI::App& app, const Environment& environment, Action& 
                            "one prompt for all runs, cached: decoding after a long one");
   engine_command->add_flag("--json", bench_options->json, "print JSON");
   add_index_keys_option(*engine_command, bench_options->index_keys);
+  add_activations_option(*engine_command, bench_options->activations);
   add_model_options(*engine_command, bench_options->model);
   engine_command->callback([&action, &environment, bench_options] {
     action = [&environment, bench_options] { return bench_engine(environment, *bench_options); };

@@ -152,7 +152,9 @@ class Chat {
   asio::awaitable<bool> open_agent() {
     if (agent_) {
       Status taken;
-      if (parts_.cost_pico_max) taken = co_await agent_->set_cost_max(*parts_.cost_pico_max);
+      if (parts_.cost_pico_max) {
+        taken = co_await agent_->set_cost_max(*parts_.cost_pico_max);
+      }
       if (!taken) problem_ = taken.error().message;
       co_return taken.has_value();
     }

@@ -141,6 +141,7 @@ struct BenchOptions {
   std::uint32_t tokens_generated = 256;
   std::uint32_t repeats = 5;
   std::string index_keys = "floating";  // or int8
+  std::string activations = "f32";      // or bf16
   bool same_prompt = false;             // only the first run, which is not counted, computes it
   bool json = false;
 };
@@ -160,6 +161,7 @@ struct LogitsOptions {
   std::filesystem::path model_dir;
   std::string cache_dtype = "auto";     // or f32, bf16, fp8
   std::string index_keys = "floating";  // or int8
+  std::string activations = "f32";      // or bf16
   bool trace = false;
 };
 

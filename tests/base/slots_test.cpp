@@ -22,7 +22,9 @@ asio::awaitable<void> visit(Slots* slots, char name, std::string* journal) {
   co_await asio::this_coro::throw_if_cancelled(false);
   const auto lease = co_await slots->take();
   *journal += lease ? std::string{'+', name} : std::string{'!', name};
-  for (int i = 0; i < 3; ++i) co_await asio::post(asio::use_awaitable);
+  for (int i = 0; i < 3; ++i) {
+    co_await asio::post(asio::use_awaitable);
+  }
   if (lease) *journal += std::string{'-', name};
 }
 
@@ -36,6 +38,7 @@ class SlotsTest : public ::testing::Test {
     asio::co_spawn(context_, std::move(work), [](std::exception_ptr error) {
       if (error) std::rethrow_exception(error);
     });
+    context_.restart();
     context_.run();
     return journal;
   }

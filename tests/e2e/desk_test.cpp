@@ -61,9 +61,10 @@ TEST_F(DeskOnATerminal, ACallWaitsForItsCodeAndThenRunsOnce) {
   terminal.type("pay bob\r");
   ASSERT_TRUE(terminal.shows("/deny")) << terminal.screen();
   EXPECT_THAT(terminal.screen(), HasSubstr(R"({"sum": 3, "to": "bob"})"));
+  const std::string code = code_on(terminal);
   terminal.type("/allow 0000-9\r");
   ASSERT_TRUE(terminal.shows("no question has the code '0000-9'")) << terminal.screen();
-  terminal.type("/allow " + code_on(terminal) + "\r");
+  terminal.type("/allow " + code + "\r");
   ASSERT_TRUE(terminal.shows("approval of pays: allow_once")) << terminal.screen();
   ASSERT_TRUE(terminal.shows("all paid")) << terminal.screen();
   ASSERT_TRUE(terminal.shows("you> ")) << terminal.screen();

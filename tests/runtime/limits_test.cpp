@@ -45,6 +45,7 @@ TEST_F(LimitsTest, CallsThatOnlyRepeatEachOtherAreWarnedOnceAndThenEndTheTurn) {
 
 TEST_F(LimitsTest, AfterTheWarningANewCallIsProgress) {
   limits_.stale_steps_max = 2;
+  limits_.repeats_max = 10;
   add_tool("a", Effect::pure, test::echo);
   add_tool("b", Effect::pure, test::echo);
   const ScriptedStep a = calls({{"a", "{}"}});

@@ -34,8 +34,8 @@ class Call {
     if (!phase_.compare_exchange_strong(waiting, Phase::running)) return false;
     try {
       result_.emplace(host_->run_tool(index_, arguments_, context_, &stop_));
-    } catch (...) {
-      error_ = std::current_exception();
+    } catch (const std::exception& e) {
+      result_.emplace(fail(Errc::internal, e.what()));
     }
     return true;
   }
@@ -46,10 +46,7 @@ class Call {
   }
   void stop() { stop_ = true; }
   /// Requires: has_arrived.
-  Result<ToolOutput> take() {
-    if (error_) std::rethrow_exception(error_);
-    return std::move(*result_);
-  }
+  Result<ToolOutput> take() { return std::move(*result_); }
 
   // Of the home executor:
   asio::steady_timer arrived;  // never expires; cancelled when the call has run
@@ -64,7 +61,6 @@ class Call {
   std::atomic<Phase> phase_ = Phase::waiting;
   std::atomic<bool> stop_ = false;
   std::optional<Result<ToolOutput>> result_;  // written by run(), read after has_arrived
-  std::exception_ptr error_;                  // likewise
 };
 
 void post_call(const asio::any_io_executor& strand, const asio::any_io_executor& home,
@@ -84,17 +80,20 @@ void post_call(const asio::any_io_executor& strand, const asio::any_io_executor&
 }  // namespace
 
 asio::awaitable<Result<ToolOutput>> LuaTool::invoke(std::string arguments, ToolContext context) {
+  const auto cancellation = co_await asio::this_coro::cancellation_state;
+  const auto is_cancelled = [&cancellation] {
+    return cancellation.cancelled() != asio::cancellation_type::none;
+  };
+  if (is_cancelled()) co_return fail(Errc::cancelled, "cancelled before it began");
   const auto home = co_await asio::this_coro::executor;
   const bool throws_if_cancelled = co_await asio::this_coro::throw_if_cancelled();
   co_await asio::this_coro::throw_if_cancelled(false);
-  const auto cancellation = co_await asio::this_coro::cancellation_state;
   const auto call = std::make_shared<Call>(home, host_, index_, std::move(arguments), context);
   post_call(host_->strand(), home, call);
   bool has_left = false;
   while (!call->has_arrived && !has_left) {
-    const bool is_cancelled = cancellation.cancelled() != asio::cancellation_type::none;
-    if (is_cancelled) call->stop();
-    has_left = is_cancelled && call->leave();
+    if (is_cancelled()) call->stop();
+    has_left = is_cancelled() && call->leave();
     if (has_left) continue;
     boost::system::error_code ignored;
     co_await call->arrived.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
