@@ -15,6 +15,23 @@ pkg_check_modules(LIBEDIT REQUIRED IMPORTED_TARGET libedit)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(SECCOMP REQUIRED IMPORTED_TARGET libseccomp)
 
+# Sessions on PostgreSQL (docs/postgresql.md): built wherever libpq is found.
+set(PONDER_POSTGRES AUTO CACHE STRING "sessions on PostgreSQL: AUTO, ON or OFF")
+set(PONDER_HAVE_POSTGRES OFF)
+if(NOT PONDER_POSTGRES STREQUAL "OFF")
+  pkg_check_modules(LIBPQ IMPORTED_TARGET libpq>=14)  # pipelines
+  if(LIBPQ_FOUND)
+    set(PONDER_HAVE_POSTGRES ON)
+  elseif(PONDER_POSTGRES STREQUAL "ON")
+    message(FATAL_ERROR "PONDER_POSTGRES=ON, but libpq 14 or later was not found: libpq-dev")
+  endif()
+endif()
+if(PONDER_HAVE_POSTGRES)
+  message(STATUS "Sessions on PostgreSQL: yes, with libpq ${LIBPQ_VERSION}")
+else()
+  message(STATUS "Sessions on PostgreSQL: no (libpq-dev is not installed, or PONDER_POSTGRES=OFF)")
+endif()
+
 # Lua's find module gives variables only.
 add_library(ponder_lua INTERFACE)
 add_library(ponder::lua ALIAS ponder_lua)

@@ -47,6 +47,8 @@ Agent::Agent(AgentParts parts, SessionId id)
   PONDER_ASSERT(has_agent.has_value());
 }
 
+Agent::~Agent() { parts_.store->release(id_); }
+
 asio::awaitable<Result<std::unique_ptr<Agent>>> Agent::start(AgentParts parts,
                                                              SessionStarted start) {
   const bool has_sub_agents = start.limits.agent_depth_max > 0;
@@ -65,13 +67,16 @@ asio::awaitable<Result<std::unique_ptr<Agent>>> Agent::start(AgentParts parts,
   events.emplace_back(std::move(start));
   const Status status = co_await agent->append(std::move(events));
   PONDER_CO_CHECK(status);
+  PONDER_CO_CHECK(agent->parts_.store->lease(agent->id_));
   co_return agent;
 }
 
 Result<std::unique_ptr<Agent>> Agent::open(AgentParts parts, const SessionId& id) {
   PONDER_TRY(SessionId whole_id, parts.store->resolve(id.value));
-  PONDER_TRY(const auto records, parts.store->load(whole_id));
+  PONDER_CHECK(parts.store->lease(whole_id));
+  // From here on the agent gives the lease back.
   std::unique_ptr<Agent> agent(new Agent(std::move(parts), std::move(whole_id)));
+  PONDER_TRY(const auto records, agent->parts_.store->load(agent->id_));
   agent->state_ = fold(records);
   if (!agent->state_.start) {
     return fail(Errc::corrupt, fmt::format("session {} does not begin with session_started; "

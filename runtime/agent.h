@@ -61,12 +61,17 @@ struct AgentParts {
 /// (runtime/sub_agents.h), which run inside the call.
 ///
 /// Thread: one executor whose handlers never run at the same time; all methods are called there.
-/// Lifetime: must outlive what its methods return; of run_turn() and resume() one runs at a time.
+/// Lifetime: it has the session's lease (session_store.h) and gives it back at its end; it must
+/// outlive what its methods return; of run_turn() and resume() one runs at a time.
 /// Errors: a turn that ends badly is a TurnEnded, not an Error. An Error means that the log could
 /// not be written or read; the session then stays as the log has it and can be opened and resumed,
 /// while this agent's state may be ahead of it.
 class Agent {
  public:
+  ~Agent();
+  Agent(const Agent&) = delete;
+  Agent& operator=(const Agent&) = delete;
+
   /// Begins a session: writes SessionStarted.
   static boost::asio::awaitable<Result<std::unique_ptr<Agent>>> start(AgentParts parts,
                                                                       SessionStarted start);

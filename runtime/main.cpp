@@ -31,6 +31,7 @@ ponder::cli::Environment read_environment() {
   environment.library = variable("PONDER_LIBRARY");
   environment.sessions = variable("PONDER_SESSIONS");
   if (environment.sessions.empty()) environment.sessions = default_sessions();
+  environment.lease = variable("PONDER_LEASE");
   environment.synchronous = variable("PONDER_SYNCHRONOUS");
   environment.isa = variable("PONDER_ISA");
   environment.api_key = variable("PONDER_API_KEY");

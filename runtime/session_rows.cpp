@@ -4,16 +4,11 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
 #include <tuple>
 #include <utility>
 
-#include "runtime/event_json.h"
-
 namespace ponder::runtime::rows {
 namespace {
-
-constexpr std::int64_t kNoEnd = std::numeric_limits<std::int64_t>::max();
 
 constexpr std::array<sqlite::Migration, 4> kMigrations = {{{1, R"sql(
   CREATE TABLE sessions (
@@ -75,21 +70,6 @@ const char* remedy(Errc code) {
   }
 }
 
-/// Whom a session was forked from.
-struct Ancestry {
-  std::string parent;  // empty: nobody
-  std::int64_t parent_seq = 0;
-};
-
-/// Nothing when there is no such session.
-Result<std::optional<Ancestry>> ancestry_of(sqlite::Connection& db, const std::string& id) {
-  PONDER_TRY(auto query, db.prepare("SELECT parent, parent_seq FROM sessions WHERE id = ?"));
-  PONDER_TRY(auto rows, query.query(id));
-  PONDER_TRY(const bool has_row, rows.next());
-  if (!has_row) return std::optional<Ancestry>();
-  return std::optional(Ancestry{std::string(rows.text(0)), rows.int64(1)});
-}
-
 Status count_events(sqlite::Statement& count, sqlite::Statement& last, SessionSummary& out) {
   PONDER_TRY(auto count_rows, count.query(out.id.value));
   PONDER_TRY(const bool has_count, count_rows.next());
@@ -99,33 +79,6 @@ Status count_events(sqlite::Statement& count, sqlite::Statement& last, SessionSu
   if (!has_last) return {};
   out.last_type = last_rows.text(0);
   out.updated_unix_ms = last_rows.int64(1);
-  return {};
-}
-
-Record missing(const Stretch& stretch, std::int64_t first, std::int64_t last) {
-  std::string problem = first == last ? fmt::format("event {} is missing", last)
-                                      : fmt::format("events {} to {} are missing", first, last);
-  if (!stretch.is_there) {
-    problem += fmt::format(": session {}, whose they are, is not in the store", stretch.session);
-  }
-  return {last, 0, UnreadableEvent{std::string(kMissingType), "", std::move(problem), 0}};
-}
-
-/// Adds a stretch's events to `out`, and what says that some are missing.
-Status read_stretch(sqlite::Statement& select, const Stretch& stretch, std::vector<Record>& out) {
-  PONDER_TRY(auto rows, select.query(stretch.session, stretch.first_seq, stretch.last_seq));
-  std::int64_t expected = stretch.first_seq;
-  while (true) {
-    PONDER_TRY(const bool has_row, rows.next());
-    if (!has_row) break;
-    const std::int64_t seq = rows.int64(0);
-    if (seq > expected) out.push_back(missing(stretch, expected, seq - 1));
-    expected = seq + 1;
-    const auto version = static_cast<int>(rows.int64(3));
-    out.push_back({seq, rows.int64(1), read_event(rows.text(2), version, rows.text(4))});
-  }
-  const bool ends_early = stretch.last_seq != kNoEnd && expected <= stretch.last_seq;
-  if (ends_early) out.push_back(missing(stretch, expected, stretch.last_seq));
   return {};
 }
 
@@ -145,36 +98,32 @@ const char* const kSelectLastSeq =
 
 std::span<const sqlite::Migration> migrations() { return kMigrations; }
 
-Result<std::vector<Stretch>> history_of(sqlite::Connection& db, const std::string& id) {
-  std::vector<Stretch> out;
-  std::string session = id;
-  std::int64_t last_seq = kNoEnd;
-  for (std::size_t depth = 0; depth <= kForkDepthMax; ++depth) {
-    PONDER_TRY(const auto ancestry, ancestry_of(db, session));
-    const std::int64_t shared = ancestry && !ancestry->parent.empty() ? ancestry->parent_seq : 0;
-    // A parent that was forked later than the place shared with it adds nothing of its own.
-    if (shared < last_seq) out.push_back({session, shared + 1, last_seq, ancestry.has_value()});
-    last_seq = std::min(last_seq, shared);
-    if (last_seq <= 0) {
-      std::reverse(out.begin(), out.end());
-      return out;
-    }
-    session = ancestry->parent;
+Result<std::optional<Ancestry>> SqliteEventRows::ancestry_of(const std::string& session) {
+  PONDER_TRY(auto query, db_->prepare("SELECT parent, parent_seq FROM sessions WHERE id = ?"));
+  PONDER_TRY(auto rows, query.query(session));
+  PONDER_TRY(const bool has_row, rows.next());
+  if (!has_row) return std::optional<Ancestry>();
+  return std::optional(Ancestry{std::string(rows.text(0)), rows.int64(1)});
+}
+
+Status SqliteEventRows::read(const Stretch& stretch,
+                             const std::function<void(const StoredEvent&)>& each) {
+  if (!select_) {
+    PONDER_TRY(select_, db_->prepare("SELECT seq, unix_ms, type, version, payload FROM events "
+                                     "WHERE session = ? AND seq BETWEEN ? AND ? ORDER BY seq"));
   }
-  return fail(Errc::corrupt, fmt::format("the forks that session {} goes back through form a "
-                                         "circle",
-                                         id));
+  PONDER_TRY(auto rows, select_->query(stretch.session, stretch.first_seq, stretch.last_seq));
+  while (true) {
+    PONDER_TRY(const bool has_row, rows.next());
+    if (!has_row) return {};
+    each({rows.int64(0), rows.int64(1), rows.text(2), static_cast<int>(rows.int64(3)),
+          rows.text(4)});
+  }
 }
 
 Result<std::vector<Record>> read_records(sqlite::Connection& db, const std::string& id) {
-  PONDER_TRY(const auto history, history_of(db, id));
-  PONDER_TRY(auto select, db.prepare("SELECT seq, unix_ms, type, version, payload FROM events "
-                                     "WHERE session = ? AND seq BETWEEN ? AND ? ORDER BY seq"));
-  std::vector<Record> out;
-  for (const Stretch& stretch : history) {
-    PONDER_CHECK(read_stretch(select, stretch, out));
-  }
-  return out;
+  SqliteEventRows rows(db);
+  return runtime::read_records(rows, id);
 }
 
 Result<std::string> read_blob(sqlite::Connection& db, const std::string& hash) {

@@ -23,6 +23,10 @@ Result<SessionCopy> SessionStore::copy(const SessionId& session) const {
   return out;
 }
 
+Status SessionStore::lease(const SessionId&) { return {}; }
+void SessionStore::release(const SessionId&) {}
+WorkQueue* SessionStore::queue() { return nullptr; }
+
 RandomBits random_bits() {
   return [] { return std::random_device()(); };
 }

@@ -33,6 +33,7 @@ struct Blob {
 };
 
 struct SessionCopy;
+class WorkQueue;
 
 /// When an append that returned is safe from a power failure. A crash of the program or of the
 /// system's user space loses nothing in either case.
@@ -45,10 +46,11 @@ enum class Synchronous {
 /// sqlite_session_store.h for where they lie.
 ///
 /// Several programs may use one store at once; two that append to the same session conflict, and
-/// the later one is refused. An append is whole or not there, and written when it returns (see
-/// Synchronous for what that means to a power failure). Appends that come while others are being
-/// written share the next transaction, and so the wait for the disk; an idle store writes at once.
-/// Every error names the store and the remedy.
+/// the later one is refused. Where a store is shared between machines (postgres_session_store.h), a
+/// session is moreover leased to one program at a time, and only that one can append. An append is
+/// whole or not there, and written when it returns (see Synchronous for what that means to a power
+/// failure). Appends that come while others are being written share the next transaction, and so
+/// the wait for the disk; an idle store writes at once. Every error names the store and the remedy.
 ///
 /// Thread: append(), fork() and import() may be awaited on any executor; the reads block, and may
 /// be called from any one thread. Lifetime: outlives its agents. The destructor waits for the
@@ -97,6 +99,15 @@ class SessionStore {
   virtual Result<std::vector<SessionSummary>> list(std::uint32_t sessions_max) const = 0;
   /// The whole session, for session_lines.h and others. A fork's copy holds what it shares.
   Result<SessionCopy> copy(const SessionId& session) const;
+
+  /// Work on the session begins here: in a store that knows leases nobody else may append to it
+  /// until release(), or until this program has stood still for longer than a lease. `unavailable`
+  /// names the program that has it. What is loaded after this is the latest.
+  virtual Status lease(const SessionId& session);
+  /// Work on the session has ended here, and may begin elsewhere. Does not wait.
+  virtual void release(const SessionId& session);
+  /// The sessions that any program of a shared store may go on with; null where there are none.
+  virtual WorkQueue* queue();
 
   /// The transactions that appends have taken so far.
   virtual std::uint64_t commits() const = 0;

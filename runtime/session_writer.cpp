@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/assert.h"
 #include "runtime/event_json.h"
 #include "runtime/session_rows.h"
 #include "runtime/text.h"
@@ -15,17 +14,6 @@ namespace {
 
 // Ten thousand sessions at work come back to a page each.
 constexpr int kCacheKibMax = 128 * 1024;
-
-/// An effect that must not happen unless its intent is on the disk.
-bool is_intent_of_effect(const Event& event) {
-  const auto* intent = std::get_if<ToolIntended>(&event);
-  return intent != nullptr && intent->effect != tools::Effect::pure;
-}
-
-bool has_intent_of_effect(const PendingAppend* append) {
-  return std::any_of(append->records.begin(), append->records.end(),
-                     [](const Record& record) { return is_intent_of_effect(record.event); });
-}
 
 }  // namespace
 
@@ -70,10 +58,9 @@ Result<SessionWriter> SessionWriter::open(const std::string& file, const Clock& 
   PONDER_TRY(auto set_title,
              db.prepare("UPDATE sessions SET title = ? WHERE id = ? AND title = ''"));
   PONDER_TRY(auto touch, db.prepare("UPDATE sessions SET updated_ms = ? WHERE id = ?"));
-  auto statements = std::make_unique<Statements>(
-      Statements{std::move(last_event), std::move(last_seq), std::move(insert_event),
-                 std::move(insert_session), std::move(insert_blob), std::move(set_title),
-                 std::move(touch)});
+  auto statements = std::make_unique<Statements>(Statements{
+      std::move(last_event), std::move(last_seq), std::move(insert_event),
+      std::move(insert_session), std::move(insert_blob), std::move(set_title), std::move(touch)});
   return SessionWriter(std::move(db), std::move(statements), clock, options.synchronous);
 }
 
@@ -97,7 +84,9 @@ void SessionWriter::write(std::span<PendingAppend* const> group) {
 
 Result<sqlite::Transaction> SessionWriter::begin(std::span<PendingAppend* const> group) {
   const bool must_sync = synchronous_ == Synchronous::full ||
-                         std::any_of(group.begin(), group.end(), has_intent_of_effect);
+                         std::any_of(group.begin(), group.end(), [](const PendingAppend* append) {
+                           return has_intent_of_effect(*append);
+                         });
   PONDER_CHECK(
       db_.set_durability(must_sync ? sqlite::Durability::full : sqlite::Durability::normal));
   return sqlite::Transaction::begin(db_);
@@ -146,8 +135,7 @@ Status SessionWriter::insert(const std::string& session, const std::vector<Recor
       PONDER_CHECK(insert_session(session, *start, record.unix_ms));
     }
     if (const auto* user = std::get_if<UserMessage>(&record.event)) {
-      PONDER_CHECK(statements_->set_title.run(first_line(user->content, rows::kTitleBytesMax),
-                                              session));
+      PONDER_CHECK(statements_->set_title.run(first_line(user->content, kTitleBytesMax), session));
     }
     PONDER_CHECK(
         statements_->insert_event.run(session, record.seq, record.unix_ms, event_type(record.event),
@@ -214,28 +202,14 @@ Status SessionWriter::insert_session(const std::string& id, const SessionStarted
 Status SessionWriter::insert_fork(const SessionId& id, const SessionId& parent,
                                   std::optional<std::int64_t> at) {
   PONDER_TRY(const std::int64_t last_seq, last_seq_of(parent.value));
-  const std::int64_t shared = at.value_or(last_seq);
-  if (shared < 1 || shared > last_seq) {
-    return fail(Errc::invalid_argument,
-                fmt::format("session {} has events 1 to {}, and no event {} to fork at",
-                            parent.value, last_seq, shared));
-  }
-  PONDER_TRY(const auto history, rows::history_of(db_, parent.value));
-  if (history.size() >= rows::kForkDepthMax) {
-    return fail(Errc::invalid_argument,
-                fmt::format("session {} goes back through {} forks, which is the most",
-                            parent.value, history.size()));
-  }
-  // The fork hangs on whoever owns the last event that it shares.
-  const auto owner = std::find_if(history.begin(), history.end(),
-                                  [&](const rows::Stretch& s) { return shared <= s.last_seq; });
-  PONDER_ASSERT(owner != history.end());
+  rows::SqliteEventRows rows(db_);
+  PONDER_TRY(const ForkPoint point, fork_point(rows, parent.value, last_seq, at));
   PONDER_TRY(auto begin, db_.prepare(R"sql(
     INSERT INTO sessions (id, created_ms, updated_ms, workflow, model, title, parent, parent_seq)
     SELECT ?, ?, ?, workflow, model, title, ?, ? FROM sessions WHERE id = ?)sql"));
   const std::int64_t now_ms = clock_->unix_ms();
-  PONDER_CHECK(begin.run(id.value, now_ms, now_ms, owner->session, shared, parent.value));
-  return insert(id.value, {{shared + 1, now_ms, SessionForked{owner->session, shared}}});
+  PONDER_CHECK(begin.run(id.value, now_ms, now_ms, point.owner, point.shared, parent.value));
+  return insert(id.value, {{point.shared + 1, now_ms, SessionForked{point.owner, point.shared}}});
 }
 
 }  // namespace ponder::runtime

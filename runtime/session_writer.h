@@ -10,19 +10,12 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "base/sqlite/connection.h"
+#include "runtime/append_queue.h"
 #include "runtime/event.h"
 #include "runtime/session_lines.h"
 #include "runtime/sqlite_session_store.h"
 
 namespace ponder::runtime {
-
-/// One append on its way to the file.
-struct PendingAppend {
-  SessionId session;
-  std::vector<Record> records;  // not empty; in order from the place after the last known event
-  std::vector<Blob> blobs;
-  std::optional<Status> status;  // once it is written or refused
-};
 
 /// What writes to the session store's file.
 ///

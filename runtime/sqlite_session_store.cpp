@@ -1,10 +1,7 @@
 #include "runtime/sqlite_session_store.h"
 
-#include <algorithm>
 #include <atomic>
 #include <boost/asio/thread_pool.hpp>
-#include <deque>
-#include <mutex>
 #include <optional>
 #include <system_error>
 #include <utility>
@@ -12,18 +9,13 @@
 #include "base/assert.h"
 #include "base/async/offload.h"
 #include "base/sqlite/connection.h"
+#include "runtime/append_queue.h"
 #include "runtime/session_lines.h"
 #include "runtime/session_rows.h"
 #include "runtime/session_writer.h"
 
 namespace ponder::runtime {
-namespace {
-
 namespace fs = std::filesystem;
-
-constexpr std::size_t kGroupAppendsMax = 512;  // that share a transaction
-
-}  // namespace
 
 class SqliteSessionStore::Impl {
  public:
@@ -41,16 +33,14 @@ class SqliteSessionStore::Impl {
 
   const boost::asio::any_io_executor& executor() const { return executor_; }
 
-  /// From any thread. Who enqueues also has finish() called.
-  void enqueue(std::shared_ptr<PendingAppend> append) {
-    const std::lock_guard lock(mutex_);
-    queue_.push_back(std::move(append));
-  }
+  AppendQueue& queue() { return queue_; }
 
-  /// Called on the store's thread: writes what waits, unless that has been done with an append
-  /// that came before.
+  /// Called on the store's thread.
   Result<std::vector<Record>> finish(PendingAppend& append) {
-    while (!append.status) write_group();
+    queue_.write_until_done(append, [this](std::span<PendingAppend* const> group) {
+      writer_.write(group);
+      commits_ = writer_.commits();
+    });
     if (*append.status) return std::move(append.records);
     return explained(append.status->error());
   }
@@ -90,30 +80,12 @@ class SqliteSessionStore::Impl {
     return is_about_file ? rows::explain(file_, error) : tl::unexpected(error);
   }
 
-  void write_group() {
-    std::vector<std::shared_ptr<PendingAppend>> group;
-    {
-      const std::lock_guard lock(mutex_);
-      const auto end =
-          queue_.begin() + static_cast<std::ptrdiff_t>(std::min(queue_.size(), kGroupAppendsMax));
-      group.assign(queue_.begin(), end);
-      queue_.erase(queue_.begin(), end);
-    }
-    std::vector<PendingAppend*> appends;
-    for (const auto& append : group) appends.push_back(append.get());
-    writer_.write(appends);
-    commits_ = writer_.commits();
-  }
-
   fs::path file_;
   const Clock* clock_;
   RandomBits random_;
   SessionWriter writer_;  // used on executor_ only
   std::atomic<std::uint64_t> commits_ = 0;
-  std::mutex mutex_;
-  // Waiting to be written, in order. Shared with the coroutine that waits. Not bounded here: each
-  // waits for its own, so there are no more of them than callers.
-  std::deque<std::shared_ptr<PendingAppend>> queue_;
+  AppendQueue queue_;
   boost::asio::any_io_executor executor_;
   std::optional<boost::asio::thread_pool> thread_;  // last: it ends before what it uses
 };
@@ -144,7 +116,7 @@ boost::asio::awaitable<Result<std::vector<Record>>> SqliteSessionStore::append(
   append->session = std::move(session);
   append->blobs = std::move(blobs);
   for (Event& event : events) append->records.push_back({++last_seq, 0, std::move(event)});
-  impl_->enqueue(append);
+  impl_->queue().push(append);
   auto work = [impl = impl_.get(), append] { return impl->finish(*append); };
   auto result = co_await offload(impl_->executor(), std::move(work));
   co_return result;

@@ -7,28 +7,22 @@
 #include <optional>
 #include <set>
 #include <span>
-#include <tuple>
 #include <utility>
 
-#include "base/sqlite/connection.h"
 #include "context/budget.h"
 #include "runtime/call_gate.h"
 #include "runtime/context_keeper.h"
 #include "runtime/digest.h"
 #include "runtime/event_json.h"
-#include "runtime/session_rows.h"
+#include "runtime/postgres_session_store.h"
 #include "runtime/session_state.h"
+#include "runtime/store_rows.h"
 #include "runtime/text.h"
 
 namespace ponder::runtime {
 namespace {
 
 using State = StoreFault::State;
-
-constexpr const char* kFileRemedy =
-    "nothing is mended in a damaged file: save what can be read with `sqlite3 FILE .recover | "
-    "sqlite3 NEW` or, session by session, `ponder sessions export ID`; then set PONDER_SESSIONS to "
-    "the new file and run `ponder sessions doctor --mend`";
 
 /// What a reader makes of a damage that stays where it is.
 const char* way_around(FaultKind kind) {
@@ -58,28 +52,23 @@ std::map<std::string, std::string> remake_blobs(std::span<const Record> records)
   return out;
 }
 
-struct SessionRow {
-  std::string id;
-  std::string parent;
-  std::int64_t parent_seq = 0;
-};
-
 class Doctor {
  public:
-  Doctor(sqlite::Connection db, const Clock& clock, const DoctorOptions& options)
-      : db_(std::move(db)), clock_(&clock), options_(&options), mends_(options.mends) {}
+  Doctor(StoreRows& rows, const Clock& clock, const DoctorOptions& options)
+      : rows_(&rows), clock_(&clock), options_(&options), mends_(options.mends) {}
 
   StoreReport examine() {
-    const Status whole = db_.integrity_check();
+    const Status whole = rows_->check_files();
     if (!whole) file_fault("", whole.error());
     note(read_quarantine());
     note(check_strays());
-    auto sessions = read_sessions();
+    note(check_counts());
+    auto sessions = rows_->sessions();
     if (!sessions) {
       file_fault("", sessions.error());
       return std::move(report_);
     }
-    for (const SessionRow& row : *sessions) {
+    for (const StoreRows::Session& row : *sessions) {
       if (!options_->session.empty() && row.id != options_->session) continue;
       ++report_.sessions;
       const Status status = check_session(row);
@@ -92,7 +81,7 @@ class Doctor {
   void file_fault(const std::string& session, const Error& error) {
     mends_ = false;
     report_.faults.push_back({FaultKind::damaged_file, State::lasting, session, 0,
-                              first_line(clean_utf8(error.message), 400), kFileRemedy});
+                              first_line(clean_utf8(error.message), 400), rows_->file_remedy()});
   }
   void note(const Status& status) {
     if (!status) file_fault("", status.error());
@@ -103,89 +92,38 @@ class Doctor {
     return report_.faults.back();
   }
 
-  Result<std::vector<SessionRow>> read_sessions() {
-    PONDER_TRY(auto query, db_.prepare("SELECT id, parent, parent_seq FROM sessions ORDER BY id"));
-    PONDER_TRY(auto rows, query.query());
-    std::vector<SessionRow> out;
-    while (true) {
-      PONDER_TRY(const bool has_row, rows.next());
-      if (!has_row) return out;
-      out.push_back({std::string(rows.text(0)), std::string(rows.text(1)), rows.int64(2)});
-    }
-  }
-
   Status read_quarantine() {
-    PONDER_TRY(auto query, db_.prepare("SELECT session, seq, kind FROM quarantine"));
-    PONDER_TRY(auto rows, query.query());
-    while (true) {
-      PONDER_TRY(const bool has_row, rows.next());
-      if (!has_row) return {};
-      seen_.emplace(rows.text(0), rows.int64(1), rows.text(2));
-    }
+    PONDER_TRY(seen_, rows_->quarantined());
+    return {};
   }
-
-  template <class Work>
-  Status in_transaction(Work work) {
-    PONDER_TRY(auto transaction, sqlite::Transaction::begin(db_));
-    PONDER_CHECK(work());
-    return transaction.commit();
-  }
-
-  /// Copies the event's row, if there is one, and notes the problem.
-  Status quarantine(const std::string& session, std::int64_t seq, FaultKind kind,
-                    const std::string& problem) {
-    PONDER_TRY(auto note, db_.prepare("INSERT OR IGNORE INTO quarantine (session, seq, kind, "
-                                      "found_ms, problem) VALUES (?, ?, ?, ?, ?)"));
-    PONDER_CHECK(note.run(session, seq, fault_name(kind), clock_->unix_ms(), problem));
-    PONDER_TRY(auto keep, db_.prepare(R"sql(
-      UPDATE quarantine SET (unix_ms, type, version, payload) =
-        (SELECT unix_ms, type, version, payload FROM events WHERE session = ?1 AND seq = ?2)
-      WHERE session = ?1 AND seq = ?2 AND kind = ?3
-        AND EXISTS (SELECT 1 FROM events WHERE session = ?1 AND seq = ?2))sql"));
-    return keep.run(session, seq, fault_name(kind));
+  StoreRows::Note note_of(const std::string& session, std::int64_t seq, std::string kind,
+                          std::string problem) const {
+    return {session, seq, std::move(kind), std::move(problem), clock_->unix_ms()};
   }
 
   Status check_strays();
+  Status check_counts();
   Status adopt(const std::string& session);
-  Status move_out(const std::string& session, std::int64_t seq, const std::string& problem);
-  Status check_session(const SessionRow& row);
-  Status check_chain(SessionRow& row);
-  Status check_own_log(const SessionRow& row, std::span<const Record> records);
-  Status check_blobs(const SessionRow& row, std::span<const Record> records);
-  Status check_blob(const SessionRow& row, const BlobRef& ref, std::span<const Record> records);
-  Status check_sub_agent(const SessionRow& row, std::span<const Record> records);
+  Status check_session(const StoreRows::Session& row);
+  Status check_chain(StoreRows::Session& row);
+  Status check_own_log(const StoreRows::Session& row, std::span<const Record> records);
+  Status check_blobs(const StoreRows::Session& row, std::span<const Record> records);
+  Status check_blob(const StoreRows::Session& row, const BlobRef& ref,
+                    std::span<const Record> records);
+  Status check_sub_agent(const StoreRows::Session& row, std::span<const Record> records);
 
-  sqlite::Connection db_;
+  StoreRows* rows_;
   const Clock* clock_;
   const DoctorOptions* options_;
   bool mends_;
-  std::set<std::tuple<std::string, std::int64_t, std::string>> seen_;  // session, seq, kind
+  std::set<StoreRows::Seen> seen_;
   StoreReport report_;
 };
 
 /// Events of a session that is not listed, and events that stand before those a fork owns.
 Status Doctor::check_strays() {
-  std::vector<std::pair<std::string, std::int64_t>> orphans;
-  std::vector<std::pair<std::string, std::int64_t>> shadowed;
-  {
-    PONDER_TRY(auto query, db_.prepare("SELECT session, count(*) FROM events WHERE session NOT IN "
-                                       "(SELECT id FROM sessions) GROUP BY session"));
-    PONDER_TRY(auto rows, query.query());
-    while (true) {
-      PONDER_TRY(const bool has_row, rows.next());
-      if (!has_row) break;
-      orphans.emplace_back(rows.text(0), rows.int64(1));
-    }
-    PONDER_TRY(auto low,
-               db_.prepare("SELECT session, seq FROM events JOIN sessions ON id = session "
-                           "WHERE seq <= parent_seq OR seq < 1"));
-    PONDER_TRY(auto low_rows, low.query());
-    while (true) {
-      PONDER_TRY(const bool has_row, low_rows.next());
-      if (!has_row) break;
-      shadowed.emplace_back(low_rows.text(0), low_rows.int64(1));
-    }
-  }
+  PONDER_TRY(const auto orphans, rows_->orphans());
+  PONDER_TRY(const auto shadowed, rows_->shadowed());
   for (const auto& [session, events] : orphans) {
     auto& fault = add(FaultKind::stray_events, State::found, session, 0,
                       fmt::format("{} events of a session that is not listed", events),
@@ -200,42 +138,52 @@ Status Doctor::check_strays() {
     auto& fault = add(FaultKind::stray_events, State::found, session, seq, problem,
                       "--mend moves it to the quarantine");
     if (!mends_) continue;
-    PONDER_CHECK(move_out(session, seq, problem));
+    PONDER_CHECK(
+        rows_->move_out(note_of(session, seq, fault_name(FaultKind::stray_events), problem)));
     fault.state = State::quarantined;
     fault.remedy = "it was moved there";
   }
   return {};
 }
 
-Status Doctor::adopt(const std::string& session) {
-  PONDER_TRY(const auto records, rows::read_records(db_, session));
-  SessionStarted start;
-  std::string title;
-  for (const Record& record : records) {
-    if (const auto* e = std::get_if<SessionStarted>(&record.event)) start = *e;
-    const auto* user = std::get_if<UserMessage>(&record.event);
-    if (user != nullptr && title.empty()) title = first_line(user->content, rows::kTitleBytesMax);
+/// The list's word on a session's last event is an index of its log.
+Status Doctor::check_counts() {
+  PONDER_TRY(const auto miscounted, rows_->miscounted());
+  for (const auto& [session, last_seq] : miscounted) {
+    auto& fault =
+        add(FaultKind::wrong_chain, State::found, session, last_seq,
+            "it is listed with another last event than its log has", "--mend follows the log");
+    if (!mends_) continue;
+    PONDER_CHECK(rows_->recount(session));
+    fault.state = State::mended;
+    fault.remedy = "it is listed as the log says";
   }
-  return in_transaction([&]() -> Status {
-    PONDER_TRY(auto insert, db_.prepare("INSERT INTO sessions (id, created_ms, updated_ms, "
-                                        "workflow, model, title) VALUES (?, ?, ?, ?, ?, ?)"));
-    return insert.run(session, records.front().unix_ms, records.back().unix_ms, start.workflow,
-                      start.model, title);
-  });
+  return {};
 }
 
-Status Doctor::move_out(const std::string& session, std::int64_t seq, const std::string& problem) {
-  return in_transaction([&]() -> Status {
-    PONDER_CHECK(quarantine(session, seq, FaultKind::stray_events, problem));
-    PONDER_TRY(auto remove, db_.prepare("DELETE FROM events WHERE session = ? AND seq = ?"));
-    return remove.run(session, seq);
-  });
+Status Doctor::adopt(const std::string& session) {
+  PONDER_TRY(const auto records, read_records(*rows_, session));
+  StoreRows::Listing listing;
+  listing.id = session;
+  listing.created_ms = records.front().unix_ms;
+  listing.updated_ms = records.back().unix_ms;
+  for (const Record& record : records) {
+    if (const auto* e = std::get_if<SessionStarted>(&record.event)) {
+      listing.workflow = e->workflow;
+      listing.model = e->model;
+    }
+    const auto* user = std::get_if<UserMessage>(&record.event);
+    if (user != nullptr && listing.title.empty()) {
+      listing.title = first_line(user->content, kTitleBytesMax);
+    }
+  }
+  return rows_->list_again(listing);
 }
 
-Status Doctor::check_session(const SessionRow& listed) {
-  SessionRow row = listed;
+Status Doctor::check_session(const StoreRows::Session& listed) {
+  StoreRows::Session row = listed;
   PONDER_CHECK(check_chain(row));
-  auto records = rows::read_records(db_, row.id);
+  auto records = read_records(*rows_, row.id);
   if (!records && records.error().code == Errc::corrupt) {
     add(FaultKind::wrong_chain, State::lasting, row.id, 0, records.error().message,
         "import the session again from an export");
@@ -251,11 +199,11 @@ Status Doctor::check_session(const SessionRow& listed) {
 }
 
 /// A sub-agent goes on with its parent's call; where that is over, nobody else ends its turn.
-Status Doctor::check_sub_agent(const SessionRow& row, std::span<const Record> records) {
+Status Doctor::check_sub_agent(const StoreRows::Session& row, std::span<const Record> records) {
   const SessionState state = fold(records);
   const bool is_waited_for = state.task && !state.task->parent.empty();
   if (!is_waited_for || !state.is_turn_open) return {};
-  PONDER_TRY(const auto parent_records, rows::read_records(db_, state.task->parent));
+  PONDER_TRY(const auto parent_records, read_records(*rows_, state.task->parent));
   const SessionState parent = fold(parent_records);
   const bool is_call_open = parent.has_open_calls() &&
                             parent.origins.back() == state.task->completion_seq &&
@@ -270,41 +218,28 @@ Status Doctor::check_sub_agent(const SessionRow& row, std::span<const Record> re
 }
 
 /// The reference to a parent is an index of what the fork's first own event says.
-Status Doctor::check_chain(SessionRow& row) {
-  PONDER_TRY(auto query, db_.prepare("SELECT seq, type, version, payload FROM events "
-                                     "WHERE session = ? AND seq > 0 ORDER BY seq LIMIT 1"));
-  std::optional<SessionForked> fork;
-  {
-    PONDER_TRY(auto rows, query.query(row.id));
-    PONDER_TRY(const bool has_row, rows.next());
-    if (has_row) {
-      const Event first = read_event(rows.text(1), static_cast<int>(rows.int64(2)), rows.text(3));
-      const auto* forked = std::get_if<SessionForked>(&first);
-      // Where a flat copy of a fork begins with session_started, the fork is history.
-      if (forked != nullptr && rows.int64(0) == forked->parent_seq + 1) fork = *forked;
-    }
-  }
-  if (fork && (fork->parent != row.parent || fork->parent_seq != row.parent_seq)) {
+Status Doctor::check_chain(StoreRows::Session& row) {
+  PONDER_TRY(const auto first, rows_->first_own(row.id));
+  const auto* fork = first ? std::get_if<SessionForked>(&first->event) : nullptr;
+  // Where a flat copy of a fork begins with session_started, the fork is history.
+  if (fork != nullptr && first->seq != fork->parent_seq + 1) fork = nullptr;
+  if (fork != nullptr && (fork->parent != row.parent || fork->parent_seq != row.parent_seq)) {
     auto& fault = add(FaultKind::wrong_chain, State::found, row.id, fork->parent_seq + 1,
                       fmt::format("it is listed as a fork of \"{}\" at {}, and was forked from {} "
                                   "at {}",
                                   row.parent, row.parent_seq, fork->parent, fork->parent_seq),
                       "--mend follows the log");
     if (!mends_) return {};
-    PONDER_CHECK(in_transaction([&]() -> Status {
-      PONDER_TRY(auto update,
-                 db_.prepare("UPDATE sessions SET parent = ?, parent_seq = ? WHERE id = ?"));
-      return update.run(fork->parent, fork->parent_seq, row.id);
-    }));
     row.parent = fork->parent;
     row.parent_seq = fork->parent_seq;
+    PONDER_CHECK(rows_->set_parent(row));
     fault.state = State::mended;
     fault.remedy = "it is listed as the log says";
   }
   return {};
 }
 
-Status Doctor::check_own_log(const SessionRow& row, std::span<const Record> records) {
+Status Doctor::check_own_log(const StoreRows::Session& row, std::span<const Record> records) {
   for (const LogFault& found : check_log(records)) {
     if (found.seq <= row.parent_seq) {
       // The owner's faults are reported with the owner; what it does not have shows only here.
@@ -331,7 +266,7 @@ Status Doctor::check_own_log(const SessionRow& row, std::span<const Record> reco
     if (!is_seen && !mends_) continue;
     if (!is_seen) {
       PONDER_CHECK(
-          in_transaction([&] { return quarantine(row.id, found.seq, found.kind, found.detail); }));
+          rows_->quarantine(note_of(row.id, found.seq, fault_name(found.kind), found.detail)));
     }
     fault.state = State::quarantined;
     fault.remedy = way_around(found.kind);
@@ -339,16 +274,16 @@ Status Doctor::check_own_log(const SessionRow& row, std::span<const Record> reco
   return {};
 }
 
-Status Doctor::check_blobs(const SessionRow& row, std::span<const Record> records) {
+Status Doctor::check_blobs(const StoreRows::Session& row, std::span<const Record> records) {
   for (const BlobRef& ref : fold(records).blobs) {
     PONDER_CHECK(check_blob(row, ref, records));
   }
   return {};
 }
 
-Status Doctor::check_blob(const SessionRow& row, const BlobRef& ref,
+Status Doctor::check_blob(const StoreRows::Session& row, const BlobRef& ref,
                           std::span<const Record> records) {
-  const auto stored = rows::read_blob(db_, ref.hash);
+  const auto stored = rows_->blob(ref.hash);
   if (!stored && stored.error().code != Errc::not_found) return tl::unexpected(stored.error());
   if (stored && sha256_hex(*stored) == ref.hash) return {};
   const FaultKind kind = stored ? FaultKind::damaged_blob : FaultKind::missing_blob;
@@ -360,19 +295,10 @@ Status Doctor::check_blob(const SessionRow& row, const BlobRef& ref,
           fmt::format("the text {} ({}, {} bytes)", ref.hash, ref.title, ref.bytes),
           can_mend ? "--mend makes it again from the log" : "reading it back says that it is gone");
   if (!mends_ || (!can_mend && !stored)) return {};
-  PONDER_CHECK(in_transaction([&]() -> Status {
-    if (stored) {
-      PONDER_TRY(auto keep, db_.prepare("INSERT OR IGNORE INTO quarantine (session, seq, kind, "
-                                        "found_ms, problem, payload) VALUES (?, 0, ?, ?, ?, ?)"));
-      PONDER_CHECK(keep.run(row.id, fmt::format("{} {}", fault_name(kind), ref.hash),
-                            clock_->unix_ms(), "the text is not what its hash says", *stored));
-      PONDER_TRY(auto remove, db_.prepare("DELETE FROM blobs WHERE hash = ?"));
-      PONDER_CHECK(remove.run(ref.hash));
-    }
-    if (!can_mend) return {};
-    PONDER_TRY(auto insert, db_.prepare("INSERT INTO blobs (hash, text) VALUES (?, ?)"));
-    return insert.run(ref.hash, found->second);
-  }));
+  const StoreRows::Note note = note_of(row.id, 0, fmt::format("{} {}", fault_name(kind), ref.hash),
+                                       "the text is not what its hash says");
+  PONDER_CHECK(rows_->replace_blob(ref.hash, can_mend ? std::optional(found->second) : std::nullopt,
+                                   stored ? std::optional(*stored) : std::nullopt, note));
   fault.state = can_mend ? State::mended : State::quarantined;
   fault.remedy =
       can_mend ? "it was made again from the log" : "reading it back says that it is gone";
@@ -395,13 +321,11 @@ const char* state_name(StoreFault::State state) noexcept {
   return "unknown";
 }
 
-Result<StoreReport> examine_store(const std::filesystem::path& file, const Clock& clock,
+Result<StoreReport> examine_store(const std::string& store, const Clock& clock,
                                   const DoctorOptions& options) {
-  auto db = sqlite::Connection::open(file.string());
-  if (!db) return rows::explain(file, db.error());
-  const Status migrated = db->migrate(rows::migrations());
-  if (!migrated) return rows::explain(file, migrated.error());
-  return Doctor(std::move(*db), clock, options).examine();
+  PONDER_TRY(const auto rows,
+             is_postgres_address(store) ? open_postgres_rows(store) : open_sqlite_rows(store));
+  return Doctor(*rows, clock, options).examine();
 }
 
 boost::asio::awaitable<Result<std::size_t>> close_open_turn(SessionStore& store, SessionId id) {

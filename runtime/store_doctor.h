@@ -3,7 +3,6 @@
 #include <boost/asio/awaitable.hpp>
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -49,8 +48,9 @@ struct StoreReport {
   std::vector<StoreFault> faults;
 };
 
-/// Blocks. Fails only when the file cannot be opened at all, with the file and the remedy.
-Result<StoreReport> examine_store(const std::filesystem::path& file, const Clock& clock,
+/// `store` is an SQLite file or an address postgresql://... Blocks. Fails only when it cannot be
+/// opened at all, with its name and the remedy.
+Result<StoreReport> examine_store(const std::string& store, const Clock& clock,
                                   const DoctorOptions& options);
 
 /// Ends the open turn of a session that nobody works on, and of the sub-agents that work for it:

@@ -24,7 +24,9 @@ environment:
   PONDER_API_KEY   key for endpoints (else OPENAI_API_KEY)
   PONDER_PRICES    price list: {"currency": "USD", "models": {NAME: {"prompt": "0.28",
                    "cached": "0.028", "completion": "0.42"}}}, for a million tokens each
-  PONDER_SESSIONS  session store (else below XDG_STATE_HOME or ~/.local/state)
+  PONDER_SESSIONS  session store: a file (else below XDG_STATE_HOME or ~/.local/state), or
+                   postgresql://user@host/database, which programs on many machines may share
+  PONDER_LEASE     seconds after which the session of a program that has stopped is another's (15)
   PONDER_SYNCHRONOUS  full (default): an event is on the disk when it counts; normal: events
                    that intend no effect may be lost to a power failure
   PONDER_LIBRARY   directory of the Lua library
@@ -146,6 +148,8 @@ void add_agent_commands(CLI::App& app, const Environment& environment, Action& a
   run_command->add_option("--out", run_options->out, "directory for the artefacts");
   run_command->add_option("--steps", run_options->steps_max, "step limit")->capture_default_str();
   run_command->add_flag("--json", run_options->json, "stream the events as JSON lines");
+  run_command->add_flag("--queue", run_options->queued,
+                        "leave it to a `ponder work` on the same store (PostgreSQL)");
   add_project_options(*run_command, run_options->project);
   add_world_options(*run_command, run_options->world_seed, run_options->size);
   add_model_options(*run_command, run_options->model);
@@ -190,6 +194,26 @@ void add_agent_commands(CLI::App& app, const Environment& environment, Action& a
   add_model_options(*eval_command, eval_options->model);
   eval_command->callback([&action, &environment, eval_options] {
     action = [&environment, eval_options] { return eval(environment, *eval_options); };
+  });
+}
+
+void add_work_command(CLI::App& app, const Environment& environment, Action& action) {
+  auto* command = app.add_subcommand(
+      "work", "go on with the queued sessions of a shared store, beside others that do");
+  auto options = std::make_shared<WorkOptions>();
+  command->add_option("--concurrency", options->concurrency_max, "sessions at once in this program")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  command->add_flag("--drain", options->is_draining, "end when the queue is empty");
+  command
+      ->add_option("--approve", options->approve,
+                   "calls with lasting effects (not pure or idempotent): never or always run them")
+      ->check(CLI::IsMember({"never", "always"}))
+      ->capture_default_str();
+  command->add_flag("--json", options->json, "stream the events as JSON lines");
+  add_model_options(*command, options->model);
+  command->callback([&action, &environment, options] {
+    action = [&environment, options] { return work(environment, *options); };
   });
 }
 
@@ -243,6 +267,7 @@ void add_session_commands(CLI::App& app, const Environment& environment, Action&
   add("diff", "where two sessions part", Id::required);
   add("replay", "sample the completions again and compare them with the log", Id::required);
   add("resume", "go on with an interrupted session", Id::required);
+  add("queue", "leave an interrupted session to `ponder work`", Id::required);
   add("fork", "a new session that shares another's events up to one of them", Id::required);
   add("doctor", "what is damaged in the store, and mending it", Id::optional);
 
@@ -405,6 +430,7 @@ int main_with(const Environment& environment, int argc, char** argv) {
   app.footer(kFooter);
   Action action;
   add_agent_commands(app, environment, action);
+  add_work_command(app, environment, action);
   add_session_commands(app, environment, action);
   add_context_commands(app, environment, action);
   add_engine_commands(app, environment, action);

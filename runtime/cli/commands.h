@@ -22,6 +22,7 @@ struct Environment {
   std::string model;        // PONDER_MODEL
   std::string library;      // PONDER_LIBRARY
   std::string sessions;     // PONDER_SESSIONS, else below XDG_STATE_HOME or HOME
+  std::string lease;        // PONDER_LEASE: seconds that a shared session stays one program's
   std::string synchronous;  // PONDER_SYNCHRONOUS: full (default) or normal
   std::string isa;          // PONDER_ISA
   std::string api_key;      // PONDER_API_KEY, else OPENAI_API_KEY
@@ -77,7 +78,16 @@ struct RunOptions {
   std::string size = "S";
   std::filesystem::path out;
   bool json = false;
+  bool queued = false;  // for `ponder work` instead of this program
   std::uint32_t steps_max = 40;
+};
+
+struct WorkOptions {
+  ModelOptions model;
+  std::string approve = "never";  // or always: nobody is there to be asked
+  std::uint32_t concurrency_max = 8;
+  bool is_draining = false;  // ends when the queue is empty
+  bool json = false;
 };
 
 struct ChatOptions {
@@ -95,7 +105,8 @@ struct ChatOptions {
 };
 
 struct SessionsOptions {
-  std::string action;              // list, show, export, import, resume, fork, diff, replay, doctor
+  // list, show, export, import, resume, queue, fork, diff, replay, doctor
+  std::string action;
   std::string id;                  // import: a file, or -
   std::string other_id;            // diff
   std::string format = "lines";    // export: lines, atif or markdown
@@ -178,6 +189,8 @@ struct ConvertOptions {
 
 int run(const Environment& environment, const RunOptions& options);
 int chat(const Environment& environment, const ChatOptions& options);
+/// 0: it was stopped, or the queue is empty.
+int work(const Environment& environment, const WorkOptions& options);
 int sessions(const Environment& environment, const SessionsOptions& options);
 /// 0: nothing is wrong that could be mended or that stops a session.
 int sessions_doctor(const Environment& environment, const SessionsOptions& options);

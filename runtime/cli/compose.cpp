@@ -7,6 +7,8 @@
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/signal_set.hpp>
+#include <charconv>
+#include <chrono>
 #include <csignal>
 #include <exception>
 #include <fstream>
@@ -17,6 +19,7 @@
 #include "base/assert.h"
 #include "runtime/data_dir.h"
 #include "runtime/embedded_model.h"
+#include "runtime/postgres_session_store.h"
 #include "runtime/remote_model.h"
 #include "runtime/scripted_model.h"
 #include "runtime/sqlite_session_store.h"
@@ -42,6 +45,25 @@ Result<std::unique_ptr<runtime::ModelClient>> open_remote(const Environment& env
   return client;
 }
 
+Result<runtime::Synchronous> synchronous_of(const std::string& word) {
+  if (word.empty() || word == "full") return runtime::Synchronous::full;
+  if (word == "normal") return runtime::Synchronous::normal;
+  return fail(Errc::invalid_argument,
+              fmt::format("PONDER_SYNCHRONOUS is full or normal, not \"{}\"", word));
+}
+
+/// Whole seconds as words; the default for none.
+Result<std::chrono::milliseconds> lease_of(const std::string& words) {
+  constexpr int kSecondsMax = 3600;
+  if (words.empty()) return runtime::PostgresOptions().lease_ms;
+  int seconds = 0;
+  const auto [end, error] = std::from_chars(words.data(), words.data() + words.size(), seconds);
+  const bool is_number = error == std::errc() && end == words.data() + words.size();
+  if (is_number && seconds >= 1 && seconds <= kSecondsMax) return std::chrono::seconds(seconds);
+  return fail(Errc::invalid_argument,
+              fmt::format("PONDER_LEASE is 1 to {} seconds, not \"{}\"", kSecondsMax, words));
+}
+
 constexpr std::string_view kScript = "script:";
 
 /// `script:FILE`: a demonstration without a model.
@@ -61,14 +83,15 @@ Result<std::filesystem::path> library_dir(const Environment& environment) {
 }
 
 Result<std::unique_ptr<runtime::SessionStore>> open_store(const Environment& environment) {
-  runtime::StoreOptions options;
-  if (environment.synchronous == "normal") {
-    options.synchronous = runtime::Synchronous::normal;
-  } else if (!environment.synchronous.empty() && environment.synchronous != "full") {
-    return fail(
-        Errc::invalid_argument,
-        fmt::format("PONDER_SYNCHRONOUS is full or normal, not \"{}\"", environment.synchronous));
+  PONDER_TRY(const auto synchronous, synchronous_of(environment.synchronous));
+  if (runtime::is_postgres_address(environment.sessions)) {
+    runtime::PostgresOptions options;
+    options.synchronous = synchronous;
+    PONDER_TRY(options.lease_ms, lease_of(environment.lease));
+    return runtime::open_postgres_store(environment.sessions, system_clock(), options);
   }
+  runtime::StoreOptions options;
+  options.synchronous = synchronous;
   return runtime::SqliteSessionStore::open(environment.sessions, system_clock(), options);
 }
 

@@ -25,8 +25,13 @@ namespace ponder::cli {
 /// The shipped Lua library, or where PONDER_LIBRARY points.
 Result<std::filesystem::path> library_dir(const Environment& environment);
 
-/// The store named by PONDER_SESSIONS.
+/// The store named by PONDER_SESSIONS: an SQLite file, or an address postgresql://...
 Result<std::unique_ptr<runtime::SessionStore>> open_store(const Environment& environment);
+
+/// What to tell who wants to share work in a store that has no queue.
+inline constexpr const char* kNoQueue =
+    "only a store on PostgreSQL has a queue: set PONDER_SESSIONS=postgresql://... "
+    "(docs/postgresql.md)";
 
 /// The model of --model, PONDER_MODEL or the shipped one: a directory is loaded into the embedded
 /// engine, an address becomes a remote client.

@@ -16,6 +16,7 @@
 #include "runtime/cli/terminal.h"
 #include "runtime/cli/version.h"
 #include "runtime/data_dir.h"
+#include "runtime/postgres_session_store.h"
 #include "tools/process/sandbox_support.h"
 
 /// What this machine has, what is missing, and how to get it.
@@ -115,7 +116,16 @@ Finding check_sessions(const Environment& environment) {
   if (!store)
     return {Finding::State::broken, "sessions", store.error().message,
             "set PONDER_SESSIONS to a file that can be written"};
-  return ok("sessions", environment.sessions);
+  const std::string& where = environment.sessions;
+  const bool is_postgres = runtime::is_postgres_address(where);
+  return ok("sessions", is_postgres ? runtime::shown_postgres_address(where) : where);
+}
+
+Finding check_postgres() {
+  const std::string version = runtime::postgres_library();
+  if (version.empty())
+    return {Finding::State::absent, "postgres", "not built in: sessions lie in SQLite files", ""};
+  return ok("postgres", fmt::format("libpq {}: programs can share sessions", version));
 }
 
 const char* state_name(Finding::State state) {
@@ -157,6 +167,7 @@ int doctor(const Environment& environment, bool json) {
   findings.push_back(check_library(environment));
   findings.push_back(check_model(environment));
   findings.push_back(check_sessions(environment));
+  findings.push_back(check_postgres());
 
   bool is_broken = false;
   for (const auto& finding : findings) is_broken |= finding.state == Finding::State::broken;

@@ -8,6 +8,7 @@
 #include "runtime/cli/compose.h"
 #include "runtime/cli/conclude.h"
 #include "runtime/cli/live_view.h"
+#include "runtime/work_queue.h"
 #include "runtime/workflow.h"
 
 /// `ponder run`: one request, from the user's words to verified artefacts.
@@ -21,7 +22,8 @@ struct Run {
   runtime::Workflow* workflow = nullptr;
   runtime::AgentParts parts;
   runtime::SessionStarted start;
-  bool is_quiet = false;  // events are printed as JSON: nothing else may be
+  runtime::WorkQueue* queue = nullptr;  // where to leave the session; null: run it here
+  bool is_quiet = false;                // events are printed as JSON: nothing else may be
   std::unique_ptr<runtime::Agent> agent;
   bool is_interrupted = false;
 };
@@ -30,10 +32,18 @@ void report(const Run& run, const std::string& line) {
   if (!run.is_quiet) fmt::print("{}\n", line);
 }
 
+int leave_in_queue(Run& run) {
+  const Status put = run.queue->put(run.agent->id());
+  if (!put) return complain(put.error().message);
+  report(run, fmt::format("session {} waits for `ponder work`", run.agent->id().value));
+  return 0;
+}
+
 asio::awaitable<int> run_session(Run& run) {
   auto agent = co_await runtime::Agent::start(run.parts, run.start);
   if (!agent) co_return complain(agent.error().message);
   run.agent = std::move(*agent);
+  if (run.queue != nullptr) co_return leave_in_queue(run);
   if (run.is_interrupted) run.agent->cancel();
   const auto end = co_await run.agent->run_turn(run.workflow->request());
   if (!end) co_return complain(end.error().message);
@@ -85,6 +95,7 @@ int run(const Environment& environment, const RunOptions& options) {
   }
   const auto store = open_store(environment);
   if (!store) return complain(store.error().message);
+  if (options.queued && (*store)->queue() == nullptr) return complain(kNoQueue);
   asio::io_context io(1);
   const auto model = open_model(environment, options.model);
   if (!model) return complain(model.error().message);
@@ -94,6 +105,7 @@ int run(const Environment& environment, const RunOptions& options) {
   Run run{.workflow = workflow->get(),
           .parts = runtime::AgentParts(**model, (*workflow)->registry(), **store, system_clock()),
           .start = (*workflow)->session_start(),
+          .queue = options.queued ? (*store)->queue() : nullptr,
           .is_quiet = options.json,
           .agent = nullptr};
   run.start.model = (*model)->description();

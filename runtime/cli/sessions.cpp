@@ -11,9 +11,10 @@
 #include "runtime/cli/approval_lines.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/compose.h"
-#include "runtime/cli/conclude.h"
+#include "runtime/cli/go_on.h"
 #include "runtime/cli/live_view.h"
 #include "runtime/sub_agents.h"
+#include "runtime/work_queue.h"
 #include "runtime/workflow.h"
 
 /// `ponder sessions`: what is in the store, and going on where a session stopped.
@@ -96,31 +97,6 @@ int show(const runtime::SessionStore& store, const runtime::SessionId& id, bool 
   return 0;
 }
 
-/// True when the session was made for a request that was not put to the agent yet.
-bool wants_first_turn(const runtime::SessionState& state, const runtime::Workflow& workflow) {
-  return state.turns == 0 && !workflow.request().empty();
-}
-
-asio::awaitable<int> go_on(runtime::Agent& agent, runtime::Workflow& workflow, bool is_quiet) {
-  if (!wants_conclusion(agent.state(), workflow)) {
-    const bool is_first = wants_first_turn(agent.state(), workflow);
-    auto work = is_first ? agent.run_turn(workflow.request()) : agent.resume();
-    const auto end = co_await std::move(work);
-    if (!end) co_return complain(end.error().message);
-    if (end->reason != runtime::TurnEnd::answered) co_return 1;
-  }
-  const int status = co_await conclude(agent, workflow, is_quiet);
-  co_return status;
-}
-
-/// The model as the log names it: a folder, or an address and the endpoint's name for the model.
-void choose_logged_model(const std::string& logged, ModelOptions& options) {
-  const bool is_address = logged.starts_with("http://") || logged.starts_with("https://");
-  const std::size_t blank = is_address ? logged.find(' ') : std::string::npos;
-  options.model = logged.substr(0, blank);
-  if (blank != std::string::npos) options.model_name = logged.substr(blank + 1);
-}
-
 asio::awaitable<int> go_on_and_close(runtime::Agent& agent, runtime::Workflow& workflow,
                                      bool is_quiet, ApprovalLines& lines,
                                      std::optional<std::int64_t> cost_pico_max) {
@@ -146,9 +122,7 @@ int resume(const Environment& environment, const runtime::SessionId& id,
   if (!library) return complain(library.error().message);
   const auto workflow = runtime::Workflow::reopen(*library, id, state, store);
   if (!workflow) return complain(workflow.error().message);
-  const bool has_rest = state.wants_resume() || wants_first_turn(state, **workflow) ||
-                        wants_conclusion(state, **workflow);
-  if (!has_rest)
+  if (!has_rest(state, **workflow))
     return complain(
         fmt::format("session {} has no interrupted turn; to say something more: ponder "
                     "chat --session {}",
@@ -227,6 +201,14 @@ asio::awaitable<int> fork(runtime::SessionStore& store, runtime::SessionId paren
   co_return 0;
 }
 
+int offer(runtime::SessionStore& store, const runtime::SessionId& id) {
+  if (store.queue() == nullptr) return complain(kNoQueue);
+  const Status put = store.queue()->put(id);
+  if (!put) return complain(put.error().message);
+  fmt::print("session {} waits for `ponder work`\n", id.value);
+  return 0;
+}
+
 }  // namespace
 
 int sessions(const Environment& environment, const SessionsOptions& options) {
@@ -238,6 +220,7 @@ int sessions(const Environment& environment, const SessionsOptions& options) {
   const auto id = (*store)->resolve(options.id);
   if (!id) return complain(id.error().message);
   if (options.action == "resume") return resume(environment, *id, **store, options);
+  if (options.action == "queue") return offer(**store, *id);
   if (options.action == "fork") {
     asio::io_context io(1);
     return run_interruptibly(io, fork(**store, *id, options.at, options.json));

@@ -13,6 +13,7 @@
 #include "runtime/embedded_model.h"
 #include "runtime/event_json.h"
 #include "runtime/model_client.h"
+#include "runtime/postgres_session_store.h"
 #include "runtime/session_state.h"
 #include "runtime/sqlite_session_store.h"
 #include "tests/crash/script.h"
@@ -199,9 +200,14 @@ void audit_session(const SessionStore& store, const SessionId& id, const Twin& t
 
 }  // namespace
 
-void audit_acks(const std::filesystem::path& file, const std::vector<std::string>& acks,
+Result<std::unique_ptr<SessionStore>> open_store(const std::string& store) {
+  if (is_postgres_address(store)) return open_postgres_store(store, system_clock());
+  return SqliteSessionStore::open(store, system_clock());
+}
+
+void audit_acks(const std::string& address, const std::vector<std::string>& acks,
                 Findings& findings) {
-  const auto store = SqliteSessionStore::open(file, system_clock());
+  const auto store = open_store(address);
   if (!store) return;  // reported where sessions are
   std::set<std::string> kept;
   const auto sessions = (*store)->list(kSessionsMax);
@@ -217,11 +223,13 @@ void audit_acks(const std::filesystem::path& file, const std::vector<std::string
 
 void audit(const Remains& remains, const Twin& twin, Findings& findings) {
   audit_acks(remains.store, remains.acks, findings);
-  const auto store = SqliteSessionStore::open(remains.store, system_clock());
+  const auto store = open_store(remains.store);
   if (!store) return findings.unopened(store.error().message);
-  auto reader = sqlite::Connection::open_read_only(remains.store.string());
-  const Status is_sound = reader ? reader->integrity_check() : Status();
-  if (!is_sound) findings.unopened(is_sound.error().message);
+  if (!is_postgres_address(remains.store)) {
+    auto reader = sqlite::Connection::open_read_only(remains.store);
+    const Status is_sound = reader ? reader->integrity_check() : Status();
+    if (!is_sound) findings.unopened(is_sound.error().message);
+  }
   const auto sessions = (*store)->list(kSessionsMax);
   if (!sessions) return findings.unopened(sessions.error().message);
   if (sessions->size() != remains.sessions) {
@@ -233,8 +241,8 @@ void audit(const Remains& remains, const Twin& twin, Findings& findings) {
   }
 }
 
-Result<Twin> read_twin(const std::filesystem::path& file) {
-  PONDER_TRY(const auto store, SqliteSessionStore::open(file, system_clock()));
+Result<Twin> read_twin(const std::string& address) {
+  PONDER_TRY(const auto store, open_store(address));
   PONDER_TRY(const SessionId id, store->resolve("last"));
   return store->load(id);
 }

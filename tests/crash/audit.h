@@ -3,10 +3,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "runtime/event.h"
+#include "runtime/session_store.h"
 
 /// What must hold after any crash, checked on what the processes left behind.
 namespace ponder::crash {
@@ -36,7 +38,7 @@ struct Findings {
 
 /// What a group of workers left.
 struct Remains {
-  std::filesystem::path store;
+  std::string store;  // a file, or postgresql://...
   std::filesystem::path effects;
   std::vector<std::string> acks;  // of all processes
   std::size_t sessions = 0;       // how many there should be, all at their end
@@ -49,10 +51,12 @@ using Twin = std::vector<runtime::Record>;
 void audit(const Remains& remains, const Twin& twin, Findings& findings);
 
 /// The acknowledged events (runtime::record_line) against what the store has.
-void audit_acks(const std::filesystem::path& store, const std::vector<std::string>& acks,
-                Findings& findings);
+void audit_acks(const std::string& store, const std::vector<std::string>& acks, Findings& findings);
 
 /// The log of the only session of a store.
-Result<Twin> read_twin(const std::filesystem::path& store);
+Result<Twin> read_twin(const std::string& store);
+
+/// The store at an address or in a file.
+Result<std::unique_ptr<runtime::SessionStore>> open_store(const std::string& store);
 
 }  // namespace ponder::crash

@@ -43,7 +43,11 @@ struct Child {
   Instant started;
   Instant kill_at;
   bool is_killed = false;
+  std::vector<Signal> signals;  // that are still to be given
   bool is_running() const { return acks.is_open() || output.is_open(); }
+  Instant next_signal() const {
+    return signals.empty() ? kill_at : std::min(kill_at, started + signals.front().after);
+  }
 };
 
 std::array<int, 2> make_pipe() {
@@ -76,6 +80,7 @@ Child start(const Command& command) {
   child.started = std::chrono::steady_clock::now();
   child.kill_at = child.started + kTimeMax;
   if (command.kill_after) child.kill_at = child.started + *command.kill_after;
+  child.signals = command.signals;
   child.pid = fork();
   if (child.pid == 0) become(command, acks[1], output[1]);
   close(acks[1]);
@@ -92,7 +97,7 @@ void wait_once(std::vector<Child>& children) {
   for (const Child& child : children) {
     waits.push_back({child.acks.descriptor, POLLIN, 0});
     waits.push_back({child.output.descriptor, POLLIN, 0});
-    if (child.is_running() && !child.is_killed) next = std::min(next, child.kill_at);
+    if (child.is_running() && !child.is_killed) next = std::min(next, child.next_signal());
   }
   timespec limit{};
   if (next != Instant::max()) {
@@ -108,6 +113,11 @@ void wait_once(std::vector<Child>& children) {
     if (child.is_running() && !child.is_killed && now >= child.kill_at) {
       kill(child.pid, SIGKILL);
       child.is_killed = true;
+    }
+    while (child.is_running() && !child.is_killed && !child.signals.empty() &&
+           now >= child.started + child.signals.front().after) {
+      kill(child.pid, child.signals.front().number);
+      child.signals.erase(child.signals.begin());
     }
     if (waits[2 * i].revents != 0) child.acks.drain();
     if (waits[2 * i + 1].revents != 0) child.output.drain();

@@ -10,10 +10,16 @@
 /// Real processes: started, watched, and killed at an instant.
 namespace ponder::crash {
 
+struct Signal {
+  std::chrono::microseconds after;  // the start
+  int number;
+};
+
 struct Command {
   std::vector<std::string> words;                                // the program's path first
   std::vector<std::pair<std::string, std::string>> environment;  // besides what is inherited
   std::optional<std::chrono::microseconds> kill_after;  // SIGKILL, that long after the start
+  std::vector<Signal> signals;                          // others, in order
 };
 
 /// Where processes may leave their files: in memory where that is possible. A process that is

@@ -3,11 +3,16 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <vector>
 
 #include "tests/crash/matrix.h"
+#ifdef PONDER_HAVE_POSTGRES
+#include "tests/crash/shared.h"
+#endif
 #include "tests/crash/travel.h"
 
 /// The whole crash matrix; scripts/crash_matrix builds and runs it.
@@ -16,6 +21,7 @@ namespace {
 
 struct Options {
   Programs programs;
+  std::string store = "sqlite";  // or postgres
   std::uint64_t kills = 2000;
   std::uint64_t seed = 1;
   long stride = 1;
@@ -64,11 +70,10 @@ nlohmann::json json_of(const Row& row) {
           {"torn_artefacts", row.findings.torn_artefacts}};
 }
 
-int run(const Options& options) {
-  // The programs that are attacked inherit it.
-  setenv("PONDER_SYNCHRONOUS", options.synchronous.c_str(), 1);
-  std::string scratch = (scratch_root() / "ponder-crash-XXXXXX").string();
-  if (mkdtemp(scratch.data()) == nullptr) return 2;
+using Add = std::function<void(Row)>;
+
+/// The rows of one machine: SQLite.
+int attack_file(const Options& options, const std::string& scratch, const Add& add) {
   WorkerMatrix matrix(options.programs, scratch + "/worker", options.seed);
   TravelMatrix travel(options.programs, scratch + "/travel", options.seed);
   for (const Status& twin : {matrix.make_twin(), travel.make_twin()}) {
@@ -76,13 +81,6 @@ int run(const Options& options) {
     fmt::print(stderr, "{}\n", twin.error().message);
     return 2;
   }
-  std::vector<Row> rows;
-  const auto add = [&](Row row) {
-    row.may_lose_events = options.synchronous == "normal" && row.name.ends_with("power");
-    if (!options.json) print_row(row);
-    rows.push_back(std::move(row));
-  };
-  if (!options.json) print_head();
   const long stride = options.stride;
   add(matrix.every_checkpoint(stride));
   for (const char* action : {"kill", "tear", "power"}) add(matrix.every_call(action, stride));
@@ -94,6 +92,53 @@ int run(const Options& options) {
   for (const char* action : {"enospc", "eio", "clock"}) add(travel.every_failure(action, stride));
   add(travel.random_instants(options.kills / 10));
   add(matrix.random_instants(options.kills));
+  return 0;
+}
+
+/// The rows of programs that share a store: PostgreSQL.
+int attack_server(const Options& options, const std::string& scratch, const Add& add) {
+#ifdef PONDER_HAVE_POSTGRES
+  SharedMatrix matrix(options.programs, scratch + "/shared", options.seed);
+  Status ready = matrix.start_server();
+  if (ready) ready = matrix.make_twin();
+  if (!ready) {
+    fmt::print(stderr, "{}\n", ready.error().message);
+    return 2;
+  }
+  add(matrix.kills(options.kills));
+  add(matrix.stalls(options.kills / 2));
+  add(matrix.server_crashes(options.kills / 10));
+  add(matrix.everything(options.kills));
+  TravelMatrix travel(options.programs, scratch + "/travel", options.seed);
+  const Status twin = travel.make_twin();
+  if (!twin) {
+    fmt::print(stderr, "{}\n", twin.error().message);
+    return 2;
+  }
+  add(travel.shared([&matrix] { return matrix.make_store(); }, options.kills / 10));
+  return 0;
+#else
+  (void)options, (void)scratch, (void)add;
+  fmt::print(stderr, "built without PostgreSQL: install libpq-dev and build again\n");
+  return 2;
+#endif
+}
+
+int run(const Options& options) {
+  // The programs that are attacked inherit it.
+  setenv("PONDER_SYNCHRONOUS", options.synchronous.c_str(), 1);
+  std::string scratch = (scratch_root() / "ponder-crash-XXXXXX").string();
+  if (mkdtemp(scratch.data()) == nullptr) return 2;
+  std::vector<Row> rows;
+  const auto add = [&](Row row) {
+    row.may_lose_events = options.synchronous == "normal" && row.name.ends_with("power");
+    if (!options.json) print_row(row);
+    rows.push_back(std::move(row));
+  };
+  if (!options.json) print_head();
+  const int status = options.store == "postgres" ? attack_server(options, scratch, add)
+                                                 : attack_file(options, scratch, add);
+  if (status != 0) return status;
   const Row sum = sum_of(rows);
   if (options.json) {
     nlohmann::json out = json_of(sum);
@@ -119,6 +164,9 @@ int main(int argc, char** argv) {
   app.add_option("--faults", options.programs.faults)->required();
   app.add_option("--ponder", options.programs.ponder)->required();
   app.add_option("--library", options.programs.library)->required();
+  app.add_option("--store", options.store, "whose crashes: sqlite, or postgres for shared sessions")
+      ->check(CLI::IsMember({"sqlite", "postgres"}))
+      ->capture_default_str();
   app.add_option("--kills", options.kills, "at random instants")->capture_default_str();
   app.add_option("--seed", options.seed, "of the random instants")->capture_default_str();
   app.add_option("--stride", options.stride, "1: every place, n: every n-th")

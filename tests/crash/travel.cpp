@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <boost/asio/thread_pool.hpp>
+#include <csignal>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -342,6 +343,62 @@ Row TravelMatrix::random_instants(std::uint64_t kills) {
       each.kill_after = std::chrono::microseconds(random_() % longest);
     }
     round(row, attacks);
+  }
+  return row;
+}
+
+Command TravelMatrix::work_command(const std::string& store) const {
+  Command command;
+  command.words = {programs_.ponder.string(), "work", "--drain", "--json"};
+  command.environment = {{"PONDER_SESSIONS", store},
+                         {"PONDER_LEASE", "1"},
+                         {"PONDER_LIBRARY", programs_.library.string()}};
+  return command;
+}
+
+void TravelMatrix::shared_round(Row& row, const std::string& store) {
+  constexpr std::chrono::milliseconds kStall{1500};  // longer than the lease
+  const std::size_t notes_before = row.findings.notes.size();
+  const fs::path folder = folders_.next();
+  const std::vector<fs::path> trips = {folder / "a", folder / "b", folder / "c"};
+  std::vector<Ended> ended;
+  for (const fs::path& trip : trips) {
+    Command queue = run_command(trip);
+    queue.words.emplace_back("--queue");
+    queue.environment[0].second = store;
+    fs::create_directories(trip);
+    ended.push_back(run_alone(queue));
+  }
+  std::vector<Command> workers = {work_command(store), work_command(store)};
+  const std::chrono::microseconds at(random_() % static_cast<std::uint64_t>(3 * took_.count()));
+  if (random_() % 2 == 0) {
+    workers[0].kill_after = at;
+  } else {
+    workers[0].signals = {{at, SIGSTOP}, {at + kStall, SIGCONT}};
+    ++row.faults;
+  }
+  for (Ended& each : run_together(workers)) ended.push_back(std::move(each));
+  std::vector<std::string> acks;
+  for (const Ended& each : ended) {
+    const auto its = acks_in(each.output);
+    acks.insert(acks.end(), its.begin(), its.end());
+    row.kills += each.was_killed() ? 1 : 0;
+    if (each.status == 0 || each.was_killed()) continue;
+    row.findings.unopened(
+        fmt::format("a process ended with {}: {}", each.status, end_of(each.output)));
+  }
+  for (const fs::path& trip : trips) audit_artefacts(trip, /*is_over=*/true, row.findings);
+  audit_acks(store, acks, row.findings);
+  audit_requests(row.findings);
+  ++row.rounds;
+  if (row.findings.notes.size() == notes_before) return RoundFolders::remove(folder);
+  row.findings.notes.back() += fmt::format(" [after {} us; see {}]", at.count(), folder.string());
+}
+
+Row TravelMatrix::shared(const std::function<std::string()>& make_store, std::uint64_t attacks) {
+  Row row{.name = "ponder work, killed or stopped", .findings = {}};
+  while (row.kills + row.faults < attacks && row.findings.is_clean()) {
+    shared_round(row, make_store());
   }
   return row;
 }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <random>
@@ -30,9 +31,14 @@ class TravelMatrix {
   Row every_call(const std::string& action, long stride);
   Row every_failure(const std::string& action, long stride);
   Row random_instants(std::uint64_t kills);
+  /// Trips that wait in the queue of a store on PostgreSQL, and two `ponder work` of which one is
+  /// killed or stopped for longer than its lease. `make_store` gives the address of an empty one.
+  Row shared(const std::function<std::string()>& make_store, std::uint64_t attacks);
 
  private:
   struct Round;
+  void shared_round(Row& row, const std::string& store);
+  Command work_command(const std::string& store) const;
   Command run_command(const std::filesystem::path& folder) const;
   Command resume_command(const std::filesystem::path& folder) const;
   /// What brings the trip on from here: a run, a resume, or nothing once it is at its end.

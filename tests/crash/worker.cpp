@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <boost/asio/co_spawn.hpp>
@@ -22,18 +23,24 @@
 #include "runtime/agent.h"
 #include "runtime/embedded_model.h"
 #include "runtime/event_json.h"
+#include "runtime/postgres_session_store.h"
 #include "runtime/sqlite_session_store.h"
+#include "runtime/work_queue.h"
 #include "tests/crash/script.h"
 
 /// A program to be killed: brings every session of its owner in a store to the end, and begins new
 /// ones until there are enough. It is the product's agent and store with a model that follows a
 /// script and tools that write down what they did to the world.
 ///
-/// usage: ponder_crash_worker STORE EFFECTS OWNER SESSIONS ACKS DIE_AT
+/// usage: ponder_crash_worker STORE EFFECTS OWNER SESSIONS ACKS DIE_AT [LEASE_MS]
+///   STORE    an SQLite file; or postgresql://..., where the program instead takes the sessions
+///   that
+///            wait in the queue, a few at a time, until the queue is empty
 ///   EFFECTS  file that gets a line "key tool arguments" for each effect, on the disk before the
 ///            tool answers
 ///   ACKS     descriptor that gets each event as soon as the store has said that it is kept
 ///   DIE_AT   kills itself at this checkpoint (from 1); 0: never
+///   LEASE_MS how long a shared session stays a program's that gives no sign of life
 /// PONDER_SYNCHRONOUS is what it is to ponder.
 /// Prints the number of checkpoints. Exit status 3: the store failed, and said so.
 namespace ponder::crash {
@@ -42,6 +49,9 @@ namespace {
 namespace asio = boost::asio;
 constexpr std::chrono::milliseconds kModelTime{2};
 constexpr std::chrono::milliseconds kToolTime{1};
+constexpr std::chrono::milliseconds kPollTime{20};
+constexpr std::chrono::milliseconds kLeaseTime{15'000};
+constexpr int kTriesToOpen = 500;
 constexpr int kStoreFailed = 3;
 constexpr std::uint32_t kSessionsMax = 1000;
 
@@ -179,6 +189,7 @@ struct Options {
   std::size_t sessions;
   int acks;
   long die_at;
+  std::chrono::milliseconds lease_ms;
 };
 
 /// The sessions' coroutines, and the first thing that went wrong in them.
@@ -195,13 +206,78 @@ struct Sessions {
   }
 };
 
-Status run(const Options& options, Checkpoints& checkpoints) {
-  runtime::StoreOptions how;
-  const char* synchronous = std::getenv("PONDER_SYNCHRONOUS");
-  if (synchronous != nullptr && std::string_view(synchronous) == "normal") {
-    how.synchronous = runtime::Synchronous::normal;
+Result<std::unique_ptr<runtime::SessionStore>> open_store(const Options& options) {
+  const char* word = std::getenv("PONDER_SYNCHRONOUS");
+  const bool is_normal = word != nullptr && std::string_view(word) == "normal";
+  const auto synchronous = is_normal ? runtime::Synchronous::normal : runtime::Synchronous::full;
+  if (!runtime::is_postgres_address(options.store)) {
+    runtime::StoreOptions how;
+    how.synchronous = synchronous;
+    return runtime::SqliteSessionStore::open(options.store, system_clock(), how);
   }
-  PONDER_TRY(auto store, runtime::SqliteSessionStore::open(options.store, system_clock(), how));
+  runtime::PostgresOptions how;
+  how.synchronous = synchronous;
+  how.lease_ms = options.lease_ms;
+  auto store = runtime::open_postgres_store(options.store, system_clock(), how);
+  // The server may be down: whoever starts a program that ended for that starts it again.
+  for (int tries = 0; !store && tries < kTriesToOpen; ++tries) {
+    poll(nullptr, 0, static_cast<int>(kPollTime.count()));
+    store = runtime::open_postgres_store(options.store, system_clock(), how);
+  }
+  return store;
+}
+
+/// Brings a session that was taken to its end. One that became another program's is left to it.
+asio::awaitable<Status> finish_taken(runtime::AgentParts parts, runtime::SessionId id,
+                                     std::size_t* active) {
+  runtime::WorkQueue* queue = parts.store->queue();
+  auto finished = co_await open_and_finish(std::move(parts), id);
+  --*active;
+  if (!finished) {
+    fmt::print(stderr, "{}: {}\n", id.value, finished.error().message);
+    const bool is_anothers = finished.error().message.find("took the session") != std::string::npos;
+    co_return is_anothers ? Status() : std::move(finished);
+  }
+  co_return queue->remove(id);
+}
+
+/// Takes sessions while there are any.
+asio::awaitable<Status> share(runtime::AgentParts parts, Sessions* sessions) {
+  constexpr std::size_t kActiveMax = 2;  // so that there is something left for others
+  std::size_t active = 0;
+  while (true) {
+    std::optional<runtime::SessionId> next;
+    if (active < kActiveMax) {
+      PONDER_CO_TRY(next, parts.store->queue()->take());
+    }
+    if (next) {
+      ++active;
+      sessions->spawn(finish_taken(parts, *next, &active));
+      continue;
+    }
+    PONDER_CO_TRY(const std::uint64_t left, parts.store->queue()->size());
+    if (left == 0 && active == 0) co_return Status();
+    co_await pass_time(kPollTime);
+  }
+}
+
+/// The sessions of this owner, and new ones until there are enough.
+Status spawn_own(const runtime::AgentParts& parts, const Options& options, Sessions& sessions) {
+  std::size_t count = 0;
+  PONDER_TRY(const auto known, parts.store->list(kSessionsMax));
+  for (const runtime::SessionSummary& session : known) {
+    if (session.workflow != options.owner) continue;
+    sessions.spawn(open_and_finish(parts, session.id));
+    ++count;
+  }
+  for (; count < options.sessions; ++count) {
+    sessions.spawn(start_and_finish(parts, options.owner));
+  }
+  return {};
+}
+
+Status run(const Options& options, Checkpoints& checkpoints) {
+  PONDER_TRY(auto store, open_store(options));
   const int effects = ::open(options.effects, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
   PONDER_ASSERT(effects >= 0);
   tools::Registry registry;
@@ -215,18 +291,12 @@ Status run(const Options& options, Checkpoints& checkpoints) {
   runtime::AgentParts parts(model, registry, *store, system_clock());
   parts.approvals.mode = runtime::ApprovalMode::always;
   parts.sinks = {&acknowledger};
-  parts.approvals.mode = runtime::ApprovalMode::always;
 
   Sessions sessions;
-  std::size_t count = 0;
-  PONDER_TRY(const auto known, store->list(kSessionsMax));
-  for (const runtime::SessionSummary& session : known) {
-    if (session.workflow != options.owner) continue;
-    sessions.spawn(open_and_finish(parts, session.id));
-    ++count;
-  }
-  for (; count < options.sessions; ++count) {
-    sessions.spawn(start_and_finish(parts, options.owner));
+  if (store->queue() != nullptr) {
+    sessions.spawn(share(parts, &sessions));
+  } else {
+    PONDER_CHECK(spawn_own(parts, options, sessions));
   }
   sessions.io.run();
   if (sessions.thrown) std::rethrow_exception(sessions.thrown);
@@ -238,16 +308,18 @@ Status run(const Options& options, Checkpoints& checkpoints) {
 }  // namespace ponder::crash
 
 int main(int argc, char** argv) {
-  if (argc != 7) {
-    fmt::print(stderr, "usage: {} STORE EFFECTS OWNER SESSIONS ACKS DIE_AT\n", argv[0]);
+  if (argc != 7 && argc != 8) {
+    fmt::print(stderr, "usage: {} STORE EFFECTS OWNER SESSIONS ACKS DIE_AT [LEASE_MS]\n", argv[0]);
     return 2;
   }
-  const ponder::crash::Options options{argv[1],
-                                       argv[2],
-                                       argv[3],
-                                       static_cast<std::size_t>(std::atol(argv[4])),
-                                       std::atoi(argv[5]),
-                                       std::atol(argv[6])};
+  const ponder::crash::Options options{
+      argv[1],
+      argv[2],
+      argv[3],
+      static_cast<std::size_t>(std::atol(argv[4])),
+      std::atoi(argv[5]),
+      std::atol(argv[6]),
+      argc == 8 ? std::chrono::milliseconds(std::atol(argv[7])) : ponder::crash::kLeaseTime};
   ponder::crash::Checkpoints checkpoints(options.die_at);
   const ponder::Status status = ponder::crash::run(options, checkpoints);
   if (!status) {

@@ -116,7 +116,7 @@ TEST(Help, NamesEveryCommand) {
   const auto done = ponder(scratch.path(), {"--help"});
   EXPECT_EQ(done.status, 0);
   for (const char* command : {"run", "chat", "eval", "sessions", "verify", "encode", "parse",
-                              "tokenize", "logits", "model", "bench", "doctor"})
+                              "tokenize", "logits", "model", "bench", "doctor", "  work "})
     EXPECT_THAT(done.out, HasSubstr(command));
   EXPECT_THAT(ponder(scratch.path(), {"--version"}).out, HasSubstr("ponder 0."));
   EXPECT_EQ(ponder(scratch.path(), {"--no-such-option"}).status, 2);

@@ -12,9 +12,9 @@
 #include "runtime/agent.h"
 #include "runtime/event_json.h"
 #include "runtime/scripted_model.h"
-#include "runtime/sqlite_session_store.h"
 #include "tests/context/byte_tokenizer.h"
 #include "tests/runtime/fake_tools.h"
+#include "tests/runtime/store_place.h"
 #include "tests/runtime/support.h"
 
 namespace ponder::runtime::test {
@@ -51,11 +51,7 @@ class Recorder final : public EventSink {
 /// A store on disk, a registry of fake tools, a scripted model and an agent over them.
 class AgentFixture : public ::testing::Test {
  protected:
-  AgentFixture() {
-    auto opened = SqliteSessionStore::open(dir_.path() / "sessions.db", clock_);
-    PONDER_ASSERT(opened.has_value());
-    store_ = std::move(*opened);
-  }
+  AgentFixture() : store_(place_.open()) {}
 
   void add_tool(const std::string& name, tools::Effect effect, FakeTool::Work work,
                 std::vector<std::string> capabilities = {}) {
@@ -126,6 +122,7 @@ class AgentFixture : public ::testing::Test {
 
   TempDir dir_;
   ManualClock clock_;
+  StorePlace place_{dir_, clock_};
   boost::asio::io_context context_;
   std::unique_ptr<SessionStore> store_;
   tools::Registry registry_;

@@ -6,8 +6,7 @@
 #include <optional>
 
 #include "runtime/digest.h"
-#include "runtime/sqlite_session_store.h"
-#include "tests/runtime/support.h"
+#include "tests/runtime/store_place.h"
 
 namespace ponder::runtime {
 namespace {
@@ -17,7 +16,7 @@ using ::testing::HasSubstr;
 class BlobToolTest : public ::testing::Test {
  protected:
   BlobToolTest() {
-    store_ = std::move(*SqliteSessionStore::open(dir_.path() / "sessions.db", clock_));
+    store_ = test::StorePlace(dir_, clock_).open();
     const std::vector<Blob> blobs = {blob("0123456789 é and more"), blob("of another session")};
     const auto stored =
         test::run(context_, store_->append(store_->new_id(), 0, {SessionStarted{}}, blobs));

@@ -10,6 +10,7 @@
 #include "runtime/log_check.h"
 #include "runtime/sqlite_session_store.h"
 #include "tests/runtime/golden_logs.h"
+#include "tests/runtime/store_place.h"
 #include "tests/runtime/support.h"
 
 /// Logs of earlier programs: they load, fold to the state that they had, and give the prompts that
@@ -67,7 +68,7 @@ TEST_P(GoldenLog, GivesThePromptsThatItGave) {
 TEST_P(GoldenLog, StaysTheSameThroughAStore) {
   test::TempDir dir;
   boost::asio::io_context context;
-  auto store = std::move(*SqliteSessionStore::open(dir.path() / "sessions.db", system_clock()));
+  auto store = test::StorePlace(dir, system_clock()).open();
   const SessionCopy session = load_golden(GetParam());
   const Status imported = test::run(context, store->import(session));
   ASSERT_TRUE(imported) << imported.error().message;

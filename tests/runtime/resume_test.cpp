@@ -4,7 +4,6 @@
 #include <set>
 
 #include "runtime/agent.h"
-#include "runtime/sqlite_session_store.h"
 #include "tests/runtime/agent_fixture.h"
 
 namespace ponder::runtime {
@@ -95,7 +94,8 @@ TEST_F(ResumeTest, ACallThatRunsAgainHasTheKeyItHadAndNoOtherCallHasIt) {
     intents += std::holds_alternative<ToolIntended>(record.event) ? 1 : 0;
     if (intents == 3) break;
   }
-  store_ = std::move(*SqliteSessionStore::open(dir_.path() / "again.db", clock_));
+  agent_.reset();  // before its store
+  store_ = place_.open("again");
   ASSERT_TRUE(test::run(context_, store_->append(id, 0, events)));
   reopen(id, {ScriptedStep(says("done"))});
   ASSERT_TRUE(test::run(context_, agent_->resume()));

@@ -1,9 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "base/sqlite/connection.h"
 #include "runtime/event_json.h"
-#include "runtime/session_rows.h"
 #include "tests/runtime/agent_fixture.h"
 
 namespace ponder::runtime {
@@ -33,7 +31,8 @@ class SessionForkTest : public test::AgentFixture {
     SessionStarted start;
     start.tools = registry_.specs();
     events.insert(events.begin(), Event(start));
-    EXPECT_TRUE(append(id, 0, std::move(events)));
+    const auto begun = append(id, 0, std::move(events));
+    EXPECT_TRUE(begun) << begun.error().message;
     return id;
   }
   std::string types(const SessionId& id) const {
@@ -45,11 +44,8 @@ class SessionForkTest : public test::AgentFixture {
     }
     return out;
   }
-  /// Somebody else's hand in the file.
-  void in_the_file(const std::string& sql) {
-    auto db = sqlite::Connection::open((dir_.path() / "sessions.db").string());
-    ASSERT_TRUE(db);
-    const Status done = db->exec("PRAGMA foreign_keys=OFF; " + sql);
+  void tamper(const std::string& sql) {
+    const Status done = place_.tamper(sql);
     ASSERT_TRUE(done) << done.error().message;
   }
 };
@@ -73,12 +69,7 @@ TEST_F(SessionForkTest, AForkCostsOneEventWhateverItShares) {
   for (int i = 0; i < 200; ++i) events.emplace_back(UserMessage{std::string(1000, 'x')});
   const SessionId parent = plant(std::move(events));
   fork(parent);
-  auto db = sqlite::Connection::open_read_only((dir_.path() / "sessions.db").string());
-  ASSERT_TRUE(db);
-  auto count = db->prepare("SELECT count(*) FROM events");
-  auto rows = count->query();
-  ASSERT_TRUE(rows->next().value());
-  EXPECT_EQ(rows->int64(0), 202);
+  EXPECT_EQ(place_.value("(SELECT count(*) FROM events)"), "202");
 }
 
 TEST_F(SessionForkTest, AForkIsListedWithItsParentAndAllItsEvents) {
@@ -150,8 +141,8 @@ TEST_F(SessionForkTest, AForkWhoseParentIsGoneSaysSoAndHindersNobody) {
   const SessionId parent = plant({UserMessage{"a"}, TurnEnded{}});
   const SessionId branch = fork(parent, 2);
   const SessionId other = plant({UserMessage{"b"}});
-  ASSERT_NO_FATAL_FAILURE(in_the_file("DELETE FROM events WHERE session = '" + parent.value +
-                                      "'; DELETE FROM sessions WHERE id = '" + parent.value + "'"));
+  ASSERT_NO_FATAL_FAILURE(tamper("DELETE FROM events WHERE session = '" + parent.value +
+                                 "'; DELETE FROM sessions WHERE id = '" + parent.value + "'"));
   const auto records = store_->load(branch);
   ASSERT_TRUE(records) << records.error().message;
   ASSERT_EQ(records->size(), 2U);
@@ -171,7 +162,7 @@ TEST_F(SessionForkTest, AParentThatLostItsLastEventsLeavesAMarkInTheFork) {
   const SessionId parent = plant({UserMessage{"a"}, ModelStarted{}, TurnEnded{}});
   const SessionId branch = fork(parent);
   ASSERT_NO_FATAL_FAILURE(
-      in_the_file("DELETE FROM events WHERE session = '" + parent.value + "' AND seq > 2"));
+      tamper("DELETE FROM events WHERE session = '" + parent.value + "' AND seq > 2"));
   const auto records = store_->load(branch);
   ASSERT_TRUE(records);
   ASSERT_EQ(records->size(), 4U);
@@ -183,8 +174,8 @@ TEST_F(SessionForkTest, AParentThatLostItsLastEventsLeavesAMarkInTheFork) {
 TEST_F(SessionForkTest, ForksThatFormACircleAreReportedAndNotFollowed) {
   const SessionId a = plant({UserMessage{"a"}});
   const SessionId b = fork(a);
-  ASSERT_NO_FATAL_FAILURE(in_the_file("UPDATE sessions SET parent = '" + b.value +
-                                      "', parent_seq = 2 WHERE id = '" + a.value + "'"));
+  ASSERT_NO_FATAL_FAILURE(tamper("UPDATE sessions SET parent = '" + b.value +
+                                 "', parent_seq = 2 WHERE id = '" + a.value + "'"));
   const auto records = store_->load(b);
   ASSERT_FALSE(records);
   EXPECT_EQ(records.error().code, Errc::corrupt);

@@ -7,7 +7,6 @@
 
 #include "runtime/digest.h"
 #include "runtime/log_diff.h"
-#include "runtime/sqlite_session_store.h"
 #include "runtime/trajectory.h"
 #include "tests/runtime/agent_fixture.h"
 
@@ -32,9 +31,7 @@ class SessionLinesTest : public test::AgentFixture {
   Status import(SessionStore& store, const SessionCopy& copy) {
     return test::run(context_, store.import(copy));
   }
-  std::unique_ptr<SessionStore> other_store() {
-    return std::move(*SqliteSessionStore::open(dir_.path() / "other.db", clock_));
-  }
+  std::unique_ptr<SessionStore> other_store() { return place_.open("other"); }
   /// Exported, imported into another store, and exported there.
   std::string round_trip(const std::string& lines) {
     const auto copy = read_lines(lines);

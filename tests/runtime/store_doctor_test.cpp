@@ -5,9 +5,7 @@
 
 #include <fstream>
 
-#include "base/sqlite/connection.h"
 #include "runtime/context_keeper.h"
-#include "runtime/sqlite_session_store.h"
 #include "tests/runtime/agent_fixture.h"
 
 /// Damage of every kind, inflicted on a real file; what the doctor says and mends, and that nobody
@@ -57,20 +55,11 @@ class StoreDoctorTest : public test::AgentFixture {
     return 0;
   }
 
-  void in_the_file(const std::string& sql) {
-    auto db = sqlite::Connection::open(file_.string());
-    ASSERT_TRUE(db);
-    const Status done = db->exec("PRAGMA foreign_keys=OFF; " + sql);
+  void tamper(const std::string& sql) {
+    const Status done = place_.tamper(sql);
     ASSERT_TRUE(done) << done.error().message;
   }
-  std::string value_in_file(const std::string& sql) {
-    auto db = sqlite::Connection::open_read_only(file_.string());
-    auto query = db->prepare(sql);
-    EXPECT_TRUE(query) << query.error().message;
-    auto rows = query->query();
-    const auto has_row = rows->next();
-    return has_row && *has_row ? std::string(rows->text(0)) : "";
-  }
+  std::string value(const std::string& query) { return place_.value("(" + query + ")"); }
   static std::string at(const SessionId& id, std::int64_t seq) {
     return " WHERE session = '" + id.value + "' AND seq = " + std::to_string(seq);
   }
@@ -78,7 +67,7 @@ class StoreDoctorTest : public test::AgentFixture {
   std::vector<StoreFault> examine(bool mends = false) {
     DoctorOptions options;
     options.mends = mends;
-    const auto report = examine_store(file_, clock_, options);
+    const auto report = examine_store(place_.address(), clock_, options);
     EXPECT_TRUE(report) << report.error().message;
     return report ? report->faults : std::vector<StoreFault>();
   }
@@ -100,14 +89,12 @@ class StoreDoctorTest : public test::AgentFixture {
     ASSERT_TRUE(end) << end.error().message;
     EXPECT_EQ(end->reason, TurnEnd::answered) << end->detail;
   }
-
-  std::filesystem::path file_ = dir_.path() / "sessions.db";
 };
 
 TEST_F(StoreDoctorTest, AWholeStoreHasNothingWrong) {
   const SessionId id = whole_session();
   ASSERT_TRUE(test::run(context_, store_->fork(id, 4)));
-  const auto report = examine_store(file_, clock_, {});
+  const auto report = examine_store(place_.address(), clock_, {});
   ASSERT_TRUE(report);
   EXPECT_EQ(report->sessions, 2U);
   EXPECT_EQ(report->events, agent_->state().last_seq + 1U);
@@ -117,10 +104,10 @@ TEST_F(StoreDoctorTest, AWholeStoreHasNothingWrong) {
 TEST_F(StoreDoctorTest, ATornLastRecordIsKeptAsideAndTheSessionGoesOn) {
   const SessionId id = whole_session();
   const std::string last = at(id, agent_->state().last_seq);
-  ASSERT_NO_FATAL_FAILURE(in_the_file("UPDATE events SET payload = '{\"reas'" + last));
+  ASSERT_NO_FATAL_FAILURE(tamper("UPDATE events SET payload = '{\"reas'" + last));
   expect_fault(FaultKind::unreadable_event, State::quarantined, /*stays=*/true);
-  EXPECT_EQ(value_in_file("SELECT payload FROM quarantine"), "{\"reas");
-  EXPECT_EQ(value_in_file("SELECT payload FROM events" + last), "{\"reas");
+  EXPECT_EQ(value("SELECT payload FROM quarantine"), "{\"reas");
+  EXPECT_EQ(value("SELECT payload FROM events" + last), "{\"reas");
   expect_goes_on(id);
 }
 
@@ -128,16 +115,16 @@ TEST_F(StoreDoctorTest, AnEventOfANewerProgramIsShownAndLeftAlone) {
   const SessionId id = whole_session();
   const std::string middle = at(id, 3);
   ASSERT_NO_FATAL_FAILURE(
-      in_the_file("UPDATE events SET type = 'weather_changed', payload = '{}'" + middle));
+      tamper("UPDATE events SET type = 'weather_changed', payload = '{}'" + middle));
   expect_fault(FaultKind::unknown_event, State::lasting, true);
   EXPECT_THAT(examine()[0].remedy, HasSubstr("newer ponder"));
-  EXPECT_EQ(value_in_file("SELECT type FROM events" + middle), "weather_changed");
+  EXPECT_EQ(value("SELECT type FROM events" + middle), "weather_changed");
   expect_goes_on(id);
 }
 
 TEST_F(StoreDoctorTest, AGapIsShownNotedAndSteppedOver) {
   const SessionId id = whole_session();
-  ASSERT_NO_FATAL_FAILURE(in_the_file("DELETE FROM events" + at(id, 3)));
+  ASSERT_NO_FATAL_FAILURE(tamper("DELETE FROM events" + at(id, 3)));
   expect_fault(FaultKind::missing_events, State::quarantined, true);
   const auto records = store_->load(id);
   EXPECT_EQ(std::get<UnreadableEvent>((*records)[2].event).problem, "event 3 is missing");
@@ -147,7 +134,7 @@ TEST_F(StoreDoctorTest, AGapIsShownNotedAndSteppedOver) {
 TEST_F(StoreDoctorTest, ACallWhoseOutcomeIsLostIsReadAsUnknownAndNotFiredAgain) {
   const SessionId id = whole_session();
   const std::int64_t finished = seq_of(id, "tool_finished", 1);
-  ASSERT_NO_FATAL_FAILURE(in_the_file("UPDATE events SET payload = ''" + at(id, finished)));
+  ASSERT_NO_FATAL_FAILURE(tamper("UPDATE events SET payload = ''" + at(id, finished)));
   const auto faults = examine(true);
   ASSERT_EQ(faults.size(), 2U);
   EXPECT_EQ(faults[0].kind, FaultKind::unreadable_event);
@@ -223,17 +210,17 @@ class DoctoredBlobTest : public StoreDoctorTest {
 TEST_F(DoctoredBlobTest, AMissingTextIsMadeAgainFromTheLog) {
   cut_session();
   ASSERT_TRUE(examine().empty());
-  ASSERT_NO_FATAL_FAILURE(in_the_file("DELETE FROM blobs"));
+  ASSERT_NO_FATAL_FAILURE(tamper("DELETE FROM blobs"));
   expect_fault(FaultKind::missing_blob, State::mended, false);
   EXPECT_EQ(store_->load_blob(hash_).value(), "a long result");
 }
 
 TEST_F(DoctoredBlobTest, ADamagedTextIsKeptAsideAndMadeAgain) {
   cut_session();
-  ASSERT_NO_FATAL_FAILURE(in_the_file("UPDATE blobs SET text = 'a wrong result'"));
+  ASSERT_NO_FATAL_FAILURE(tamper("UPDATE blobs SET text = 'a wrong result'"));
   expect_fault(FaultKind::damaged_blob, State::mended, false);
   EXPECT_EQ(store_->load_blob(hash_).value(), "a long result");
-  EXPECT_EQ(value_in_file("SELECT payload FROM quarantine"), "a wrong result");
+  EXPECT_EQ(value("SELECT payload FROM quarantine"), "a wrong result");
 }
 
 TEST_F(DoctoredBlobTest, ATextThatTheLogCannotMakeAgainIsReportedAsGone) {
@@ -247,8 +234,8 @@ TEST_F(StoreDoctorTest, AForkThatIsListedWronglyFollowsItsLogAgain) {
   const SessionId parent = whole_session();
   const auto fork = test::run(context_, store_->fork(parent, 4));
   for (const char* change : {"parent_seq = 2", "parent = NULL, parent_seq = 0"}) {
-    ASSERT_NO_FATAL_FAILURE(in_the_file("UPDATE sessions SET " + std::string(change) +
-                                        " WHERE id = '" + fork->value + "'"));
+    ASSERT_NO_FATAL_FAILURE(
+        tamper("UPDATE sessions SET " + std::string(change) + " WHERE id = '" + fork->value + "'"));
     EXPECT_EQ(examine()[0].kind, FaultKind::wrong_chain);
     EXPECT_EQ(examine(true)[0].state, State::mended);
     EXPECT_TRUE(examine().empty());
@@ -260,8 +247,8 @@ TEST_F(StoreDoctorTest, AForkWithoutItsParentSaysWhatWouldMendIt) {
   const SessionId parent = whole_session();
   const SessionId other = whole_session();
   ASSERT_TRUE(test::run(context_, store_->fork(parent, 4)));
-  ASSERT_NO_FATAL_FAILURE(in_the_file("DELETE FROM events WHERE session = '" + parent.value +
-                                      "'; DELETE FROM sessions WHERE id = '" + parent.value + "'"));
+  ASSERT_NO_FATAL_FAILURE(tamper("DELETE FROM events WHERE session = '" + parent.value +
+                                 "'; DELETE FROM sessions WHERE id = '" + parent.value + "'"));
   const auto faults = examine(true);
   ASSERT_FALSE(faults.empty());
   EXPECT_EQ(faults[0].kind, FaultKind::wrong_chain);
@@ -273,7 +260,7 @@ TEST_F(StoreDoctorTest, AForkWithoutItsParentSaysWhatWouldMendIt) {
 
 TEST_F(StoreDoctorTest, ASessionThatIsNotListedIsListedAgain) {
   const SessionId id = whole_session();
-  ASSERT_NO_FATAL_FAILURE(in_the_file("DELETE FROM sessions"));
+  ASSERT_NO_FATAL_FAILURE(tamper("DELETE FROM sessions"));
   expect_fault(FaultKind::stray_events, State::mended, false);
   ASSERT_EQ(store_->list(10)->size(), 1U);
   EXPECT_EQ(store_->list(10)->front().title, "go");
@@ -283,33 +270,35 @@ TEST_F(StoreDoctorTest, ASessionThatIsNotListedIsListedAgain) {
 TEST_F(StoreDoctorTest, AnEventBehindAForksBackIsMovedAside) {
   const SessionId parent = whole_session();
   const auto fork = test::run(context_, store_->fork(parent, 4));
-  ASSERT_NO_FATAL_FAILURE(in_the_file("INSERT INTO events VALUES ('" + fork->value +
-                                      "', 2, 0, 'user_message', 1, '{\"content\":\"no\"}')"));
+  ASSERT_NO_FATAL_FAILURE(
+      tamper("INSERT INTO events (session, seq, unix_ms, type, version, payload) VALUES ('" +
+             fork->value + "', 2, 0, 'user_message', 1, '{\"content\":\"no\"}')"));
   EXPECT_EQ(std::get<UserMessage>((*store_->load(*fork))[1].event).content, "go");
   auto faults = examine();
   ASSERT_FALSE(faults.empty());
   EXPECT_EQ(faults[0].kind, FaultKind::stray_events);
   EXPECT_EQ(examine(true)[0].state, State::quarantined);
   EXPECT_TRUE(examine().empty());
-  EXPECT_EQ(value_in_file("SELECT payload FROM quarantine"), "{\"content\":\"no\"}");
+  EXPECT_EQ(value("SELECT payload FROM quarantine"), "{\"content\":\"no\"}");
 }
 
-TEST_F(StoreDoctorTest, ADamagedPageIsNamedWithWhatToDoAndTheOtherSessionsOpen) {
+TEST_F(StoreDoctorTest, ADamagedPageOfSqliteIsNamedWithWhatToDoAndTheOtherSessionsOpen) {
   const std::string marker = "the text on the page that is damaged";
   const SessionId hit = plant({UserMessage{marker}});
   std::vector<SessionId> others;
   for (int i = 0; i < 20; ++i) others.push_back(plant({UserMessage{std::string(3000, 'x')}}));
+  const std::string file = place_.address();
   store_.reset();  // moves the log into the file
   std::string bytes = [&] {
-    std::ifstream in(file_, std::ios::binary);
+    std::ifstream in(file, std::ios::binary);
     return std::string(std::istreambuf_iterator<char>(in), {});
   }();
   const std::size_t found = bytes.find("{\"content\":\"" + marker);
   ASSERT_NE(found, std::string::npos);
   bytes.replace(found / 4096 * 4096, 4096, std::string(4096, '\x5A'));
-  std::ofstream(file_, std::ios::binary) << bytes;
+  std::ofstream(file, std::ios::binary) << bytes;
 
-  store_ = std::move(*SqliteSessionStore::open(file_, clock_));
+  store_ = place_.open();
   EXPECT_EQ(store_->list(100)->size(), 21U);
   const auto lost = store_->load(hit);
   EXPECT_TRUE(!lost || lost->empty() ||

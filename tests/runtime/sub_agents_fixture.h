@@ -7,7 +7,6 @@
 #include <utility>
 #include <vector>
 
-#include "base/sqlite/connection.h"
 #include "runtime/sub_agents.h"
 #include "tests/runtime/agent_fixture.h"
 #include "tests/runtime/book_model.h"
@@ -113,13 +112,11 @@ class SubAgentsFixture : public AgentFixture {
     ADD_FAILURE() << "there are fewer results";
     return {};
   }
-  /// Events in the file that are the session's own.
+  /// Events in the database that are the session's own.
   std::size_t own_rows(const std::string& id) const {
-    auto db = sqlite::Connection::open_read_only((dir_.path() / "sessions.db").string());
-    auto query = db->prepare("SELECT count(*) FROM events WHERE session = ?");
-    auto rows = query->query(id);
-    EXPECT_TRUE(rows->next().value());
-    return static_cast<std::size_t>(rows->int64(0));
+    const std::string count =
+        place_.value("(SELECT count(*) FROM events WHERE session = '" + id + "')");
+    return static_cast<std::size_t>(std::stoul(count));
   }
 
   TreeRecorder recorder_;  // instead of the other

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <string>
+
+#include "runtime/agent.h"
+#include "runtime/cli/commands.h"
+#include "runtime/session_state.h"
+#include "runtime/workflow.h"
+
+/// Going on with a session that a crash, or another program, left before its end.
+namespace ponder::cli {
+
+/// Whether there is anything to go on with: an open turn, words that wait, a request that was not
+/// put to the agent yet, or artefacts that are still to be written.
+bool has_rest(const runtime::SessionState& state, const runtime::Workflow& workflow);
+
+/// The turn and what follows from it; the exit status. Requires: has_rest().
+boost::asio::awaitable<int> go_on(runtime::Agent& agent, runtime::Workflow& workflow,
+                                  bool is_quiet);
+
+/// The model as the log names it: a folder, or an address and the endpoint's name for the model.
+void choose_logged_model(const std::string& logged, ModelOptions& options);
+
+}  // namespace ponder::cli
