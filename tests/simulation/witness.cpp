@@ -62,6 +62,16 @@ bool is_yes(ApprovalDecision decision) {
 
 }  // namespace
 
+void SessionFacts::forget() {
+  id = {};
+  log.clear();
+  state = {};
+  expected.clear();
+  requests.clear();
+  summary_request.clear();
+  if (is_fork) turns_done = turns;
+}
+
 SessionFacts& Witness::begin(SessionId id) {
   auto facts = std::make_unique<SessionFacts>();
   facts->id = std::move(id);
