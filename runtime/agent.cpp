@@ -36,8 +36,12 @@ std::string policy_name(const SessionStarted& start) {
 
 }  // namespace
 
-Agent::Agent(AgentParts parts, SessionId id)
-    : parts_(std::move(parts)), id_(std::move(id)), keeper_(*parts_.model) {
+Agent::Agent(AgentParts parts, SessionId id, SessionState state)
+    : parts_(std::move(parts)),
+      id_(std::move(id)),
+      state_(std::move(state)),
+      keeper_(*parts_.model),
+      log_(*parts_.store, id_, state_.last_seq, [this](const Record& record) { take(record); }) {
   const Status added = builtin_tools_.add(std::make_unique<BlobTool>(state_, *parts_.store));
   PONDER_ASSERT(added.has_value());
 }
@@ -51,7 +55,7 @@ asio::awaitable<Result<std::unique_ptr<Agent>>> Agent::start(AgentParts parts,
   SessionId id = parts.store->new_id();
   if (start.policy.empty()) start.policy = policy_name(start);
   start.vocabulary = parts.model->vocabulary();
-  std::unique_ptr<Agent> agent(new Agent(std::move(parts), std::move(id)));
+  std::unique_ptr<Agent> agent(new Agent(std::move(parts), std::move(id), SessionState()));
   std::vector<Event> events;
   events.emplace_back(std::move(start));
   const Status status = co_await agent->append(std::move(events));
@@ -62,9 +66,7 @@ asio::awaitable<Result<std::unique_ptr<Agent>>> Agent::start(AgentParts parts,
 Result<std::unique_ptr<Agent>> Agent::open(AgentParts parts, const SessionId& id) {
   PONDER_TRY(SessionId whole_id, parts.store->resolve(id.value));
   PONDER_TRY(const auto records, parts.store->load(whole_id));
-  std::unique_ptr<Agent> agent(new Agent(std::move(parts), std::move(whole_id)));
-  agent->state_ = fold(records);
-  agent->next_seq_ = agent->state_.last_seq + 1;
+  std::unique_ptr<Agent> agent(new Agent(std::move(parts), std::move(whole_id), fold(records)));
   if (!agent->state_.start) {
     return fail(Errc::corrupt, fmt::format("session {} does not begin with session_started; "
                                            "`ponder sessions export` still shows what it holds",
@@ -75,13 +77,8 @@ Result<std::unique_ptr<Agent>> Agent::open(AgentParts parts, const SessionId& id
 
 asio::awaitable<Result<TurnEnded>> Agent::run_turn(std::string user_text) {
   is_cancelled_ = false;
-  if (state_.is_turn_open) {
-    const Status closed = co_await close_left_open_turn();
-    PONDER_CO_CHECK(closed);
-  }
-  const Status begun = co_await begin_turn(std::move(user_text));
-  PONDER_CO_CHECK(begun);
-  auto result = co_await drive();
+  std::optional<std::string> words(std::move(user_text));
+  auto result = co_await drive(std::move(words));
   co_return result;
 }
 
@@ -91,12 +88,18 @@ asio::awaitable<Result<TurnEnded>> Agent::resume() {
     co_return fail(Errc::invalid_argument,
                    fmt::format("session {} has no open turn to resume", id_.value));
   }
-  if (!state_.is_turn_open) {
-    const Status begun = co_await begin_turn("");
-    PONDER_CO_CHECK(begun);
-  }
-  auto result = co_await drive();
+  auto result = co_await drive(std::nullopt);
   co_return result;
+}
+
+asio::awaitable<Status> Agent::open_turn(std::optional<std::string> words) {
+  if (!words && state_.is_turn_open) co_return Status();
+  if (state_.is_turn_open) {
+    const Status closed = co_await close_left_open_turn();
+    PONDER_CO_CHECK(closed);
+  }
+  const Status begun = co_await begin_turn(std::move(words).value_or(""));
+  co_return begun;
 }
 
 asio::awaitable<Status> Agent::begin_turn(std::string text) {
@@ -190,12 +193,19 @@ asio::awaitable<Status> Agent::close_left_open_turn() {
   co_return status;
 }
 
-asio::awaitable<Result<TurnEnded>> Agent::drive() {
+asio::awaitable<Result<TurnEnded>> Agent::drive(std::optional<std::string> words) {
   // A cancelled coroutine must still write down how its turn ended, so its awaits do not throw.
   const bool throws_if_cancelled = co_await asio::this_coro::throw_if_cancelled();
   co_await asio::this_coro::throw_if_cancelled(false);
-  takes_words_ = true;
-  auto result = co_await run_rounds();
+  const Status opened = co_await open_turn(std::move(words));
+  Result<TurnEnded> result = TurnEnded();
+  if (opened) {
+    takes_words_ = true;
+    auto first = co_await run_rounds();
+    result = std::move(first);
+  } else {
+    result = tl::unexpected<Error>(opened.error());
+  }
   while (result && goes_on_after(*result)) {
     const Status begun = co_await begin_turn("");
     if (!begun) {
@@ -353,7 +363,7 @@ asio::awaitable<Status> Agent::answer_calls() {
   if (is_stopping()) group.cancel();
   co_await group.join();
   active_ = nullptr;
-  if (log_error_) co_return tl::unexpected<Error>(*log_error_);
+  if (log_.error()) co_return tl::unexpected<Error>(*log_.error());
   PONDER_ASSERT(!state_.has_open_calls());
   co_return Status();
 }
@@ -424,7 +434,7 @@ asio::awaitable<void> Agent::run_call(std::uint32_t call_index) {
   finished.elapsed_ms = std::chrono::duration_cast<std::chrono::milliseconds>(elapsed).count();
   std::vector<Event> done;
   done.emplace_back(std::move(finished));
-  const Status ignored = co_await append(std::move(done));  // log_error_ keeps it
+  const Status ignored = co_await append(std::move(done));  // log_.error() keeps it
   (void)ignored;
 }
 
@@ -440,20 +450,13 @@ asio::awaitable<Result<TurnEnded>> Agent::end_turn(TurnEnded end) {
 }
 
 asio::awaitable<Status> Agent::append(std::vector<Event> events, std::vector<Blob> blobs) {
-  if (log_error_) co_return tl::unexpected<Error>(*log_error_);
-  if (events.empty()) co_return Status();
-  const std::int64_t last_seq = next_seq_ - 1;
-  next_seq_ += static_cast<std::int64_t>(events.size());
-  auto records = co_await parts_.store->append(id_, last_seq, std::move(events), std::move(blobs));
-  if (!records) {
-    if (!log_error_) log_error_ = records.error();
-    co_return tl::unexpected<Error>(records.error());
-  }
-  for (const Record& record : *records) {
-    apply(state_, record);
-    for (EventSink* sink : parts_.sinks) sink->on_event(id_, record);
-  }
-  co_return Status();
+  const Status status = co_await log_.append(std::move(events), std::move(blobs));
+  co_return status;
+}
+
+void Agent::take(const Record& record) {
+  apply(state_, record);
+  for (EventSink* sink : parts_.sinks) sink->on_event(id_, record);
 }
 
 }  // namespace ponder::runtime

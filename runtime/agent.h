@@ -14,6 +14,7 @@
 #include "runtime/call_gate.h"
 #include "runtime/context_keeper.h"
 #include "runtime/event.h"
+#include "runtime/log_writer.h"
 #include "runtime/model_client.h"
 #include "runtime/session_state.h"
 #include "runtime/session_store.h"
@@ -92,9 +93,11 @@ class Agent {
   const SessionState& state() const { return state_; }
 
  private:
-  Agent(AgentParts parts, SessionId id);
+  Agent(AgentParts parts, SessionId id, SessionState state);
 
-  boost::asio::awaitable<Result<TurnEnded>> drive();
+  /// A turn to its end: a new one that begins with the words, or without words the open one.
+  boost::asio::awaitable<Result<TurnEnded>> drive(std::optional<std::string> words);
+  boost::asio::awaitable<Status> open_turn(std::optional<std::string> words);
   boost::asio::awaitable<Result<TurnEnded>> run_rounds();
   boost::asio::awaitable<Status> close_left_open_turn();
   /// Writes the message that opens a turn: the words that wait, then `text`.
@@ -123,7 +126,9 @@ class Agent {
   boost::asio::awaitable<void> approve_call(std::uint32_t call_index);
   GateRules gate_rules() const { return {&parts_.grants, &parts_.approvals, is_cancelled_}; }
   boost::asio::awaitable<Result<TurnEnded>> end_turn(TurnEnded end);
+  /// Writes events down; take() has seen them when it returns.
   boost::asio::awaitable<Status> append(std::vector<Event> events, std::vector<Blob> blobs = {});
+  void take(const Record& record);
   Toolbox toolbox() const { return {parts_.tools, &builtin_tools_}; }
 
   AgentParts parts_;
@@ -131,12 +136,11 @@ class Agent {
   SessionState state_;
   ContextKeeper keeper_;
   tools::Registry builtin_tools_;
-  std::int64_t next_seq_ = 1;  // places are reserved here, so that concurrent calls can append
   Deadline turn_deadline_ = Deadline::never();
   bool is_cancelled_ = false;
   bool takes_words_ = false;        // a turn runs and is not about to end
   TaskGroup* active_ = nullptr;     // the model request or the calls under way
-  std::optional<Error> log_error_;  // the first append that failed; nothing is written after it
+  LogWriter log_;
 };
 
 }  // namespace ponder::runtime

@@ -7,6 +7,7 @@
 #include <variant>
 
 #include "context/transitions.h"
+#include "runtime/text.h"
 
 namespace ponder::runtime {
 namespace {
@@ -17,7 +18,7 @@ constexpr const char* kOutcomeUnknown =
 ToolFinished refusal(Outcome outcome, const std::string& why) {
   ToolFinished finished;
   finished.outcome = outcome;
-  finished.content = tools::error_output(why).content;
+  finished.content = tools::error_output(clean_utf8(why)).content;
   return finished;
 }
 

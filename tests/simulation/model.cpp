@@ -59,10 +59,11 @@ asio::awaitable<Result<Completion>> SimulatedModel::complete(ModelRequest reques
   Inside inside(run_->live_requests);
   if (!run_->is_dead()) run_->witness->asked(*run_->session, run_->process->number, request);
   const Deadline deadline = request.deadline;
+  const auto began = run_->scene->clock.now();
   if (remote_) {
     auto work = remote_->complete(std::move(request), std::move(sink));
     auto result = co_await std::move(work);
-    run_->expect_in_time(deadline, "an endpoint");
+    run_->expect_in_time(deadline, began, "an endpoint");
     co_return result;
   }
   auto work = think(std::move(request), std::move(sink));
@@ -72,6 +73,7 @@ asio::awaitable<Result<Completion>> SimulatedModel::complete(ModelRequest reques
 
 asio::awaitable<Result<Completion>> SimulatedModel::think(ModelRequest request, ModelSink sink) {
   Random& random = run_->random;
+  const auto began = run_->scene->clock.now();
   bool was_cancelled = false;
   const bool is_dead = run_->strikes(Fault::dead_model);
   const bool is_slow = run_->strikes(Fault::slow_model);
@@ -84,7 +86,7 @@ asio::awaitable<Result<Completion>> SimulatedModel::think(ModelRequest request, 
     const bool has_come = co_await run_->scene->pause(random.time_to(longest));
     was_cancelled = !has_come;
   }
-  run_->expect_in_time(request.deadline, "a model");
+  run_->expect_in_time(request.deadline, began, "a model");
   if (was_cancelled) co_return fail(Errc::cancelled, "stopped");
   if (run_->strikes(Fault::failing_model)) {
     if (random.chance(30)) throw std::runtime_error("broken " + foreign_text(random));
@@ -103,13 +105,18 @@ Result<Completion> SimulatedModel::answer(const ModelRequest& request, const Mod
 Result<Completion> SimulatedModel::sample(const Draft& draft, const ModelRequest& request) {
   PONDER_TRY(const auto policy, policy_of(request));
   PONDER_TRY(auto prompt, context::assemble(request.conversation, policy, byte_tokens));
-  const bool is_summary = request.conversation.size() > 0 && !request.sampling.is_thinking;
+  const bool is_summary = !request.sampling.is_thinking;
+  // Without tools, dsv4 takes a result for a user's turn, which drops the reasoning before it.
+  const bool has_tools = !request.conversation.front().tools.empty();
+  const bool keeps_reasoning = has_tools || kind_ != Kind::dsv4;
   const bool goes_on = prompt.ids.size() >= path_.size() &&
                        std::equal(path_.begin(), path_.end(), prompt.ids.begin());
-  if (!goes_on && !is_summary && !run_->is_dead()) {
-    run_->scene->story.violated("tokens", "session {}: the prompt does not begin with what came "
+  if (!goes_on && keeps_reasoning && !is_summary && !run_->is_dead()) {
+    const auto parting = std::mismatch(path_.begin(), path_.end(), prompt.ids.begin(),
+                                       prompt.ids.end()).first - path_.begin();
+    run_->scene->story.violated("tokens", "session {}: at {} of {} the prompt parts from what came "
                                           "before it and was sampled",
-                                run_->session->number);
+                                run_->session->number, parting, path_.size());
   }
   const bool starts_in_reasoning = prompt.continuation == context::Continuation::reasoning;
   Completion out = sampled_completion(draft, *run_, *format_, request, starts_in_reasoning);

@@ -150,7 +150,9 @@ asio::awaitable<bool> User::take_turn() {
   run_.insisted = milliseconds(0);
   cancelled_.reset();
   began_ = run_.scene->clock.now();
-  disk_before_ = run_.scene->disk_busy;
+  const auto still_busy = std::chrono::duration_cast<milliseconds>(
+      std::max(run_.scene->disk_free_at - began_, Clock::Instant::duration(0)));
+  disk_before_ = run_.scene->disk_busy - still_busy;
   const std::uint32_t turns = agent_->state().turns;
   Ending ending;
   TaskGroup turn(run_.scene->home.get_executor());

@@ -62,7 +62,7 @@ class User final : public runtime::EventSink {
   std::unique_ptr<SimulatedModel> model_;
   std::unique_ptr<runtime::Agent> agent_;
   Clock::Instant began_;                      // the turn that runs
-  std::chrono::milliseconds disk_before_{0};  // what the disks had taken by then
+  std::chrono::milliseconds disk_before_{0};  // what the disks had done by then
   std::optional<Clock::Instant> cancelled_;
   bool has_rival_ = false;
   std::uint32_t failures_ = 0;  // in a row

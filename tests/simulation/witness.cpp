@@ -116,7 +116,9 @@ void Witness::acknowledged(SessionFacts& session, std::size_t process, const Rec
   if (scene_->plan.synchronous == Synchronous::full) session.num_durable = session.log.size();
   if (!has_effect) return;
   // It is on the disk, with all that was written before.
-  for (const auto& each : sessions_) each->num_durable = each->log.size();
+  for (const auto& each : sessions_) {
+    if (!each->power_was_cut) each->num_durable = each->log.size();
+  }
 }
 
 void Witness::check_bounds(const SessionFacts& session, const Event& event) {

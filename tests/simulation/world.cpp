@@ -276,6 +276,7 @@ bool Process::write_one(Random& random) {
   const milliseconds busy = random.time_to(milliseconds(is_slow ? 30'000 : 8));
   disk_ready_at_ = scene_->clock.now() + busy;
   scene_->disk_busy += busy;
+  scene_->disk_free_at = std::max(scene_->disk_free_at, disk_ready_at_);
   return true;
 }
 
