@@ -153,9 +153,11 @@ int run(int argc, char** argv) {
   app.add_option("--without", options.without, "leave a fault out (may be repeated)");
   CLI11_PARSE(app, argc, argv);
   const runtime::test::TempDir folder;
-  if (options.shrink) return shrink(options, folder.path());
-  if (options.seeds > 0) return run_many(options, folder.path());
-  return run_one(options, folder.path());
+  // Names in the story are the same wherever it lies.
+  std::filesystem::current_path(folder.path());
+  if (options.shrink) return shrink(options, ".");
+  if (options.seeds > 0) return run_many(options, ".");
+  return run_one(options, ".");
 }
 
 }  // namespace

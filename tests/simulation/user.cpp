@@ -15,7 +15,7 @@ using std::chrono::milliseconds;
 namespace {
 
 constexpr std::uint32_t kFailuresMax = 300;
-constexpr std::size_t kSessionsMax = 20;
+constexpr std::size_t kForksMax = 3;
 
 }  // namespace
 
@@ -60,7 +60,9 @@ asio::awaitable<void> User::drive() {
       run_.scene->story.violated("liveness", "session {} fails again and again",
                                  run_.session->number);
     }
-    co_await run_.scene->pause(run_.random.time_to(milliseconds(5000)));
+    // Rivals that come back at once would only fight.
+    const milliseconds longest(has_rival_ ? 60'000 : 5000);
+    co_await run_.scene->pause(run_.random.time_to(longest));
   }
   agent_.reset();
 }
@@ -168,7 +170,7 @@ asio::awaitable<bool> User::take_turn() {
   check_ending(**ending, agent_->state().turns - turns);
   ++run_.session->turns_done;
   // At times the program is started anew between two turns.
-  const bool goes_on = run_.random.chance(80);
+  const bool goes_on = run_.random.chance(90);
   if (!goes_on) agent_.reset();
   co_return true;
 }
@@ -232,7 +234,7 @@ asio::awaitable<void> User::meddle_once(TaskGroup* turn) {
     const auto status = co_await agent_->pin(seq, is_pinned);
     story.say("s{} pin: {}", number, status ? "taken" : status.error().message);
   }
-  const bool forks = run_.strikes(Fault::fork) && run_.witness->sessions().size() < kSessionsMax;
+  const bool forks = run_.strikes(Fault::fork) && run_.witness->sessions().size() < run_.scene->plan.num_sessions + kForksMax;
   if (forks) co_await fork();
 }
 

@@ -59,7 +59,8 @@ class Process {
 /// nothing else is to be done, lets disaster strike between any two steps, and checks.
 class World {
  public:
-  /// `folder` is a real one for the store's lock files. `is_told`: the story is printed.
+  /// `folder` is a real one for the store's lock files; its name is part of the story.
+  /// `is_told`: the story is printed.
   World(Plan plan, std::filesystem::path folder, bool is_told);
   ~World();
   Outcome run();
