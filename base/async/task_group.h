@@ -24,7 +24,8 @@ class TaskGroup {
   /// starts cancelled: its first suspension ends at once.
   void spawn(boost::asio::awaitable<void> child);
   /// Asks every child to stop; returns at once. A child that then ends by throwing
-  /// operation_aborted has ended well.
+  /// operation_aborted has ended well. Requires: a handler of the executor runs; from elsewhere,
+  /// post it there (Asio would, and find a child gone that ended before).
   void cancel();
   bool is_cancelled() const { return is_cancelled_; }
 

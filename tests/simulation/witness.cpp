@@ -115,7 +115,9 @@ void Witness::acknowledged(SessionFacts& session, std::size_t process, const Rec
   const bool has_effect = intent != nullptr && intent->effect != tools::Effect::pure;
   if (scene_->plan.synchronous == Synchronous::full) session.num_durable = session.log.size();
   if (!has_effect) return;
-  // It is on the disk, with all that was written before.
+  // It is on the disk, with all that was written before: whatever the same process had heard of.
+  session.num_durable = std::max(session.num_durable, place);
+  if (scene_->plan.has(Fault::rival)) return;
   for (const auto& each : sessions_) {
     if (!each->power_was_cut) each->num_durable = each->log.size();
   }

@@ -1,6 +1,7 @@
 #include "tests/simulation/world.h"
 
 #include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <utility>
 
@@ -224,7 +225,7 @@ void Process::die() {
   facts_.is_dead = true;
   const std::set<Timer*> stubborn = facts_.stubborn;
   for (Timer* timer : stubborn) timer->cancel();
-  group_.cancel();
+  asio::post(scene_->home, [this] { group_.cancel(); });
 }
 
 bool Process::open_store() {
