@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "engine/fp8_latent.h"
 #include "kernels/index_select.h"
 
 namespace ponder::engine {
@@ -17,23 +18,42 @@ std::size_t round_up(std::size_t value, std::size_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
+/// Bytes of an element of the cache.
+std::size_t bytes_of(kernels::DType dtype) {
+  switch (dtype) {
+    case kernels::DType::f32:
+      return 4;
+    case kernels::DType::bf16:
+      return 2;
+    default:
+      PONDER_ASSERT(dtype == kernels::DType::fp8_e4m3);
+      return 1;
+  }
+}
+
 }  // namespace
 
 CacheLayout::CacheLayout(const ModelConfig& config, kernels::DType dtype, bool has_drafts,
                          IndexKeys index_keys)
-    : dtype(dtype), index_keys(index_keys) {
-  PONDER_ASSERT(dtype == kernels::DType::f32 || dtype == kernels::DType::bf16);
-  element_bytes = dtype == kernels::DType::f32 ? 4 : 2;
-  const std::size_t line = kAlignmentBytes / element_bytes;
-  latent_stride = round_up(config.kv_lora_rank + config.qk_rope_head_dim, line);
-  index_stride = round_up(config.index_head_dim, line);
+    : dtype(dtype),
+      index_keys(index_keys),
+      key_dtype(dtype == kernels::DType::f32 ? kernels::DType::f32 : kernels::DType::bf16),
+      latent_bytes(bytes_of(dtype)),
+      key_bytes(bytes_of(key_dtype)) {
+  const std::size_t rank = config.kv_lora_rank;
+  const std::size_t rope_dim = config.qk_rope_head_dim;
+  latent_stride = round_up(dtype == kernels::DType::fp8_e4m3
+                               ? fp8_latent_layout(rank, rope_dim).bytes
+                               : rank + rope_dim,
+                           kAlignmentBytes / latent_bytes);
+  index_stride = round_up(config.index_head_dim, kAlignmentBytes / key_bytes);
   const std::size_t index_block_bytes = index_keys == IndexKeys::int8
                                             ? kernels::index_page_bytes(config.index_head_dim)
-                                            : kPageTokens * index_stride * element_bytes;
+                                            : kPageTokens * index_stride * key_bytes;
   const std::size_t num_layers = config.num_hidden_layers + (has_drafts ? 1 : 0);
   for (std::size_t layer = 0; layer < num_layers; ++layer) {
     latent_offsets.push_back(page_bytes);
-    page_bytes += kPageTokens * latent_stride * element_bytes;
+    page_bytes += kPageTokens * latent_stride * latent_bytes;
     if (config.layers[layer].indexer == IndexerKind::full) {
       index_offsets.push_back(page_bytes);
       page_bytes += index_block_bytes;
@@ -145,6 +165,10 @@ void BlockTable::replace(std::size_t page_idx, PageId page) {
   set_addresses(page_idx);
 }
 
+bool BlockTable::is_writable_at(std::size_t position) const {
+  return position >= capacity() || pool_->is_exclusive(pages_[position / kPageTokens]);
+}
+
 void BlockTable::share_from(const BlockTable& other, std::size_t num_pages) {
   PONDER_ASSERT(pages_.empty() && num_pages <= other.pages_.size());
   const auto share_first = [num_pages](auto& to, const auto& from) {
@@ -183,13 +207,13 @@ void BlockTable::set_addresses(std::size_t page_idx) {
 std::byte* BlockTable::latent_row(std::size_t layer, std::size_t position) const {
   const CacheLayout& layout = pool_->layout();
   return pool_->data(pages_[position / kPageTokens]) + layout.latent_offsets[layer] +
-         position % kPageTokens * layout.latent_stride * layout.element_bytes;
+         position % kPageTokens * layout.latent_stride * layout.latent_bytes;
 }
 
 std::byte* BlockTable::index_row(std::size_t layer, std::size_t position) const {
   const CacheLayout& layout = pool_->layout();
   return index_block(layer, position) +
-         position % kPageTokens * layout.index_stride * layout.element_bytes;
+         position % kPageTokens * layout.index_stride * layout.key_bytes;
 }
 
 std::byte* BlockTable::index_block(std::size_t layer, std::size_t position) const {

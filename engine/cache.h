@@ -21,18 +21,20 @@ inline constexpr std::size_t kPageTokens = kernels::kPageSize;
 enum class PageId : std::uint32_t {};
 
 /// Where things lie inside a page: for each layer a latent block [64, latent_stride] with rows
-/// [c | k_rope], and on layers that own an indexer an index-key block: [64, index_stride], or a
-/// page of int8 keys.
+/// [c | k_rope], or as engine/fp8_latent.h has them, and on layers that own an indexer an index-key
+/// block: [64, index_stride], or a page of int8 keys.
 struct CacheLayout {
   /// With `has_drafts` the first MTP layer has its blocks too, after those of the hidden layers.
   /// IndexKeys::int8 requires: index_head_dim is a power of two, 4 or more.
   CacheLayout(const ModelConfig& config, kernels::DType dtype, bool has_drafts = false,
               IndexKeys index_keys = IndexKeys::floating);
 
-  kernels::DType dtype;  // f32 or bf16
+  kernels::DType dtype;  // of the latents: f32, bf16 or fp8_e4m3
   IndexKeys index_keys;
-  std::size_t element_bytes = 0;
-  std::size_t latent_stride = 0;            // elements
+  kernels::DType key_dtype;                 // of floating keys: f32 or bf16
+  std::size_t latent_bytes = 0;             // of an element of the latents
+  std::size_t key_bytes = 0;                // of a floating key's element
+  std::size_t latent_stride = 0;            // elements; fp8_e4m3: bytes
   std::size_t index_stride = 0;             // elements; floating keys only
   std::vector<std::size_t> latent_offsets;  // [layers], bytes from the start of a page
   std::vector<std::size_t> index_offsets;   // [layers]; kNoBlock without an indexer
@@ -69,6 +71,10 @@ class PagePool {
   /// page is held.
   void release(PageId page);
   std::uint32_t num_holders(PageId page) const { return pages_[index(page)].holders; }
+  /// Whether its one holder may write to the page: nobody else reads it.
+  bool is_exclusive(PageId page) const {
+    return pages_[index(page)].holders == 1 && !pages_[index(page)].is_kept;
+  }
 
   /// Keeps the page beyond its last holder. Requires: the page is held and not kept.
   void keep(PageId page);
@@ -103,7 +109,8 @@ class PagePool {
 };
 
 /// One sequence's pages in order of position, and their addresses as the kernels want them.
-/// Holds each of its pages. Lifetime: the pool must outlive it.
+/// Holds each of its pages, and may share any of them with other tables; one that it shares is
+/// copied before it is written to (PrefixCache::make_writable). Lifetime: the pool must outlive it.
 class BlockTable {
  public:
   explicit BlockTable(PagePool& pool);
@@ -115,7 +122,8 @@ class BlockTable {
   void append(PageId page);
   /// Puts an equal page, of which it takes over one holder, in the place of one of its own.
   void replace(std::size_t page_idx, PageId page);
-  /// Shares the first pages of another sequence: a fork, which copies addresses and no rows.
+  /// Shares the first pages of another sequence: a fork, which copies addresses and no rows. Of the
+  /// last one a beginning may be meant.
   /// Requires: empty.
   void share_from(const BlockTable& other, std::size_t num_pages);
   /// Lets go of all pages but the first `num_pages`, the last one first.
@@ -124,10 +132,12 @@ class BlockTable {
 
   std::span<const PageId> pages() const { return pages_; }
   std::size_t capacity() const { return pages_.size() * kPageTokens; }
+  /// Whether a new row at this position goes to a page of its own, or one that is yet to be added.
+  bool is_writable_at(std::size_t position) const;
 
   const void* const* latent_pages(std::size_t layer) const { return latents_[layer].data(); }
   const void* const* index_pages(std::size_t layer) const { return index_keys_[layer].data(); }
-  /// The cache row of a position. Requires: position < capacity(), and no one else writes it.
+  /// The cache row of a position. Requires: position < capacity(); to write it, is_writable_at().
   std::byte* latent_row(std::size_t layer, std::size_t position) const;
   std::byte* index_row(std::size_t layer, std::size_t position) const;
   /// The index-key block that holds a position.

@@ -41,6 +41,11 @@ enum class IndexerKind { full, shared };
 /// user's choice, not the checkpoint's.
 enum class IndexKeys { floating, int8 };
 
+/// Which numbers the cache holds. `automatic`: f32 for an F32 checkpoint and for models whose cache
+/// is small anyway, else bf16. `fp8`: latents in FP8 (engine/fp8_latent.h), the rest in bf16: 1.6
+/// times the tokens of bf16, at the price of some rounding; never chosen on its own.
+enum class CacheDType { automatic, f32, bf16, fp8 };
+
 /// `rope_scaling` (or the scaling part of `rope_parameters`), type yarn.
 struct RopeScaling {
   double factor = 1.0;

@@ -5,13 +5,16 @@
 
 #include <algorithm>
 #include <atomic>
-#include <mutex>
 #include <utility>
+#include <variant>
 
 #include "base/clock.h"
+#include "engine/cache_identity.h"
 #include "engine/forced_tokens.h"
 #include "engine/generation_request.h"
 #include "engine/grammar_matcher.h"
+#include "engine/inbox.h"
+#include "engine/mask_cache.h"
 #include "engine/model.h"
 #include "engine/prefix_cache.h"
 #include "engine/sampler.h"
@@ -22,7 +25,6 @@ namespace ponder::engine {
 namespace {
 
 constexpr std::uint64_t kCacheBytesDefaultMax = std::uint64_t{4} << 30;
-constexpr std::size_t kGrammarsKept = 8;
 constexpr std::size_t kForcedBytesMax = 256;
 constexpr std::uint32_t kDraftTokensMax = 8;
 
@@ -49,12 +51,13 @@ class EngineImpl final : public Engine {
   Result<RequestId> submit(GenerationRequest request, RequestCallbacks callbacks) override;
   Result<RequestId> fork(RequestId parent, std::size_t num_tokens, GenerationRequest request,
                          RequestCallbacks callbacks) override;
+  Status truncate(RequestId id, std::size_t num_tokens, std::uint64_t seed) override;
   Status prefill_when_idle(std::vector<TokenId> prompt) override;
-  void cancel(RequestId id) override;
+  void cancel(RequestId id) override { inbox_.send(Inbox::Cancellation{id}); }
   bool has_work() const override { return num_live_.load(std::memory_order_acquire) > 0; }
-  bool has_idle_work() const override { return num_shadow_.load(std::memory_order_acquire) > 0; }
+  bool has_idle_work() const override { return inbox_.has_shadow(); }
   void step() override;
-  EngineStats stats() const override;
+  EngineStats stats() const override { return inbox_.stats(); }
 
  private:
   Status check_pages(const Request& request) const;
@@ -62,12 +65,14 @@ class EngineImpl final : public Engine {
   Result<RequestId> enqueue(std::unique_ptr<Request> request);
 
   void take_inbox();
+  void apply(std::unique_ptr<Request>& request);
+  void apply(const Inbox::Truncation& truncation);
+  void apply(Inbox::Cancellation cancellation) { finish(cancellation.id, FinishReason::cancelled, ""); }
   Status grow_branch(Request& request);
   void end_expired();
   void fail_step(const std::string& why);
   std::uint64_t& rows_counter(const Request& request);
   void start(Request& request);
-  std::shared_ptr<GrammarMasks> masks_for(const std::shared_ptr<const Grammar>& grammar);
   void publish_rows(Request& request, const BatchSegment& segment, std::size_t first_row,
                     std::span<const float> logits);
   bool publish(Request& request, std::span<const float> logits);
@@ -85,24 +90,14 @@ class EngineImpl final : public Engine {
   Speculation speculation_;
   std::uint32_t batch_rows_max_;
   Sampler sampler_;
-  std::unique_ptr<GrammarVocabulary> vocabulary_;      // made for the first grammar
-  std::vector<std::shared_ptr<GrammarMasks>> masks_;   // the most recently used last
+  MaskCache masks_;
   std::vector<Scheduler::Work> work_;
   std::vector<BatchSegment> segments_;
   std::vector<Request*> answering_;  // requests that got a token in this step and go on
   EngineStats counted_;
   const Clock* clock_;
-  std::size_t requests_waiting_max_;
-
-  mutable std::mutex mutex_;  // guards what follows; never held while a callback runs
-  std::vector<std::unique_ptr<Request>> submitted_;
-  std::vector<std::unique_ptr<Request>> shadows_;
-  std::size_t num_shadow_known_ = 0;  // of those that the scheduler has
-  std::vector<RequestId> cancelled_;
-  std::uint64_t next_id_ = 1;
-  EngineStats published_;
+  Inbox inbox_;
   std::atomic<std::size_t> num_live_{0};
-  std::atomic<std::size_t> num_shadow_{0};
 };
 
 EngineImpl::EngineImpl(std::unique_ptr<Model> model, Tokenizer tokenizer, PagePool pool,
@@ -115,8 +110,9 @@ EngineImpl::EngineImpl(std::unique_ptr<Model> model, Tokenizer tokenizer, PagePo
       scheduler_(cache_),
       speculation_(*model_, cache_, options.draft_tokens_max),
       batch_rows_max_(options.batch_rows_max),
+      masks_(tokenizer_, model_->config().vocab_size),
       clock_(options.clock != nullptr ? options.clock : &system_clock()),
-      requests_waiting_max_(options.requests_waiting_max) {
+      inbox_(options.requests_waiting_max) {
   update_stats();
 }
 
@@ -156,17 +152,17 @@ Result<RequestId> EngineImpl::enqueue(std::unique_ptr<Request> request) {
   auto& stops = request->spec.stop_tokens;
   if (stops.empty() && request->spec.ends_at_stop) stops = config().eos_token_id;
   request->submitted_at = clock_->now();
-  const std::lock_guard lock(mutex_);
-  const std::size_t num_waiting = published_.requests_waiting + submitted_.size();
-  if (num_waiting >= requests_waiting_max_) {
-    return fail(Errc::exhausted, fmt::format("{} requests wait already, the limit is {}",
-                                             num_waiting, requests_waiting_max_));
-  }
-  request->id = RequestId{next_id_++};
-  const RequestId id = request->id;
-  submitted_.push_back(std::move(request));
+  // Counted first: the engine's thread may end it before this one goes on.
   num_live_.fetch_add(1, std::memory_order_release);
+  auto id = inbox_.submit(std::move(request));
+  if (!id) num_live_.fetch_sub(1, std::memory_order_release);
   return id;
+}
+
+Status EngineImpl::truncate(RequestId id, std::size_t num_tokens, std::uint64_t seed) {
+  if (num_tokens == 0) return fail(Errc::invalid_argument, "a request of no tokens");
+  inbox_.send(Inbox::Truncation{id, num_tokens, seed});
+  return {};
 }
 
 Status EngineImpl::prefill_when_idle(std::vector<TokenId> prompt) {
@@ -179,26 +175,13 @@ Status EngineImpl::prefill_when_idle(std::vector<TokenId> prompt) {
                                            pool_);
   request->is_shadow = true;
   PONDER_CHECK(check_pages(*request));
-  const std::lock_guard lock(mutex_);
-  request->id = RequestId{next_id_++};
-  shadows_.push_back(std::move(request));
-  if (shadows_.size() > Scheduler::kShadowMax) shadows_.erase(shadows_.begin());
-  num_shadow_.store(shadows_.size() + num_shadow_known_, std::memory_order_release);
+  inbox_.submit_shadow(std::move(request));
   return {};
-}
-
-void EngineImpl::cancel(RequestId id) {
-  const std::lock_guard lock(mutex_);
-  cancelled_.push_back(id);
-}
-
-EngineStats EngineImpl::stats() const {
-  const std::lock_guard lock(mutex_);
-  return published_;
 }
 
 void EngineImpl::step() {
   take_inbox();
+  scheduler_.take_loaded();
   end_expired();
   for (Request* request : scheduler_.admit(clock_->now())) start(*request);
   scheduler_.plan(batch_rows_max_, work_, segments_);
@@ -228,15 +211,19 @@ void EngineImpl::step() {
       row += num_rows;
     }
     speculation_.draft(answering_);
+  } else if (cache_.is_loading()) {
+    cache_.wait_for_load();  // nothing else is to be done
   }
   update_stats();
 }
 
-/// Nothing that was computed in this step may be used. Idle prefill just comes to its end.
+/// Nothing that was computed in this step may be used, nor kept for later requests. Idle prefill
+/// just comes to its end.
 void EngineImpl::fail_step(const std::string& why) {
   for (const Scheduler::Work& work : work_) {
     if (work.request->is_shadow) {
-      scheduler_.computed(work);
+      speculation_.forget(work.request->id);
+      scheduler_.drop_shadow();
     } else {
       finish(work.request->id, FinishReason::failed, why);
     }
@@ -279,23 +266,39 @@ void EngineImpl::publish_rows(Request& request, const BatchSegment& segment, std
 }
 
 void EngineImpl::take_inbox() {
-  std::vector<std::unique_ptr<Request>> submitted;
-  std::vector<std::unique_ptr<Request>> shadows;
-  std::vector<RequestId> cancelled;
-  {
-    const std::lock_guard lock(mutex_);
-    submitted.swap(submitted_);
-    shadows.swap(shadows_);
-    cancelled.swap(cancelled_);
+  Inbox::Contents arrived = inbox_.take();
+  for (auto& request : arrived.shadows) scheduler_.add_shadow(std::move(request));
+  for (Inbox::Message& message : arrived.messages) {
+    std::visit([this](auto& what) { apply(what); }, message);
   }
-  for (auto& request : shadows) scheduler_.add_shadow(std::move(request));
-  for (auto& request : submitted) {
-    const RequestId id = request->id;
-    const Status grown = grow_branch(*request);
-    scheduler_.add(std::move(request));
-    if (!grown) finish(id, FinishReason::failed, grown.error().message);
+}
+
+void EngineImpl::apply(std::unique_ptr<Request>& request) {
+  const RequestId id = request->id;
+  const Status grown = grow_branch(*request);
+  scheduler_.add(std::move(request));
+  if (!grown) finish(id, FinishReason::failed, grown.error().message);
+}
+
+void EngineImpl::apply(const Inbox::Truncation& truncation) {
+  Request* request = scheduler_.find(truncation.id);
+  const std::size_t num_tokens = truncation.num_tokens;
+  if (request == nullptr || request->tokens.size() <= num_tokens) return;
+  speculation_.forget(request->id);
+  scheduler_.truncate(*request, num_tokens);
+  request->spec.sampling.seed = truncation.seed;
+  RequestStats& stats = request->stats;
+  stats.tokens_prompt = std::min(stats.tokens_prompt, static_cast<std::uint32_t>(num_tokens));
+  stats.tokens_cached = std::min(stats.tokens_cached, stats.tokens_prompt);
+  stats.tokens_generated = static_cast<std::uint32_t>(num_tokens) - stats.tokens_prompt;
+  if (request->matcher) {
+    request->matcher.reset();
+    start(*request);
+    for (std::size_t i = stats.tokens_prompt; i < num_tokens; ++i) {
+      request->matcher->accept(request->tokens[i]);
+    }
   }
-  for (const RequestId id : cancelled) finish(id, FinishReason::cancelled, "");
+  if (request->callbacks.on_truncate) request->callbacks.on_truncate(num_tokens);
 }
 
 /// Gives a forked request the tokens that it has in common with its parent.
@@ -336,26 +339,8 @@ void EngineImpl::end_expired() {
 
 void EngineImpl::start(Request& request) {
   if (request.spec.grammar != nullptr && !request.matcher) {
-    request.matcher.emplace(masks_for(request.spec.grammar), request.spec.stop_tokens);
+    request.matcher.emplace(masks_.masks_for(request.spec.grammar), request.spec.stop_tokens);
   }
-}
-
-std::shared_ptr<GrammarMasks> EngineImpl::masks_for(
-    const std::shared_ptr<const Grammar>& grammar) {
-  const auto known = std::find_if(masks_.begin(), masks_.end(), [&](const auto& masks) {
-    return &masks->grammar() == grammar.get();
-  });
-  if (known != masks_.end() && !(*known)->is_large()) {
-    std::rotate(known, known + 1, masks_.end());
-    return masks_.back();
-  }
-  if (known != masks_.end()) masks_.erase(known);
-  if (masks_.size() == kGrammarsKept) masks_.erase(masks_.begin());
-  if (vocabulary_ == nullptr) {
-    vocabulary_ = std::make_unique<GrammarVocabulary>(
-        GrammarVocabulary::from(tokenizer_, config().vocab_size));
-  }
-  return masks_.emplace_back(std::make_shared<GrammarMasks>(grammar, *vocabulary_));
 }
 
 /// Samples and delivers one token, and those that the grammar forces after it. Returns whether the
@@ -441,12 +426,10 @@ void EngineImpl::update_stats() {
     counted_.spill_pages_written = stored.pages_written;
     counted_.spill_pages_read = stored.pages_read;
     counted_.spill_pages_refused = stored.pages_refused;
+    counted_.spill_pages_left_out = stored.pages_left_out;
     counted_.spill_bytes = stored.bytes;
   }
-  const std::lock_guard lock(mutex_);
-  num_shadow_known_ = scheduler_.num_shadow();
-  num_shadow_.store(shadows_.size() + num_shadow_known_, std::memory_order_release);
-  published_ = counted_;
+  inbox_.publish(counted_, scheduler_.num_shadow());
 }
 
 }  // namespace
@@ -463,6 +446,8 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::filesystem::path& model_
   how.batch_rows_max = options.batch_rows_max;
   if (how.batch_rows_max > 0) how.batch_rows_max += Speculation::rows_max(options.draft_tokens_max);
   how.isa = options.isa;
+  how.cache_dtype = options.cache_dtype;
+  how.copied_bytes_max = options.copied_bytes_max;
   how.index_keys = options.index_keys;
   how.has_drafts = options.draft_tokens_max > 0;
   PONDER_TRY(auto model, Model::load(model_dir, how));
@@ -474,8 +459,8 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::filesystem::path& model_
   if (!options.spill_dir.empty()) {
     PONDER_TRY(const auto identity, cache_identity(model_dir, model->config(), pool.layout(),
                                                    model->isa_name()));
-    PONDER_TRY(store, PageStore::open(options.spill_dir, options.spill_bytes_max, identity,
-                                      pool.layout().page_bytes));
+    PONDER_TRY(store, PageStore::open(options.spill_dir, {.bytes_max = options.spill_bytes_max},
+                                      identity, pool.layout().page_bytes));
   }
   return std::make_unique<EngineImpl>(std::move(model), std::move(tokenizer), std::move(pool),
                                       std::move(store), options);

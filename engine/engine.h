@@ -60,6 +60,9 @@ struct RequestCallbacks {
   std::function<void(FinishReason, const RequestStats&, const std::string& error)> on_finish;
   /// May be empty. The logits [vocab_size] that the next token is drawn from, before the mask.
   std::function<void(std::span<const float>)> on_logits = {};
+  /// May be empty. truncate() has taken effect: of prompt and answer the first so many tokens stay,
+  /// and on_token goes on after them.
+  std::function<void(std::size_t num_tokens)> on_truncate = {};
 };
 
 struct EngineOptions {
@@ -71,8 +74,11 @@ struct EngineOptions {
   /// Tokens that the MTP layer drafts ahead for each request and step; 0: none, and the layer is
   /// not loaded. Changes no token, only the time: see docs/engine.md.
   std::uint32_t draft_tokens_max = 0;
+  CacheDType cache_dtype = CacheDType::automatic;
   IndexKeys index_keys = IndexKeys::floating;
   const Clock* clock = nullptr;           // null: the machine's
+  /// A checkpoint of up to so many bytes is copied to huge pages, a larger one is read in place.
+  std::uint64_t copied_bytes_max = std::uint64_t{1} << 30;
   /// Where cache pages go that memory has no room for or that later runs may want; empty: nowhere.
   std::filesystem::path spill_dir;
   std::uint64_t spill_bytes_max = std::uint64_t{16} << 30;
@@ -102,7 +108,8 @@ struct EngineStats {
   std::uint64_t spill_pages_written = 0;
   std::uint64_t spill_pages_read = 0;
   std::uint64_t spill_pages_refused = 0;  // files that were damaged or not what their name says
-  std::uint64_t spill_bytes = 0;          // on disk now
+  std::uint64_t spill_pages_left_out = 0;  // the disk was too slow for them, or refused them
+  std::uint64_t spill_bytes = 0;           // on disk now, or on the way
 };
 
 /// Tokens in, tokens out: a loaded model, its cache and its scheduler.
@@ -130,10 +137,17 @@ class Engine {
   virtual Result<RequestId> submit(GenerationRequest request, RequestCallbacks callbacks) = 0;
   /// Queues a branch of a live request: its prompt is the first `num_tokens` of the parent's prompt
   /// and answer, and `request.prompt` after them. What both have in common is neither computed nor
-  /// copied, but for the page in which they part. Fails as submit() does; when the parent has ended
-  /// or is shorter than that, the branch ends with `failed`.
+  /// copied; of the page in which they part, whoever first adds to it takes a copy. Fails as
+  /// submit() does; when the parent has ended or is shorter than that, the branch ends with
+  /// `failed`.
   virtual Result<RequestId> fork(RequestId parent, std::size_t num_tokens,
                                  GenerationRequest request, RequestCallbacks callbacks) = 0;
+  /// Sets a live request back to the first `num_tokens` tokens of its prompt and answer, from where
+  /// it goes on with another seed: a turn that is retried. Nothing of what stays is computed again
+  /// but the last token's row. Takes effect in step(), which says so by on_truncate(); a request
+  /// that has ended by then, or has no more tokens than that, is left alone. Fails
+  /// (invalid_argument) for 0 tokens.
+  virtual Status truncate(RequestId id, std::size_t num_tokens, std::uint64_t seed) = 0;
   /// Asks that a prompt that is likely to come be computed when there is nothing else to do, up to
   /// its end. Forgotten when it cannot fit, or many newer ones come. Fails as submit() does.
   virtual Status prefill_when_idle(std::vector<TokenId> prompt) = 0;

@@ -54,6 +54,7 @@ kernels::DType cache_dtype(CacheDType wanted, const Checkpoint& checkpoint,
                            const ModelConfig& config) {
   if (wanted == CacheDType::f32) return kernels::DType::f32;
   if (wanted == CacheDType::bf16) return kernels::DType::bf16;
+  if (wanted == CacheDType::fp8) return kernels::DType::fp8_e4m3;
   const CacheLayout wide(config, kernels::DType::f32);
   const bool is_small = wide.page_bytes <= kPageTokens * kSmallCacheBytesPerToken;
   return is_small || checkpoint.compute_dtype() == DType::f32 ? kernels::DType::f32
@@ -87,7 +88,8 @@ Result<std::unique_ptr<Model>> Model::load(const std::filesystem::path& dir, Mod
   std::unique_ptr<Model> model(
       new Model(std::move(checkpoint), std::move(config), options, *table));
   PONDER_TRY(model->weights_, load_weights(model->checkpoint_, model->config_, options.has_drafts,
-                                           model->options_.memory_bytes_max));
+                                           model->options_.memory_bytes_max,
+                                           model->options_.copied_bytes_max));
   PONDER_CHECK(model->checkpoint_.check_unchanged());
   return model;
 }
@@ -103,8 +105,8 @@ Model::Model(Checkpoint checkpoint, ModelConfig config, ModelOptions options,
       checkpoint_(std::move(checkpoint)),
       table_(&table),
       pool_({.num_threads = options_.num_threads, .pin = false}),
-      cache_dtype_(cache_dtype(options_.cache_dtype, checkpoint_, config_)),
-      layout_(config_, cache_dtype_, options_.has_drafts, options_.index_keys),
+      layout_(config_, cache_dtype(options_.cache_dtype, checkpoint_, config_),
+              options_.has_drafts, options_.index_keys),
       ws_(std::make_unique<Workspace>(config_, options_.index_keys, pool_.num_threads())) {}
 
 Model::~Model() = default;

@@ -19,10 +19,6 @@
 
 namespace ponder::engine {
 
-/// Which numbers the cache holds. `automatic`: f32 for an F32 checkpoint and for models whose cache
-/// is small anyway, else bf16.
-enum class CacheDType { automatic, f32, bf16 };
-
 struct ModelOptions {
   std::uint32_t num_threads = 0;  // 0: one for each core
   std::uint32_t batch_rows_max = 512;
@@ -31,6 +27,8 @@ struct ModelOptions {
   std::string isa;  // empty: the best this CPU has
   bool has_drafts = false;             // loads the MTP layer too: Model::draft()
   std::uint64_t memory_bytes_max = 0;  // that loading may allocate; 0: what the machine has free
+  /// A larger checkpoint is read in place: its files must stay as they are.
+  std::uint64_t copied_bytes_max = kCopiedBytesMax;
 };
 
 /// Consecutive tokens of one sequence to be computed in one step. The earlier positions' cache rows
@@ -155,7 +153,8 @@ class Model {
   void normalise_projections(const LayerWeights& weights, bool has_indexer);
   void rotate(const LayerDescriptor& layer, bool has_indexer);
   void write_cache(std::size_t layer, std::span<const BatchSegment> segments, bool has_indexer);
-  void store_row(std::byte* to, const float* from, std::size_t n);
+  void store_latent(std::byte* to, const float* latent);
+  void store_values(std::byte* to, const float* from, std::size_t n);
   void write_index_key(std::size_t layer, const BlockTable& table, std::size_t row,
                        std::size_t position);
   void absorb_queries(const LayerWeights& weights);
@@ -199,7 +198,6 @@ class Model {
   ModelWeights weights_;
   const kernels::KernelTable* table_;
   kernels::ThreadPool pool_;
-  kernels::DType cache_dtype_;
   CacheLayout layout_;
   std::uint64_t num_nan_scores_ = 0;
   const ForcedChoices* forced_ = nullptr;

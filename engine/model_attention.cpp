@@ -1,5 +1,6 @@
 #include <cstring>
 
+#include "engine/fp8_latent.h"
 #include "engine/model.h"
 #include "engine/model_workspace.h"
 
@@ -126,9 +127,19 @@ void Model::rotate(const LayerDescriptor& layer, bool has_indexer) {
   rope(ws_->index_k.data(), c.index_head_dim, 1, c.index_head_dim, layer.indexer_rope_layout);
 }
 
-/// Writes n numbers in the cache's type.
-void Model::store_row(std::byte* to, const float* from, std::size_t n) {
-  if (cache_dtype_ == kernels::DType::bf16) {
+void Model::store_latent(std::byte* to, const float* latent) {
+  const std::size_t rank = config_.kv_lora_rank;
+  const std::size_t rope_dim = config_.qk_rope_head_dim;
+  if (layout_.dtype == kernels::DType::fp8_e4m3) {
+    write_fp8_latent(to, latent, rank, rope_dim);
+  } else {
+    store_values(to, latent, rank + rope_dim);
+  }
+}
+
+/// Writes n numbers in the type of the cache's values that are not FP8.
+void Model::store_values(std::byte* to, const float* from, std::size_t n) {
+  if (layout_.key_dtype == kernels::DType::bf16) {
     table_->f32_to_bf16(reinterpret_cast<kernels::bf16*>(to), from, n);
   } else {
     std::memcpy(to, from, n * sizeof(float));
@@ -143,8 +154,8 @@ void Model::write_cache(std::size_t layer, std::span<const BatchSegment> segment
     row += segment.num_known;
     for (std::size_t i = segment.num_known; i < segment.tokens.size(); ++i, ++row) {
       const std::size_t position = segment.first_position + i;
-      store_row(segment.table->latent_row(layer, position), ws_->latent.data() + row * latent_dim,
-                latent_dim);
+      store_latent(segment.table->latent_row(layer, position),
+                   ws_->latent.data() + row * latent_dim);
       if (has_indexer) write_index_key(layer, *segment.table, row, position);
     }
   }
@@ -189,8 +200,9 @@ void Model::attend(std::size_t layer, std::span<const BatchSegment> segments) {
                                   .q_rope_stride = c.qk_head_dim(),
                                   .out_stride = c.kv_lora_rank,
                                   .cache_stride = layout_.latent_stride,
-                                  .cache_dtype = cache_dtype_,
-                                  .softmax_scale = static_cast<float>(c.softmax_scale)});
+                                  .cache_dtype = layout_.dtype,
+                                  .softmax_scale = static_cast<float>(c.softmax_scale),
+                                  .fp8 = fp8_latent_layout(c.kv_lora_rank, c.qk_rope_head_dim)});
 }
 
 void Model::project_output(const LayerWeights& weights) {

@@ -26,7 +26,7 @@ void Model::write_index_key(std::size_t layer, const BlockTable& table, std::siz
                             std::size_t position) {
   const std::size_t dim = config_.index_head_dim;
   if (layout_.index_keys == IndexKeys::floating) {
-    store_row(table.index_row(layer, position), ws_->index_k.data() + row * dim, dim);
+    store_values(table.index_row(layer, position), ws_->index_k.data() + row * dim, dim);
   } else {
     kernels::write_index_key(table.index_block(layer, position), position % kPageTokens,
                              ws_->index_k_codes.data() + row * dim, ws_->index_k_scales[row], dim);
@@ -111,7 +111,7 @@ void Model::with_index_scores(const void* const* pages, std::size_t row, std::si
                                    .head_weights_stride = c.index_n_heads,
                                    .pages = pages,
                                    .key_stride = layout_.index_stride,
-                                   .key_dtype = cache_dtype_,
+                                   .key_dtype = layout_.key_dtype,
                                    .num_keys = num_keys,
                                    .rows = num_rows,
                                    .heads = c.index_n_heads,

@@ -4,6 +4,7 @@
 
 #include <string_view>
 
+#include "engine/cache.h"
 #include "engine/tensor_inventory.h"
 
 namespace ponder::engine {
@@ -157,6 +158,15 @@ CacheBytesPerToken cache_bytes_per_token(const ModelConfig& config, bool with_mt
   return bytes;
 }
 
+std::uint64_t cache_bytes_used(const ModelConfig& config, CacheDType dtype, IndexKeys index_keys) {
+  const auto stored_as = [dtype] {
+    if (dtype == CacheDType::f32) return kernels::DType::f32;
+    return dtype == CacheDType::fp8 ? kernels::DType::fp8_e4m3 : kernels::DType::bf16;
+  };
+  const CacheLayout layout(config, stored_as(), false, index_keys);
+  return (layout.page_bytes + kPageTokens - 1) / kPageTokens;
+}
+
 std::uint64_t unfolded_bytes(const ModelConfig& config) {
   std::uint64_t bytes = 0;
   for (std::size_t i = 0; i < config.num_hidden_layers; ++i) {
@@ -170,12 +180,13 @@ std::uint64_t unfolded_bytes(const ModelConfig& config) {
 }
 
 MemoryNeed memory_need(const ModelConfig& config, const ModelAmounts& amounts,
-                       std::uint64_t context_tokens, const MachineMemory& machine) {
+                       std::uint64_t context_tokens, std::uint64_t cache_bytes,
+                       const MachineMemory& machine) {
   MemoryNeed need;
   need.weight_bytes = amounts.main.bytes;
   need.resident_bytes = amounts.resident.bytes;
   need.unfolded_bytes = unfolded_bytes(config);
-  need.cache_bytes = cache_bytes_per_token(config, false).bf16 * context_tokens;
+  need.cache_bytes = cache_bytes * context_tokens;
   const std::uint64_t beside = need.unfolded_bytes + need.cache_bytes;
   const std::string has = fmt::format("{} of memory available (of {})",
                                       bytes_text(machine.available), bytes_text(machine.total));

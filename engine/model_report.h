@@ -52,9 +52,9 @@ struct ModelAmounts {
   std::size_t tensors = 0;
 };
 
-/// Cache bytes for one token in all layers, by what the cache holds.
+/// Cache bytes for one token in all layers in the layouts of public kernels.
 struct CacheBytesPerToken {
-  std::uint64_t bf16 = 0;           // bf16 latents and index keys: what the engine uses
+  std::uint64_t bf16 = 0;           // bf16 latents and index keys
   std::uint64_t bf16_fp8_keys = 0;  // bf16 latents, FP8 index keys
   std::uint64_t fp8 = 0;            // FP8 latents (656 bytes) and index keys (132)
 };
@@ -82,8 +82,14 @@ ModelAmounts model_amounts(const ModelConfig& config, const Checkpoint* checkpoi
 /// The layers are the main ones, or all with MTP.
 CacheBytesPerToken cache_bytes_per_token(const ModelConfig& config, bool with_mtp);
 
+/// What this engine's cache takes for one token in the main layers, padding included; `automatic`
+/// stands for bf16.
+std::uint64_t cache_bytes_used(const ModelConfig& config, CacheDType dtype, IndexKeys index_keys);
+
+/// `cache_bytes` for each token of the context.
 MemoryNeed memory_need(const ModelConfig& config, const ModelAmounts& amounts,
-                       std::uint64_t context_tokens, const MachineMemory& machine);
+                       std::uint64_t context_tokens, std::uint64_t cache_bytes,
+                       const MachineMemory& machine);
 
 /// Memory that loading allocates besides what it reads in place.
 std::uint64_t unfolded_bytes(const ModelConfig& config);

@@ -11,12 +11,10 @@
 #include "engine/model_report.h"
 #include "engine/numeric_formats.h"
 #include "engine/tensor_check.h"
+#include "kernels/packed_weights.h"
 
 namespace ponder::engine {
 namespace {
-
-/// Up to this size of all tensors together, matrices are copied to huge pages.
-constexpr std::size_t kCopiedBytesMax = std::size_t{1} << 30;
 
 std::size_t total_bytes(const Checkpoint& checkpoint) {
   std::size_t bytes = 0;
@@ -24,13 +22,21 @@ std::size_t total_bytes(const Checkpoint& checkpoint) {
   return bytes;
 }
 
+/// All int8 and int4 codes.
+std::size_t code_bytes(const Checkpoint& checkpoint) {
+  std::size_t bytes = 0;
+  for (const TensorView& tensor : checkpoint.tensors()) {
+    const bool is_coded = tensor.dtype == DType::i8 || tensor.name.ends_with(".weight_packed");
+    if (is_coded) bytes += tensor.num_bytes;
+  }
+  return bytes;
+}
+
 /// Makes Linear matrices out of tensors and values.
 class MatrixLoader {
  public:
-  MatrixLoader(const Checkpoint& checkpoint, Arena& arena)
-      : checkpoint_(checkpoint),
-        arena_(arena),
-        is_copied_(total_bytes(checkpoint) <= kCopiedBytesMax) {}
+  MatrixLoader(const Checkpoint& checkpoint, Arena& arena, bool is_copied, bool packs_codes)
+      : checkpoint_(checkpoint), arena_(arena), is_copied_(is_copied), packs_codes_(packs_codes) {}
   const Checkpoint& checkpoint() const { return checkpoint_; }
 
   Result<Linear> load(const std::string& name, std::size_t out, std::size_t in) const;
@@ -39,16 +45,18 @@ class MatrixLoader {
 
  private:
   Result<const void*> place(const TensorView& tensor, std::size_t alignment) const;
+  Result<const void*> pack_codes(const StoredMatrix& matrix) const;
   Result<const kernels::bf16*> place_group_scales(const StoredMatrix& matrix) const;
 
   const Checkpoint& checkpoint_;
   Arena& arena_;
   bool is_copied_;
+  bool packs_codes_;
 };
 
 Result<Linear> MatrixLoader::own_f32(std::span<const float> values, std::size_t out,
                                      std::size_t in) const {
-  PONDER_TRY(std::byte* to, arena_.allocate(values.size_bytes()));
+  PONDER_TRY(std::byte * to, arena_.allocate(values.size_bytes()));
   std::memcpy(to, values.data(), values.size_bytes());
   Linear linear;
   linear.out = out;
@@ -59,7 +67,7 @@ Result<Linear> MatrixLoader::own_f32(std::span<const float> values, std::size_t 
 
 Result<Linear> MatrixLoader::own_bf16(std::span<const float> values, std::size_t out,
                                       std::size_t in) const {
-  PONDER_TRY(std::byte* to, arena_.allocate(values.size() * sizeof(std::uint16_t)));
+  PONDER_TRY(std::byte * to, arena_.allocate(values.size() * sizeof(std::uint16_t)));
   for (std::size_t i = 0; i < values.size(); ++i) {
     const std::uint16_t bits = float_to_bf16(values[i]);
     std::memcpy(to + i * sizeof bits, &bits, sizeof bits);
@@ -78,8 +86,16 @@ Result<const void*> MatrixLoader::place(const TensorView& tensor, std::size_t al
   const auto address = reinterpret_cast<std::uintptr_t>(tensor.data);
   if (address % alignment == 0 && !is_copied_) return tensor.data;
   PONDER_CHECK(checkpoint_.check_finite(tensor));
-  PONDER_TRY(std::byte* to, arena_.allocate(tensor.num_bytes));
+  PONDER_TRY(std::byte * to, arena_.allocate(tensor.num_bytes));
   std::memcpy(to, tensor.data, tensor.num_bytes);
+  return to;
+}
+
+Result<const void*> MatrixLoader::pack_codes(const StoredMatrix& matrix) const {
+  const std::size_t row_bytes = matrix.values->num_bytes / matrix.out;
+  PONDER_TRY(std::byte * to, arena_.allocate(kernels::packed_bytes(matrix.out, row_bytes)));
+  kernels::pack_weights(reinterpret_cast<const std::uint8_t*>(matrix.values->data), matrix.out,
+                        row_bytes, reinterpret_cast<std::uint8_t*>(to));
   return to;
 }
 
@@ -89,7 +105,7 @@ Result<const kernels::bf16*> MatrixLoader::place_group_scales(const StoredMatrix
   const std::size_t groups = matrix.in / matrix.format.group;
   const std::size_t stored_groups = matrix.scales->shape[1];  // 1: the whole row shares it
   const std::size_t num_blocks = (matrix.out + block_rows - 1) / block_rows;
-  PONDER_TRY(std::byte* bytes,
+  PONDER_TRY(std::byte * bytes,
              arena_.allocate(num_blocks * groups * block_rows * sizeof(kernels::bf16)));
   auto* to = reinterpret_cast<kernels::bf16*>(bytes);
   for (std::size_t row = 0; row < matrix.out; ++row) {
@@ -103,8 +119,7 @@ Result<const kernels::bf16*> MatrixLoader::place_group_scales(const StoredMatrix
   return to;
 }
 
-Result<Linear> MatrixLoader::load(const std::string& name, std::size_t out,
-                                  std::size_t in) const {
+Result<Linear> MatrixLoader::load(const std::string& name, std::size_t out, std::size_t in) const {
   PONDER_TRY(const StoredMatrix matrix, checkpoint_.stored_matrix(name, out, in));
   if (matrix.scales != nullptr) {
     PONDER_CHECK(checkpoint_.check_finite(*matrix.scales));
@@ -138,8 +153,13 @@ Result<Linear> MatrixLoader::load(const std::string& name, std::size_t out,
       linear.dtype = is_int8 ? kernels::DType::int8 : kernels::DType::int4;
       linear.group = matrix.format.group;
       PONDER_TRY(linear.group_scales, place_group_scales(matrix));
+      linear.is_packed = packs_codes_;
       break;
     }
+  }
+  if (linear.is_packed) {
+    PONDER_TRY(linear.data, pack_codes(matrix));
+    return linear;
   }
   PONDER_TRY(linear.data, place(*matrix.values, alignment));
   return linear;
@@ -174,8 +194,7 @@ class LayerLoader {
   std::string prefix_;
 };
 
-Result<Linear> LayerLoader::linear(const std::string& name, std::size_t out,
-                                   std::size_t in) const {
+Result<Linear> LayerLoader::linear(const std::string& name, std::size_t out, std::size_t in) const {
   return matrices_.load(prefix_ + name + ".weight", out, in);
 }
 
@@ -302,13 +321,15 @@ kernels::MatmulArgs Linear::args(float* y, std::size_t y_stride, const float* x,
           .n = out,
           .k = in,
           .w_group_scales = group_scales,
-          .w_group = group};
+          .w_group = group,
+          .w_is_packed = is_packed};
 }
 
-std::uint64_t allocated_bytes(const Checkpoint& checkpoint, const ModelConfig& config) {
+std::uint64_t allocated_bytes(const Checkpoint& checkpoint, const ModelConfig& config,
+                              std::uint64_t copied_bytes_max) {
   std::uint64_t bytes = unfolded_bytes(config);
   const std::size_t stored = total_bytes(checkpoint);
-  if (stored <= kCopiedBytesMax) return bytes + stored;
+  if (stored <= copied_bytes_max) return bytes + stored;
   for (const TensorView& tensor : checkpoint.tensors()) {
     const bool is_scale = tensor.name.ends_with("_scale") || tensor.name.ends_with("_scale_inv");
     if (is_scale || tensor.shape.size() == 1) bytes += tensor.num_bytes;
@@ -319,28 +340,33 @@ std::uint64_t allocated_bytes(const Checkpoint& checkpoint, const ModelConfig& c
 
 namespace {
 
-Status check_memory(const Checkpoint& checkpoint, const ModelConfig& config,
-                    std::uint64_t memory_bytes_max) {
-  const std::uint64_t needed = allocated_bytes(checkpoint, config);
-  const std::uint64_t most = memory_bytes_max != 0 ? memory_bytes_max : machine_memory().available;
+Status check_memory(std::uint64_t needed, std::uint64_t most) {
   if (needed <= most) return {};
   return fail(Errc::exhausted, fmt::format("loading takes {} of memory, {} are available",
                                            bytes_text(needed), bytes_text(most)));
 }
 
+/// Packed codes take as much memory again as the mapped file; the rest is for caches and others.
+bool has_room_to_pack(const Checkpoint& checkpoint, std::uint64_t needed, std::uint64_t most) {
+  return needed + code_bytes(checkpoint) <= most / 2;
+}
+
 }  // namespace
 
 Result<ModelWeights> load_weights(const Checkpoint& checkpoint, const ModelConfig& config,
-                                  bool with_mtp, std::uint64_t memory_bytes_max) {
+                                  bool with_mtp, std::uint64_t memory_bytes_max,
+                                  std::uint64_t copied_bytes_max) {
   PONDER_CHECK(check_tensors(checkpoint, config));
-  PONDER_CHECK(check_memory(checkpoint, config, memory_bytes_max));
+  const std::uint64_t needed = allocated_bytes(checkpoint, config, copied_bytes_max);
+  const std::uint64_t most = memory_bytes_max != 0 ? memory_bytes_max : machine_memory().available;
+  PONDER_CHECK(check_memory(needed, most));
   ModelWeights weights;
-  weights.is_read_in_place = total_bytes(checkpoint) > kCopiedBytesMax;
-  const MatrixLoader matrices(checkpoint, weights.arena);
+  weights.is_read_in_place = total_bytes(checkpoint) > copied_bytes_max;
+  const bool packs_codes = !weights.is_read_in_place || has_room_to_pack(checkpoint, needed, most);
+  const MatrixLoader matrices(checkpoint, weights.arena, !weights.is_read_in_place, packs_codes);
   const std::size_t vocab = config.vocab_size;
   const std::size_t hidden = config.hidden_size;
-  PONDER_TRY(weights.embed_tokens,
-             matrices.load("model.embed_tokens.weight", vocab, hidden));
+  PONDER_TRY(weights.embed_tokens, matrices.load("model.embed_tokens.weight", vocab, hidden));
   PONDER_TRY(weights.norm, checkpoint.load_f32("model.norm.weight", {hidden}));
   const char* head = config.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight";
   PONDER_TRY(weights.lm_head, matrices.load(head, vocab, hidden));

@@ -14,10 +14,12 @@
 
 /// The weights of one model in the form in which the forward pass reads them.
 ///
-/// Matrices stay as the checkpoint stores them (F32, BF16, FP8 with block scales, int8 or int4 with
-/// group scales): those of a small checkpoint are copied to huge pages, those of a large one are
-/// read in place in the mapped files. Norms and the router's matrix are widened to fp32.
-/// `kv_b_proj` is split and turned for the absorbed form of attention.
+/// Matrices keep the numbers that the checkpoint stores (F32, BF16, FP8 with block scales, int8 or
+/// int4 with group scales): those of a small checkpoint are copied to huge pages, those of a large
+/// one are read in place in the mapped files. int8 and int4 codes are packed as products read them
+/// (kernels/packed_weights.h), also those of a large checkpoint unless that would take more than
+/// half of the memory. Norms and the router's matrix are widened to fp32. `kv_b_proj` is split and
+/// turned for the absorbed form of attention.
 namespace ponder::engine {
 
 /// One [out, in] matrix. Points into the checkpoint or into the arena of its ModelWeights.
@@ -30,6 +32,7 @@ struct Linear {
   std::size_t scales_stride = 0;
   const kernels::bf16* group_scales = nullptr;  // int8, int4: as MatmulArgs has them
   std::size_t group = 0;
+  bool is_packed = false;  // int8, int4
 
   /// y = x @ w^T for `rows` rows.
   kernels::MatmulArgs args(float* y, std::size_t y_stride, const float* x, std::size_t x_stride,
@@ -88,15 +91,21 @@ struct ModelWeights {
   std::optional<MtpWeights> mtp;     // of that layer
 };
 
+/// Checkpoints of up to this size are copied to huge pages; larger ones are read in place.
+inline constexpr std::uint64_t kCopiedBytesMax = std::uint64_t{1} << 30;
+
 /// Fails with all tensors that are missing or have another shape or dtype (see check_tensors); when
 /// a norm, bias or scale, or a weight that is copied, is not finite; and (exhausted), before it
 /// allocates, when it needs more than `memory_bytes_max` (0: what the machine has available).
 /// `with_mtp` loads the first MTP layer, which the configuration must have.
 /// Lifetime: the checkpoint must outlive the weights.
 Result<ModelWeights> load_weights(const Checkpoint& checkpoint, const ModelConfig& config,
-                                  bool with_mtp = false, std::uint64_t memory_bytes_max = 0);
+                                  bool with_mtp = false, std::uint64_t memory_bytes_max = 0,
+                                  std::uint64_t copied_bytes_max = kCopiedBytesMax);
 
-/// The memory that load_weights allocates, to a few per cent.
-std::uint64_t allocated_bytes(const Checkpoint& checkpoint, const ModelConfig& config);
+/// The memory that load_weights allocates at least, to a few per cent: packed codes of a large
+/// checkpoint, which are made only where there is room, come on top.
+std::uint64_t allocated_bytes(const Checkpoint& checkpoint, const ModelConfig& config,
+                              std::uint64_t copied_bytes_max = kCopiedBytesMax);
 
 }  // namespace ponder::engine

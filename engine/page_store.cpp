@@ -1,15 +1,16 @@
 #include "engine/page_store.h"
 
 #include <fmt/format.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
-#include <fstream>
 #include <optional>
 #include <utility>
-#include <vector>
+
+#include "base/assert.h"
+#include "engine/page_file.h"
 
 namespace ponder::engine {
 namespace {
@@ -18,77 +19,9 @@ namespace fs = std::filesystem;
 using detail::Digest;
 using detail::Sha256;
 
-/// Raised whenever the file's form changes, or what kernels put into a row.
-constexpr std::string_view kMagic = "ponder cache page 1\n";
 constexpr const char* kSuffix = ".page";
 constexpr const char* kTemporary = ".writing";
-
-constexpr std::size_t kSampleBytes = 4096;
-constexpr std::size_t kSamples = 64;  // of each weight file, evenly spread
-constexpr std::size_t kHeadBytes = std::size_t{1} << 20;
-
-template <class T>
-void add_value(Sha256& sha, const T& value) {
-  static_assert(std::is_trivially_copyable_v<T>);
-  sha.add(std::as_bytes(std::span(&value, 1)));
-}
-
-template <class T>
-void add_values(Sha256& sha, const std::vector<T>& values) {
-  add_value(sha, values.size());
-  sha.add(std::as_bytes(std::span(values)));
-}
-
-/// Size, time, beginning, and samples of the rest.
-Status add_file(Sha256& sha, const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  struct stat info{};
-  if (!file || stat(path.c_str(), &info) != 0) {
-    return fail(Errc::unavailable, fmt::format("cannot read {}", path.string()));
-  }
-  sha.add(path.filename().string());
-  add_value(sha, info.st_size);
-  add_value(sha, info.st_mtim.tv_sec);
-  add_value(sha, info.st_mtim.tv_nsec);
-  std::string bytes(kHeadBytes, '\0');
-  const auto add_at = [&](std::uint64_t offset, std::size_t num_bytes) {
-    file.clear();
-    file.seekg(static_cast<std::streamoff>(offset));
-    file.read(bytes.data(), static_cast<std::streamsize>(num_bytes));
-    sha.add(std::string_view(bytes.data(), static_cast<std::size_t>(file.gcount())));
-  };
-  add_at(0, kHeadBytes);
-  const auto size = static_cast<std::uint64_t>(info.st_size);
-  for (std::size_t i = 1; i <= kSamples; ++i) add_at(size / (kSamples + 1) * i, kSampleBytes);
-  return {};
-}
-
-void add_layout(Sha256& sha, const CacheLayout& layout) {
-  add_value(sha, kPageTokens);
-  add_value(sha, layout.dtype);
-  add_value(sha, layout.index_keys);
-  add_value(sha, layout.element_bytes);
-  add_value(sha, layout.latent_stride);
-  add_value(sha, layout.index_stride);
-  add_value(sha, layout.page_bytes);
-  add_values(sha, layout.latent_offsets);
-  add_values(sha, layout.index_offsets);
-}
-
-/// What becomes of the configuration, in case a later version reads the same file otherwise.
-void add_config(Sha256& sha, const ModelConfig& config) {
-  add_values(sha, config.inv_freq);
-  add_value(sha, config.rope_amplitude);
-  add_value(sha, config.softmax_scale);
-  add_value(sha, config.indexer_scale);
-  add_value(sha, config.lora_norm_eps);
-  for (const LayerDescriptor& layer : config.layers) {
-    add_value(sha, layer.ffn);
-    add_value(sha, layer.indexer);
-    add_value(sha, layer.rope_layout);
-    add_value(sha, layer.indexer_rope_layout);
-  }
-}
+constexpr std::chrono::milliseconds kMoment{2};
 
 std::optional<Digest> digest_of(std::string_view hex) {
   Digest digest;
@@ -103,37 +36,7 @@ std::optional<Digest> digest_of(std::string_view hex) {
   return digest;
 }
 
-std::string_view text_of(const Digest& digest) {
-  return {reinterpret_cast<const char*>(digest.data()), digest.size()};
-}
-
-Digest checksum_of(std::string_view header, std::string_view page) {
-  Sha256 sha;
-  sha.add(header);
-  sha.add(page);
-  return sha.finish();
-}
-
 }  // namespace
-
-Result<Digest> cache_identity(const fs::path& model_dir, const ModelConfig& config,
-                              const CacheLayout& layout, std::string_view isa) {
-  Sha256 sha;
-  sha.add(kMagic);
-  sha.add(isa);
-  add_layout(sha, layout);
-  add_config(sha, config);
-  std::vector<fs::path> files{model_dir / "config.json"};
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(model_dir, error)) {
-    if (entry.path().extension() == ".safetensors") files.push_back(entry.path());
-  }
-  std::sort(files.begin() + 1, files.end());
-  for (const fs::path& file : files) {
-    PONDER_CHECK(add_file(sha, file));
-  }
-  return sha.finish();
-}
 
 std::size_t PageStore::KeyHash::operator()(const Key& key) const noexcept {
   std::size_t hash = 0;
@@ -141,14 +44,24 @@ std::size_t PageStore::KeyHash::operator()(const Key& key) const noexcept {
   return hash;
 }
 
-PageStore::PageStore(fs::path dir, std::uint64_t bytes_max, Digest identity, std::size_t page_bytes)
-    : dir_(std::move(dir)), bytes_max_(bytes_max), identity_(identity), page_bytes_(page_bytes) {}
+PageStore::PageStore(fs::path dir, Limits limits, Digest identity, std::size_t page_bytes)
+    : dir_(std::move(dir)), limits_(limits), identity_(identity), page_bytes_(page_bytes) {}
 
-Result<std::unique_ptr<PageStore>> PageStore::open(fs::path dir, std::uint64_t bytes_max,
-                                                   Digest identity, std::size_t page_bytes) {
-  std::unique_ptr<PageStore> store(new PageStore(std::move(dir), bytes_max, identity, page_bytes));
+Result<std::unique_ptr<PageStore>> PageStore::open(fs::path dir, Limits limits, Digest identity,
+                                                   std::size_t page_bytes) {
+  std::unique_ptr<PageStore> store(new PageStore(std::move(dir), limits, identity, page_bytes));
+  store->thread_ = std::thread([raw = store.get()] { raw->run(); });
   PONDER_CHECK(store->scan());
   return store;
+}
+
+PageStore::~PageStore() {
+  {
+    const std::lock_guard lock(mutex_);
+    is_stopping_ = true;
+  }
+  changed_.notify_all();
+  thread_.join();
 }
 
 /// Files of any identity count: they share the limit.
@@ -177,82 +90,153 @@ Status PageStore::scan() {
 
 PageStore::Key PageStore::child(const Key& parent, std::span<const TokenId> tokens) {
   Sha256 sha;
-  sha.add(text_of(parent));
+  sha.add(std::as_bytes(std::span(parent)));
   sha.add(std::as_bytes(tokens));
   return sha.finish();
 }
 
 fs::path PageStore::path_of(const Key& key) const { return dir_ / (detail::hex(key) + kSuffix); }
 
-std::string PageStore::header_of(const Key& key, std::span<const TokenId> tokens) const {
-  const auto tokens_bytes = std::as_bytes(tokens);
-  std::string header(kMagic);
-  header.append(text_of(identity_)).append(text_of(key));
-  header.append(fmt::format("{:16}", page_bytes_));
-  header.append(reinterpret_cast<const char*>(tokens_bytes.data()), tokens_bytes.size());
-  return header;
-}
-
-void PageStore::write(const Key& key, std::span<const TokenId> tokens, const std::byte* page) {
+void PageStore::write(const Key& key, std::span<const TokenId> tokens, const std::byte* page,
+                      WhenBusy when_busy) {
+  collect();
   if (contains(key)) return;
-  const std::string header = header_of(key, tokens);
-  const std::string_view rows(reinterpret_cast<const char*>(page), page_bytes_);
-  const Digest checksum = checksum_of(header, rows);
-  const std::uint64_t num_bytes = header.size() + rows.size() + checksum.size();
-  if (num_bytes > bytes_max_) return;
-  const fs::path temporary = dir_ / fmt::format("{}-{}{}", getpid(), ++num_temporary_, kTemporary);
-  std::ofstream file(temporary, std::ios::binary);
-  std::error_code error;
-  fs::permissions(temporary, fs::perms::owner_read | fs::perms::owner_write, error);
-  file << header << rows << text_of(checksum);
-  file.close();
-  if (file && !error) fs::rename(temporary, path_of(key), error);
-  if (!file || error) {
-    ++counters_.writes_failed;
-    fs::remove(temporary, error);
-    return;
+  Job job{.kind = Job::Kind::write,
+          .key = key,
+          .header = page_file_header(identity_, key, tokens, page_bytes_)};
+  const std::uint64_t num_bytes = page_file_bytes(job.header, page_bytes_);
+  if (num_bytes > limits_.bytes_max) return;
+  {
+    std::unique_lock lock(mutex_);
+    const auto has_room = [this] {
+      return queue_bytes_ == 0 || queue_bytes_ + page_bytes_ <= limits_.queue_bytes_max;
+    };
+    const bool fits = page_bytes_ <= limits_.queue_bytes_max && has_room();
+    if (!fits && when_busy == WhenBusy::leave_out) {
+      ++counters_.pages_left_out;
+      return;
+    }
+    changed_.wait(lock, has_room);
   }
-  ++counters_.pages_written;
+  job.rows.assign(page, page + page_bytes_);
+  ask(std::move(job));
   add(key, num_bytes);
 }
 
-bool PageStore::read(const Key& key, std::span<const TokenId> tokens, std::byte* page) {
+PageStore::ReadId PageStore::start_read(const Key& key, std::span<const TokenId> tokens,
+                                        std::byte* page) {
   const auto known = files_.find(key);
-  if (known == files_.end()) return false;
-  const std::string wanted = header_of(key, tokens);
-  std::ifstream file(path_of(key), std::ios::binary);
-  std::string header(wanted.size(), '\0');
-  Digest checksum{};
-  file.read(header.data(), static_cast<std::streamsize>(header.size()));
-  file.read(reinterpret_cast<char*>(page), static_cast<std::streamsize>(page_bytes_));
-  file.read(reinterpret_cast<char*>(checksum.data()), checksum.size());
-  const bool is_whole = file && file.peek() == std::ifstream::traits_type::eof();
-  const std::string_view rows(reinterpret_cast<const char*>(page), page_bytes_);
-  if (!is_whole || header != wanted || checksum != checksum_of(header, rows)) {
-    ++counters_.pages_refused;
-    remove(key);
-    return false;
-  }
-  ++counters_.pages_read;
+  PONDER_ASSERT(known != files_.end());
   used_.splice(used_.end(), used_, known->second.place);
-  std::error_code ignored;
-  fs::last_write_time(path_of(key), fs::file_time_type::clock::now(), ignored);
-  return true;
+  const ReadId id{++num_reads_};
+  ask({.kind = Job::Kind::read,
+       .key = key,
+       .header = page_file_header(identity_, key, tokens, page_bytes_),
+       .page = page,
+       .read = id});
+  return id;
+}
+
+std::vector<PageStore::Read> PageStore::take_reads() {
+  collect();
+  return std::exchange(reads_, {});
+}
+
+void PageStore::wait_a_moment() {
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, kMoment, [this] { return !done_.empty() || num_open_ == 0; });
+}
+
+void PageStore::finish() {
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return num_open_ == 0; });
+  }
+  collect();
 }
 
 void PageStore::add(const Key& key, std::uint64_t bytes) {
   files_[key] = {used_.insert(used_.end(), key), bytes};
   counters_.bytes += bytes;
-  while (counters_.bytes > bytes_max_) remove(Key(used_.front()));
+  while (counters_.bytes > limits_.bytes_max) {
+    const Key oldest = used_.front();
+    forget(oldest);
+    ask({.kind = Job::Kind::remove, .key = oldest});
+  }
 }
 
-void PageStore::remove(const Key& key) {
+void PageStore::forget(const Key& key) {
   const auto it = files_.find(key);
+  if (it == files_.end()) return;
   counters_.bytes -= it->second.bytes;
   used_.erase(it->second.place);
   files_.erase(it);
+}
+
+void PageStore::ask(Job job) {
+  {
+    const std::lock_guard lock(mutex_);
+    ++num_open_;
+    queue_bytes_ += job.rows.size();
+    asked_.push_back(std::move(job));
+  }
+  changed_.notify_all();
+}
+
+/// Takes note of what the thread has done.
+void PageStore::collect() {
+  std::vector<Job> done;
+  {
+    const std::lock_guard lock(mutex_);
+    done.swap(done_);
+  }
+  for (const Job& job : done) {
+    if (job.kind == Job::Kind::write) {
+      ++(job.is_right ? counters_.pages_written : counters_.pages_left_out);
+    } else if (job.kind == Job::Kind::read) {
+      ++(job.is_right ? counters_.pages_read : counters_.pages_refused);
+      reads_.push_back({job.read, job.is_right});
+    }
+    if (job.kind != Job::Kind::remove && !job.is_right) forget(job.key);
+  }
+}
+
+void PageStore::run() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    changed_.wait(lock, [this] { return is_stopping_ || !asked_.empty(); });
+    if (asked_.empty()) return;
+    Job job = std::move(asked_.front());
+    asked_.pop_front();
+    lock.unlock();
+    perform(job);
+    lock.lock();
+    queue_bytes_ -= job.rows.size();
+    job.rows = {};
+    done_.push_back(std::move(job));
+    --num_open_;
+    changed_.notify_all();
+  }
+}
+
+/// On the store's thread.
+void PageStore::perform(Job& job) {
+  const fs::path path = path_of(job.key);
   std::error_code ignored;
-  fs::remove(path_of(key), ignored);
+  switch (job.kind) {
+    case Job::Kind::write: {
+      const auto name = fmt::format("{}-{}{}", getpid(), ++num_temporary_, kTemporary);
+      job.is_right = write_page_file(path, dir_ / name, job.header, job.rows);
+      break;
+    }
+    case Job::Kind::read:
+      job.is_right = read_page_file(path, job.header, {job.page, page_bytes_});
+      if (!job.is_right) fs::remove(path, ignored);
+      break;
+    case Job::Kind::remove:
+      fs::remove(path, ignored);
+      break;
+  }
 }
 
 }  // namespace ponder::engine

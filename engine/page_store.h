@@ -1,34 +1,36 @@
 #pragma once
 
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <filesystem>
 #include <list>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
+#include <thread>
 #include <unordered_map>
+#include <vector>
 
 #include "base/result.h"
-#include "engine/cache.h"
 #include "engine/detail/sha256.h"
+#include "engine/tokenizer.h"
 
 namespace ponder::engine {
 
-/// What the rows of a cache depend on, as a digest: the model's files (their headers, sizes, times
-/// and samples of their contents; all of a 600 GB model is not read), its configuration as parsed,
-/// the layout of a page, and the kernels that computed it. Fails when a file cannot be read.
-Result<detail::Digest> cache_identity(const std::filesystem::path& model_dir,
-                                      const ModelConfig& config, const CacheLayout& layout,
-                                      std::string_view isa);
-
 /// Cache pages on disk: those that memory has no room for, and those of earlier runs.
 ///
-/// A page's name is a digest of the identity above, all pages before it and its own tokens, so
-/// only who would compute the same can find it. The file repeats name and tokens and ends with a
-/// checksum of it all. A file that is torn, damaged or not what its name says is refused and
-/// removed, and the page is computed again. Nothing is forced to the disk: a file lost with the
-/// power costs only time.
+/// A page's name is a digest of the cache's identity (engine/cache_identity.h), all pages before it
+/// and its own tokens, so only who would compute the same can find it. The file repeats name and
+/// tokens and ends with a checksum of it all. A file that is torn, damaged or not what its name
+/// says is refused and removed, and the page is computed again. Nothing is forced to the disk: a
+/// file lost with the power costs only time.
+///
+/// Files are written, read and removed by a thread of the store, one after the other in the order
+/// in which that was asked for. The index is ahead of it: a page that is to be written can be
+/// asked for at once.
 ///
 /// The files hold what conversations were about and are readable by their owner only. When the
 /// limit is reached the least recently used go. Several processes may share a folder.
@@ -36,9 +38,15 @@ Result<detail::Digest> cache_identity(const std::filesystem::path& model_dir,
 /// Thread: none; the engine's thread.
 class PageStore {
  public:
+  struct Limits {
+    std::uint64_t bytes_max;  // on disk
+    std::size_t queue_bytes_max = std::size_t{128} << 20;  // of pages that wait to be written
+  };
   /// Makes the folder if there is none. Fails with unavailable, naming it.
-  static Result<std::unique_ptr<PageStore>> open(std::filesystem::path dir, std::uint64_t bytes_max,
+  static Result<std::unique_ptr<PageStore>> open(std::filesystem::path dir, Limits limits,
                                                  detail::Digest identity, std::size_t page_bytes);
+  /// Finishes what was asked for.
+  ~PageStore();
 
   using Key = detail::Digest;
   /// The name before the first page.
@@ -46,18 +54,37 @@ class PageStore {
   static Key child(const Key& parent, std::span<const TokenId> tokens);
 
   bool contains(const Key& key) const { return files_.contains(key); }
-  /// Writes the page unless it is there; what the disk refuses is left out.
-  void write(const Key& key, std::span<const TokenId> tokens, const std::byte* page);
-  /// Reads the page; false when it is not there or not right.
-  [[nodiscard]] bool read(const Key& key, std::span<const TokenId> tokens, std::byte* page);
+
+  /// What becomes of a page while too many wait to be written: left out, or waited for.
+  enum class WhenBusy { leave_out, wait };
+  /// Takes a copy of the page, to be written unless it is there; what the disk refuses is left out.
+  void write(const Key& key, std::span<const TokenId> tokens, const std::byte* page,
+             WhenBusy when_busy);
+
+  enum class ReadId : std::uint64_t {};
+  /// Begins to read the page into memory that stays where it is until take_reads() tells the end.
+  /// Requires: contains(key).
+  ReadId start_read(const Key& key, std::span<const TokenId> tokens, std::byte* page);
+  struct Read {
+    ReadId id;
+    bool is_right;  // false: not there or not what its name says; what was read is worth nothing
+  };
+  /// The reads that have ended since the last call, in the order in which they began.
+  std::vector<Read> take_reads();
+
+  /// Waits until something that was asked for has been done, but not for long: a disk may hang.
+  void wait_a_moment();
+  /// Waits until everything that was asked for has been done.
+  void finish();
 
   struct Counters {
     std::uint64_t pages_written = 0;
     std::uint64_t pages_read = 0;
-    std::uint64_t pages_refused = 0;  // damaged, or not what their name says
-    std::uint64_t writes_failed = 0;
-    std::uint64_t bytes = 0;  // on disk now
+    std::uint64_t pages_refused = 0;   // damaged, or not what their name says
+    std::uint64_t pages_left_out = 0;  // the disk was too slow, or refused them
+    std::uint64_t bytes = 0;           // on disk, or on the way
   };
+  /// As of the last call of another method.
   const Counters& counters() const { return counters_; }
 
  private:
@@ -68,23 +95,47 @@ class PageStore {
     std::list<Key>::iterator place;
     std::uint64_t bytes = 0;
   };
+  /// Something for the thread to do, and then what became of it.
+  struct Job {
+    enum class Kind { write, read, remove } kind = Kind::remove;
+    Key key{};
+    std::string header = {};
+    std::vector<std::byte> rows = {};  // write
+    std::byte* page = nullptr;    // read
+    ReadId read{};
+    bool is_right = false;
+  };
 
-  PageStore(std::filesystem::path dir, std::uint64_t bytes_max, detail::Digest identity,
+  PageStore(std::filesystem::path dir, Limits limits, detail::Digest identity,
             std::size_t page_bytes);
   Status scan();
   std::filesystem::path path_of(const Key& key) const;
-  std::string header_of(const Key& key, std::span<const TokenId> tokens) const;
   void add(const Key& key, std::uint64_t bytes);
-  void remove(const Key& key);
+  void forget(const Key& key);
+  void ask(Job job);
+  void collect();
+  void run();
+  void perform(Job& job);
 
   std::filesystem::path dir_;
-  std::uint64_t bytes_max_;
+  Limits limits_;
   detail::Digest identity_;
   std::size_t page_bytes_;
   std::unordered_map<Key, File, KeyHash> files_;
   std::list<Key> used_;  // the least recently used first
-  std::uint64_t num_temporary_ = 0;
+  std::uint64_t num_reads_ = 0;
+  std::uint64_t num_temporary_ = 0;  // the thread's
+  std::vector<Read> reads_;          // that have ended and were not taken yet
   Counters counters_;
+
+  std::mutex mutex_;  // guards what follows
+  std::condition_variable changed_;
+  std::deque<Job> asked_;
+  std::vector<Job> done_;
+  std::size_t num_open_ = 0;     // asked for and not done
+  std::size_t queue_bytes_ = 0;  // of rows among them
+  bool is_stopping_ = false;
+  std::thread thread_;  // last: it uses all of the above
 };
 
 }  // namespace ponder::engine

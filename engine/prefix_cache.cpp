@@ -30,6 +30,7 @@ PrefixCache::PrefixCache(PagePool& pool, PageStore* store)
 }
 
 PrefixCache::~PrefixCache() {
+  end_loads();
   // Level by level: a long prompt is a deep tree, too deep for destructors that call each other.
   std::vector<std::unique_ptr<Node>> dying;
   const auto take_children = [&dying](Node& node) {
@@ -46,11 +47,14 @@ PrefixCache::~PrefixCache() {
   }
 }
 
-PrefixCache::Match PrefixCache::match(std::span<const TokenId> tokens, BlockTable& table) {
+PrefixCache::Match PrefixCache::match(std::span<const TokenId> tokens, BlockTable& table,
+                                      LastPage last_page) {
   PONDER_ASSERT(table.pages().empty());
   last_matched_.clear();
   Match match;
-  const auto count = [&](Node& node, std::size_t num_tokens) {
+  const auto take = [&](Node& node, std::size_t num_tokens) {
+    pool_->share(node.page);
+    table.append(node.page);
     match.num_tokens += num_tokens;
     if (!node.is_shadow) return;
     match.num_shadow += num_tokens;
@@ -60,16 +64,14 @@ PrefixCache::Match PrefixCache::match(std::span<const TokenId> tokens, BlockTabl
   while (true) {
     const auto rest = tokens.subspan(match.num_tokens);
     Node* next = find_full(*at, rest);
-    if (next == nullptr) next = load(*at, rest);
     if (next == nullptr) break;
-    pool_->share(next->page);
-    table.append(next->page);
-    count(*next, kPageTokens);
+    take(*next, kPageTokens);
     at = next;
   }
+  if (last_page == LastPage::whole) return match;
   std::size_t length = 0;
-  Node* partial = copy_partial(*at, tokens.subspan(match.num_tokens), table, length);
-  if (partial != nullptr) count(*partial, length);
+  Node* partial = find_longest(*at, tokens.subspan(match.num_tokens), length);
+  if (partial != nullptr) take(*partial, length);
   return match;
 }
 
@@ -84,30 +86,14 @@ PrefixCache::Node* PrefixCache::find_full(const Node& parent, std::span<const To
   return found == parent.children.end() ? nullptr : found->get();
 }
 
-/// The next full page from the store, as an idle one; null if it is not there, or finds no room.
-PrefixCache::Node* PrefixCache::load(Node& parent, std::span<const TokenId> tokens) {
-  if (store_ == nullptr || tokens.size() < kPageTokens) return nullptr;
-  tokens = tokens.first(kPageTokens);
-  const PageStore::Key key = PageStore::child(parent.key, tokens);
-  if (!store_->contains(key)) return nullptr;
-  const auto page = acquire();
-  if (!page) return nullptr;
-  Node* node = nullptr;
-  if (store_->read(key, tokens, pool_->data(*page))) {
-    node = &add(parent, tokens, *page, Origin::request);
-  }
-  pool_->release(*page);
-  return node;
-}
-
-void PrefixCache::store(const Node& node) {
+void PrefixCache::store(const Node& node, PageStore::WhenBusy when_busy) {
   if (store_ == nullptr || node.num_tokens < kPageTokens) return;
-  store_->write(node.key, node.tokens, pool_->data(node.page));
+  store_->write(node.key, node.tokens, pool_->data(node.page), when_busy);
 }
 
 void PrefixCache::spill() {
   for (const Node* node : nodes_) {
-    if (node != nullptr) store(*node);
+    if (node != nullptr) store(*node, PageStore::WhenBusy::wait);
   }
 }
 
@@ -128,20 +114,14 @@ PrefixCache::Node* PrefixCache::find_longest(const Node& parent, std::span<const
   return best;
 }
 
-/// The node whose first rows the table got as a page of its own; null when there is none.
-PrefixCache::Node* PrefixCache::copy_partial(const Node& parent, std::span<const TokenId> tokens,
-                                             BlockTable& table, std::size_t& length) {
-  Node* best = find_longest(parent, tokens, length);
-  if (best == nullptr) return nullptr;
-  const PageId source = best->page;
-  pool_->share(source);  // so that acquire() does not evict it
-  const auto copy = acquire();
-  if (copy) {
-    std::memcpy(pool_->data(*copy), pool_->data(source), pool_->layout().page_bytes);
-    table.append(*copy);
-  }
-  pool_->release(source);
-  return copy ? best : nullptr;
+void PrefixCache::make_writable(BlockTable& table, std::size_t position) {
+  if (table.is_writable_at(position)) return;
+  const std::size_t page_idx = position / kPageTokens;
+  const PageId source = table.pages()[page_idx];
+  const auto copy = acquire();  // cannot be the source, which the table holds
+  PONDER_ASSERT(copy.has_value());
+  std::memcpy(pool_->data(*copy), pool_->data(source), pool_->layout().page_bytes);
+  table.replace(page_idx, *copy);
 }
 
 void PrefixCache::insert(std::span<const TokenId> tokens, BlockTable& table, bool with_partial,
@@ -213,7 +193,7 @@ bool PrefixCache::evict_one() {
   const auto oldest = pool_->oldest_idle();
   if (!oldest) return false;
   Node& node = *nodes_[index(*oldest)];
-  store(node);
+  store(node, PageStore::WhenBusy::leave_out);
   remove(node);
   return true;
 }

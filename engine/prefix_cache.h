@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <set>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "engine/cache.h"
+#include "engine/engine.h"
 #include "engine/page_store.h"
 
 namespace ponder::engine {
@@ -17,14 +19,14 @@ namespace ponder::engine {
 /// Which pages hold which tokens: a tree whose nodes are pages and whose edges are their 64 tokens,
 /// so that a path from the root is a prompt's beginning. Compared by content, never by hash alone.
 ///
-/// A request that begins like an earlier one shares its full pages; of the page where they part it
-/// copies the rows up to the difference. So a tool loop computes only what is new, and a new turn
-/// re-uses everything up to the first changed token.
+/// A request that begins like an earlier one shares its pages, the one where they part included,
+/// which is copied when a row is added to it. So a tool loop computes only what is new, and a new
+/// turn re-uses everything up to the first changed token.
 ///
 /// The tree keeps its pages beyond the sequences that hold them. When pages run out, the idle page
 /// that was used least recently is dropped. It has no children: whoever holds a page holds all
-/// before it, and lets go of the last one first. With a store, full pages go to disk then and come
-/// back when a prompt wants them.
+/// before it, and lets go of the last one first. With a store, full pages go to disk then; they are
+/// brought back into the tree before a request that wants them is admitted.
 ///
 /// Invariants: every node with children is a full page; no node's tokens begin with a sibling's.
 /// Thread: none; the engine's thread. Lifetime: the pool must outlive it.
@@ -43,9 +45,11 @@ class PrefixCache {
     std::size_t num_shadow = 0;  // of these, computed in idle time and not claimed before
   };
 
-  /// Fills the empty table with pages for the longest known beginning of `tokens`. A partly used
-  /// last page is the table's own copy, for which a page may be evicted.
-  Match match(std::span<const TokenId> tokens, BlockTable& table);
+  enum class LastPage { partly, whole };
+  /// Fills the empty table with shared pages for the longest known beginning of `tokens`. The last
+  /// page may be one of which only the first rows are meant, unless `last_page` is `whole`.
+  Match match(std::span<const TokenId> tokens, BlockTable& table,
+              LastPage last_page = LastPage::partly);
   /// The latest match is going to be used: what it found no longer counts as num_shadow.
   void claim();
 
@@ -57,6 +61,10 @@ class PrefixCache {
   void insert(std::span<const TokenId> tokens, BlockTable& table, bool with_partial,
               Origin origin = Origin::request);
 
+  /// Puts a copy of the table's page for this position in its place if anyone else reads that one.
+  /// Requires: is_writable_at(position), or acquire() can give a page.
+  void make_writable(BlockTable& table, std::size_t position);
+
   /// A page with one holder; evicts if it must. nullopt when every page is in use by sequences.
   [[nodiscard]] std::optional<PageId> acquire();
 
@@ -64,8 +72,18 @@ class PrefixCache {
   std::size_t num_available() const { return pool_->num_free() + pool_->num_idle(); }
   /// Drops everything that no sequence holds.
   void clear();
-  /// Writes every full page that the store does not have yet.
+  /// Asks the store to write every full page that it does not have yet.
   void spill();
+
+  /// Begins to bring back those pages of `tokens` that follow on what is in memory and are on disk,
+  /// using up to `num_spare` pages. False when there is nothing to wait for. Others may go on
+  /// meanwhile; match() finds what has come.
+  bool start_load(RequestId id, std::span<const TokenId> tokens, std::size_t num_spare);
+  bool is_loading() const { return !loads_.empty(); }
+  /// Takes what has come; returns whose loads have ended, be it early. `num_spare` as above.
+  std::vector<RequestId> take_loaded(std::size_t num_spare);
+  /// Waits a moment for something that take_loaded() can take. Requires: is_loading().
+  void wait_for_load();
 
   PagePool& pool() { return *pool_; }
 
@@ -93,16 +111,38 @@ class PrefixCache {
     Children children;
   };
 
+  /// A prompt whose pages are brought back. While it is under way it holds what is in memory of the
+  /// prompt's pages, so that the tree keeps a place for the next one.
+  struct Load {
+    struct Flight {
+      PageStore::ReadId read;
+      PageId page;
+    };
+    std::span<const TokenId> page_tokens(std::size_t page_idx) const {
+      return std::span(tokens).subspan(page_idx * kPageTokens, kPageTokens);
+    }
+
+    RequestId id;
+    std::vector<TokenId> tokens;
+    BlockTable held;
+    Node* at;            // of the last page in memory
+    PageStore::Key key;  // of the last page that was asked for
+    std::deque<Flight> flights;
+    bool is_complete = false;  // nothing more will be asked for
+    bool has_failed = false;   // what is still under way is of no use
+  };
+
   static Node* find_full(const Node& parent, std::span<const TokenId> tokens);
   static Node* find_longest(const Node& parent, std::span<const TokenId> tokens,
                             std::size_t& length);
   Node& add(Node& parent, std::span<const TokenId> tokens, PageId page, Origin origin);
   void add_partial(Node& parent, std::span<const TokenId> tokens, PageId page, Origin origin);
   void drop_covered(Node& parent, std::span<const TokenId> tokens);
-  Node* load(Node& parent, std::span<const TokenId> tokens);
-  void store(const Node& node);
-  Node* copy_partial(const Node& parent, std::span<const TokenId> tokens, BlockTable& table,
-                     std::size_t& length);
+  void hold(Load& load, Node& node);
+  void ask_for_pages(Load& load, std::size_t& num_spare);
+  void take_page(Load& load, bool is_right);
+  void end_loads();
+  void store(const Node& node, PageStore::WhenBusy when_busy);
   bool evict_one();
   void remove(Node& node);
 
@@ -111,6 +151,7 @@ class PrefixCache {
   Node root_;
   std::vector<Node*> nodes_;         // [pages of the pool] the node that keeps each page
   std::vector<Node*> last_matched_;  // shadow nodes of the latest match
+  std::vector<std::unique_ptr<Load>> loads_;
 };
 
 }  // namespace ponder::engine

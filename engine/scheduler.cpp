@@ -1,9 +1,9 @@
 #include "engine/scheduler.h"
 
 #include <algorithm>
-#include <cstring>
 #include <functional>
 #include <tuple>
+#include <utility>
 
 #include "base/assert.h"
 
@@ -17,6 +17,11 @@ std::span<const TokenId> computed_tokens(const Request& request) {
 /// A preempted request that has to compute its answer again is like a prompt.
 bool is_answering(const Request& request) {
   return request.is_decoding() && request.num_pending() <= Scheduler::kAnswerRowsMax;
+}
+
+/// The last token of a prompt is always computed: its logits are wanted.
+std::size_t num_reusable(const Request& request) {
+  return request.tokens.size() - (request.is_shadow ? 0 : 1);
 }
 
 bool begins_with(const std::vector<TokenId>& tokens, const std::vector<TokenId>& beginning) {
@@ -88,7 +93,7 @@ std::unique_ptr<Request> Scheduler::remove(RequestId id) {
     counters_.requests_examined += running_.size();
     std::erase(running_, request.get());
     give_up_pages(*request);
-  } else {
+  } else if (!request->is_loading) {
     waiting_[class_of(*request)].erase(request->place);
   }
   is_blocked_ = false;
@@ -123,6 +128,10 @@ std::vector<Request*> Scheduler::admit(Clock::Instant now) {
   while (!is_blocked_) {
     Request* request = next_waiting();
     if (request == nullptr) break;
+    if (starts_loading(*request)) {
+      waiting_[class_of(*request)].erase(request->place);
+      continue;
+    }
     const bool has_started = running_.size() < kRunningMax && try_start(*request);
     if (!has_started && !(make_room(*request) && try_start(*request))) {
       is_blocked_ = true;
@@ -132,6 +141,29 @@ std::vector<Request*> Scheduler::admit(Clock::Instant now) {
     admitted.push_back(request);
   }
   return admitted;
+}
+
+/// Whether the request has pages on disk and now waits for them.
+bool Scheduler::starts_loading(Request& request) {
+  if (std::exchange(request.has_loaded, true)) return false;
+  const auto tokens = std::span(request.tokens).first(num_reusable(request));
+  request.is_loading = cache_->start_load(request.id, tokens, num_spare());
+  return request.is_loading;
+}
+
+void Scheduler::take_loaded() {
+  if (!cache_->is_loading()) return;
+  for (const RequestId id : cache_->take_loaded(num_spare())) {
+    is_blocked_ = false;  // its pages can be had again
+    Request* request = find(id);
+    if (request != nullptr) {
+      Queue& queue = waiting_[class_of(*request)];
+      request->place = queue.insert(queue.begin(), request);
+    } else if (!shadow_.empty() && shadow_.front()->id == id) {
+      request = shadow_.front().get();
+    }
+    if (request != nullptr) request->is_loading = false;
+  }
 }
 
 void Scheduler::started(Request& request, Clock::Instant now) {
@@ -151,58 +183,74 @@ void Scheduler::started(Request& request, Clock::Instant now) {
 
 /// Gives the request the pages that are known already, if those it may still want are certain.
 bool Scheduler::try_start(Request& request) {
-  // The last token of a prompt is always computed: its logits are wanted.
-  const std::size_t num_reusable = request.tokens.size() - (request.is_shadow ? 0 : 1);
-  const PrefixCache::Match match =
-      cache_->match(std::span(request.tokens).first(num_reusable), request.table);
-  const std::size_t wanted = request.num_pages_max() - request.table.pages().size();
-  if (cache_->num_available() < num_reserved() + wanted) {
+  PrefixCache::Match match = find_pages(request, PrefixCache::LastPage::partly);
+  if (!is_certain(request)) {
+    // Perhaps only the copy of a last page that is used in part does not fit.
     request.table.clear();
+    match = find_pages(request, PrefixCache::LastPage::whole);
+  }
+  if (!is_certain(request)) {
+    request.table.clear();
+    request.num_computed = 0;
     return false;
   }
-  request.num_computed = match.num_tokens;
+  request.branch.reset();
   if (request.is_shadow) return true;
   cache_->claim();
-  request.num_computed = std::max(match.num_tokens, take_branch(request, num_reusable));
   request.tokens.reserve(request.tokens_max);
   if (request.num_preempted > 0) return true;
-  request.stats.tokens_cached = static_cast<std::uint32_t>(request.num_computed);
+  request.stats.tokens_cached =
+      std::min(static_cast<std::uint32_t>(request.num_computed), request.stats.tokens_prompt);
   request.stats.tokens_shadow = static_cast<std::uint32_t>(match.num_shadow);
   counters_.shadow_hits += match.num_shadow > 0 ? 1 : 0;
   counters_.tokens_shadow_saved += match.num_shadow;
   return true;
 }
 
-/// The pages of a forked request's parent, where the tree does not know as many tokens: the parent
-/// still writes to its last page, so the branch gets a copy of that one. Returns the tokens.
-std::size_t Scheduler::take_branch(Request& request, std::size_t num_reusable) {
-  if (!request.branch) return 0;
-  const Request* parent = find(request.branch->parent);
-  const std::size_t in_common = std::min(request.branch->num_tokens, num_reusable);
-  request.branch.reset();
-  if (parent == nullptr || !parent->is_running) return 0;
-  const std::size_t num_tokens = std::min(parent->num_computed, in_common);
-  if (num_tokens <= request.num_computed) return 0;
-  const std::size_t num_full = num_tokens / kPageTokens;
+/// Fills the request's table with the pages that are known already: those of the tree, or of a
+/// forked request's parent where the tree does not know as many tokens.
+PrefixCache::Match Scheduler::find_pages(Request& request, PrefixCache::LastPage last_page) {
+  const auto tokens = std::span(request.tokens).first(num_reusable(request));
+  const PrefixCache::Match match = cache_->match(tokens, request.table, last_page);
+  request.num_computed = match.num_tokens;
+  const Request* parent = request.branch ? find(request.branch->parent) : nullptr;
+  if (parent == nullptr || !parent->is_running) return match;
+  // Since the fork the parent may have been set back, and have gone on with other tokens.
+  std::size_t in_common = std::min({request.branch->num_tokens, tokens.size(), parent->num_computed});
+  in_common = static_cast<std::size_t>(
+      std::ranges::mismatch(tokens.first(in_common), computed_tokens(*parent)).in1 -
+      tokens.begin());
+  if (last_page == PrefixCache::LastPage::whole) in_common -= in_common % kPageTokens;
+  if (in_common <= match.num_tokens) return match;
   request.table.clear();
-  request.table.share_from(parent->table, num_full);
-  if (num_tokens % kPageTokens == 0) return num_tokens;
-  const auto copy = cache_->acquire();
-  PONDER_ASSERT(copy.has_value());  // one of those that try_start found certain
-  const PagePool& pool = cache_->pool();
-  std::memcpy(pool.data(*copy), pool.data(parent->table.pages()[num_full]),
-              pool.layout().page_bytes);
-  request.table.append(*copy);
-  return num_tokens;
+  request.table.share_from(parent->table, (in_common + kPageTokens - 1) / kPageTokens);
+  request.num_computed = in_common;
+  return match;
+}
+
+/// Pages that the request may still ask for: new ones, and a copy of one that others read as well.
+std::size_t Scheduler::num_wanted(const Request& request) {
+  return request.num_pages_max() - request.table.pages().size() +
+         (request.table.is_writable_at(request.num_computed) ? 0 : 1);
+}
+
+/// Whether the pages that this request may still ask for are certain beside those of the running
+/// ones.
+bool Scheduler::is_certain(const Request& request) {
+  return cache_->num_available() >= num_reserved() + num_wanted(request);
+}
+
+/// Pages that nobody who runs may still ask for.
+std::size_t Scheduler::num_spare() {
+  const std::size_t num_available = cache_->num_available();
+  return num_available - std::min(num_available, num_reserved());
 }
 
 /// Pages that running requests may still ask for.
 std::size_t Scheduler::num_reserved() {
   std::size_t num = 0;
   counters_.requests_examined += running_.size();
-  for (const Request* request : running_) {
-    num += request->num_pages_max() - request->table.pages().size();
-  }
+  for (const Request* request : running_) num += num_wanted(*request);
   return num;
 }
 
@@ -226,7 +274,7 @@ bool Scheduler::make_room(const Request& request) {
   };
   while (!fits() && num_victims < victims.size()) {
     const Request& victim = *victims[num_victims++];
-    available += victim.num_pages_max() - victim.table.pages().size();
+    available += num_wanted(victim);
     for (const PageId page : victim.table.pages()) {
       available += cache_->pool().num_holders(page) == 1 ? 1 : 0;
     }
@@ -237,13 +285,34 @@ bool Scheduler::make_room(const Request& request) {
 }
 
 void Scheduler::preempt(Request& request) {
+  ++request.num_preempted;
+  ++counters_.preemptions;
+  wait_again(request);
+}
+
+/// At the head of its queue.
+void Scheduler::wait_again(Request& request) {
   give_up_pages(request);
   std::erase(running_, &request);
   request.is_running = false;
-  ++request.num_preempted;
-  ++counters_.preemptions;
+  request.has_loaded = false;
   Queue& queue = waiting_[class_of(request)];
   request.place = queue.insert(queue.begin(), &request);
+}
+
+void Scheduler::truncate(Request& request, std::size_t num_tokens) {
+  PONDER_ASSERT(num_tokens > 0 && num_tokens < request.tokens.size());
+  request.tokens.resize(num_tokens);
+  if (request.branch) {
+    request.branch->num_tokens = std::min(request.branch->num_tokens, num_tokens);
+  }
+  if (!request.is_running) return;
+  // The logits of the last token are wanted again.
+  request.num_computed = std::min(request.num_computed, num_tokens - 1);
+  request.table.truncate((request.num_computed + kPageTokens - 1) / kPageTokens);
+  is_blocked_ = false;
+  // Pages that it let go of may have other holders, and its last page other readers.
+  if (cache_->num_available() < num_reserved()) wait_again(request);
 }
 
 void Scheduler::give_up_pages(Request& request) {
@@ -259,6 +328,11 @@ void Scheduler::park_shadow() {
   if (shadow_.empty() || !shadow_.front()->is_running) return;
   give_up_pages(*shadow_.front());
   shadow_.front()->is_running = false;
+}
+
+void Scheduler::drop_shadow() {
+  park_shadow();
+  shadow_.pop_front();
 }
 
 void Scheduler::plan(std::size_t rows_max, std::vector<Work>& work,
@@ -321,6 +395,7 @@ void Scheduler::plan_prompts(std::size_t rows_left, std::vector<Work>& work) {
 void Scheduler::plan_shadow(std::size_t rows_max, std::vector<Work>& work) {
   while (!shadow_.empty()) {
     Request& request = *shadow_.front();
+    if (request.is_loading || starts_loading(request)) return;
     if (!request.is_running) request.is_running = try_start(request);
     if (request.is_running && request.num_pending() > 0) {
       work.push_back({&request, std::min({rows_max, kShadowRowsMax, request.num_pending()})});
@@ -333,6 +408,7 @@ void Scheduler::plan_shadow(std::size_t rows_max, std::vector<Work>& work) {
 
 void Scheduler::take(const Work& work, std::vector<BatchSegment>& segments) {
   Request& request = *work.request;
+  cache_->make_writable(request.table, request.num_computed);
   while (request.table.capacity() < request.num_computed + work.num_rows) {
     const auto page = cache_->acquire();
     PONDER_ASSERT(page.has_value());  // reserved when the request was admitted

@@ -34,6 +34,13 @@ namespace ponder::engine {
 /// equals to the shortest remainder. So nobody's token waits for more than the one batch under way,
 /// and a short prompt not for a long one.
 ///
+/// Forks and truncation. A branch holds its parent's pages, its last one too, and a request that is
+/// set back lets go of pages; neither touches a row. Who writes next to a page that others read
+/// takes a copy first, for which a page is kept certain like any other that may be needed.
+///
+/// Pages on disk. Whose turn it is and who has pages there waits for them beside the queues, while
+/// others start and go on; then it is at the head of its queue.
+///
 /// Shadow prefill. When nothing runs and nothing waits, prompts that may come are computed in small
 /// batches. Real work takes their pages away at once, and resumes them when it has ended.
 ///
@@ -57,6 +64,11 @@ class Scheduler {
   Request* find(RequestId id);
   /// Takes the request out, wherever it is; null when it is not here. Its pages stay known.
   std::unique_ptr<Request> remove(RequestId id);
+  /// Sets the request back to its first `num_tokens` tokens, at least 1 and less than it has. If it
+  /// runs it goes on, or waits again when its pages are no longer certain.
+  void truncate(Request& request, std::size_t num_tokens);
+  /// Takes what has come from the disk.
+  void take_loaded();
   /// Requests whose deadline has passed, each reported once.
   std::vector<RequestId> expired(Clock::Instant now);
   /// Moves requests from waiting to running while there is room. Returns those moved.
@@ -70,6 +82,8 @@ class Scheduler {
   void plan(std::size_t rows_max, std::vector<Work>& work, std::vector<BatchSegment>& segments);
   /// The rows planned for this request are computed. A shadow request may end by this.
   void computed(const Work& work);
+  /// Ends the shadow request that has planned rows; what it had computed before stays known.
+  void drop_shadow();
 
   std::size_t num_running() const { return running_.size(); }
   std::size_t num_waiting() const { return requests_.size() - running_.size(); }
@@ -92,10 +106,15 @@ class Scheduler {
   Request* next_waiting();
   void started(Request& request, Clock::Instant now);
   bool try_start(Request& request);
-  std::size_t take_branch(Request& request, std::size_t num_reusable);
+  PrefixCache::Match find_pages(Request& request, PrefixCache::LastPage last_page);
+  static std::size_t num_wanted(const Request& request);
+  bool is_certain(const Request& request);
+  bool starts_loading(Request& request);
+  std::size_t num_spare();
   std::size_t num_reserved();
   bool make_room(const Request& request);
   void preempt(Request& request);
+  void wait_again(Request& request);
   void give_up_pages(Request& request);
   void park_shadow();
   std::size_t plan_answers(std::size_t rows_max, std::vector<Work>& work);

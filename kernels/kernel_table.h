@@ -49,8 +49,8 @@ struct MatmulArgs {
   std::size_t y_stride;   // >= n
   const float* x;         // [m, k]
   std::size_t x_stride;   // >= k
-  const void* w;          // [n, k] of w_dtype
-  std::size_t w_stride;   // >= k
+  const void* w;          // [n, k] of w_dtype, or packed
+  std::size_t w_stride;   // >= k; unused when packed
   const float* w_scales;  // [ceil(n/128), ceil(k/128)]: fp8 only; the weight is code * scale
   std::size_t w_scales_stride;
   DType w_dtype;
@@ -59,7 +59,8 @@ struct MatmulArgs {
   std::size_t k;  // int8, int4: a multiple of kActivationGroup
   // int8, int4: [ceil(n/16), k/w_group, 16], so that the scales of 16 rows are read at once.
   const bf16* w_group_scales = nullptr;
-  std::size_t w_group = 0;  // inputs that share a scale: 32, 64 or 128
+  std::size_t w_group = 0;   // inputs that share a scale: 32, 64 or 128
+  bool w_is_packed = false;  // int8, int4: w is as kernels/packed_weights.h packs it
 };
 
 /// y = weight * x / sqrt(mean(x^2) + eps). y may be x.
@@ -203,7 +204,7 @@ struct AttentionRow {
 };
 
 /// out[h] = sum over slots of softmax(scale * (<q_nope[h], c> + <q_rope[h], k_rope>)) * c, where a
-/// cache row is [c (kv_lora_rank) | k_rope (qk_rope_head_dim)].
+/// cache row is [c (kv_lora_rank) | k_rope (qk_rope_head_dim)], or what Fp8LatentLayout says.
 struct AttentionArgs {
   const AttentionRow* rows;  // [num_rows]
   std::size_t num_rows;
@@ -213,9 +214,10 @@ struct AttentionArgs {
   std::size_t q_nope_stride;  // between heads
   std::size_t q_rope_stride;
   std::size_t out_stride;
-  std::size_t cache_stride;  // between rows of a page
-  DType cache_dtype;         // f32 or bf16
+  std::size_t cache_stride;  // between rows of a page; fp8_e4m3: bytes
+  DType cache_dtype;         // f32, bf16 or fp8_e4m3
   float softmax_scale;
+  Fp8LatentLayout fp8 = {};  // of a row of fp8_e4m3
 };
 
 /// What attention over a part of a row's slots leaves. With l the base-2 logits, softmax_scale *
@@ -228,11 +230,23 @@ struct AttentionPart {
 
 /// Memory that attention works in, aligned to 64 bytes.
 struct AttentionSizes {
-  std::size_t packed_query_bytes;  // of a row
-  std::size_t scratch_bytes;       // of a thread
+  std::size_t packed_query_bytes = 0;  // of a row
+  std::size_t scratch_bytes = 0;       // of a thread
+  std::size_t rows_together = 1;       // that an AttentionSpan may have; a power of two
 };
 inline constexpr std::size_t kAttentionHeadBlock = 16;
 inline constexpr std::size_t kAttentionPartsMax = 16;  // of a row
+inline constexpr std::size_t kAttentionRowsTogetherMax = 16;
+
+/// Slots [slot_begin, slot_end) of a row, or of consecutive tokens of one sequence that attend to
+/// all before them and so share the reading: rows with no list of slots, the same pages, and each
+/// one slot more than the row before it. All of them have slots in the range.
+struct AttentionSpan {
+  std::size_t row;  // the first
+  std::size_t num_rows;
+  std::size_t slot_begin;
+  std::size_t slot_end;  // of the last row; rows before it end where their own slots do
+};
 
 /// One row per instruction set; every pointer is set (a row may borrow a slower row's function).
 /// Ranges are half open.
@@ -270,10 +284,11 @@ struct KernelTable {
   /// head_begin is a multiple of kAttentionHeadBlock, and so is head_end unless it is the last.
   void (*attention_pack)(const AttentionArgs& args, std::size_t row, std::size_t head_begin,
                          std::size_t head_end, void* packed_query) noexcept;
-  /// All heads over the row's slots [slot_begin, slot_end), not empty.
-  void (*attention_part)(const AttentionArgs& args, std::size_t row, std::size_t slot_begin,
-                         std::size_t slot_end, const void* packed_query, const AttentionPart& part,
-                         void* scratch) noexcept;
+  /// All heads over a span. packed_queries: [num_rows] of the span; parts: that of its row r is
+  /// parts[r * parts_stride]. A row's bits do not depend on what it is together with.
+  void (*attention_part)(const AttentionArgs& args, const AttentionSpan& span,
+                         const void* packed_queries, const AttentionPart* parts,
+                         std::size_t parts_stride, void* scratch) noexcept;
   /// Writes the row's output from its parts, in their order. No parts give zeros.
   void (*attention_combine)(const AttentionArgs& args, std::size_t row, const AttentionPart* parts,
                             std::size_t num_parts, std::size_t head_begin,

@@ -16,7 +16,10 @@ constexpr std::size_t kMatmulProductsPerChunk = 2 * 1024 * 1024;
 constexpr std::size_t kMatmulFewRows = 4;
 constexpr std::size_t kMatmulProductsPerChunkFewRows = 64 * 1024;
 // Each chunk of an integer matmul quantises its rows of x; this many columns make that cheap.
+constexpr std::size_t kCodeColumnsMultiple = 2 * kScaleRows;
 constexpr std::size_t kCodeColumns = 512;
+constexpr std::size_t kCodeColumnsMax = 1024;
+constexpr std::size_t kChunksPerThread = 4;
 constexpr std::size_t kCodeColumnsFewRows = 128;
 
 // Less than this is not worth handing to another thread.
@@ -55,40 +58,45 @@ void by_rows_and_keys(const Executor& executor, const Args& args,
 
 // How one matmul is cut into chunks; any cut gives the same bits.
 struct MatmulGrid {
-  explicit MatmulGrid(const MatmulArgs& args) noexcept
-      : rows(std::max<std::size_t>(1, std::min(args.m, kMatmulRows))) {
+  MatmulGrid(const MatmulArgs& args, std::size_t threads) noexcept
+      : rows(std::max<std::size_t>(1, std::min(args.m, kMatmulRows))),
+        row_chunks(divide_up(args.m, rows)) {
     const std::size_t products =
         rows <= kMatmulFewRows ? kMatmulProductsPerChunkFewRows : kMatmulProductsPerChunk;
     const std::size_t wanted = products / (rows * std::max<std::size_t>(1, args.k));
     columns = std::max<std::size_t>(1, divide_up(wanted, kMatmulColumnsMultiple)) *
               kMatmulColumnsMultiple;
     if (args.w_dtype == DType::int8 || args.w_dtype == DType::int4) {
-      const std::size_t enough = rows <= kMatmulFewRows ? kCodeColumnsFewRows : kCodeColumns;
-      columns = std::max(divide_up(columns, kScaleRows) * kScaleRows, enough);
+      const std::size_t shared = args.n * row_chunks / (kChunksPerThread * threads);
+      const std::size_t enough = rows <= kMatmulFewRows
+                                     ? kCodeColumnsFewRows
+                                     : std::clamp(shared, kCodeColumns, kCodeColumnsMax);
+      columns = divide_up(std::max(columns, enough), kCodeColumnsMultiple) * kCodeColumnsMultiple;
     }
-    column_chunks = divide_up(args.n, columns);
-    num_chunks = divide_up(args.m, rows) * column_chunks;
+    num_chunks = row_chunks * divide_up(args.n, columns);
   }
   std::size_t rows;
+  std::size_t row_chunks;
   std::size_t columns;
-  std::size_t column_chunks;
   std::size_t num_chunks;
 };
 
+// Chunks with the same columns follow each other: the weights are then still in some cache.
 void run_matmul_chunk(const KernelTable& table, const MatmulArgs& args, const MatmulGrid& grid,
                       std::size_t chunk) noexcept {
-  const std::size_t m = chunk / grid.column_chunks * grid.rows;
-  const std::size_t n = chunk % grid.column_chunks * grid.columns;
+  const std::size_t m = chunk % grid.row_chunks * grid.rows;
+  const std::size_t n = chunk / grid.row_chunks * grid.columns;
   table.matmul(args, m, std::min(args.m, m + grid.rows), n, std::min(args.n, n + grid.columns));
 }
 
 }  // namespace
 
 void matmul(const Executor& executor, const MatmulArgs* jobs, std::size_t num_jobs) noexcept {
+  const std::size_t threads = executor.pool->num_threads();
   std::size_t num_chunks = 0;
   std::size_t products = 0;
   for (std::size_t i = 0; i < num_jobs; ++i) {
-    num_chunks += MatmulGrid(jobs[i]).num_chunks;
+    num_chunks += MatmulGrid(jobs[i], threads).num_chunks;
     products += jobs[i].m * jobs[i].n * jobs[i].k;
   }
   // Many tiny jobs, such as heads, are handed out several at a time.
@@ -99,10 +107,12 @@ void matmul(const Executor& executor, const MatmulArgs* jobs, std::size_t num_jo
     const MatmulArgs* job = jobs;
     std::size_t job_begin = 0;  // the job's first chunk
     for (std::size_t chunk = begin; chunk < end; ++chunk) {
-      while (chunk - job_begin >= MatmulGrid(*job).num_chunks) {
-        job_begin += MatmulGrid(*job++).num_chunks;
+      MatmulGrid grid(*job, threads);
+      while (chunk - job_begin >= grid.num_chunks) {
+        job_begin += grid.num_chunks;
+        grid = MatmulGrid(*++job, threads);
       }
-      run_matmul_chunk(*executor.table, *job, MatmulGrid(*job), chunk - job_begin);
+      run_matmul_chunk(*executor.table, *job, grid, chunk - job_begin);
     }
   });
 }

@@ -1,8 +1,8 @@
 #pragma once
 
-// Arguments of the kernels that make sparse attention fast: int8 index keys, streaming selection
-// and attention in splits. Part of kernels/kernel_table.h, whose conventions hold here; plain data
-// only, because files compiled for one instruction set include it.
+// Arguments of the kernels that make sparse attention fast: int8 index keys, FP8 latents, streaming
+// selection and attention in splits. Part of kernels/kernel_table.h, whose conventions hold here;
+// plain data only, because files compiled for one instruction set include it.
 
 #include <cstddef>
 #include <cstdint>
@@ -17,6 +17,16 @@ inline constexpr std::size_t kIndexBlockKeys = 16;
 inline constexpr int kIndexCodeMax = 127;           // never -128, so that pair sums fit 16 bits
 inline constexpr float kIndexAbsmaxMin = 1e-30f;    // a smaller row is taken for zeros
 inline constexpr std::size_t kIndexHeadsMax = 256;  // index_n_heads
+
+// A latent row in FP8: [kv_lora_rank] E4M3 codes; at scales_at one f32 scale for every
+// kFp8LatentGroup of them; at rope_at [qk_rope_head_dim] bf16. c = code * scale. Scales are powers
+// of two, so that bf16 holds every c exactly. DeepSeek-V3.2: 512 + 16 + 128 = 656 bytes.
+inline constexpr std::size_t kFp8LatentGroup = 128;
+struct Fp8LatentLayout {
+  std::size_t scales_at;  // bytes from the start of the row
+  std::size_t rope_at;
+  std::size_t bytes;  // of the row
+};
 
 /// Turns rows by the normalised Hadamard matrix and rounds them to int8 with one scale per row,
 /// absmax / 127. Queries and keys go through this one function, so that their dot is that of the

@@ -5,14 +5,17 @@
 
 #include <algorithm>
 #include <boost/asio/this_coro.hpp>
+#include <string_view>
 #include <utility>
 
 #include "base/assert.h"
 #include "base/async/with_deadline.h"
 #include "context/normalize.h"
 #include "context/transitions.h"
+#include "runtime/agent_tool.h"
 #include "runtime/blob_tool.h"
 #include "runtime/call_gate.h"
+#include "runtime/sub_agents.h"
 #include "runtime/text.h"
 #include "runtime/turn_rules.h"
 #include "tools/registry.h"
@@ -24,6 +27,14 @@ namespace {
 constexpr const char* kChatModeReason =
     "tool output comes in user messages, each of which would drop the reasoning: chat mode is used "
     "from here on; real tool messages would keep it";
+
+/// A cancelled coroutine must still write down how its turn ended, so its awaits do not throw.
+/// Gives what was set before.
+asio::awaitable<bool> stop_throwing() {
+  const bool throws_if_cancelled = co_await asio::this_coro::throw_if_cancelled();
+  co_await asio::this_coro::throw_if_cancelled(false);
+  co_return throws_if_cancelled;
+}
 
 /// A summary is the agent's own business: subscribers see the cut that it is for.
 void no_listener(const ModelDelta&) {}
@@ -41,17 +52,25 @@ Agent::Agent(AgentParts parts, SessionId id, SessionState state)
       id_(std::move(id)),
       state_(std::move(state)),
       keeper_(*parts_.model),
-      log_(*parts_.store, id_, state_.last_seq, [this](const Record& record) { take(record); }) {
-  const Status added = builtin_tools_.add(std::make_unique<BlobTool>(state_, *parts_.store));
-  PONDER_ASSERT(added.has_value());
+      log_(*parts_.store, id_, state_.last_seq, [this](const Record& record) {
+        for (EventSink* sink : parts_.sinks) sink->on_event(id_, record);
+      }) {
+  const Status has_reader = builtin_tools_.add(std::make_unique<BlobTool>(state_, *parts_.store));
+  PONDER_ASSERT(has_reader.has_value());
+  const Status has_agent = builtin_tools_.add(std::make_unique<AgentTool>());
+  PONDER_ASSERT(has_agent.has_value());
 }
 
 asio::awaitable<Result<std::unique_ptr<Agent>>> Agent::start(AgentParts parts,
                                                              SessionStarted start) {
-  if (parts.tools->find(context::kReadBlobTool) != nullptr) {
-    co_return fail(Errc::invalid_argument,
-                   fmt::format("the tool name {} is ponder's own", context::kReadBlobTool));
+  const bool has_sub_agents = start.limits.agent_depth_max > 0;
+  std::vector<std::string_view> own_names = {context::kReadBlobTool};
+  if (has_sub_agents) own_names.emplace_back(kAgentTool);
+  for (const std::string_view name : own_names) {
+    if (parts.tools->find(name) == nullptr) continue;
+    co_return fail(Errc::invalid_argument, fmt::format("the tool name {} is ponder's own", name));
   }
+  if (has_sub_agents) start.tools.push_back(agent_tool_spec());
   SessionId id = parts.store->new_id();
   if (start.policy.empty()) start.policy = policy_name(start);
   start.vocabulary = parts.model->vocabulary();
@@ -77,8 +96,20 @@ Result<std::unique_ptr<Agent>> Agent::open(AgentParts parts, const SessionId& id
 
 asio::awaitable<Result<TurnEnded>> Agent::run_turn(std::string user_text) {
   is_cancelled_ = false;
-  std::optional<std::string> words(std::move(user_text));
-  auto result = co_await drive(std::move(words));
+  const bool throws_if_cancelled = co_await stop_throwing();
+  Status begun = co_await close_open_turn();
+  if (begun) {
+    auto status = co_await begin_turn(std::move(user_text));
+    begun = std::move(status);
+  }
+  Result<TurnEnded> result = TurnEnded();
+  if (begun) {
+    auto driven = co_await drive();
+    result = std::move(driven);
+  } else {
+    result = tl::unexpected<Error>(begun.error());
+  }
+  co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
   co_return result;
 }
 
@@ -88,18 +119,21 @@ asio::awaitable<Result<TurnEnded>> Agent::resume() {
     co_return fail(Errc::invalid_argument,
                    fmt::format("session {} has no open turn to resume", id_.value));
   }
-  auto result = co_await drive(std::nullopt);
-  co_return result;
-}
-
-asio::awaitable<Status> Agent::open_turn(std::optional<std::string> words) {
-  if (!words && state_.is_turn_open) co_return Status();
-  if (state_.is_turn_open) {
-    const Status closed = co_await close_left_open_turn();
-    PONDER_CO_CHECK(closed);
+  const bool throws_if_cancelled = co_await stop_throwing();
+  Status begun;
+  if (!state_.is_turn_open) {
+    auto status = co_await begin_turn("");
+    begun = std::move(status);
   }
-  const Status begun = co_await begin_turn(std::move(words).value_or(""));
-  co_return begun;
+  Result<TurnEnded> result = TurnEnded();
+  if (begun) {
+    auto driven = co_await drive();
+    result = std::move(driven);
+  } else {
+    result = tl::unexpected<Error>(begun.error());
+  }
+  co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
+  co_return result;
 }
 
 asio::awaitable<Status> Agent::begin_turn(std::string text) {
@@ -144,6 +178,14 @@ void Agent::cancel() {
   if (active_ != nullptr) active_->cancel();
 }
 
+asio::awaitable<Status> Agent::set_cost_max(std::int64_t cost_pico_max) {
+  if (state_.start->limits.cost_pico_max == cost_pico_max) co_return Status();
+  std::vector<Event> events;
+  events.emplace_back(BudgetChanged{cost_pico_max});
+  const Status status = co_await append(std::move(events));
+  co_return status;
+}
+
 asio::awaitable<Status> Agent::record(WorkflowFinished finished) {
   finished.detail = clean_utf8(finished.detail);
   std::vector<Event> events;
@@ -186,26 +228,19 @@ asio::awaitable<Status> Agent::note_mode() {
   co_return status;
 }
 
-asio::awaitable<Status> Agent::close_left_open_turn() {
+asio::awaitable<Status> Agent::close_open_turn() {
+  if (!state_.is_turn_open) co_return Status();
+  const Status closed = co_await SubAgentCaller::close_all(*this);
+  PONDER_CO_CHECK(closed);
   std::vector<Event> events = interrupt_open_calls(state_);
   events.emplace_back(ended(TurnEnd::cancelled, "left open by an earlier run"));
   const Status status = co_await append(std::move(events));
   co_return status;
 }
 
-asio::awaitable<Result<TurnEnded>> Agent::drive(std::optional<std::string> words) {
-  // A cancelled coroutine must still write down how its turn ended, so its awaits do not throw.
-  const bool throws_if_cancelled = co_await asio::this_coro::throw_if_cancelled();
-  co_await asio::this_coro::throw_if_cancelled(false);
-  const Status opened = co_await open_turn(std::move(words));
-  Result<TurnEnded> result = TurnEnded();
-  if (opened) {
-    takes_words_ = true;
-    auto first = co_await run_rounds();
-    result = std::move(first);
-  } else {
-    result = tl::unexpected<Error>(opened.error());
-  }
+asio::awaitable<Result<TurnEnded>> Agent::drive() {
+  takes_words_ = true;
+  auto result = co_await run_rounds();
   while (result && goes_on_after(*result)) {
     const Status begun = co_await begin_turn("");
     if (!begun) {
@@ -216,7 +251,6 @@ asio::awaitable<Result<TurnEnded>> Agent::drive(std::optional<std::string> words
     result = std::move(next);
   }
   takes_words_ = false;
-  co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
   co_return result;
 }
 
@@ -227,7 +261,7 @@ bool Agent::goes_on_after(const TurnEnded& end) const {
 
 asio::awaitable<Result<TurnEnded>> Agent::run_rounds() {
   const std::chrono::milliseconds budget(state_.start->limits.turn_ms_max);
-  turn_deadline_ = Deadline::after(*parts_.clock, budget);
+  turn_deadline_ = Deadline::earlier(Deadline::after(*parts_.clock, budget), parts_.deadline);
   const Status noted = co_await note_model();
   PONDER_CO_CHECK(noted);
   const Status mode_noted = co_await note_mode();
@@ -271,12 +305,39 @@ std::optional<TurnEnded> Agent::stop_before_round() const {
         TurnEnd::repeated_call,
         fmt::format("{} was called again with the same arguments after a warning", *repeated));
   }
-  if (state_.step >= limits.steps_max) {
-    return ended(TurnEnd::step_limit, fmt::format("{} steps without an answer", state_.step));
+  if (limits.stale_steps_max > 0 && state_.stale_steps > limits.stale_steps_max) {
+    return ended(TurnEnd::no_progress,
+                 fmt::format("{} steps in a row brought nothing new, the last after a warning",
+                             state_.stale_steps));
+  }
+  if (state_.steps_turn() >= limits.steps_max) {
+    return ended(TurnEnd::step_limit,
+                 fmt::format("{} steps without an answer", state_.steps_turn()));
   }
   if (state_.tokens_generated_turn >= limits.tokens_turn_max) {
     return ended(TurnEnd::token_limit,
                  fmt::format("{} tokens without an answer", state_.tokens_generated_turn));
+  }
+  return stop_for_cost();
+}
+
+std::optional<TurnEnded> Agent::stop_for_cost() const {
+  const std::int64_t cost_max = state_.start->limits.cost_pico_max;
+  if (cost_max == 0) return std::nullopt;
+  const std::string& currency = state_.start->currency;
+  if (state_.cost_pico() >= cost_max) {
+    return ended(TurnEnd::money_limit,
+                 fmt::format("the session has cost {} {} of {}", format_money(state_.cost_pico()),
+                             currency, format_money(cost_max)));
+  }
+  // What is not known could be anything.
+  if (!parts_.prices.are_known) {
+    return ended(TurnEnd::money_limit,
+                 fmt::format("no price of {} is known", parts_.model->description()));
+  }
+  const Usage& last = state_.usage_last;
+  if (state_.completions > 0 && last.tokens_prompt == 0 && last.tokens_generated == 0) {
+    return ended(TurnEnd::money_limit, "the model does not say how many tokens it took");
   }
   return std::nullopt;
 }
@@ -306,6 +367,9 @@ asio::awaitable<Result<std::optional<TurnEnded>>> Agent::fit_context() {
 }
 
 asio::awaitable<Result<Completion>> Agent::complete(ModelRequest request, ModelSink sink) {
+  std::vector<Event> none;
+  const Status flushed = co_await append(std::move(none));  // the request follows from all of it
+  PONDER_CO_CHECK(flushed);
   const auto executor = co_await asio::this_coro::executor;
   std::optional<Result<Completion>> result;
   TaskGroup group(executor);
@@ -315,6 +379,7 @@ asio::awaitable<Result<Completion>> Agent::complete(ModelRequest request, ModelS
   co_await group.join();
   active_ = nullptr;
   if (!result) co_return fail(Errc::cancelled, "");
+  if (*result) (*result)->usage.cost_pico = cost_of((*result)->usage, parts_.prices);
   co_return std::move(*result);
 }
 
@@ -343,99 +408,8 @@ asio::awaitable<Result<std::optional<TurnEnded>>> Agent::ask_model() {
   };
   auto result = co_await complete(next_request(state_), std::move(sink));
   if (!result) co_return std::optional(end_of_error(result.error()));
-  std::vector<Event> completed;
-  completed.emplace_back(event_of(std::move(*result), state_));
-  const Status written = co_await append(std::move(completed));
-  PONDER_CO_CHECK(written);
+  note(event_of(std::move(*result), state_));  // what follows from it is decided and written now
   co_return std::nullopt;
-}
-
-asio::awaitable<Status> Agent::answer_calls() {
-  CallPlan plan = plan_calls(state_, toolbox(), gate_rules());
-  const Status status = co_await append(std::move(plan.events));
-  PONDER_CO_CHECK(status);
-  if (plan.runnable.empty() && plan.to_ask.empty()) co_return Status();
-  const auto executor = co_await asio::this_coro::executor;
-  TaskGroup group(executor);
-  active_ = &group;
-  for (const std::uint32_t call_index : plan.runnable) group.spawn(run_call(call_index));
-  for (const std::uint32_t call_index : plan.to_ask) group.spawn(approve_call(call_index));
-  if (is_stopping()) group.cancel();
-  co_await group.join();
-  active_ = nullptr;
-  if (log_.error()) co_return tl::unexpected<Error>(*log_.error());
-  PONDER_ASSERT(!state_.has_open_calls());
-  co_return Status();
-}
-
-asio::awaitable<void> Agent::approve_call(std::uint32_t call_index) {
-  co_await asio::this_coro::throw_if_cancelled(false);
-  const context::ToolCall call = state_.calls[call_index].call;
-  const tools::Tool* tool = toolbox().registry_for(state_, call.name).find(call.name);
-  PONDER_ASSERT(tool != nullptr);  // plan_calls admitted it
-  auto question = question_about(call, tool->effect());
-  PONDER_ASSERT(question.has_value());  // word_on looked at the arguments
-  const std::uint32_t step = state_.step - 1;
-  ApprovalAnswered answered = {step, call_index, question->digest, {}, {}, {}};
-  std::vector<Event> asked;
-  asked.emplace_back(ApprovalAsked{step, call_index, question->digest});
-  const Status written = co_await append(std::move(asked));
-  if (!written) co_return;
-
-  const std::chrono::milliseconds patience(parts_.approvals.answer_ms_max);
-  const Deadline deadline =
-      Deadline::earlier(Deadline::after(*parts_.clock, patience), turn_deadline_);
-  auto work = parts_.approvals.approver->ask(std::move(*question));
-  auto answer = co_await with_deadline(std::move(work), deadline);
-  const auto event = answer_event(std::move(answered), std::move(answer));
-  std::vector<Event> events;
-  if (event) events.emplace_back(*event);
-  const Status noted = co_await append(std::move(events));
-  if (!noted) co_return;
-  // What to do follows from the state, as it would after a restart.
-  GateRules rules = gate_rules();
-  if (!event) rules.is_cancelled = true;  // the question was withdrawn
-  CallPlan plan = plan_call(state_, call_index, toolbox(), rules);
-  PONDER_ASSERT(plan.to_ask.empty());
-  const Status planned = co_await append(std::move(plan.events));
-  if (!planned || plan.runnable.empty()) co_return;
-  co_await run_call(call_index);
-}
-
-asio::awaitable<void> Agent::run_call(std::uint32_t call_index) {
-  co_await asio::this_coro::throw_if_cancelled(false);
-  const std::uint32_t step = state_.step - 1;  // the completion that made the call
-  const Limits limits = state_.start->limits;
-  // A copy: the state drops its calls when the last of them has finished.
-  const context::ToolCall call = state_.calls[call_index].call;
-  // While calls are open the message that made them is the last one.
-  std::string key = idempotency_key(id_, state_.origins.back(), call_index);
-  std::vector<Event> begin;
-  begin.emplace_back(ToolStarted{step, call_index});
-  const Status begun = co_await append(std::move(begin));
-  if (!begun) co_return;
-
-  const auto started_at = parts_.clock->now();
-  const Deadline own_deadline =
-      Deadline::after(*parts_.clock, std::chrono::milliseconds(limits.tool_ms_max));
-  const Deadline deadline = Deadline::earlier(own_deadline, turn_deadline_);
-  tools::ToolContext context(*parts_.clock, deadline, limits.output_bytes_max);
-  context.idempotency_key = std::move(key);
-  tools::Tool* tool = toolbox().registry_for(state_, call.name).find(call.name);
-  PONDER_ASSERT(tool != nullptr);  // plan_calls admitted it
-  auto work = tool->invoke(call.arguments, context);
-  const auto result = co_await with_deadline(std::move(work), deadline);
-
-  ToolFinished finished =
-      outcome_of(result, limits.output_bytes_max, limits.tool_ms_max, state_.is_superseded);
-  finished.step = step;
-  finished.call_index = call_index;
-  const auto elapsed = parts_.clock->now() - started_at;
-  finished.elapsed_ms = std::chrono::duration_cast<std::chrono::milliseconds>(elapsed).count();
-  std::vector<Event> done;
-  done.emplace_back(std::move(finished));
-  const Status ignored = co_await append(std::move(done));  // log_.error() keeps it
-  (void)ignored;
 }
 
 asio::awaitable<Result<TurnEnded>> Agent::end_turn(TurnEnded end) {
@@ -449,14 +423,17 @@ asio::awaitable<Result<TurnEnded>> Agent::end_turn(TurnEnded end) {
   co_return end;
 }
 
-asio::awaitable<Status> Agent::append(std::vector<Event> events, std::vector<Blob> blobs) {
-  const Status status = co_await log_.append(std::move(events), std::move(blobs));
-  co_return status;
+void Agent::note(Event event) {
+  apply(state_, Record{state_.last_seq + 1, 0, event});
+  noted_.push_back(std::move(event));
 }
 
-void Agent::take(const Record& record) {
-  apply(state_, record);
-  for (EventSink* sink : parts_.sinks) sink->on_event(id_, record);
+asio::awaitable<Status> Agent::append(std::vector<Event> events, std::vector<Blob> blobs) {
+  if (log_.error()) co_return tl::unexpected<Error>(*log_.error());
+  for (Event& event : events) note(std::move(event));
+  std::vector<Event> all = std::exchange(noted_, {});
+  const Status status = co_await log_.append(std::move(all), std::move(blobs));
+  co_return status;
 }
 
 }  // namespace ponder::runtime

@@ -63,7 +63,9 @@ asio::awaitable<Status> LogWriter::append(std::vector<Event> events, std::vector
 
 asio::awaitable<void> LogWriter::write(std::shared_ptr<Batch> batch) {
   const std::shared_ptr<Batch> before = writing_;
-  if (before) co_await before->end();
+  if (before) {
+    co_await before->end();
+  }
   writing_ = std::exchange(waiting_, nullptr);
   if (!error_) {
     auto records = co_await store_->append(session_, last_seq_, std::move(batch->events),

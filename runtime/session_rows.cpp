@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <tuple>
 #include <utility>
 
 #include "runtime/event_json.h"
@@ -95,7 +96,9 @@ Status count_events(sqlite::Statement& count, sqlite::Statement& last, SessionSu
   if (has_count) out.events += count_rows.int64(0);
   PONDER_TRY(auto last_rows, last.query(out.id.value));
   PONDER_TRY(const bool has_last, last_rows.next());
-  if (has_last) out.last_type = last_rows.text(0);
+  if (!has_last) return {};
+  out.last_type = last_rows.text(0);
+  out.updated_unix_ms = last_rows.int64(1);
   return {};
 }
 
@@ -183,14 +186,17 @@ Result<std::string> read_blob(sqlite::Connection& db, const std::string& hash) {
 }
 
 Result<std::vector<SessionSummary>> read_summaries(sqlite::Connection& db,
-                                                   std::uint32_t sessions_max) {
+                                                   std::uint32_t sessions_max,
+                                                   bool has_sub_agents) {
   PONDER_TRY(auto query, db.prepare(R"sql(
-    SELECT id, created_ms, updated_ms, workflow, model, title, parent, parent_seq
-    FROM sessions ORDER BY updated_ms DESC, id DESC LIMIT ?)sql"));
+    SELECT id, created_ms, updated_ms, workflow, model, title, parent, parent_seq FROM sessions
+    WHERE (?3 OR instr(id, '.') = 0) AND updated_ms > (SELECT min(updated_ms) FROM
+      (SELECT updated_ms FROM sessions WHERE ?3 OR instr(id, '.') = 0
+       ORDER BY updated_ms DESC LIMIT ?1)) - ?2)sql"));
   PONDER_TRY(auto count, db.prepare("SELECT count(*) FROM events WHERE session = ?"));
-  PONDER_TRY(auto last, db.prepare("SELECT type FROM events WHERE session = ? "
+  PONDER_TRY(auto last, db.prepare("SELECT type, unix_ms FROM events WHERE session = ? "
                                    "ORDER BY seq DESC LIMIT 1"));
-  PONDER_TRY(auto rows, query.query(sessions_max));
+  PONDER_TRY(auto rows, query.query(sessions_max, kUpdateMs, std::int64_t{has_sub_agents}));
   std::vector<SessionSummary> out;
   while (true) {
     PONDER_TRY(const bool has_row, rows.next());
@@ -210,15 +216,24 @@ Result<std::vector<SessionSummary>> read_summaries(sqlite::Connection& db,
     if (!counted) summary.last_type = "damaged";
     out.push_back(std::move(summary));
   }
+  std::sort(out.begin(), out.end(), [](const SessionSummary& a, const SessionSummary& b) {
+    return std::tie(a.updated_unix_ms, a.id.value) > std::tie(b.updated_unix_ms, b.id.value);
+  });
+  if (out.size() > sessions_max) out.resize(sessions_max);
   return out;
 }
 
 Result<SessionId> find_session(sqlite::Connection& db, const std::string& prefix) {
-  const bool is_last = prefix == "last";
-  PONDER_TRY(auto query, db.prepare(is_last ? "SELECT id FROM sessions WHERE ? = 'last' "
-                                              "ORDER BY updated_ms DESC, id DESC LIMIT 1"
-                                            : "SELECT id FROM sessions WHERE "
-                                              "substr(id, 1, length(?1)) = ?1 LIMIT 2"));
+  if (prefix == "last") {
+    PONDER_TRY(const auto latest, read_summaries(db, 1, /*has_sub_agents=*/false));
+    if (!latest.empty()) return latest.front().id;
+  }
+  // What comes after a dot is a sub-agent's: it is only meant where the prefix has one, too. The
+  // prefix itself comes first, for it may be a whole id.
+  PONDER_TRY(auto query, db.prepare("SELECT id FROM sessions WHERE "
+                                    "substr(id, 1, length(?1)) = ?1 AND "
+                                    "instr(substr(id, length(?1) + 1), '.') = 0 "
+                                    "ORDER BY id LIMIT 2"));
   PONDER_TRY(auto rows, query.query(prefix));
   PONDER_TRY(const bool has_row, rows.next());
   if (!has_row) return fail(Errc::not_found, fmt::format("no session \"{}\"", prefix));

@@ -20,6 +20,10 @@
 /// Thread: the connection's. Errors: SQLite's, and those named below.
 namespace ponder::runtime::rows {
 
+/// sessions.updated_ms lags behind the session's last event by less than this: writing it at each
+/// would touch as many pages again as the events do.
+inline constexpr std::int64_t kUpdateMs = 10'000;
+
 inline constexpr std::size_t kTitleBytesMax = 80;  // of a session, as it is listed
 
 /// What failed, with the file and the remedy.
@@ -49,8 +53,10 @@ Result<std::vector<Stretch>> history_of(sqlite::Connection& db, const std::strin
 /// one for each run of them, so that what is there can be seen whatever is lost.
 Result<std::vector<Record>> read_records(sqlite::Connection& db, const std::string& id);
 Result<std::string> read_blob(sqlite::Connection& db, const std::string& hash);
+/// The latest first. Those of sub-agents have a dot in their id.
 Result<std::vector<SessionSummary>> read_summaries(sqlite::Connection& db,
-                                                   std::uint32_t sessions_max);
+                                                   std::uint32_t sessions_max,
+                                                   bool has_sub_agents = true);
 Result<SessionId> find_session(sqlite::Connection& db, const std::string& prefix);
 
 }  // namespace ponder::runtime::rows

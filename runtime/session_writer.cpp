@@ -13,7 +13,8 @@
 namespace ponder::runtime {
 namespace {
 
-constexpr int kCacheKibMax = 32 * 1024;
+// Ten thousand sessions at work come back to a page each.
+constexpr int kCacheKibMax = 128 * 1024;
 
 /// An effect that must not happen unless its intent is on the disk.
 bool is_intent_of_effect(const Event& event) {
@@ -30,13 +31,13 @@ bool has_intent_of_effect(const PendingAppend* append) {
 
 /// What every append runs, compiled once.
 struct SessionWriter::Statements {
+  sqlite::Statement last_event;
   sqlite::Statement last_seq;
   sqlite::Statement insert_event;
-  sqlite::Statement update_session;
+  sqlite::Statement insert_session;
   sqlite::Statement insert_blob;
-  sqlite::Statement savepoint;
-  sqlite::Statement release;
-  sqlite::Statement undo;
+  sqlite::Statement set_title;
+  sqlite::Statement touch;
 };
 
 SessionWriter::SessionWriter(sqlite::Connection db, std::unique_ptr<Statements> statements,
@@ -57,17 +58,22 @@ Result<SessionWriter> SessionWriter::open(const std::string& file, const Clock& 
   how.cache_kib_max = kCacheKibMax;
   PONDER_TRY(auto db, sqlite::Connection::open(file, how));
   PONDER_CHECK(db.migrate(rows::migrations()));
+  PONDER_TRY(auto last_event, db.prepare("SELECT seq, unix_ms FROM events WHERE session = ? "
+                                         "ORDER BY seq DESC LIMIT 1"));
   PONDER_TRY(auto last_seq, db.prepare(rows::kSelectLastSeq));
   PONDER_TRY(auto insert_event, db.prepare("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)"));
-  PONDER_TRY(auto update_session, db.prepare("UPDATE sessions SET updated_ms = ? WHERE id = ?"));
+  PONDER_TRY(auto insert_session,
+             db.prepare("INSERT INTO sessions (id, created_ms, updated_ms, workflow, model) "
+                        "VALUES (?, ?, ?, ?, ?)"));
   PONDER_TRY(auto insert_blob,
              db.prepare("INSERT OR IGNORE INTO blobs (hash, text) VALUES (?, ?)"));
-  PONDER_TRY(auto savepoint, db.prepare("SAVEPOINT append"));
-  PONDER_TRY(auto release, db.prepare("RELEASE append"));
-  PONDER_TRY(auto undo, db.prepare("ROLLBACK TO append"));
-  auto statements = std::make_unique<Statements>(Statements{
-      std::move(last_seq), std::move(insert_event), std::move(update_session),
-      std::move(insert_blob), std::move(savepoint), std::move(release), std::move(undo)});
+  PONDER_TRY(auto set_title,
+             db.prepare("UPDATE sessions SET title = ? WHERE id = ? AND title = ''"));
+  PONDER_TRY(auto touch, db.prepare("UPDATE sessions SET updated_ms = ? WHERE id = ?"));
+  auto statements = std::make_unique<Statements>(
+      Statements{std::move(last_event), std::move(last_seq), std::move(insert_event),
+                 std::move(insert_session), std::move(insert_blob), std::move(set_title),
+                 std::move(touch)});
   return SessionWriter(std::move(db), std::move(statements), clock, options.synchronous);
 }
 
@@ -100,36 +106,34 @@ Result<sqlite::Transaction> SessionWriter::begin(std::span<PendingAppend* const>
 Status SessionWriter::write_in(sqlite::Transaction transaction,
                                std::span<PendingAppend* const> group) {
   for (PendingAppend* append : group) {
-    append->status.emplace(write_in_savepoint(*append));
-    // Some failures, such as a full disk, end the whole transaction.
-    if (!db_.in_transaction()) return *append->status;
+    PONDER_TRY(const Tail tail, tail_of(append->session.value));
+    append->status.emplace(follow_on(tail, *append));
+    if (*append->status) {
+      PONDER_CHECK(write_one(*append, tail));
+    }
   }
   ++commits_;
   return transaction.commit();
 }
 
-Status SessionWriter::write_in_savepoint(PendingAppend& append) {
-  PONDER_CHECK(statements_->savepoint.run());
-  const Status status = write_one(append);
-  if (!db_.in_transaction()) return status;
-  if (!status) {
-    PONDER_CHECK(statements_->undo.run());
-  }
-  PONDER_CHECK(statements_->release.run());
-  return status;
+Status SessionWriter::follow_on(const Tail& tail, const PendingAppend& append) {
+  const std::int64_t last_seq = append.records.front().seq - 1;
+  if (tail.seq == last_seq) return {};
+  return fail(Errc::unavailable, fmt::format("session {} has {} events where {} were expected: "
+                                             "another program works on it",
+                                             append.session.value, tail.seq, last_seq));
 }
 
-Status SessionWriter::write_one(PendingAppend& append) {
+Status SessionWriter::write_one(PendingAppend& append, const Tail& tail) {
   const std::string& session = append.session.value;
-  const std::int64_t last_seq = append.records.front().seq - 1;
-  PONDER_TRY(const std::int64_t stored_seq, last_seq_of(session));
-  if (stored_seq != last_seq) {
-    return fail(Errc::unavailable, fmt::format("session {} has {} events where {} were expected: "
-                                               "another program works on it",
-                                               session, stored_seq, last_seq));
-  }
   for (Record& record : append.records) record.unix_ms = clock_->unix_ms();
   PONDER_CHECK(insert(session, append.records));
+  const std::int64_t now_ms = append.records.back().unix_ms;
+  const bool is_listed_late =
+      tail.unix_ms && *tail.unix_ms / rows::kUpdateMs != now_ms / rows::kUpdateMs;
+  if (is_listed_late) {
+    PONDER_CHECK(statements_->touch.run(now_ms, session));
+  }
   for (const Blob& blob : append.blobs) {
     PONDER_CHECK(statements_->insert_blob.run(blob.hash, blob.text));
   }
@@ -142,15 +146,25 @@ Status SessionWriter::insert(const std::string& session, const std::vector<Recor
       PONDER_CHECK(insert_session(session, *start, record.unix_ms));
     }
     if (const auto* user = std::get_if<UserMessage>(&record.event)) {
-      PONDER_TRY(auto set_title,
-                 db_.prepare("UPDATE sessions SET title = ? WHERE id = ? AND title = ''"));
-      PONDER_CHECK(set_title.run(first_line(user->content, rows::kTitleBytesMax), session));
+      PONDER_CHECK(statements_->set_title.run(first_line(user->content, rows::kTitleBytesMax),
+                                              session));
     }
     PONDER_CHECK(
         statements_->insert_event.run(session, record.seq, record.unix_ms, event_type(record.event),
                                       event_version(record.event), event_payload(record.event)));
   }
-  return statements_->update_session.run(records.back().unix_ms, session);
+  return {};
+}
+
+Result<SessionWriter::Tail> SessionWriter::tail_of(const std::string& session) {
+  {
+    PONDER_TRY(auto rows, statements_->last_event.query(session));
+    PONDER_TRY(const bool has_row, rows.next());
+    if (has_row) return Tail{rows.int64(0), rows.int64(1)};
+  }
+  // A new session, or one that has only what it shares.
+  PONDER_TRY(const std::int64_t seq, last_seq_of(session));
+  return Tail{seq, std::nullopt};
 }
 
 Result<std::int64_t> SessionWriter::last_seq_of(const std::string& session) {
@@ -184,6 +198,7 @@ Status SessionWriter::import(const SessionCopy& session) {
   }
   if (!records.empty()) {
     PONDER_CHECK(insert(session.id.value, records));
+    PONDER_CHECK(statements_->touch.run(records.back().unix_ms, session.id.value));
   }
   for (const Blob& blob : session.blobs) {
     PONDER_CHECK(statements_->insert_blob.run(blob.hash, blob.text));
@@ -193,9 +208,7 @@ Status SessionWriter::import(const SessionCopy& session) {
 
 Status SessionWriter::insert_session(const std::string& id, const SessionStarted& start,
                                      std::int64_t now_ms) {
-  PONDER_TRY(auto begin, db_.prepare("INSERT INTO sessions (id, created_ms, updated_ms, workflow, "
-                                     "model) VALUES (?, ?, ?, ?, ?)"));
-  return begin.run(id, now_ms, now_ms, start.workflow, start.model);
+  return statements_->insert_session.run(id, now_ms, now_ms, start.workflow, start.model);
 }
 
 Status SessionWriter::insert_fork(const SessionId& id, const SessionId& parent,

@@ -26,9 +26,9 @@ struct PendingAppend {
 
 /// What writes to the session store's file.
 ///
-/// Appends of many sessions share a transaction, and so the wait for the disk. Each stands in a
-/// savepoint of its own: one that is refused takes nothing of its neighbours with it. Where the
-/// file has no room for all of them, each is tried alone.
+/// Appends of many sessions share a transaction, and so the wait for the disk. One that is refused
+/// has written nothing; where one cannot be written, such as for lack of room, all are taken back
+/// and each is tried alone, so that it takes nothing of its neighbours with it.
 ///
 /// Thread: one. Errors: SQLite's, and those named below.
 class SessionWriter {
@@ -59,8 +59,15 @@ class SessionWriter {
 
   Result<sqlite::Transaction> begin(std::span<PendingAppend* const> group);
   Status write_in(sqlite::Transaction transaction, std::span<PendingAppend* const> group);
-  Status write_in_savepoint(PendingAppend& append);
-  Status write_one(PendingAppend& append);
+  /// Where a session's history ends.
+  struct Tail {
+    std::int64_t seq = 0;
+    std::optional<std::int64_t> unix_ms;  // of its last event; none: it has none of its own
+  };
+  Result<Tail> tail_of(const std::string& session);
+  /// Whether the append comes right after the tail.
+  static Status follow_on(const Tail& tail, const PendingAppend& append);
+  Status write_one(PendingAppend& append, const Tail& tail);
   Status insert(const std::string& session, const std::vector<Record>& records);
   Status insert_session(const std::string& id, const SessionStarted& start, std::int64_t now_ms);
   Status insert_fork(const SessionId& id, const SessionId& parent, std::optional<std::int64_t> at);

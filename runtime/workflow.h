@@ -10,6 +10,8 @@
 #include "base/result.h"
 #include "runtime/event.h"
 #include "runtime/session_state.h"
+#include "runtime/session_store.h"
+#include "tools/code/code_tools.h"
 
 namespace ponder::tools {
 class Registry;
@@ -19,13 +21,14 @@ namespace ponder::runtime {
 
 /// What to open a workflow with.
 struct WorkflowOptions {
-  std::string name;               // "travel"
+  std::string name;               // "travel", or "code"
   std::filesystem::path library;  // the folder of environments, see DataDirs
   std::uint64_t world_seed = 1;
   std::string size = "S";                  // S, M or L
   std::optional<std::uint64_t> task_seed;  // a generated task; otherwise the user's own words
   std::string request;                     // the user's own words; may be empty for a chat
   std::filesystem::path directory;         // absolute, for artefacts; empty: none are wanted
+  tools::CodeProject project;              // of "code"; of the others' options it has request
 };
 
 /// The verifier's word on a finished session.
@@ -46,10 +49,12 @@ class Workflow {
   /// task, an unknown size) or what the environment says.
   static Result<std::unique_ptr<Workflow>> open(const WorkflowOptions& options);
   /// The workflow of a session as it was after all that the log tells: what the user said, and the
-  /// calls that changed the world (those that are idempotent) once more. For resuming and judging.
+  /// calls that changed the world (those that are idempotent) once more, in the place of a call
+  /// that had sub-agents theirs. For resuming and judging.
   static Result<std::unique_ptr<Workflow>> reopen(const std::filesystem::path& library,
                                                   const SessionId& session,
-                                                  const SessionState& state);
+                                                  const SessionState& state,
+                                                  const SessionStore& store);
   virtual ~Workflow() = default;
 
   virtual const std::string& name() const = 0;

@@ -83,6 +83,8 @@ struct Connection::State {
   int wal_pages_checkpoint = 0;
   int wal_pages = 0;  // length of the log after the last commit
   std::function<bool()> keep_going;
+  std::optional<Statement> begin;  // compiled when first used, as is commit
+  std::optional<Statement> commit;
 };
 
 Connection::Connection(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -182,6 +184,13 @@ Result<Statement> Connection::prepare_query(std::string_view sql) {
   return statement;
 }
 
+Status Connection::run_kept(std::optional<Statement>& statement, const char* sql) {
+  if (!statement) {
+    PONDER_TRY(statement, prepare(sql));
+  }
+  return statement->run();
+}
+
 Result<int> Connection::user_version() {
   PONDER_TRY(Statement statement, prepare("PRAGMA user_version"));
   PONDER_TRY(Rows rows, statement.query());
@@ -275,7 +284,7 @@ Result<Transaction> Transaction::begin(Connection& db) {
   if (lock) {
     PONDER_CHECK(lock->acquire(db.state_->busy_timeout));
   }
-  const Status status = db.exec("BEGIN IMMEDIATE");
+  const Status status = db.run_kept(db.state_->begin, "BEGIN IMMEDIATE");
   if (!status) {
     if (lock) lock->release();
     return tl::unexpected(status.error());
@@ -297,7 +306,7 @@ void Transaction::end() noexcept {
 
 Status Transaction::commit() {
   PONDER_ASSERT(db_ != nullptr);
-  Status status = db_->exec("COMMIT");
+  Status status = db_->run_kept(db_->state_->commit, "COMMIT");
   const auto& state = *db_->state_;
   if (status && state.lock && state.wal_pages >= state.wal_pages_checkpoint) {
     // The data is committed; a checkpoint that fails now is tried again at the next commit.

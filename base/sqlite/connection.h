@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -107,6 +108,7 @@ class Connection {
   explicit Connection(std::unique_ptr<State> state);
   static Result<Connection> open_handle(const std::string& path, int flags);
   Status configure_writer(const OpenOptions& options);
+  Status run_kept(std::optional<Statement>& statement, const char* sql);
   Status checkpoint_locked();
   std::unique_ptr<State> state_;
 };

@@ -19,10 +19,11 @@ tl::unexpected<Error> statement_error(sqlite3_stmt* statement, int code) {
                       in_memory ? "database in memory" : fmt::format("database {}", file));
 }
 
-/// Binds one value; text and blobs are copied, for the caller's may be gone at the first step.
+/// Binds one value; text and blobs are copied if `lifetime` says so.
 struct Binder {
   sqlite3_stmt* statement;
   int index;
+  sqlite3_destructor_type lifetime;
 
   int operator()(std::monostate) const { return sqlite3_bind_null(statement, index); }
   int operator()(std::int64_t value) const { return sqlite3_bind_int64(statement, index, value); }
@@ -30,12 +31,11 @@ struct Binder {
   int operator()(std::string_view value) const {
     // A null pointer would bind NULL, and an empty view may hold one.
     const char* data = value.data() == nullptr ? "" : value.data();
-    return sqlite3_bind_text64(statement, index, data, value.size(), SQLITE_TRANSIENT, SQLITE_UTF8);
+    return sqlite3_bind_text64(statement, index, data, value.size(), lifetime, SQLITE_UTF8);
   }
   int operator()(Blob value) const {
     if (value.bytes.empty()) return sqlite3_bind_zeroblob(statement, index, 0);
-    return sqlite3_bind_blob64(statement, index, value.bytes.data(), value.bytes.size(),
-                               SQLITE_TRANSIENT);
+    return sqlite3_bind_blob64(statement, index, value.bytes.data(), value.bytes.size(), lifetime);
   }
 };
 
@@ -103,7 +103,8 @@ void Statement::Finalize::operator()(sqlite3_stmt* statement) const noexcept {
 
 int Statement::num_parameters() const { return sqlite3_bind_parameter_count(statement_.get()); }
 
-Status Statement::bind(std::span<const Value> values) {
+Status Statement::bind(std::span<const Value> values, Texts texts) {
+  const auto lifetime = texts == Texts::copied ? SQLITE_TRANSIENT : SQLITE_STATIC;
   sqlite3_stmt* statement = statement_.get();
   PONDER_ASSERT(sqlite3_stmt_busy(statement) == 0);
   if (values.size() != static_cast<std::size_t>(num_parameters())) {
@@ -112,19 +113,21 @@ Status Statement::bind(std::span<const Value> values) {
   }
   int index = 1;
   for (const Value& value : values) {
-    const int code = std::visit(Binder{statement, index++}, value.value_);
+    const int code = std::visit(Binder{statement, index++, lifetime}, value.value_);
     if (code != SQLITE_OK) return statement_error(statement, code);
   }
   return {};
 }
 
 Result<Rows> Statement::query_values(std::span<const Value> values) {
-  PONDER_CHECK(bind(values));
+  // The caller's may be gone at the first step.
+  PONDER_CHECK(bind(values, Texts::copied));
   return Rows(statement_.get());
 }
 
 Status Statement::run_values(std::span<const Value> values) {
-  PONDER_TRY(Rows rows, query_values(values));
+  PONDER_CHECK(bind(values, Texts::borrowed));
+  Rows rows(statement_.get());  // forgets the values before this returns
   for (bool has_row = true; has_row;) {
     PONDER_TRY(has_row, rows.next());
   }

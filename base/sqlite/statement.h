@@ -23,7 +23,7 @@ struct Blob {
   std::span<const std::byte> bytes;
 };
 
-/// A value for a parameter. Text and blobs are copied by the statement when it is bound.
+/// A value for a parameter. Text and blobs are copied by a query, which goes on after the call.
 class Value {
  public:
   Value(Null) {}  // NOLINT
@@ -99,7 +99,8 @@ class Statement {
     void operator()(sqlite3_stmt* statement) const noexcept;
   };
   explicit Statement(sqlite3_stmt* statement) : statement_(statement) {}
-  Status bind(std::span<const Value> values);
+  enum class Texts { copied, borrowed };
+  Status bind(std::span<const Value> values, Texts texts);
   std::unique_ptr<sqlite3_stmt, Finalize> statement_;
 };
 

@@ -7,12 +7,11 @@
 
 #include <time.h>
 
-#include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 #include <string>
 
 #include "kernels/bench/cases.h"
+#include "kernels/bench/options.h"
 #include "kernels/dispatch.h"
 
 namespace ponder::kernels::bench {
@@ -46,11 +45,6 @@ double run_once_us(const Case& bench_case, const Executor& executor) {
   const double begin = now_us(clock);
   bench_case.run(executor);
   return now_us(clock) - begin;
-}
-
-double median(std::vector<double>& values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
 }
 
 Timing time_case(const Case& bench_case, const Case& read, const Executor& executor,
@@ -112,38 +106,16 @@ int run(const Options& options) {
   return is_known ? 0 : 1;
 }
 
-int usage() {
-  std::fprintf(stderr,
-               "usage: ponder_bench_kernels [--json] [--isa NAME] [--threads N]\n"
-               "                            [--filter TEXT] [--seconds S]\n");
-  return 2;
-}
-
 }  // namespace
 
 int main_with(int argc, char** argv) {
   Options options;
-  for (int i = 1; i < argc; ++i) {
-    const std::string name = argv[i];
-    if (name == "--json") {
-      options.json = true;
-      continue;
-    }
-    if (i + 1 == argc) return usage();
-    const char* value = argv[++i];
-    if (name == "--isa") {
-      options.isa = value;
-    } else if (name == "--filter") {
-      options.filter = value;
-    } else if (name == "--threads") {
-      options.threads = static_cast<unsigned>(std::strtoul(value, nullptr, 10));
-    } else if (name == "--seconds") {
-      options.seconds = std::strtod(value, nullptr);
-    } else {
-      return usage();
-    }
-  }
-  return run(options);
+  const bool is_understood = parse_options(
+      argc, argv,
+      {flag("--json", options.json), text("--isa", options.isa), text("--filter", options.filter),
+       number("--threads", options.threads), number("--seconds", options.seconds)},
+      "ponder_bench_kernels [--json] [--isa NAME] [--threads N] [--filter TEXT] [--seconds S]");
+  return is_understood ? run(options) : 2;
 }
 
 }  // namespace ponder::kernels::bench

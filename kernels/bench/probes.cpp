@@ -85,6 +85,18 @@ __attribute__((target("avx512f,avx512vnni"))) void dot_int8() {
 }
 #endif
 
+// Sums of whole cache lines. Hardware does not prefetch across pages of memory.
+void read_chunk(const std::byte* memory, std::size_t bytes) {
+  constexpr std::size_t kAhead = 4096;
+  const auto* words = reinterpret_cast<const std::uint64_t*>(memory);
+  std::uint64_t sums[8] = {};
+  for (std::size_t i = 0; i + 8 <= bytes / sizeof *words; i += 8) {
+    __builtin_prefetch(words + i + kAhead / sizeof *words);
+    for (std::size_t lane = 0; lane < 8; ++lane) sums[lane] += words[i + lane];
+  }
+  for (const std::uint64_t& sum : sums) asm volatile("" : : "m"(sum));
+}
+
 }  // namespace
 
 Peaks measure_peaks() {
@@ -102,14 +114,13 @@ Peaks measure_peaks() {
 }
 
 double measure_read(const std::byte* memory, std::size_t bytes) {
-  const auto* words = reinterpret_cast<const std::uint64_t*>(memory);
-  const std::size_t count = bytes / sizeof *words;
-  return best_rate(static_cast<double>(bytes), [&] {
-    std::uint64_t sums[8] = {};
-    for (std::size_t i = 0; i + 8 <= count; i += 8) {
-      for (std::size_t lane = 0; lane < 8; ++lane) sums[lane] += words[i + lane];
-    }
-    for (const std::uint64_t& sum : sums) asm volatile("" : : "m"(sum));
+  return best_rate(static_cast<double>(bytes), [&] { read_chunk(memory, bytes); });
+}
+
+void read_memory(ThreadPool& pool, const std::byte* memory, std::size_t bytes) {
+  constexpr std::size_t kChunk = std::size_t{256} << 10;
+  pool.parallel_for(bytes, kChunk, [&](std::size_t begin, std::size_t end) {
+    read_chunk(memory + begin, end - begin);
   });
 }
 

@@ -6,6 +6,7 @@
 #include <cstddef>
 
 #include "kernels/kernel_table.h"
+#include "kernels/thread_pool.h"
 
 namespace ponder::kernels::bench {
 
@@ -21,6 +22,9 @@ struct Peaks {
 
 /// Bytes per second of processor time at which one thread reads memory.
 [[nodiscard]] double measure_read(const std::byte* memory, std::size_t bytes);
+
+/// Reads memory on all threads of the pool and does nothing else: what streaming is compared with.
+void read_memory(ThreadPool& pool, const std::byte* memory, std::size_t bytes);
 
 /// Processor time of this process so far, of all its threads, in seconds.
 [[nodiscard]] double process_seconds();

@@ -10,8 +10,6 @@
 // Times are medians of processor time over all threads, divided by their number: what the step
 // would take if nobody else used the cores. Medians of wall time stand beside them.
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -23,6 +21,8 @@
 #include <vector>
 
 #include "kernels/attention.h"
+#include "kernels/bench/memory.h"
+#include "kernels/bench/options.h"
 #include "kernels/bench/probes.h"
 #include "kernels/dispatch.h"
 #include "kernels/index_select.h"
@@ -46,16 +46,6 @@ struct Options {
   std::size_t repetitions = 21;
   std::vector<std::size_t> keys = {2048, 4096, 8192, 16384, 32768, 65536, 131072};
 };
-
-// Memory on huge pages where the system grants them; lives as long as the program.
-std::byte* allocate(std::size_t bytes) {
-  constexpr std::size_t kHugePage = std::size_t{2} << 20;
-  bytes = (bytes + kHugePage - 1) / kHugePage * kHugePage;
-  auto* memory = static_cast<std::byte*>(std::aligned_alloc(kHugePage, bytes));
-  if (memory == nullptr) std::abort();
-  madvise(memory, bytes, MADV_HUGEPAGE);
-  return memory;
-}
 
 // Cache pages of all layers in one permuted order, and a query.
 struct Data {
@@ -185,11 +175,6 @@ struct Samples {
     cpu.push_back((process_seconds() - cpu_begin) / threads);
   }
 };
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
 
 // Medians in milliseconds.
 struct Times {
@@ -331,13 +316,6 @@ int run(const Options& options) {
   return 0;
 }
 
-int usage() {
-  std::fprintf(stderr,
-               "usage: ponder_bench_sparse_attention [--json] [--isa NAME] [--threads N]\n"
-               "           [--repetitions N] [--keys N,N,..]   keys: multiples of 64, ascending\n");
-  return 2;
-}
-
 bool parse_keys(const char* text, std::vector<std::size_t>& keys) {
   keys.clear();
   for (char* end = nullptr; *text != '\0'; text = *end == ',' ? end + 1 : end) {
@@ -353,25 +331,15 @@ bool parse_keys(const char* text, std::vector<std::size_t>& keys) {
 
 int main_with(int argc, char** argv) {
   Options options;
-  for (int i = 1; i < argc; ++i) {
-    const std::string name = argv[i];
-    if (name == "--json") {
-      options.json = true;
-      continue;
-    }
-    if (i + 1 == argc) return usage();
-    const char* value = argv[++i];
-    if (name == "--isa") {
-      options.isa = value;
-    } else if (name == "--threads") {
-      options.threads = static_cast<unsigned>(std::strtoul(value, nullptr, 10));
-    } else if (name == "--repetitions") {
-      options.repetitions = std::max<std::size_t>(1, std::strtoull(value, nullptr, 10));
-    } else if (name != "--keys" || !parse_keys(value, options.keys)) {
-      return usage();
-    }
-  }
-  return run(options);
+  const Option keys = {"--keys", true,
+                       [&](const char* value) { return parse_keys(value, options.keys); }};
+  const bool is_understood = parse_options(
+      argc, argv,
+      {flag("--json", options.json), text("--isa", options.isa),
+       number("--threads", options.threads), number("--repetitions", options.repetitions), keys},
+      "ponder_bench_sparse_attention [--json] [--isa NAME] [--threads N]\n"
+      "           [--repetitions N] [--keys N,N,..]   keys: multiples of 64, ascending");
+  return is_understood ? run(options) : 2;
 }
 
 }  // namespace ponder::kernels::bench

@@ -1,4 +1,4 @@
-// Attention over a part of the slots, for caches of either type: out[h] = sum over s of
+// Attention over a part of the slots, for caches of every type: out[h] = sum over s of
 // 2^(l[h,s] - max) * c[s], l = scale * log2(e) * <q[h], row[s]>, row = [c | k_rope].
 //
 // One pass over blocks of kSlotBlock cache rows with a running maximum and sum per head (flash
@@ -48,11 +48,18 @@ void gather(const AttentionArgs& args, const AttentionRow& row, std::size_t begi
     if (args.cache_dtype == DType::f32) {
       const char* source = cache_row(args, row, begin + s, sizeof(float));
       block.rows[s] = reinterpret_cast<const float*>(source);
-    } else {
+      continue;
+    }
+    float* widened = block.widened + s * stride;
+    block.rows[s] = widened;
+    if (args.cache_dtype == DType::bf16) {
       const char* source = cache_row(args, row, begin + s, sizeof(bf16));
-      float* widened = block.widened + s * stride;
       bf16_to_f32(widened, reinterpret_cast<const bf16*>(source), dim);
-      block.rows[s] = widened;
+    } else {
+      const char* source = cache_row(args, row, begin + s, sizeof(fp8_e4m3));
+      decode_fp8_latents(args, source, [=](std::size_t i, Vec values) { store(widened + i, values); });
+      bf16_to_f32(widened + args.kv_lora_rank,
+                  reinterpret_cast<const bf16*>(source + args.fp8.rope_at), args.qk_rope_head_dim);
     }
   }
   const float* last = block.rows[block.num_slots - 1];
@@ -229,12 +236,12 @@ void attend_heads(const AttentionArgs& args, const AttentionRow& row, std::size_
   }
 }
 
-void attention_part(const AttentionArgs& args, std::size_t row, std::size_t slot_begin,
-                    std::size_t slot_end, const void*, const AttentionPart& part, void*) noexcept {
+void attention_part(const AttentionArgs& args, const AttentionSpan& span, const void*,
+                    const AttentionPart* parts, std::size_t, void*) noexcept {
   for (std::size_t head = 0; head < args.heads; head += kHeadsPerPass) {
     const std::size_t left = args.heads - head;
-    attend_heads(args, args.rows[row], slot_begin, slot_end, head,
-                 left < kHeadsPerPass ? left : kHeadsPerPass, part);
+    attend_heads(args, args.rows[span.row], span.slot_begin, span.slot_end, head,
+                 left < kHeadsPerPass ? left : kHeadsPerPass, *parts);
   }
 }
 

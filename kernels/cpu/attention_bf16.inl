@@ -1,7 +1,9 @@
-// Attention over a part of the slots of a bf16 cache, as two products of matrices for all heads:
+// Attention over a part of the slots of a bf16 or FP8 cache, as two products of matrices for all
+// heads:
 //
 //   block of kBlockSlots cache rows:
-//     gather   rows [slot, dim], and their first `rank` columns again as values, pairs of slots
+//     gather   rows [slot, dim], and their first `rank` columns again as values, pairs of slots;
+//              FP8 is decoded to bf16 here, which holds it exactly
 //     logits   [slot, head] = rows . query         multiply_query: lanes are heads
 //     softmax  down the columns, 16 heads at once; weights [head, slot] in bf16
 //     out      [head, rank] = factor * out + weights . values   multiply_values: lanes are columns
@@ -10,7 +12,8 @@
 // products of AVX-512 and the tiles of AMX. Query and values lie in panels of 16 columns (a panel
 // row is a vector and a tile row), which also keeps a panel's lines in different sets of the cache.
 // A block at 128 x (512 + 64) takes 0.5 MiB beside 0.25 MiB of output: they stay in a core's cache.
-// 2 * heads * (2 * rank + rope) flops and one cache row of traffic per slot.
+// Tokens that attend to all before them share a block's rows as if they were more heads of one, up
+// to so many heads. 2 * heads * (2 * rank + rope) flops and one cache row of traffic per slot.
 //
 // Numbers: queries (scaled by softmax_scale * log2(e)) and weights are rounded to bf16, sums are
 // fp32. Bits: blocks start with the part; a head's sums do not see the other heads.
@@ -19,11 +22,14 @@ namespace ponder::kernels {
 namespace {
 
 AttentionSizes attention_sizes(const AttentionArgs& args) noexcept {
-  if (!fits_blocks(args)) return {0, 0};
+  if (!fits_blocks(args)) return {};
   const BlockShape shape = shape_of(args);
+  const std::size_t rows = rows_together(shape);
   BlockMemory memory;
   char base;
-  return {shape.heads * shape.dim * sizeof(bf16), lay_out(shape, &base, &memory)};
+  return {.packed_query_bytes = shape.heads * shape.dim * sizeof(bf16),
+          .scratch_bytes = lay_out(shape.of_rows(rows), &base, &memory),
+          .rows_together = rows};
 }
 
 // query[head, d] in fp32, scaled; zeros past the last.
@@ -70,25 +76,37 @@ void attention_pack(const AttentionArgs& args, std::size_t row, std::size_t head
 inline const char* block_row(const AttentionArgs& args, const AttentionRow& row, std::size_t i) {
   const std::size_t slot = row.slots == nullptr ? i : static_cast<std::size_t>(row.slots[i]);
   return static_cast<const char*>(row.pages[slot / kPageSize]) +
-         slot % kPageSize * args.cache_stride * sizeof(bf16);
+         slot % kPageSize * args.cache_stride * (args.cache_dtype == DType::bf16 ? 2 : 1);
+}
+
+// One cache row as bf16.
+inline void copy_row(const AttentionArgs& args, const char* from, bf16* to) {
+  if (args.cache_dtype == DType::bf16) {
+    copy_bytes(to, from, (args.kv_lora_rank + args.qk_rope_head_dim) * sizeof(bf16));
+    return;
+  }
+  decode_fp8_latents(args, from, [=](std::size_t i, Vec values) { store_bf16(to + i, values); });
+  copy_bytes(to + args.kv_lora_rank, from + args.fp8.rope_at,
+             args.qk_rope_head_dim * sizeof(bf16));
 }
 
 // Copies cache rows [begin, begin + count) and pairs their values; pads with zeros to `padded`.
 void gather_block(const AttentionArgs& args, const AttentionRow& row, std::size_t begin,
                   std::size_t count, std::size_t end, std::size_t padded, const BlockShape& shape,
                   const BlockMemory& memory) {
-  const std::size_t bytes = (args.kv_lora_rank + args.qk_rope_head_dim) * sizeof(bf16);
+  const std::size_t dim = args.kv_lora_rank + args.qk_rope_head_dim;
+  const std::size_t bytes = args.cache_dtype == DType::bf16 ? dim * sizeof(bf16) : args.fp8.bytes;
   for (std::size_t s = 0; s < padded; s += 2) {
     for (std::size_t i = s; i < s + 2; ++i) {
-      char* to = reinterpret_cast<char*>(memory.rows + i * shape.dim);
+      bf16* to = memory.rows + i * shape.dim;
       const std::size_t ahead = begin + i + kPrefetchRows;
       if (ahead < end) {
         const char* next = block_row(args, row, ahead);
         for (std::size_t b = 0; b < bytes; b += 64) __builtin_prefetch(next + b);
       }
-      const std::size_t known = i < count ? bytes : 0;
-      if (known != 0) copy_bytes(to, block_row(args, row, begin + i), bytes);
-      for (std::size_t b = known; b < shape.dim * sizeof(bf16); ++b) to[b] = 0;
+      const std::size_t known = i < count ? dim : 0;
+      if (known != 0) copy_row(args, block_row(args, row, begin + i), to);
+      for (std::size_t d = known; d < shape.dim; ++d) to[d] = 0;
     }
     const bf16* first = memory.rows + s * shape.dim;
     std::uint32_t* to = memory.values + s / 2 * kLanes;
@@ -138,43 +156,87 @@ void finish_part(const AttentionArgs& args, const BlockShape& shape, const Block
   }
 }
 
-// Requires: fits_blocks(args).
-void attend_blocks(const AttentionArgs& args, const AttentionRow& row, std::size_t slot_begin,
-                   std::size_t slot_end, const std::uint32_t* query, const AttentionPart& part,
-                   void* scratch) {
-  const BlockShape shape = shape_of(args);
-  BlockMemory memory;
-  lay_out(shape, static_cast<char*>(scratch), &memory);
-  if (shape.heads == args.heads && shape.rank == args.kv_lora_rank) memory.out = part.out;
+// Takes a slot out of the values: what one row must not see, those before it must not either.
+void forget_value(const BlockShape& shape, const BlockMemory& memory, std::size_t slot) {
+  const std::uint32_t other_half = slot % 2 == 0 ? 0xffff0000u : 0x0000ffffu;
+  std::uint32_t* words = memory.values + slot / 2 * kLanes;
+  for (std::size_t r = 0; r < shape.rank; r += kLanes, words += shape.value_panel()) {
+    for (std::size_t i = 0; i < kLanes; ++i) words[i] &= other_half;
+  }
+}
+
+// The memory of one of the rows that share cache rows and values, with nothing attended to yet.
+BlockMemory start_row(const AttentionArgs& args, const BlockShape& shape, const BlockMemory& shared,
+                      std::size_t r, const AttentionPart& part) {
+  const std::size_t head = r * shape.heads;
+  BlockMemory memory = shared;
+  memory.logits += head / kLanes * shape.logit_panel();
+  memory.weights += head * kSlotPairs;
+  const bool is_dense = shape.heads == args.heads && shape.rank == args.kv_lora_rank;
+  memory.out = is_dense ? part.out : shared.out + head * shape.rank;
+  memory.max += head;
+  memory.sum += head;
+  memory.factors += head;
   for (std::size_t i = 0; i < shape.heads * shape.rank; i += kLanes) store(memory.out + i, zero());
   for (std::size_t h = 0; h < shape.heads; h += kLanes) {
     store(memory.max + h, broadcast(-__builtin_inff()));
     store(memory.sum + h, zero());
   }
-  for (std::size_t begin = slot_begin; begin < slot_end; begin += kBlockSlots) {
-    const std::size_t left = slot_end - begin;
-    const std::size_t count = left < kBlockSlots ? left : kBlockSlots;
-    const std::size_t padded = round_up(count, kSlotStep);
-    gather_block(args, row, begin, count, slot_end, padded, shape, memory);
-    multiply_query(shape, padded, memory.rows, query, memory.logits);
-    for (std::size_t h = 0; h < shape.heads; h += kLanes) {
-      soften_panel(count, padded, memory.logits + h / kLanes * shape.logit_panel(),
-                   memory.weights + h * kSlotPairs, memory.max + h, memory.sum + h,
-                   memory.factors + h);
-    }
-    multiply_values(shape, args.heads, padded, memory);
-  }
-  finish_part(args, shape, memory, part);
+  return memory;
 }
 
-void attention_part(const AttentionArgs& args, std::size_t row, std::size_t slot_begin,
-                    std::size_t slot_end, const void* packed_query, const AttentionPart& part,
-                    void* scratch) noexcept {
+// The second half of a block, for a row that sees the first `count` of its slots.
+void attend_block(const AttentionArgs& args, const BlockShape& shape, std::size_t count,
+                  const BlockMemory& memory) {
+  const std::size_t padded = round_up(count, kSlotStep);
+  for (std::size_t h = 0; h < shape.heads; h += kLanes) {
+    soften_panel(count, padded, memory.logits + h / kLanes * shape.logit_panel(),
+                 memory.weights + h * kSlotPairs, memory.max + h, memory.sum + h,
+                 memory.factors + h);
+  }
+  multiply_values(shape, args.heads, padded, memory);
+}
+
+// Requires: fits_blocks(args).
+void attend_blocks(const AttentionArgs& args, const AttentionSpan& span,
+                   const std::uint32_t* queries, const AttentionPart* parts,
+                   std::size_t parts_stride, void* scratch) {
+  const BlockShape shape = shape_of(args);
+  const BlockShape all_rows = shape.of_rows(span.num_rows);
+  const AttentionRow* span_rows = args.rows + span.row;
+  BlockMemory shared;
+  lay_out(all_rows, static_cast<char*>(scratch), &shared);
+  BlockMemory rows[kAttentionRowsTogetherMax];
+  for (std::size_t r = 0; r < span.num_rows; ++r) {
+    rows[r] = start_row(args, shape, shared, r, parts[r * parts_stride]);
+  }
+  for (std::size_t begin = span.slot_begin; begin < span.slot_end; begin += kBlockSlots) {
+    const std::size_t left = span.slot_end - begin;
+    std::size_t count = left < kBlockSlots ? left : kBlockSlots;
+    const std::size_t padded = round_up(count, kSlotStep);
+    gather_block(args, span_rows[span.num_rows - 1], begin, count, span.slot_end, padded, shape,
+                 shared);
+    multiply_query(all_rows, padded, shared.rows, queries, shared.logits);
+    for (std::size_t r = span.num_rows; r-- > 0;) {
+      for (; begin + count > span_rows[r].num_slots; --count) {
+        forget_value(shape, shared, count - 1);
+      }
+      attend_block(args, shape, count, rows[r]);
+    }
+  }
+  for (std::size_t r = 0; r < span.num_rows; ++r) {
+    finish_part(args, shape, rows[r], parts[r * parts_stride]);
+  }
+}
+
+void attention_part(const AttentionArgs& args, const AttentionSpan& span,
+                    const void* packed_queries, const AttentionPart* parts,
+                    std::size_t parts_stride, void* scratch) noexcept {
   if (fits_blocks(args)) {
-    attend_blocks(args, args.rows[row], slot_begin, slot_end,
-                  static_cast<const std::uint32_t*>(packed_query), part, scratch);
+    attend_blocks(args, span, static_cast<const std::uint32_t*>(packed_queries), parts,
+                  parts_stride, scratch);
   } else {
-    next_best_table().attention_part(args, row, slot_begin, slot_end, packed_query, part, scratch);
+    next_best_table().attention_part(args, span, packed_queries, parts, parts_stride, scratch);
   }
 }
 

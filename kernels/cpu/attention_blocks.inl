@@ -5,9 +5,10 @@ namespace {
 
 constexpr std::size_t kBlockSlots = 128;
 constexpr std::size_t kSlotPairs = kBlockSlots / 2;
-constexpr std::size_t kSlotStep = 32;     // slots are padded to whole tiles of pairs
-constexpr std::size_t kPrefetchRows = 8;  // rows ahead of the one that is copied
-constexpr std::size_t kHeadsMin = 8;      // of fewer, most lanes would be empty
+constexpr std::size_t kSlotStep = 32;        // slots are padded to whole tiles of pairs
+constexpr std::size_t kPrefetchRows = 8;     // rows ahead of the one that is copied
+constexpr std::size_t kHeadsMin = 8;         // of fewer, most lanes would be empty
+constexpr std::size_t kHeadsTogether = 128;  // of several rows
 static_assert(kLanes == 16 && kLanes == kAttentionHeadBlock);
 
 constexpr std::size_t round_up(std::size_t value, std::size_t multiple) {
@@ -22,12 +23,21 @@ struct BlockShape {
   std::size_t query_panel() const { return dim / 2 * kLanes; }  // words
   std::size_t value_panel() const { return (kSlotPairs + 1) * kLanes; }   // words
   std::size_t logit_panel() const { return (kBlockSlots + 1) * kLanes; }  // floats
+  BlockShape of_rows(std::size_t rows) const { return {dim, heads * rows, rank}; }
 };
 
 inline BlockShape shape_of(const AttentionArgs& args) {
   return {round_up(args.kv_lora_rank + args.qk_rope_head_dim, 32), round_up(args.heads, kLanes),
           round_up(args.kv_lora_rank, kLanes)};
 }
+
+// Rows that share a block; a power of two that divides kBlockSlots.
+inline std::size_t rows_together(const BlockShape& shape) {
+  std::size_t rows = 1;
+  while (2 * rows * shape.heads <= kHeadsTogether) rows *= 2;
+  return rows;
+}
+static_assert(kHeadsTogether / kLanes <= kAttentionRowsTogetherMax);
 
 // What the block kernel works in; the sizes are in bytes and multiples of 64.
 struct BlockMemory {
@@ -60,7 +70,7 @@ inline std::size_t lay_out(const BlockShape& shape, char* at, BlockMemory* memor
 }
 
 inline bool fits_blocks(const AttentionArgs& args) {
-  return args.cache_dtype == DType::bf16 && args.heads >= kHeadsMin;
+  return args.cache_dtype != DType::f32 && args.heads >= kHeadsMin;
 }
 
 }  // namespace

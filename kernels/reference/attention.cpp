@@ -23,7 +23,19 @@ struct Head {
     const void* page = row.pages[slot / kPageSize];
     const std::size_t i = slot % kPageSize * args.cache_stride + dim;
     if (args.cache_dtype == DType::f32) return static_cast<const float*>(page)[i];
-    return kernels::bf16_to_f32(static_cast<const bf16*>(page)[i]);
+    if (args.cache_dtype == DType::bf16) {
+      return kernels::bf16_to_f32(static_cast<const bf16*>(page)[i]);
+    }
+    return fp8_at(static_cast<const fp8_e4m3*>(page) + slot % kPageSize * args.cache_stride, dim);
+  }
+
+  double fp8_at(const fp8_e4m3* at, std::size_t dim) const noexcept {
+    if (dim >= args.kv_lora_rank) {
+      const auto* rope = reinterpret_cast<const bf16*>(at + args.fp8.rope_at);
+      return kernels::bf16_to_f32(rope[dim - args.kv_lora_rank]);
+    }
+    const auto* scales = reinterpret_cast<const float*>(at + args.fp8.scales_at);
+    return kernels::fp8_e4m3_to_f32(at[dim]) * scales[dim / kFp8LatentGroup];
   }
 
   double logit(std::size_t index) const noexcept {
@@ -61,10 +73,10 @@ AttentionSizes attention_sizes(const AttentionArgs&) noexcept { return {}; }
 
 void attention_pack(const AttentionArgs&, std::size_t, std::size_t, std::size_t, void*) noexcept {}
 
-void attention_part(const AttentionArgs& args, std::size_t row, std::size_t slot_begin,
-                    std::size_t slot_end, const void*, const AttentionPart& part, void*) noexcept {
+void attention_part(const AttentionArgs& args, const AttentionSpan& span, const void*,
+                    const AttentionPart* parts, std::size_t, void*) noexcept {
   for (std::size_t head = 0; head < args.heads; ++head) {
-    Head{args, args.rows[row], head}.run(slot_begin, slot_end, part);
+    Head{args, args.rows[span.row], head}.run(span.slot_begin, span.slot_end, *parts);
   }
 }
 

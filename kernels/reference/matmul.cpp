@@ -20,12 +20,21 @@ float weight_at(const MatmulArgs& args, std::size_t n, std::size_t k) noexcept {
   return fp8_e4m3_to_f32(static_cast<const fp8_e4m3*>(args.w)[i]) * args.w_scales[scale];
 }
 
+// Where byte `i` of a row of codes lies.
+std::size_t code_byte(const MatmulArgs& args, std::size_t n, std::size_t i) noexcept {
+  const std::size_t codes_per_byte = args.w_dtype == DType::int4 ? 2 : 1;
+  if (!args.w_is_packed) return n * args.w_stride / codes_per_byte + i;
+  const std::size_t block = n / kScaleRows * kScaleRows * args.k / codes_per_byte;
+  return block + (i / 4 * kScaleRows + n % kScaleRows) * 4 + i % 4;
+}
+
 // The code of a quantised weight.
 int code_at(const MatmulArgs& args, std::size_t n, std::size_t k) noexcept {
-  const std::size_t i = n * args.w_stride + k;
-  if (args.w_dtype == DType::int8) return static_cast<const std::int8_t*>(args.w)[i];
-  const int pair = static_cast<const std::uint8_t*>(args.w)[i / 2];
-  return (i % 2 == 0 ? pair & 15 : pair >> 4) - 8;
+  if (args.w_dtype == DType::int8) {
+    return static_cast<const std::int8_t*>(args.w)[code_byte(args, n, k)];
+  }
+  const int pair = static_cast<const std::uint8_t*>(args.w)[code_byte(args, n, k / 2)];
+  return (k % 2 == 0 ? pair & 15 : pair >> 4) - 8;
 }
 
 float group_scale_at(const MatmulArgs& args, std::size_t n, std::size_t k) noexcept {

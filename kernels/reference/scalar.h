@@ -30,9 +30,9 @@ void topk_shrink(TopkCandidates& candidates) noexcept;
 AttentionSizes attention_sizes(const AttentionArgs& args) noexcept;
 void attention_pack(const AttentionArgs& args, std::size_t row, std::size_t head_begin,
                     std::size_t head_end, void* packed_query) noexcept;
-void attention_part(const AttentionArgs& args, std::size_t row, std::size_t slot_begin,
-                    std::size_t slot_end, const void* packed_query, const AttentionPart& part,
-                    void* scratch) noexcept;
+void attention_part(const AttentionArgs& args, const AttentionSpan& span,
+                    const void* packed_queries, const AttentionPart* parts,
+                    std::size_t parts_stride, void* scratch) noexcept;
 void attention_combine(const AttentionArgs& args, std::size_t row, const AttentionPart* parts,
                        std::size_t num_parts, std::size_t head_begin,
                        std::size_t head_end) noexcept;

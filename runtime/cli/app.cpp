@@ -22,6 +22,8 @@ examples:
 environment:
   PONDER_MODEL     model directory or endpoint used without --model
   PONDER_API_KEY   key for endpoints (else OPENAI_API_KEY)
+  PONDER_PRICES    price list: {"currency": "USD", "models": {NAME: {"prompt": "0.28",
+                   "cached": "0.028", "completion": "0.42"}}}, for a million tokens each
   PONDER_SESSIONS  session store (else below XDG_STATE_HOME or ~/.local/state)
   PONDER_SYNCHRONOUS  full (default): an event is on the disk when it counts; normal: events
                    that intend no effect may be lost to a power failure
@@ -39,9 +41,20 @@ void add_index_keys_option(CLI::App& command, std::string& index_keys) {
       ->capture_default_str();
 }
 
+void add_cache_dtype_option(CLI::App& command, std::string& cache_dtype, bool has_auto = true) {
+  std::vector<std::string> names = {"f32", "bf16", "fp8"};
+  if (has_auto) names.insert(names.begin(), "auto");
+  command
+      .add_option("--cache-dtype", cache_dtype,
+                  "what the cache's latents are kept as; fp8 holds more tokens and rounds more")
+      ->check(CLI::IsMember(names))
+      ->capture_default_str();
+}
+
 void add_model_options(CLI::App& command, ModelOptions& options) {
   command.add_option("--model", options.model,
-                     "model directory, or endpoint such as http://host/v1 (default: ponder-mini)");
+                     "model directory, endpoint such as http://host/v1, or script:FILE (JSON lines "
+                     "of answers); default: ponder-mini");
   command.add_option("--model-name", options.model_name, "the endpoint's name for the model");
   command.add_option("--temperature", options.temperature, "0 is greedy")->capture_default_str();
   command.add_option("--top-p", options.top_p, "nucleus sampling")
@@ -51,6 +64,7 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
   command.add_option("--threads", options.num_threads, "engine threads; 0: one for each core");
   command.add_option("--drafts", options.num_drafts,
                      "tokens that the model's MTP layer guesses ahead; changes none of them");
+  add_cache_dtype_option(command, options.cache_dtype);
   command.add_flag("--no-grammar", options.no_grammar, "do not constrain tool calls");
   command.add_option("--spill-dir", options.spill_dir,
                      "folder for cache pages that memory has no room for; also warms later runs");
@@ -80,6 +94,20 @@ void add_approve_option(CLI::App& command, std::string& approve) {
       ->capture_default_str();
 }
 
+void add_money_options(CLI::App& command, MoneyOptions& options) {
+  command.add_option("--budget-money", options.budget,
+                     "what the session may cost, as 0.50; its sub-agents included");
+  command.add_option("--prices", options.prices, "price list (default: PONDER_PRICES)");
+}
+
+void add_agents_option(CLI::App& command, std::uint32_t& depth_max) {
+  constexpr std::uint32_t kDepthMax = 5;
+  command
+      .add_flag("--agents{1}", depth_max,
+                "let the agent hand tasks to sub-agents; =2: and these to theirs, and so on")
+      ->check(CLI::Range(0U, kDepthMax));
+}
+
 void add_world_options(CLI::App& command, std::uint64_t& seed, std::string& size) {
   command.add_option("--seed", seed, "seed of the generated world")->capture_default_str();
   command.add_option("--size", size, "size of the generated world")
@@ -87,20 +115,38 @@ void add_world_options(CLI::App& command, std::uint64_t& seed, std::string& size
       ->capture_default_str();
 }
 
+void add_project_options(CLI::App& command, ProjectOptions& project) {
+  command.add_option("--folder", project.folder, "code: the project's folder")
+      ->check(CLI::ExistingDirectory)
+      ->capture_default_str();
+  command.add_option("--test", project.test_command,
+                     "code: the command that runs the tests, in the sandbox; its success is the "
+                     "verdict");
+  command
+      .add_option("--sandbox", project.sandbox,
+                  "code: how programs are kept in (docs/tools.md); ponder doctor says what this "
+                  "machine can do")
+      ->check(CLI::IsMember({"isolated", "confined"}))
+      ->capture_default_str();
+}
+
 void add_agent_commands(CLI::App& app, const Environment& environment, Action& action) {
   auto* run_command = app.add_subcommand("run", "run an agent on one request");
   auto run_options = std::make_shared<RunOptions>();
-  run_command->add_option("workflow", run_options->workflow, "travel")->required();
+  run_command->add_option("workflow", run_options->workflow, "travel or code")->required();
   run_command->add_option("request", run_options->request, "what you want, in plain words");
   run_command->add_option("--task", run_options->task_seed,
                           "a generated task instead of a request");
   run_command->add_option("--out", run_options->out, "directory for the artefacts");
   run_command->add_option("--steps", run_options->steps_max, "step limit")->capture_default_str();
   run_command->add_flag("--json", run_options->json, "stream the events as JSON lines");
+  add_project_options(*run_command, run_options->project);
   add_world_options(*run_command, run_options->world_seed, run_options->size);
   add_model_options(*run_command, run_options->model);
   add_context_options(*run_command, run_options->context);
   add_approve_option(*run_command, run_options->approve);
+  add_money_options(*run_command, run_options->money);
+  add_agents_option(*run_command, run_options->agent_depth_max);
   run_command->callback([&action, &environment, run_options] {
     action = [&environment, run_options] { return run(environment, *run_options); };
   });
@@ -111,10 +157,13 @@ void add_agent_commands(CLI::App& app, const Environment& environment, Action& a
   chat_command->add_option("--session", chat_options->session, "go on with a session of the store");
   chat_command->add_flag("--json", chat_options->json, "stream the events as JSON lines");
   chat_command->footer(kChatHelp);
+  add_project_options(*chat_command, chat_options->project);
   add_world_options(*chat_command, chat_options->world_seed, chat_options->size);
   add_model_options(*chat_command, chat_options->model);
   add_context_options(*chat_command, chat_options->context);
   add_approve_option(*chat_command, chat_options->approve);
+  add_money_options(*chat_command, chat_options->money);
+  add_agents_option(*chat_command, chat_options->agent_depth_max);
   chat_command->callback([&action, &environment, chat_options] {
     action = [&environment, chat_options] { return chat(environment, *chat_options); };
   });
@@ -143,6 +192,7 @@ void add_action_options(CLI::App& command, SessionsOptions& options) {
   const std::string& action = options.action;
   if (action == "resume" || action == "replay") add_model_options(command, options.model);
   if (action == "resume") add_approve_option(command, options.approve);
+  if (action == "resume") add_money_options(command, options.money);
   if (action == "doctor")
     command.add_flag("--mend", options.mends,
                      "mend what can be mended; with an id also close its open turn");
@@ -275,6 +325,8 @@ void add_model_commands(CLI::App& app, Action& action) {
   inspect_command->add_option("dir", inspect_options->dir, "model directory")->required();
   inspect_command->add_option("--context", inspect_options->context_tokens,
                               "tokens of context (default: the model's positions)");
+  add_cache_dtype_option(*inspect_command, inspect_options->cache_dtype, /*has_auto=*/false);
+  add_index_keys_option(*inspect_command, inspect_options->index_keys);
   inspect_command->add_flag("--json", inspect_options->json, "print JSON");
   inspect_command->callback([&action, inspect_options] {
     action = [inspect_options] { return inspect_model(*inspect_options); };
@@ -304,16 +356,14 @@ void add_engine_commands(CLI::App& app, const Environment& environment, Action& 
   });
 
   auto* logits_command = app.add_subcommand("logits", "JSON lines of tokens in, of logits out");
-  auto model_dir = std::make_shared<std::filesystem::path>();
-  auto trace = std::make_shared<bool>(false);
-  logits_command->add_option("--model", *model_dir, "model directory")->required();
-  logits_command->add_flag("--trace", *trace, "also selections and experts of the last row");
-  auto index_keys = std::make_shared<std::string>("floating");
-  add_index_keys_option(*logits_command, *index_keys);
-  logits_command->callback([&action, &environment, model_dir, index_keys, trace] {
-    action = [&environment, model_dir, index_keys, trace] {
-      return logits_lines(environment, *model_dir, *index_keys, *trace);
-    };
+  auto options = std::make_shared<LogitsOptions>();
+  logits_command->add_option("--model", options->model_dir, "model directory")->required();
+  logits_command->add_flag("--trace", options->trace,
+                           "also selections and experts of the last row");
+  add_cache_dtype_option(*logits_command, options->cache_dtype);
+  add_index_keys_option(*logits_command, options->index_keys);
+  logits_command->callback([&action, &environment, options] {
+    action = [&environment, options] { return logits_lines(environment, *options); };
   });
 
   auto* bench_group = app.add_subcommand("bench", "measure");
@@ -327,6 +377,8 @@ void add_engine_commands(CLI::App& app, const Environment& environment, Action& 
       ->capture_default_str();
   engine_command->add_option("--repeats", bench_options->repeats, "runs; medians are shown")
       ->capture_default_str();
+  engine_command->add_flag("--same-prompt", bench_options->same_prompt,
+                           "one prompt for all runs, cached: decoding after a long one");
   engine_command->add_flag("--json", bench_options->json, "print JSON");
   add_index_keys_option(*engine_command, bench_options->index_keys);
   add_model_options(*engine_command, bench_options->model);

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "engine/engine.h"
 #include "runtime/cli/commands.h"
+#include "runtime/cli/compose.h"
 #include "runtime/data_dir.h"
 
 /// `ponder bench engine`: prefill and decode speed, time to the first token, peak memory.
@@ -36,7 +37,8 @@ std::vector<engine::TokenId> prompt_of(std::uint32_t tokens, std::uint32_t run_i
 
 Result<Run> measure(engine::Engine& engine, const BenchOptions& options, std::uint32_t run_idx) {
   engine::GenerationRequest request;
-  request.prompt = prompt_of(options.tokens_prompt, run_idx, engine.config().vocab_size);
+  const std::uint32_t prompt_idx = options.same_prompt ? 0 : run_idx;
+  request.prompt = prompt_of(options.tokens_prompt, prompt_idx, engine.config().vocab_size);
   request.sampling.temperature = static_cast<float>(options.model.temperature);
   request.sampling.seed = options.model.seed;
   request.tokens_generated_max = options.tokens_generated;
@@ -94,7 +96,8 @@ int bench_engine(const Environment& environment, const BenchOptions& options) {
   how.num_threads = options.model.num_threads;
   how.draft_tokens_max = options.model.num_drafts;
   how.isa = environment.isa;
-  if (options.index_keys == "int8") how.index_keys = engine::IndexKeys::int8;
+  how.cache_dtype = cache_dtype_of(options.model.cache_dtype);
+  how.index_keys = index_keys_of(options.index_keys);
   const auto engine = engine::Engine::open(*dir, how);
   if (!engine) return complain(engine.error().message);
   std::vector<Run> runs;
@@ -110,24 +113,24 @@ int bench_engine(const Environment& environment, const BenchOptions& options) {
   const double ttft = median(runs, &Run::ttft_ms);
   const engine::EngineStats stats = (*engine)->stats();
   if (options.json) {
-    const nlohmann::json report = {{"model", dir->string()},
-                                   {"isa", (*engine)->isa_name()},
-                                   {"tokens_prompt", options.tokens_prompt},
-                                   {"tokens_generated", options.tokens_generated},
-                                   {"repeats", options.repeats},
-                                   {"prefill_tokens_per_s", prefill},
-                                   {"decode_tokens_per_s", decode},
-                                   {"ttft_ms", ttft},
-                                   {"tokens_drafted", stats.tokens_drafted},
-                                   {"tokens_accepted", stats.tokens_accepted},
-                                   {"peak_mib", peak_mib()}};
+    nlohmann::json report = {{"model", dir->string()},
+                             {"isa", (*engine)->isa_name()},
+                             {"tokens_prompt", options.tokens_prompt},
+                             {"tokens_generated", options.tokens_generated},
+                             {"repeats", options.repeats},
+                             {"decode_tokens_per_s", decode},
+                             {"ttft_ms", ttft},
+                             {"tokens_drafted", stats.tokens_drafted},
+                             {"tokens_accepted", stats.tokens_accepted},
+                             {"peak_mib", peak_mib()}};
+    if (!options.same_prompt) report["prefill_tokens_per_s"] = prefill;
     fmt::print("{}\n", report.dump());
     return 0;
   }
   fmt::print("model            {}\nkernels          {}\n", dir->string(), (*engine)->isa_name());
   fmt::print("prompt           {} tokens, then {} generated; medians of {} runs\n",
              options.tokens_prompt, options.tokens_generated, options.repeats);
-  fmt::print("prefill          {:.0f} tokens/s\n", prefill);
+  if (!options.same_prompt) fmt::print("prefill          {:.0f} tokens/s\n", prefill);
   fmt::print("first token      {:.1f} ms\n", ttft);
   fmt::print("decode           {:.0f} tokens/s\n", decode);
   if (options.model.num_drafts > 0) {

@@ -25,6 +25,7 @@ struct Environment {
   std::string synchronous;  // PONDER_SYNCHRONOUS: full (default) or normal
   std::string isa;          // PONDER_ISA
   std::string api_key;      // PONDER_API_KEY, else OPENAI_API_KEY
+  std::string prices;       // PONDER_PRICES: a price list (runtime/money.h)
   bool no_color = false;    // NO_COLOR
 };
 
@@ -40,6 +41,7 @@ struct ModelOptions {
   std::filesystem::path spill_dir;  // cache pages that memory has no room for; empty: nowhere
   std::uint32_t spill_gib_max = 16;
   std::uint32_t num_drafts = 0;
+  std::string cache_dtype = "auto";  // or f32, bf16, fp8
 };
 
 /// What to do when a session outgrows the model's window.
@@ -48,11 +50,27 @@ struct ContextLimits {
   std::uint32_t limit_percent = 80;
 };
 
+/// What a session may cost, and what its model does.
+struct MoneyOptions {
+  std::string budget;            // an amount, for the whole session; empty: without a bound
+  std::filesystem::path prices;  // a price list; empty: PONDER_PRICES
+};
+
+/// The project of the workflow "code".
+struct ProjectOptions {
+  std::filesystem::path folder = ".";
+  std::string test_command;  // run by sh
+  std::string sandbox = "isolated";
+};
+
 struct RunOptions {
   ModelOptions model;
   ContextLimits context;
-  std::string approve = "ask";  // or never, always
+  MoneyOptions money;
+  std::uint32_t agent_depth_max = 0;  // sub-agents
+  std::string approve = "ask";        // or never, always
   std::string workflow;
+  ProjectOptions project;
   std::string request;
   std::optional<std::uint64_t> task_seed;  // a generated task instead of a request
   std::uint64_t world_seed = 1'000'000;    // a world that training never saw
@@ -65,8 +83,11 @@ struct RunOptions {
 struct ChatOptions {
   ModelOptions model;
   ContextLimits context;
-  std::string approve = "ask";  // or never, always
+  MoneyOptions money;
+  std::uint32_t agent_depth_max = 0;  // sub-agents
+  std::string approve = "ask";        // or never, always
   std::string workflow = "travel";
+  ProjectOptions project;
   std::string session;                   // goes on with this one; empty: a new one
   std::uint64_t world_seed = 1'000'000;  // a world that training never saw
   std::string size = "S";
@@ -82,6 +103,7 @@ struct SessionsOptions {
   std::optional<std::int64_t> at;  // fork: the last event that is shared; none: the last there is
   bool mends = false;              // doctor
   ModelOptions model;
+  MoneyOptions money;           // resume
   std::string approve = "ask";  // resume
   bool json = false;
 };
@@ -108,6 +130,7 @@ struct BenchOptions {
   std::uint32_t tokens_generated = 256;
   std::uint32_t repeats = 5;
   std::string index_keys = "floating";  // or int8
+  bool same_prompt = false;             // only the first run, which is not counted, computes it
   bool json = false;
 };
 
@@ -122,6 +145,13 @@ struct LoopOptions {
   bool json = false;
 };
 
+struct LogitsOptions {
+  std::filesystem::path model_dir;
+  std::string cache_dtype = "auto";     // or f32, bf16, fp8
+  std::string index_keys = "floating";  // or int8
+  bool trace = false;
+};
+
 struct RandomModelOptions {
   std::filesystem::path config;
   std::filesystem::path out;
@@ -132,7 +162,9 @@ struct RandomModelOptions {
 
 struct InspectOptions {
   std::filesystem::path dir;
-  std::uint64_t context_tokens = 0;  // 0: as many as the model knows positions
+  std::uint64_t context_tokens = 0;     // 0: as many as the model knows positions
+  std::string cache_dtype = "bf16";     // or f32, fp8
+  std::string index_keys = "floating";  // or int8
   bool json = false;
 };
 
@@ -169,8 +201,7 @@ int parse_lines(bool strict);
 /// `{"text"}`, or `{"bytes_b64"}` for text that is not UTF-8, to `{"ids"}`; with `decode` the other
 /// way. Special tokens spelled in the text are matched unless `"match_added_tokens"` is false.
 int tokenize_lines(const std::filesystem::path& tokenizer_json, bool decode);
-int logits_lines(const Environment& environment, const std::filesystem::path& model_dir,
-                 const std::string& index_keys, bool trace);
+int logits_lines(const Environment& environment, const LogitsOptions& options);
 
 int random_model(const RandomModelOptions& options);
 int inspect_model(const InspectOptions& options);

@@ -1,8 +1,6 @@
 #include <dlfcn.h>
 #include <fmt/core.h>
-#include <linux/landlock.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <fstream>
@@ -18,6 +16,7 @@
 #include "runtime/cli/terminal.h"
 #include "runtime/cli/version.h"
 #include "runtime/data_dir.h"
+#include "tools/process/sandbox_support.h"
 
 /// What this machine has, what is missing, and how to get it.
 namespace ponder::cli {
@@ -77,15 +76,10 @@ Finding check_gpu() {
 }
 
 Finding check_sandbox() {
-  const long abi =
-      syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION);
-  const bool has_seccomp = prctl(PR_GET_SECCOMP, 0, 0, 0, 0) >= 0;
-  const bool has_bubblewrap = access("/usr/bin/bwrap", X_OK) == 0;
-  const auto detail =
-      fmt::format("Landlock {}, seccomp {}, bubblewrap {}; Lua tools are confined in-process",
-                  abi > 0 ? fmt::format("ABI {}", abi) : "absent", has_seccomp ? "yes" : "absent",
-                  has_bubblewrap ? "yes" : "absent");
-  return ok("sandbox", detail);
+  const tools::SandboxSupport& support = tools::sandbox_support();
+  const std::string detail = fmt::format("{}", fmt::join(tools::describe(support), "; "));
+  if (tools::check_support(support, tools::Isolation::isolated)) return ok("sandbox", detail);
+  return {Finding::State::absent, "sandbox", detail, ""};
 }
 
 Finding check_library(const Environment& environment) {

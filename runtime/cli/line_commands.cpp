@@ -11,6 +11,7 @@
 #include "engine/logits.h"
 #include "engine/tokenizer.h"
 #include "runtime/cli/commands.h"
+#include "runtime/cli/compose.h"
 
 /// The commands that turn JSON lines into JSON lines, for people and for conformance tests. A line
 /// that cannot be understood gives a line that says so; the others go on.
@@ -102,21 +103,21 @@ int tokenize_lines(const std::filesystem::path& tokenizer_json, bool decode) {
   });
 }
 
-int logits_lines(const Environment& environment, const std::filesystem::path& model_dir,
-                 const std::string& index_keys, bool trace) {
-  engine::ModelOptions options;
-  if (index_keys == "int8") options.index_keys = engine::IndexKeys::int8;
-  options.isa = environment.isa;
-  const auto model = engine::LogitsRunner::open(model_dir, options);
+int logits_lines(const Environment& environment, const LogitsOptions& options) {
+  engine::ModelOptions how;
+  how.cache_dtype = cache_dtype_of(options.cache_dtype);
+  how.index_keys = index_keys_of(options.index_keys);
+  how.isa = environment.isa;
+  const auto model = engine::LogitsRunner::open(options.model_dir, how);
   if (!model) return complain(model.error().message);
   return answer_lines([&](const std::string& line) {
     return with_json(line, [&](const json& request) -> json {
       const auto tokens = request.at("tokens").get<std::vector<engine::TokenId>>();
-      const auto result = (*model)->run(tokens, trace);
+      const auto result = (*model)->run(tokens, options.trace);
       if (!result)
         return {{"error", errc_name(result.error().code)}, {"message", result.error().message}};
       json answer = {{"logits", result->logits}};
-      if (trace) {
+      if (options.trace) {
         answer["selections"] = by_layer(result->trace, &engine::LayerTrace::selection);
         answer["experts"] = by_layer(result->trace, &engine::LayerTrace::experts);
       }

@@ -12,6 +12,7 @@
 #include "engine/random_weights.h"
 #include "engine/tensor_check.h"
 #include "runtime/cli/commands.h"
+#include "runtime/cli/compose.h"
 
 /// `ponder model inspect|convert|random`.
 namespace ponder::cli {
@@ -40,6 +41,9 @@ struct Inspection {
   std::string fault;  // of the files against the configuration; empty: none
   engine::ModelAmounts amounts;
   std::uint64_t context_tokens = 0;
+  std::string cache_dtype;
+  std::string index_keys;
+  std::uint64_t cache_bytes_per_token = 0;
   engine::MemoryNeed need;
 };
 
@@ -68,8 +72,12 @@ Result<Inspection> inspect(const InspectOptions& options) {
   found.amounts = engine::model_amounts(found.config, checkpoint ? &*checkpoint : nullptr);
   found.context_tokens =
       options.context_tokens != 0 ? options.context_tokens : found.config.max_position_embeddings;
+  found.cache_dtype = options.cache_dtype;
+  found.index_keys = options.index_keys;
+  found.cache_bytes_per_token = engine::cache_bytes_used(
+      found.config, cache_dtype_of(options.cache_dtype), index_keys_of(options.index_keys));
   found.need = engine::memory_need(found.config, found.amounts, found.context_tokens,
-                                   engine::machine_memory());
+                                   found.cache_bytes_per_token, engine::machine_memory());
   if (!found.fault.empty()) {
     found.need.verdict = engine::Verdict::does_not_run;
     found.need.reason = found.fault;
@@ -101,6 +109,8 @@ json as_json(const Inspection& found) {
           {"resident", amount(amounts.resident)},
           {"cache_bytes_per_token",
            {{"bf16", cache.bf16}, {"bf16_fp8_keys", cache.bf16_fp8_keys}, {"fp8", cache.fp8}}},
+          {"cache_dtype", found.cache_dtype},
+          {"index_keys", found.index_keys},
           {"context_tokens", found.context_tokens},
           {"cache_bytes", found.need.cache_bytes},
           {"unfolded_bytes", found.need.unfolded_bytes},
@@ -147,9 +157,12 @@ void print(const Inspection& found) {
   if (amounts.mtp.parameters > 0) print_amount("MTP layers", amounts.mtp);
   print_amount("active for a token", amounts.active);
   print_amount("without routed experts", amounts.resident);
-  fmt::print("{:<22} {} for {} tokens, {} bytes each\n", "cache (bf16)",
+  const std::string cache = found.index_keys == "int8"
+                                ? fmt::format("cache ({}, int8 keys)", found.cache_dtype)
+                                : fmt::format("cache ({})", found.cache_dtype);
+  fmt::print("{:<22} {} for {} tokens, {} bytes each\n", cache,
              engine::bytes_text(need.cache_bytes), found.context_tokens,
-             engine::cache_bytes_per_token(found.config, false).bf16);
+             found.cache_bytes_per_token);
   fmt::print("{:<22} {}\n", "made at the start", engine::bytes_text(need.unfolded_bytes));
   fmt::print("{:<22} {}: {}\n", "runs here", verdict_name(need.verdict), need.reason);
   for (const std::string& key : found.config.unknown_keys) {

@@ -72,6 +72,7 @@ int run(const Environment& environment, const RunOptions& options) {
   how.size = options.size;
   how.task_seed = options.task_seed;
   how.request = options.request;
+  how.project = project_of(options.project);
   if (!options.out.empty()) how.directory = std::filesystem::absolute(options.out);
   const auto workflow = runtime::Workflow::open(how);
   if (!workflow) return complain(workflow.error().message);
@@ -87,6 +88,8 @@ int run(const Environment& environment, const RunOptions& options) {
   asio::io_context io(1);
   const auto model = open_model(environment, options.model);
   if (!model) return complain(model.error().message);
+  const auto money = money_of(environment, options.money, **model);
+  if (!money) return complain(money.error().message);
 
   Run run{.workflow = workflow->get(),
           .parts = runtime::AgentParts(**model, (*workflow)->registry(), **store, system_clock()),
@@ -98,6 +101,10 @@ int run(const Environment& environment, const RunOptions& options) {
   run.start.sampling = sampling_of(options.model);
   run.start.context = budget_of(options.context);
   run.start.limits.steps_max = options.steps_max;
+  run.start.limits.agent_depth_max = options.agent_depth_max;
+  run.start.limits.cost_pico_max = money->cost_pico_max.value_or(0);
+  run.start.currency = money->currency;
+  run.parts.prices = money->prices;
   run.parts.grants = (*workflow)->grants();
   Output output;
   LiveView live(inspect_stdout(environment.no_color || options.json),

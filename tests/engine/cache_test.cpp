@@ -13,10 +13,11 @@ namespace {
 CacheLayout layout() { return CacheLayout(testing::tiny_config(), kernels::DType::f32); }
 
 TEST(CacheLayout, BlocksOfAllLayersLieApartInsideOnePage) {
-  for (const auto dtype : {kernels::DType::f32, kernels::DType::bf16}) {
+  for (const auto dtype :
+       {kernels::DType::f32, kernels::DType::bf16, kernels::DType::fp8_e4m3}) {
     const CacheLayout l(testing::tiny_config(), dtype);
-    const std::size_t latent_bytes = kPageTokens * l.latent_stride * l.element_bytes;
-    const std::size_t index_bytes = kPageTokens * l.index_stride * l.element_bytes;
+    const std::size_t latent_bytes = kPageTokens * l.latent_stride * l.latent_bytes;
+    const std::size_t index_bytes = kPageTokens * l.index_stride * l.key_bytes;
     EXPECT_GE(l.latent_stride, 160U);
     EXPECT_GE(l.index_stride, 128U);
     std::size_t at = 0;

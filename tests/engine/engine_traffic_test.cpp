@@ -1,107 +1,13 @@
 #include <gtest/gtest.h>
 
-#include <cstring>
 #include <map>
-#include <optional>
 #include <random>
 
-#include "engine/cache.h"
-#include "engine/engine.h"
-#include "tests/engine/golden_model.h"
+#include "tests/engine/traffic.h"
 
 /// Many requests at once: what one gets must not depend on the others.
 namespace ponder::engine {
 namespace {
-
-class ManualClock final : public Clock {
- public:
-  Instant now() const override { return now_; }
-  std::int64_t unix_ms() const override { return 0; }
-  void advance(std::chrono::milliseconds by) { now_ += by; }
-
- private:
-  Instant now_{};
-};
-
-struct Outcome {
-  std::vector<TokenId> tokens;
-  std::vector<std::vector<float>> logits;
-  std::optional<FinishReason> reason;
-  RequestStats stats;
-  std::string error;
-};
-
-RequestCallbacks into(Outcome& outcome) {
-  RequestCallbacks callbacks;
-  callbacks.on_token = [&outcome](TokenId token) { outcome.tokens.push_back(token); };
-  callbacks.on_logits = [&outcome](std::span<const float> logits) {
-    outcome.logits.emplace_back(logits.begin(), logits.end());
-  };
-  callbacks.on_finish = [&outcome](FinishReason reason, const RequestStats& stats,
-                                   const std::string& error) {
-    outcome.reason = reason;
-    outcome.stats = stats;
-    outcome.error = error;
-  };
-  return callbacks;
-}
-
-bool same_bits(const std::vector<std::vector<float>>& a, const std::vector<std::vector<float>>& b) {
-  if (a.size() != b.size()) return false;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    if (a[i].size() != b[i].size()) return false;
-    if (std::memcmp(a[i].data(), b[i].data(), a[i].size() * sizeof(float)) != 0) return false;
-  }
-  return true;
-}
-
-class EngineTraffic : public ::testing::Test {
- protected:
-  std::unique_ptr<Engine> open(std::uint64_t num_pages = 400, std::uint32_t rows = 64,
-                               std::uint32_t waiting_max = 10'000) {
-    const CacheLayout layout(testing::tiny_config(), kernels::DType::f32);
-    EngineOptions options;
-    options.cache_bytes_max = num_pages * layout.page_bytes;
-    options.batch_rows_max = rows;
-    options.num_threads = 2;
-    options.requests_waiting_max = waiting_max;
-    options.clock = &clock_;
-    auto engine = Engine::open(golden_dir(), options);
-    EXPECT_TRUE(engine.has_value()) << engine.error().message;
-    return std::move(*engine);
-  }
-
-  static GenerationRequest request(std::vector<TokenId> prompt, std::uint32_t num_tokens,
-                                   std::uint64_t seed = 1) {
-    GenerationRequest r;
-    r.prompt = std::move(prompt);
-    r.sampling = {.temperature = 1.0F, .top_p = 0.95F, .seed = seed};
-    r.tokens_generated_max = num_tokens;
-    r.ends_at_stop = false;
-    return r;
-  }
-
-  static std::vector<TokenId> prompt(std::size_t length, TokenId first) {
-    auto tokens = golden_prompt(length);
-    tokens[0] = first;
-    return tokens;
-  }
-
-  static void run_all(Engine& engine) {
-    while (engine.has_work()) engine.step();
-  }
-  static void run_idle(Engine& engine) {
-    while (engine.has_idle_work()) engine.step();
-  }
-  static Outcome run(Engine& engine, GenerationRequest r) {
-    Outcome outcome;
-    EXPECT_TRUE(engine.submit(std::move(r), into(outcome)).has_value());
-    run_all(engine);
-    return outcome;
-  }
-
-  ManualClock clock_;
-};
 
 TEST_F(EngineTraffic, AForkedRequestContinuesAsTheWholeWouldToTheLastBit) {
   const auto engine = open();
@@ -175,7 +81,9 @@ TEST_F(EngineTraffic, AnExpiredRequestEndsWithItsReasonWhetherItWaitsOrRuns) {
 }
 
 TEST_F(EngineTraffic, AFullQueueRefusesWithItsLimit) {
-  const auto engine = open(400, 64, 3);
+  EngineOptions options;
+  options.requests_waiting_max = 3;
+  const auto engine = open(400, 64, options);
   std::vector<Outcome> outcomes(4);
   for (std::size_t i = 0; i < 3; ++i) {
     ASSERT_TRUE(engine->submit(request(prompt(20, 1), 2), into(outcomes[i])).has_value());

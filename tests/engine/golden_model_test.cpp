@@ -185,6 +185,7 @@ struct BitsCase {
   std::string isa;
   WeightDType dtype;
   bool has_shared_indexers = false;  // a GLM model, else the golden one
+  CacheDType cache_dtype = CacheDType::automatic;
 };
 
 /// The scalar row takes a minute for each stored type, so it stands for f32 alone.
@@ -193,9 +194,11 @@ std::vector<BitsCase> bits_cases() {
   for (const std::string& isa : isa_names()) {
     cases.push_back({isa, WeightDType::f32});
     cases.push_back({isa, WeightDType::f32, true});
+    cases.push_back({isa, WeightDType::f32, true, CacheDType::fp8});
     if (isa == "scalar") continue;
-    cases.push_back({isa, WeightDType::bf16});
+    cases.push_back({isa, WeightDType::bf16, false, CacheDType::bf16});
     cases.push_back({isa, WeightDType::fp8});
+    cases.push_back({isa, WeightDType::f32, false, CacheDType::fp8});
   }
   return cases;
 }
@@ -206,7 +209,7 @@ class SameBits : public ::testing::TestWithParam<BitsCase> {
     ModelOptions options;
     options.isa = GetParam().isa;
     options.num_threads = 2;
-    if (GetParam().dtype == WeightDType::bf16) options.cache_dtype = CacheDType::bf16;
+    options.cache_dtype = GetParam().cache_dtype;
     const auto& dir = GetParam().has_shared_indexers ? parity_model_dir("glm_shared")
                                                      : golden_dir(GetParam().dtype);
     auto model = Model::load(dir, options);
@@ -273,6 +276,7 @@ TEST_P(SameBits, APrefixCacheHitEqualsComputing) {
   BlockTable pages(*pool_);
   const std::size_t num_cached = cache.match(std::span(tokens).first(139), pages).num_tokens;
   EXPECT_EQ(num_cached, 135U);
+  cache.make_writable(pages, num_cached);
   while (pages.capacity() < tokens.size()) pages.append(*cache.acquire());
   EXPECT_EQ(compute(pages, tokens, num_cached, 100), whole(tokens));
 }
@@ -307,7 +311,8 @@ TEST_P(SameBits, BatchingWithOthersChangesNothing) {
 std::string same_bits_name(const ::testing::TestParamInfo<SameBits::ParamType>& info) {
   const char* const types[] = {"f32", "bf16", "fp8"};
   const char* const model = info.param.has_shared_indexers ? "_shared_indexers" : "";
-  return info.param.isa + "_" + types[static_cast<int>(info.param.dtype)] + model;
+  const char* const cache = info.param.cache_dtype == CacheDType::fp8 ? "_fp8_cache" : "";
+  return info.param.isa + "_" + types[static_cast<int>(info.param.dtype)] + model + cache;
 }
 
 INSTANTIATE_TEST_SUITE_P(EveryIsaAndType, SameBits, ::testing::ValuesIn(bits_cases()),

@@ -105,10 +105,24 @@ TEST(ModelReport, CacheBytesAreThePublishedLayouts) {
   EXPECT_EQ(cache_bytes_per_token(config_of(glm_json()), true).fp8, 54'728U);
 }
 
+TEST(ModelReport, TheEnginesOwnCacheTakesWhatItsPagesTake) {
+  const ModelConfig config = config_of(deepseek_json());
+  const auto bytes = [&](CacheDType dtype, IndexKeys keys) {
+    return cache_bytes_used(config, dtype, keys);
+  };
+  EXPECT_EQ(bytes(CacheDType::automatic, IndexKeys::floating), 61U * (1152 + 256));
+  EXPECT_EQ(bytes(CacheDType::f32, IndexKeys::floating), 61U * 2 * (1152 + 256));
+  // FP8 rows of 656 bytes take whole cache lines; 64 tokens end on a whole page of the machine's.
+  const auto fp8 = static_cast<double>(bytes(CacheDType::fp8, IndexKeys::int8));
+  EXPECT_NEAR(fp8, 61 * (704 + 132), 4096.0 / 64);
+}
+
 std::pair<Verdict, std::string> verdict(std::uint64_t available, std::uint64_t context) {
   const ModelConfig config = config_of(deepseek_json());
-  const MemoryNeed need = memory_need(config, model_amounts(config, nullptr), context,
-                                      {.total = available, .available = available});
+  const MemoryNeed need =
+      memory_need(config, model_amounts(config, nullptr), context,
+                  cache_bytes_used(config, CacheDType::automatic, IndexKeys::floating),
+                  {.total = available, .available = available});
   return {need.verdict, need.reason};
 }
 

@@ -83,11 +83,11 @@ class Drafter {
   std::string rows_at(const BlockTable& table, std::size_t position) {
     const CacheLayout& layout = model_->cache_layout();
     const std::size_t layer = model_->config().num_hidden_layers;
-    const auto text = [&](const std::byte* row, std::size_t stride) {
-      return std::string(reinterpret_cast<const char*>(row), stride * layout.element_bytes);
+    const auto text = [](const std::byte* row, std::size_t num_bytes) {
+      return std::string(reinterpret_cast<const char*>(row), num_bytes);
     };
-    return text(table.latent_row(layer, position), layout.latent_stride) +
-           text(table.index_row(layer, position), layout.index_stride);
+    return text(table.latent_row(layer, position), layout.latent_stride * layout.latent_bytes) +
+           text(table.index_row(layer, position), layout.index_stride * layout.key_bytes);
   }
 
  private:
@@ -148,8 +148,8 @@ TEST_P(MtpLayer, AKnownRowIsComputedAndNotWritten) {
     for (std::size_t i = known; i < tokens.size(); ++i) {  // as if never computed
       const CacheLayout& layout = drafter_.model().cache_layout();
       const std::size_t layer = drafter_.model().config().num_hidden_layers;
-      std::memset(pages.latent_row(layer, i), 0, layout.latent_stride * layout.element_bytes);
-      std::memset(pages.index_row(layer, i), 0, layout.index_stride * layout.element_bytes);
+      std::memset(pages.latent_row(layer, i), 0, layout.latent_stride * layout.latent_bytes);
+      std::memset(pages.index_row(layer, i), 0, layout.index_stride * layout.key_bytes);
     }
     const BatchSegment segment{.table = &pages,
                                .first_position = known - 1,

@@ -2,10 +2,16 @@
 
 #include <gtest/gtest.h>
 
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <fstream>
 
-#include "engine/engine.h"
-#include "tests/engine/golden_model.h"
+#include "engine/cache_identity.h"
+#include "engine/page_file.h"
+#include "tests/engine/traffic.h"
 
 namespace ponder::engine {
 namespace {
@@ -29,18 +35,27 @@ class PageStoreTest : public ::testing::Test {
   static constexpr std::size_t kBytes = 4096;
 
   std::unique_ptr<PageStore> open(std::uint8_t identity = 1,
-                                  std::uint64_t bytes_max = std::uint64_t{1} << 20) {
+                                  PageStore::Limits limits = {.bytes_max = 1 << 20}) {
     const detail::Digest digest{identity};
-    auto store = PageStore::open(dir_.path() / "pages", bytes_max, digest, kBytes);
+    auto store = PageStore::open(dir_.path() / "pages", limits, digest, kBytes);
     EXPECT_TRUE(store.has_value()) << store.error().message;
     return std::move(*store);
   }
   static std::vector<std::byte> rows(int value) {
     return std::vector<std::byte>(kBytes, static_cast<std::byte>(value));
   }
+  static void write(PageStore& store, const PageStore::Key& key, TokenId first, int value) {
+    store.write(key, page_tokens(first), rows(value).data(), PageStore::WhenBusy::wait);
+    store.finish();
+  }
   static bool reads(PageStore& store, const PageStore::Key& key, TokenId first, int value) {
+    if (!store.contains(key)) return false;
     std::vector<std::byte> page(kBytes);
-    return store.read(key, page_tokens(first), page.data()) && page == rows(value);
+    store.start_read(key, page_tokens(first), page.data());
+    store.finish();
+    const auto reads = store.take_reads();
+    EXPECT_EQ(reads.size(), 1U);
+    return reads.front().is_right && page == rows(value);
   }
 
   testing::TempDir dir_;
@@ -51,10 +66,10 @@ TEST_F(PageStoreTest, WhatWasWrittenIsReadBackNowAndByALaterRun) {
   auto store = open();
   const auto key = PageStore::child(store->root(), tokens);
   EXPECT_FALSE(store->contains(key));
-  store->write(key, tokens, rows(7).data());
+  write(*store, key, 5, 7);
   EXPECT_TRUE(reads(*store, key, 5, 7));
   const auto next = PageStore::child(key, page_tokens(9));
-  store->write(next, page_tokens(9), rows(8).data());
+  write(*store, next, 9, 8);
   store = open();
   EXPECT_TRUE(reads(*store, key, 5, 7));
   EXPECT_TRUE(reads(*store, next, 9, 8));
@@ -67,7 +82,7 @@ TEST_F(PageStoreTest, WhatWasWrittenIsReadBackNowAndByALaterRun) {
 TEST_F(PageStoreTest, AnotherIdentityOrOtherTokensBeforeFindNothing) {
   auto store = open(1);
   const auto key = PageStore::child(store->root(), page_tokens(5));
-  store->write(key, page_tokens(5), rows(7).data());
+  write(*store, key, 5, 7);
   auto other = open(2);
   EXPECT_FALSE(other->contains(PageStore::child(other->root(), page_tokens(5))));
   EXPECT_FALSE(store->contains(PageStore::child(key, page_tokens(5))));
@@ -81,8 +96,8 @@ TEST_F(PageStoreTest, TornDamagedAndSwappedFilesAreRefusedAndRemoved) {
     auto store = open();
     const auto key = PageStore::child(store->root(), page_tokens(5));
     const auto other = PageStore::child(store->root(), page_tokens(6));
-    store->write(key, page_tokens(5), rows(7).data());
-    store->write(other, page_tokens(6), rows(8).data());
+    write(*store, key, 5, 7);
+    write(*store, other, 6, 8);
     const fs::path file = dir_.path() / "pages" / (detail::hex(key) + ".page");
     std::string bytes = testing::read_file(file);
     if (fault == 0) bytes.resize(bytes.size() / 2);
@@ -103,15 +118,15 @@ TEST_F(PageStoreTest, TheLeastRecentlyUsedGoAtTheLimitAndStrangersStay) {
   fs::create_directories(dir_.path() / "pages");
   testing::write_file(dir_.path() / "pages" / "notes.txt", "mine");
   testing::write_file(dir_.path() / "pages" / "1-1.writing", "left behind");
-  auto store = open(1, 4 * (kBytes + 512));
+  auto store = open(1, {.bytes_max = 4 * (kBytes + 512)});
   std::vector<PageStore::Key> keys;
   for (TokenId i = 0; i < 4; ++i) {
     keys.push_back(PageStore::child(store->root(), page_tokens(i)));
-    store->write(keys.back(), page_tokens(i), rows(static_cast<int>(i)).data());
+    write(*store, keys.back(), i, static_cast<int>(i));
   }
   EXPECT_TRUE(reads(*store, keys[0], 0, 0));
   const auto more = PageStore::child(store->root(), page_tokens(50));
-  store->write(more, page_tokens(50), rows(50).data());
+  write(*store, more, 50, 50);
   EXPECT_TRUE(store->contains(keys[0]));
   EXPECT_FALSE(store->contains(keys[1]));
   EXPECT_LE(store->counters().bytes, 4 * (kBytes + 512));
@@ -119,9 +134,81 @@ TEST_F(PageStoreTest, TheLeastRecentlyUsedGoAtTheLimitAndStrangersStay) {
   EXPECT_TRUE(fs::exists(dir_.path() / "pages" / "notes.txt"));
 }
 
+TEST_F(PageStoreTest, WhatIsAskedForIsDoneInThatOrder) {
+  auto store = open(1, {.bytes_max = 2 * (kBytes + 512)});
+  std::vector<PageStore::ReadId> asked;
+  std::vector<std::vector<std::byte>> pages(6, std::vector<std::byte>(kBytes));
+  std::vector<PageStore::Key> keys;
+  for (TokenId i = 0; i < 6; ++i) {
+    keys.push_back(PageStore::child(store->root(), page_tokens(i)));
+    // Each write but the first two makes the oldest file go, which was read before.
+    store->write(keys[i], page_tokens(i), rows(static_cast<int>(i)).data(),
+                 PageStore::WhenBusy::wait);
+    EXPECT_TRUE(store->contains(keys[i]));
+    asked.push_back(store->start_read(keys[i], page_tokens(i), pages[i].data()));
+  }
+  store->finish();
+  const auto reads = store->take_reads();
+  ASSERT_EQ(reads.size(), 6U);
+  for (std::size_t i = 0; i < 6; ++i) {
+    EXPECT_EQ(reads[i].id, asked[i]);
+    EXPECT_TRUE(reads[i].is_right);
+    EXPECT_EQ(pages[i], rows(static_cast<int>(i)));
+  }
+  EXPECT_FALSE(store->contains(keys[3]));
+  EXPECT_EQ(files_in(dir_.path() / "pages").size(), 2U);
+}
+
+TEST_F(PageStoreTest, PagesThatTheDiskIsTooSlowForAreLeftOutUnlessTheyAreWaitedFor) {
+  auto store = open(1, {.bytes_max = 1 << 20, .queue_bytes_max = 0});
+  const auto key = PageStore::child(store->root(), page_tokens(5));
+  store->write(key, page_tokens(5), rows(7).data(), PageStore::WhenBusy::leave_out);
+  EXPECT_FALSE(store->contains(key));
+  EXPECT_EQ(store->counters().pages_left_out, 1U);
+  write(*store, key, 5, 7);
+  EXPECT_TRUE(reads(*store, key, 5, 7));
+}
+
+/// A process that writes pages dies at any moment; a later one reads what is whole and nothing else.
+TEST_F(PageStoreTest, ACrashWhileWritingLeavesNoWrongPage) {
+  const fs::path dir = dir_.path() / "pages";
+  const detail::Digest identity{1};
+  for (int round = 0; round < 8; ++round) {
+    open();  // makes the folder
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      // Without the store, whose thread a forked process may not start; its files as it makes them.
+      for (TokenId i = 0;; ++i) {
+        const auto key = PageStore::child(identity, page_tokens(i));
+        const auto header = page_file_header(identity, key, page_tokens(i), kBytes);
+        const auto page = rows(static_cast<int>(i % 256));
+        if (!write_page_file(dir / (detail::hex(key) + ".page"), dir / "9-9.writing", header, page))
+          ::_exit(1);
+      }
+    }
+    while (files_in(dir).size() < 20 + static_cast<std::size_t>(round)) ::usleep(100);
+    ::kill(child, SIGKILL);
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    ASSERT_TRUE(WIFSIGNALED(status));
+    auto store = open();
+    std::size_t num_read = 0;
+    for (TokenId i = 0; i < 20; ++i) {
+      const auto key = PageStore::child(identity, page_tokens(i));
+      num_read += reads(*store, key, i, static_cast<int>(i % 256)) ? 1 : 0;
+    }
+    EXPECT_GT(num_read, 0U);
+    EXPECT_EQ(store->counters().pages_refused, 0U);
+    for (const fs::path& file : files_in(dir)) EXPECT_EQ(file.extension(), ".page");
+    store.reset();
+    fs::remove_all(dir);
+  }
+}
+
 TEST_F(PageStoreTest, AFolderThatCannotBeMadeIsNamed) {
   testing::write_file(dir_.path() / "pages", "a file");
-  const auto store = PageStore::open(dir_.path() / "pages", 1, {}, kBytes);
+  const auto store = PageStore::open(dir_.path() / "pages", {.bytes_max = 1}, {}, kBytes);
   ASSERT_FALSE(store.has_value());
   EXPECT_EQ(store.error().code, Errc::unavailable);
   EXPECT_NE(store.error().message.find("pages"), std::string::npos);
@@ -191,7 +278,7 @@ TEST(Spill, ColdSequencesComeBackFromDiskInThisRunAndTheNext) {
   auto other = golden_prompt(300);
   other[0] = 1;
   serve(*engine, other);  // takes the pages away
-  EXPECT_GT(engine->stats().spill_pages_written, 0U);
+  while (engine->stats().spill_pages_written == 0) engine->step();  // in the store's own time
   const Served again = serve(*engine, prompt);
   EXPECT_EQ(again.tokens_cached, 192U);
   EXPECT_EQ(again.tokens, first.tokens);
@@ -212,6 +299,78 @@ TEST(Spill, ColdSequencesComeBackFromDiskInThisRunAndTheNext) {
   EXPECT_EQ(torn.tokens_cached, 0U);
   EXPECT_EQ(torn.tokens, first.tokens);
   EXPECT_GT(engine->stats().spill_pages_refused, 0U);
+}
+
+class SlowDisk : public EngineTraffic {
+ protected:
+  /// The file of the first page of a prompt.
+  fs::path first_page(const Engine& engine, const fs::path& dir, std::vector<TokenId> prompt) {
+    const CacheLayout layout(testing::tiny_config(), kernels::DType::f32);
+    const auto identity =
+        cache_identity(golden_dir(), testing::tiny_config(), layout, engine.isa_name());
+    EXPECT_TRUE(identity.has_value());
+    prompt.resize(kPageTokens);
+    return dir / (detail::hex(PageStore::child(*identity, prompt)) + ".page");
+  }
+  testing::TempDir dir_;
+};
+
+TEST_F(SlowDisk, OthersGoOnWhileARequestWaitsForItsPages) {
+  EngineOptions options;
+  options.spill_dir = dir_.path() / "spill";
+  const auto cold = prompt(200, 1);
+  const Outcome want = run(*open(6, 64, options), request(cold, 8));  // leaves its pages there
+  const auto engine = open(6, 64, options);
+  const fs::path page = first_page(*engine, options.spill_dir, cold);
+  const std::string bytes = testing::read_file(page);
+  // From a pipe nothing can be read until somebody writes to it.
+  fs::remove(page);
+  ASSERT_EQ(::mkfifo(page.c_str(), 0600), 0);
+
+  Outcome waiting;
+  Outcome quick;
+  ASSERT_TRUE(engine->submit(request(cold, 8), into(waiting)).has_value());
+  engine->step();
+  ASSERT_TRUE(engine->submit(request(prompt(20, 2), 5), into(quick)).has_value());
+  while (!quick.reason) engine->step();
+  EXPECT_EQ(quick.reason, FinishReason::length);
+  EXPECT_TRUE(waiting.tokens.empty());
+  EXPECT_EQ(engine->stats().requests_waiting, 1U);
+
+  testing::write_file(page, bytes);
+  run_all(*engine);
+  EXPECT_EQ(waiting.stats.tokens_cached, 192U);
+  EXPECT_EQ(waiting.tokens, want.tokens);
+  EXPECT_TRUE(same_bits(waiting.logits, want.logits));
+}
+
+TEST_F(SlowDisk, ARequestThatEndsWhileItWaitsLeavesNothingBehind) {
+  EngineOptions options;
+  options.spill_dir = dir_.path() / "spill";
+  const auto cold = prompt(200, 1);
+  run(*open(6, 64, options), request(cold, 8));
+  const auto engine = open(6, 64, options);
+  Outcome gone;
+  const auto id = engine->submit(request(cold, 8), into(gone));
+  engine->step();
+  engine->cancel(*id);
+  engine->step();
+  EXPECT_EQ(gone.reason, FinishReason::cancelled);
+  // All six pages can be had.
+  const Outcome large = run(*engine, request(prompt(370, 2), 10));
+  EXPECT_EQ(large.reason, FinishReason::length);
+}
+
+TEST_F(SlowDisk, IdleTimeBringsPagesBackToo) {
+  EngineOptions options;
+  options.spill_dir = dir_.path() / "spill";
+  const auto cold = prompt(200, 1);
+  run(*open(6, 64, options), request(cold, 8));
+  const auto engine = open(6, 64, options);
+  ASSERT_TRUE(engine->prefill_when_idle(cold).has_value());
+  run_idle(*engine);
+  EXPECT_EQ(engine->stats().spill_pages_read, 3U);
+  EXPECT_EQ(engine->stats().rows_shadow, 8U);  // beyond the three pages
 }
 
 }  // namespace

@@ -38,6 +38,8 @@ class PrefixCacheTest : public ::testing::Test {
     auto table = std::make_unique<BlockTable>(*pool_);
     const std::size_t num_cached = cache_->match(tokens, *table).num_tokens;
     check_rows(tokens, num_cached, *table);
+    if (!table->is_writable_at(num_cached) && cache_->num_available() == 0) return num_cached;
+    if (num_cached < tokens.size()) cache_->make_writable(*table, num_cached);
     while (table->capacity() < tokens.size()) {
       const auto page = cache_->acquire();
       if (!page) return num_cached;
@@ -82,7 +84,7 @@ TEST_F(PrefixCacheTest, AChangedTokenEndsTheReuseThere) {
   }
 }
 
-TEST_F(PrefixCacheTest, FullPagesAreSharedAndOnlyTheLastOneIsCopied) {
+TEST_F(PrefixCacheTest, PagesAreSharedAndOnlyTheLastOneIsCopiedWhenItIsWrittenTo) {
   use(range(160), true);
   const std::size_t used = kPages - pool_->num_free();
   BlockTable table(*pool_);
@@ -90,9 +92,39 @@ TEST_F(PrefixCacheTest, FullPagesAreSharedAndOnlyTheLastOneIsCopied) {
   EXPECT_EQ(kPages - pool_->num_free(), used);
   BlockTable other(*pool_);
   EXPECT_EQ(cache_->match(range(100), other).num_tokens, 100U);
-  EXPECT_EQ(kPages - pool_->num_free(), used + 1);
+  EXPECT_EQ(kPages - pool_->num_free(), used);
   EXPECT_EQ(other.pages()[0], kept_[0]->pages()[0]);
+  EXPECT_EQ(other.pages()[1], kept_[0]->pages()[1]);
+  EXPECT_FALSE(other.is_writable_at(100));
+  cache_->make_writable(other, 100);
+  EXPECT_EQ(kPages - pool_->num_free(), used + 1);
   EXPECT_NE(other.pages()[1], kept_[0]->pages()[1]);
+  EXPECT_TRUE(other.is_writable_at(100));
+  check_rows(range(100), 100, other);
+  const PageId own = other.pages()[1];
+  cache_->make_writable(other, 100);
+  EXPECT_EQ(other.pages()[1], own);
+  BlockTable whole(*pool_);
+  EXPECT_EQ(cache_->match(range(100), whole, PrefixCache::LastPage::whole).num_tokens, 64U);
+}
+
+TEST_F(PrefixCacheTest, TheLastOneThatReadsAPageWritesToItInPlace) {
+  BlockTable trunk(*pool_);
+  for (int i = 0; i < 2; ++i) trunk.append(*cache_->acquire());
+  const PageId last = trunk.pages()[1];
+  {
+    BlockTable branch(*pool_);
+    branch.share_from(trunk, 2);
+    EXPECT_FALSE(trunk.is_writable_at(100));
+    cache_->make_writable(trunk, 100);
+    EXPECT_NE(trunk.pages()[1], last);
+    EXPECT_TRUE(branch.is_writable_at(70));
+    EXPECT_FALSE(branch.is_writable_at(63));  // in the first page
+    EXPECT_TRUE(branch.is_writable_at(128));  // in a page that is yet to come
+    cache_->make_writable(branch, 70);
+    EXPECT_EQ(branch.pages()[1], last);
+  }
+  EXPECT_TRUE(trunk.is_writable_at(0));
 }
 
 TEST_F(PrefixCacheTest, EqualPagesComputedTwiceAreKeptOnce) {

@@ -13,15 +13,17 @@ namespace ponder::engine::testing {
 /// The engine against the float64 reference on the same checkpoint: equal selections and experts in
 /// every layer, residual norms to `tolerance` relative, logits to `tolerance` of the largest.
 inline void expect_reference(const std::filesystem::path& dir, const std::vector<TokenId>& tokens,
-                             double tolerance) {
+                             double tolerance, CacheDType cache_dtype = CacheDType::automatic) {
   const auto checkpoint = Checkpoint::open(dir);
   ASSERT_TRUE(checkpoint) << checkpoint.error().message;
   const auto config = load_config(dir);
   ASSERT_TRUE(config) << config.error().message;
   ASSERT_GT(tokens.size(), config->index_topk) << "nothing would be selected";
-  const ReferenceResult want = ReferenceModel(*checkpoint, *config).run(tokens);
+  const ReferenceResult want = ReferenceModel(*checkpoint, *config, cache_dtype).run(tokens);
 
-  auto runner = LogitsRunner::open(dir, {});
+  ModelOptions options;
+  options.cache_dtype = cache_dtype;
+  auto runner = LogitsRunner::open(dir, options);
   ASSERT_TRUE(runner) << runner.error().message;
   const auto got = (*runner)->run(tokens, true);
   ASSERT_TRUE(got) << got.error().message;

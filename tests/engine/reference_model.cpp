@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <span>
 #include <stdexcept>
 
 namespace ponder::engine::testing {
@@ -24,7 +25,22 @@ double dot(const float* w, const double* x, std::size_t n) {
 
 double sigmoid(double z) { return 1.0 / (1.0 + std::exp(-z)); }
 
+/// To the nearest value with eight significant bits, the even one of two.
+double rounded_to_bf16(double value) {
+  if (value == 0.0) return 0.0;
+  const double unit = std::ldexp(1.0, std::ilogb(value) - 7);
+  return std::nearbyint(value / unit) * unit;
+}
+
 }  // namespace
+
+/// Four significant bits down to 2^-6, then multiples of 2^-9; the largest is 448.
+double round_to_e4m3(double value, double scale) {
+  const double x = value / scale;
+  if (x == 0.0) return 0.0;
+  const double unit = std::ldexp(1.0, std::max(std::ilogb(x), -6) - 3);
+  return std::clamp(std::nearbyint(x / unit) * unit, -448.0, 448.0) * scale;
+}
 
 ReferenceModel::Rows ReferenceModel::linear(const std::string& name, std::size_t out,
                                             std::size_t in, const Rows& x) const {
@@ -110,6 +126,9 @@ void ReferenceModel::select(const std::string& layer, const Rows& x, const Rows&
     const double factor = 1.0 / std::sqrt(variance / static_cast<double>(dim) + 1e-6);
     for (std::size_t i = 0; i < dim; ++i) key[i] = weight[i] * (key[i] - mean) * factor + bias[i];
     rope(key, row, layout);
+    for (std::size_t i = 0; cache_dtype_ == CacheDType::fp8 && i < dim; ++i) {
+      key[i] = rounded_to_bf16(key[i]);
+    }
     for (std::size_t h = 0; h < c.index_n_heads; ++h) {
       rope(&q[(row * c.index_n_heads + h) * dim], row, layout);
     }
@@ -168,6 +187,20 @@ ReferenceModel::Rows ReferenceModel::attend(const Rows& q, const Rows& k_rope,
   return out;
 }
 
+/// Scales are powers of two, one for 128 values.
+void ReferenceModel::round_latents(Rows& latent) const {
+  const std::size_t rank = config_.kv_lora_rank;
+  for (std::size_t row = 0; row < num_rows_; ++row) {
+    for (std::size_t begin = 0; begin < rank; begin += 128) {
+      const std::span group(&latent[row * rank + begin], std::min<std::size_t>(128, rank - begin));
+      double absmax = 1e-4;
+      for (const double value : group) absmax = std::max(absmax, std::fabs(value));
+      const double scale = std::exp2(std::ceil(std::log2(absmax / 448.0)));
+      for (double& value : group) value = round_to_e4m3(value, scale);
+    }
+  }
+}
+
 ReferenceModel::Rows ReferenceModel::attention(const std::string& layer, const Rows& x,
                                                ReferenceLayer& seen) {
   const ModelConfig& c = config_;
@@ -192,6 +225,10 @@ ReferenceModel::Rows ReferenceModel::attention(const std::string& layer, const R
     }
   }
   latent = rms_norm(latent, c.kv_lora_rank, name + "kv_a_layernorm", c.lora_norm_eps);
+  if (cache_dtype_ == CacheDType::fp8) {
+    round_latents(latent);
+    for (double& value : k_rope) value = rounded_to_bf16(value);
+  }
   const Rows kv = linear(name + "kv_b_proj", heads * (c.qk_nope_head_dim + c.v_head_dim),
                          c.kv_lora_rank, latent);
   if (descriptor.indexer == IndexerKind::full) select(layer, x, qr, seen);

@@ -27,11 +27,17 @@ struct ReferenceResult {
   std::vector<ReferenceLayer> layers;
 };
 
+/// The nearest multiple of `scale` that E4M3 has, the even one of two: from the definition.
+double round_to_e4m3(double value, double scale);
+
 /// Lifetime: both outlive it.
 class ReferenceModel {
  public:
-  ReferenceModel(const Checkpoint& checkpoint, const ModelConfig& config)
-      : checkpoint_(checkpoint), config_(config) {}
+  /// CacheDType::fp8: latents go through FP8, rotated and index keys through BF16. Otherwise
+  /// nothing is rounded.
+  ReferenceModel(const Checkpoint& checkpoint, const ModelConfig& config,
+                 CacheDType cache_dtype = CacheDType::automatic)
+      : checkpoint_(checkpoint), config_(config), cache_dtype_(cache_dtype) {}
 
   ReferenceResult run(const std::vector<TokenId>& tokens);
 
@@ -42,6 +48,7 @@ class ReferenceModel {
   std::vector<float> vector(const std::string& name, std::size_t width) const;
   Rows rms_norm(const Rows& x, std::size_t width, const std::string& name, double eps) const;
   void rope(double* x, std::size_t row, RopeLayout layout) const;
+  void round_latents(Rows& latent) const;
   Rows attention(const std::string& layer, const Rows& x, ReferenceLayer& seen);
   void select(const std::string& layer, const Rows& x, const Rows& qr, ReferenceLayer& seen);
   std::vector<double> scores(std::size_t row, const Rows& q, const Rows& k, const Rows& w) const;
@@ -52,6 +59,7 @@ class ReferenceModel {
 
   const Checkpoint& checkpoint_;
   const ModelConfig& config_;
+  CacheDType cache_dtype_;
   mutable std::size_t num_rows_ = 0;
   std::size_t layer_idx_ = 0;
   std::vector<std::vector<std::int32_t>> selected_;  // [num_rows_], of the nearest full indexer

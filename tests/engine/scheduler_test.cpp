@@ -45,8 +45,10 @@ class SchedulerTest : public ::testing::Test {
     if (tokens.size() > 1) tokens[tokens.size() / 2] = static_cast<TokenId>(id);
     return tokens;
   }
-  static TokenId sampled(std::uint64_t id, std::size_t position) {
-    return static_cast<TokenId>(100'000 + 37 * id + position);
+  TokenId sampled(RequestId id, std::size_t position) const {
+    const auto seed = seeds_.find(id);
+    return static_cast<TokenId>(100'000 + 37 * static_cast<std::uint64_t>(id) + position +
+                                10'000'000 * (seed == seeds_.end() ? 0 : seed->second));
   }
 
   std::unique_ptr<Request> make(const Job& job, RequestId id) {
@@ -63,6 +65,30 @@ class SchedulerTest : public ::testing::Test {
     scheduler_->add(make(job, id));
     jobs_[id] = job;
     return id;
+  }
+  /// A branch whose prompt is the first tokens of another request.
+  RequestId fork(RequestId parent, std::size_t num_tokens, Job job) {
+    const RequestId id{++last_id_};
+    job.num_prompt = num_tokens;
+    auto request = make(job, id);
+    const Tokens& tokens = scheduler_->find(parent)->tokens;
+    request->tokens.assign(tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(num_tokens));
+    request->branch = Request::Branch{parent, num_tokens};
+    prompts_[id] = request->tokens;
+    scheduler_->add(std::move(request));
+    jobs_[id] = job;
+    return id;
+  }
+  /// As the engine does; what is sampled from there on is something else than before.
+  void set_back(RequestId id, std::size_t num_tokens) {
+    Request& request = *scheduler_->find(id);
+    scheduler_->truncate(request, num_tokens);
+    request.stats.tokens_prompt =
+        std::min(request.stats.tokens_prompt, static_cast<std::uint32_t>(num_tokens));
+    request.stats.tokens_generated =
+        static_cast<std::uint32_t>(num_tokens) - request.stats.tokens_prompt;
+    prompts_[id] = request.tokens;
+    ++seeds_[id];
   }
   void add_shadow(const Tokens& tokens) {
     GenerationRequest spec;
@@ -112,8 +138,7 @@ class SchedulerTest : public ::testing::Test {
       std::memcpy(&stored, request.table.latent_row(5, i), sizeof stored);
       ASSERT_EQ(stored, request.tokens[i]) << "row " << i;
     }
-    const auto id = static_cast<std::uint64_t>(request.id);
-    request.tokens.push_back(sampled(id, request.tokens.size()));
+    request.tokens.push_back(sampled(request.id, request.tokens.size()));
     ++request.stats.tokens_generated;
     if (request.tokens.size() < request.tokens_max) return;
     const auto ended = scheduler_->remove(request.id);
@@ -125,10 +150,10 @@ class SchedulerTest : public ::testing::Test {
   void expect_all_right() const {
     for (const auto& [id, tokens] : done_) {
       const Job& job = jobs_.at(id);
-      Tokens want = prompt_of(job, static_cast<std::uint64_t>(id));
-      while (want.size() < job.num_prompt + job.num_answer) {
-        want.push_back(sampled(static_cast<std::uint64_t>(id), want.size()));
-      }
+      const auto own = prompts_.find(id);
+      Tokens want = own == prompts_.end() ? prompt_of(job, static_cast<std::uint64_t>(id))
+                                          : own->second;
+      while (want.size() < job.num_prompt + job.num_answer) want.push_back(sampled(id, want.size()));
       ASSERT_EQ(tokens, want) << "request " << static_cast<std::uint64_t>(id);
     }
   }
@@ -143,6 +168,8 @@ class SchedulerTest : public ::testing::Test {
   std::vector<RequestId> started_;
   std::map<RequestId, Tokens> done_;
   std::map<RequestId, std::uint32_t> cached_;
+  std::map<RequestId, Tokens> prompts_;          // that a fork or a truncation decided
+  std::map<RequestId, std::uint32_t> seeds_;     // truncations so far
 };
 
 TEST_F(SchedulerTest, HigherPrioritiesStartFirstAndTheLowestIsNotPassedOverForEver) {
@@ -338,6 +365,49 @@ TEST_F(SchedulerTest, IdleWorkIsForgottenWhenItsRequestHasCome) {
   EXPECT_EQ(scheduler_->num_shadow(), Scheduler::kShadowMax);
 }
 
+TEST_F(SchedulerTest, AForkTakesNoPageUntilSomebodyWrites) {
+  const RequestId trunk = add({.num_prompt = 100, .num_answer = 60});
+  step(128);
+  const std::size_t free = pool_->num_free();
+  const RequestId branch = fork(trunk, 100, {.num_answer = 2});
+  step(0);  // admitted, and no row computed
+  EXPECT_EQ(scheduler_->num_running(), 2U);
+  EXPECT_EQ(pool_->num_free(), free);
+  step(128);  // both write: one takes a copy, the other one stays where it was
+  EXPECT_EQ(pool_->num_free(), free - 1);
+  run(64);
+  EXPECT_EQ(cached_[branch], 99U);  // the last token's logits are wanted
+  expect_all_right();
+}
+
+TEST_F(SchedulerTest, ARequestThatIsSetBackLetsGoOfPagesAndGoesOnFromThere) {
+  const RequestId id = add({.num_prompt = 200, .num_answer = 100});
+  for (int i = 0; i < 60; ++i) step(256);
+  const std::size_t free = pool_->num_free();
+  set_back(id, 130);
+  EXPECT_GT(cache_->num_available(), free);  // of five pages three are held
+  EXPECT_EQ(scheduler_->num_running(), 1U);
+  step(256);
+  std::size_t rows = 0;
+  for (const auto& work : work_) rows += work.num_rows;
+  EXPECT_EQ(rows, 1U);  // the last token's
+  run(64);
+  expect_all_right();
+}
+
+TEST_F(SchedulerTest, ABranchOfARequestThatWasSetBackSharesOnlyWhatIsStillTheSame) {
+  set_pages(4);
+  const RequestId trunk = add({.num_prompt = 150, .num_answer = 100});
+  for (int i = 0; i < 20; ++i) step(256);
+  const RequestId branch = fork(trunk, 160, {.num_answer = 10});  // waits: too little room
+  step(256);
+  EXPECT_EQ(scheduler_->num_running(), 1U);
+  set_back(trunk, 140);
+  run(64);
+  EXPECT_TRUE(done_.contains(branch));
+  expect_all_right();
+}
+
 TEST_F(SchedulerTest, RandomTrafficGivesEveryRequestItsOwnTokensAndLosesNoPage) {
   const auto seed = testing::test_seed();
   SCOPED_TRACE(::testing::Message() << "PONDER_TEST_SEED=" << seed);
@@ -352,9 +422,15 @@ TEST_F(SchedulerTest, RandomTrafficGivesEveryRequestItsOwnTokensAndLosesNoPage) 
            .family = static_cast<TokenId>(rng() % 2)});
     }
     if (rng() % 20 == 0) add_shadow(prompt_of({.num_prompt = 1 + rng() % 400}, last_id_ + 1));
-    if (rng() % 15 == 0 && last_id_ > 0) {
-      const RequestId id{1 + rng() % last_id_};
-      if (scheduler_->remove(id) != nullptr) removed.insert(id);
+    const RequestId id{1 + rng() % std::max<std::uint64_t>(last_id_, 1)};
+    const Request* known = scheduler_->find(id);
+    const std::size_t length = known == nullptr ? 0 : known->tokens.size();
+    if (rng() % 15 == 0 && scheduler_->remove(id) != nullptr) {
+      removed.insert(id);
+    } else if (rng() % 6 == 0 && length > 0) {
+      fork(id, 1 + rng() % length, {.num_answer = 1 + static_cast<std::uint32_t>(rng() % 50)});
+    } else if (rng() % 6 == 0 && length > 1) {
+      set_back(id, 1 + rng() % (length - 1));
     }
     step(1 + rng() % 100);
   }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 
 #include "tests/kernels/cases.h"
@@ -30,6 +31,7 @@ struct Case {
         q_rope(random_floats(slots_per_row.size() * shape.heads * shape.rope, rng)) {
     const std::size_t num_pages = (context + kPageSize - 1) / kPageSize;
     cache = random_floats(num_pages * kPageSize * stride, rng);
+    if (dtype == DType::fp8_e4m3) draw_fp8(num_pages * kPageSize, rng);
     cache_bf16 = to_bf16(cache);
     page_order.resize(num_pages);
     std::iota(page_order.begin(), page_order.end(), std::size_t{0});
@@ -44,13 +46,44 @@ struct Case {
     }
   }
 
+  // Any code but NaN, scales that keep values within 1; the cache becomes what they decode to.
+  void draw_fp8(std::size_t num_rows, std::mt19937_64& rng) {
+    cache_fp8.resize(num_rows * fp8_stride());
+    for (std::size_t row = 0; row < num_rows; ++row) {
+      std::uint8_t* at = &cache_fp8[row * fp8_stride()];
+      float scale = 0.0f;
+      for (std::size_t i = 0; i < shape.rank; ++i) {
+        if (i % kFp8LatentGroup == 0) {
+          scale = std::ldexp(1.0f, -9 - static_cast<int>(rng() % 3));
+          std::memcpy(at + fp8_layout().scales_at + i / kFp8LatentGroup * 4, &scale, 4);
+        }
+        at[i] = static_cast<std::uint8_t>(rng() % 127 + 128 * (rng() % 2));
+        cache[row * stride + i] = fp8_e4m3_to_f32(at[i]) * scale;
+      }
+      for (std::size_t i = 0; i < shape.rope; ++i) {
+        float& value = cache[row * stride + shape.rank + i];
+        const bf16 rounded = f32_to_bf16(value);
+        std::memcpy(at + fp8_layout().rope_at + 2 * i, &rounded, sizeof rounded);
+        value = bf16_to_f32(rounded);
+      }
+    }
+  }
+  Fp8LatentLayout fp8_layout() const {
+    const std::size_t scales_at = (shape.rank + 3) / 4 * 4;
+    const std::size_t num_groups = (shape.rank + kFp8LatentGroup - 1) / kFp8LatentGroup;
+    const std::size_t rope_at = scales_at + 4 * num_groups;
+    return {scales_at, rope_at, rope_at + 2 * shape.rope};
+  }
+  std::size_t fp8_stride() const { return (fp8_layout().bytes + 3) / 4 * 4 + 4; }
+  std::size_t cache_stride() const { return dtype == DType::fp8_e4m3 ? fp8_stride() : stride; }
+
   std::vector<const void*> pages() const {
     std::vector<const void*> result;
     for (const std::size_t page : page_order) {
-      const std::size_t at = page * kPageSize * stride;
-      const void* bf16_page = cache_bf16.data() + at;
-      result.push_back(dtype == DType::f32 ? static_cast<const void*>(cache.data() + at)
-                                           : bf16_page);
+      const std::size_t at = page * kPageSize * cache_stride();
+      if (dtype == DType::f32) result.push_back(cache.data() + at);
+      if (dtype == DType::bf16) result.push_back(cache_bf16.data() + at);
+      if (dtype == DType::fp8_e4m3) result.push_back(cache_fp8.data() + at);
     }
     return result;
   }
@@ -63,6 +96,7 @@ struct Case {
   std::vector<float> q_rope;
   std::vector<float> cache;
   std::vector<bf16> cache_bf16;
+  std::vector<std::uint8_t> cache_fp8;
   std::vector<std::size_t> page_order;
   std::vector<std::vector<std::int32_t>> slots;
 };
@@ -90,7 +124,8 @@ std::vector<float> with_args(const Case& c, Attend attend) {
   args.q_nope_stride = c.shape.rank;
   args.q_rope_stride = c.shape.rope;
   args.out_stride = out_stride;
-  args.cache_stride = c.stride;
+  args.cache_stride = c.cache_stride();
+  args.fp8 = c.fp8_layout();
   args.cache_dtype = c.dtype;
   args.softmax_scale = 0.6f;
   attend(args);
@@ -103,10 +138,23 @@ std::vector<float> run(const KernelTable& table, const Case& c) {
   return with_args(c, [&](const AttentionArgs& args) { attention.run({&table, &pool}, args); });
 }
 
-// Tables that multiply bf16 caches in bf16 round queries and weights to it.
+// The case's row alone.
+Case row_of(const Case& c, std::size_t row) {
+  Case alone = c;
+  alone.slots = {c.slots[row]};
+  const auto cut = [row](std::vector<float>& values, std::size_t per_row) {
+    const auto first = values.begin() + static_cast<std::ptrdiff_t>(row * per_row);
+    values = std::vector<float>(first, first + static_cast<std::ptrdiff_t>(per_row));
+  };
+  cut(alone.q_nope, c.shape.heads * c.shape.rank);
+  cut(alone.q_rope, c.shape.heads * c.shape.rope);
+  return alone;
+}
+
+// Tables that multiply bf16 and FP8 caches in bf16 round queries and weights to it.
 bool multiplies_in_bf16(const KernelTable& table, DType cache_dtype) {
   const std::string name = table.name;
-  return cache_dtype == DType::bf16 && (name == "avx512bf16" || name.starts_with("amx"));
+  return cache_dtype != DType::f32 && (name == "avx512bf16" || name.starts_with("amx"));
 }
 
 // Logits of size sqrt(dim)/3 are off by the walk of dim/8 + 8 roundings, which is the relative
@@ -128,7 +176,7 @@ TEST_P(AttentionTest, MatchesScalarOnOddShapes) {
   const Shape shapes[] = {{1, 1, 2},    {3, 7, 2},     {4, 64, 16},  {5, 65, 6},
                           {8, 256, 32}, {17, 130, 31}, {2, 512, 64}, {6, 24, 0}};
   for (const Shape& shape : shapes) {
-    for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const DType dtype : {DType::f32, DType::bf16, DType::fp8_e4m3}) {
       for (const bool is_dense : {false, true}) {
         SCOPED_TRACE(::testing::Message()
                      << "heads=" << shape.heads << " rank=" << shape.rank << " rope=" << shape.rope
@@ -145,6 +193,46 @@ TEST_P(AttentionTest, MatchesScalarInManyPartsOfAWideModel) {
   // Wide enough for parts of several blocks, whose sums so far must be scaled as the maximum rises.
   const Case c({129, 128, 32}, {1, 511, 700}, 700, DType::bf16, false, rng);
   ASSERT_TRUE(all_close(run(table(), c), run(scalar_table(), c), tolerance_for(table(), c, 700)));
+}
+
+TEST_P(AttentionTest, AnFp8CacheGivesTheBitsOfTheBf16CacheThatItDecodesTo) {
+  const Shape shapes[] = {{1, 1, 2},      {3, 130, 6},   {8, 512, 64}, {17, 300, 31},
+                          {16, 1000, 24}, {129, 128, 32}};
+  for (const Shape& shape : shapes) {
+    SCOPED_TRACE(::testing::Message() << "heads=" << shape.heads << " rank=" << shape.rank);
+    Case c(shape, {1, 33, 300}, 301, DType::fp8_e4m3, false, rng);
+    const auto got = run(table(), c);
+    c.dtype = DType::bf16;
+    EXPECT_TRUE(same_bits(got, run(table(), c)));
+  }
+}
+
+TEST_P(AttentionTest, EveryFp8CodeDecodesToItsValue) {
+  // With one slot the softmax is 1 and the output is the row.
+  Case c({9, 256, 8}, {1}, 64, DType::fp8_e4m3, false, rng);
+  c.slots[0] = {5};
+  const std::size_t row = c.page_order[0] * kPageSize + 5;
+  for (std::size_t i = 0; i < 256; ++i) {
+    c.cache_fp8[row * c.fp8_stride() + i] = static_cast<std::uint8_t>(i);
+  }
+  const float scales[] = {0x1p-22f, 0x1p100f};  // the smallest there is, and a large one
+  std::memcpy(&c.cache_fp8[row * c.fp8_stride() + c.fp8_layout().scales_at], scales, sizeof scales);
+  for (float& value : c.q_nope) value = 0.0f;
+  const auto got = run(table(), c);
+  for (std::size_t h = 0; h < 9; ++h) {
+    for (std::size_t i = 0; i < 256; ++i) {
+      // A NaN in the row is one in its logit, and so in all of its weight.
+      EXPECT_TRUE(std::isnan(got[h * 257 + i])) << i;
+    }
+  }
+  for (const std::size_t nan : {0x7f, 0xff}) c.cache_fp8[row * c.fp8_stride() + nan] = 0;
+  const auto finite = run(table(), c);
+  for (std::size_t h = 0; h < 9; ++h) {
+    for (std::size_t i = 0; i < 256; ++i) {
+      const auto code = static_cast<std::uint8_t>(i % 128 == 127 ? 0 : i);
+      EXPECT_EQ(finite[h * 257 + i], fp8_e4m3_to_f32(code) * scales[i / 128]) << i;
+    }
+  }
 }
 
 TEST_P(AttentionTest, NoSlotsGiveZeros) {
@@ -167,13 +255,7 @@ TEST_P(AttentionTest, BatchAndThreadsDoNotChangeBits) {
   const Case c({21, 96, 16}, {40, 7, 300, 301}, 320, DType::bf16, false, rng);
   const auto want = run(table(), c);
   for (std::size_t row = 0; row < c.slots.size(); ++row) {
-    Case alone = c;
-    alone.slots = {c.slots[row]};
-    alone.q_nope.erase(alone.q_nope.begin(),
-                       alone.q_nope.begin() + static_cast<std::ptrdiff_t>(row * 21 * 96));
-    alone.q_rope.erase(alone.q_rope.begin(),
-                       alone.q_rope.begin() + static_cast<std::ptrdiff_t>(row * 21 * 16));
-    const std::vector<float> got = run(table(), alone);
+    const std::vector<float> got = run(table(), row_of(c, row));
     const auto first = want.begin() + static_cast<std::ptrdiff_t>(row * got.size());
     EXPECT_TRUE(same_bits(got, {first, first + static_cast<std::ptrdiff_t>(got.size())})) << row;
   }
@@ -185,6 +267,35 @@ TEST_P(AttentionTest, BatchAndThreadsDoNotChangeBits) {
           with_args(c, [&](const AttentionArgs& args) { attention.run({&table(), &pool}, args); });
       EXPECT_TRUE(same_bits(got, want)) << threads;
     }
+  }
+}
+
+// Neighbours may be computed together. Around ends of blocks and of parts, and with gaps; in parts
+// of one block and of several; with heads that fill lanes, and that do not.
+TEST_P(AttentionTest, NeighboursInAPromptDoNotChangeBits) {
+  const std::vector<std::size_t> early = {1, 2, 3, 7, 8, 9, 10, 12, 126, 127, 128, 129, 130, 131};
+  const std::vector<std::size_t> late = {254, 255, 256, 257, 510, 511, 512, 513, 514, 515};
+  for (const auto& [shape, slots] :
+       {std::pair{Shape{16, 32, 8}, early}, {Shape{9, 40, 6}, early}, {Shape{16, 256, 16}, late}}) {
+    const Case c(shape, slots, 520, DType::bf16, true, rng);
+    const auto together = run(table(), c);
+    for (std::size_t row = 0; row < slots.size(); ++row) {
+      const std::vector<float> alone = run(table(), row_of(c, row));
+      const auto first = together.begin() + static_cast<std::ptrdiff_t>(row * alone.size());
+      ASSERT_TRUE(same_bits(alone, {first, first + static_cast<std::ptrdiff_t>(alone.size())}))
+          << shape.heads << " heads, " << slots[row] << " slots";
+    }
+  }
+}
+
+TEST_P(AttentionTest, NanInAPromptShowsInTheTokensFromThereOn) {
+  Case c({16, 32, 8}, {33, 34, 35, 36, 37, 38, 39, 40}, 64, DType::bf16, true, rng);
+  const std::size_t row = c.page_order[0] * kPageSize + 36;  // the last slot of the token with 37
+  c.cache_bf16[row * c.stride + 3] = 0x7fc0;
+  const auto got = run(table(), c);
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    if (i % 33 == 32) continue;  // between the heads
+    ASSERT_EQ(std::isnan(got[i]), i / (16 * 33) >= 4) << i;
   }
 }
 

@@ -47,6 +47,9 @@ class FakeEngine final : public engine::Engine {
                                  engine::RequestCallbacks) override {
     return fail(Errc::invalid_argument, "the fake engine does not fork");
   }
+  Status truncate(engine::RequestId, std::size_t, std::uint64_t) override {
+    return fail(Errc::invalid_argument, "the fake engine does not truncate");
+  }
   Status prefill_when_idle(std::vector<engine::TokenId> prompt) override {
     const std::lock_guard lock(mutex_);
     prefills.push_back(std::move(prompt));

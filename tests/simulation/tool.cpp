@@ -51,7 +51,9 @@ asio::awaitable<Result<ToolOutput>> SimulatedTool::invoke(std::string arguments,
   }
   run_->expect_in_time(context.deadline, began, "a tool");
   const bool is_stubborn = was_cancelled && run_->strikes(Fault::stubborn_tool);
-  if (is_stubborn) co_await run_->insist(random.time_to(Run::kStubbornMax));
+  if (is_stubborn) {
+    co_await run_->insist(random.time_to(Run::kStubbornMax));
+  }
   if (was_cancelled && !is_stubborn) co_return fail(Errc::cancelled, "stopped");
   if (!acts_first) take_effect(key);
   co_return answer();

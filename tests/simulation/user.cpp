@@ -24,7 +24,10 @@ User::User(Scene& scene, Witness& witness, ProcessFacts& process, SessionFacts& 
     : run_(scene, witness, process, session, Random(seed, "user", session.number)),
       powers_(std::move(powers)),
       person_(run_),
-      has_rival_(scene.plan.has(Fault::rival)) {
+      has_rival_(scene.plan.has(Fault::rival)),
+      may_be_refused_(has_rival_ || scene.plan.has(Fault::full_disk) ||
+                      scene.plan.has(Fault::failing_writes) ||
+                      scene.plan.has(Fault::failing_syncs)) {
   add_tools(registry_, run_);
 }
 
@@ -42,7 +45,10 @@ std::string User::words(const char* what) {
 void User::on_event(const SessionId& id, const Record& record) {
   if (run_.is_dead()) return;
   SessionFacts& session = *run_.session;
-  if (session.id.value.empty()) session.id = id;
+  if (session.id.value.empty()) {
+    session.id = id;
+    session.power_was_cut = false;  // it has only just begun
+  }
   model_->saw(record.event);
   run_.witness->acknowledged(session, run_.process->number, record);
 }
@@ -234,8 +240,12 @@ asio::awaitable<void> User::meddle_once(TaskGroup* turn) {
     const auto status = co_await agent_->pin(seq, is_pinned);
     story.say("s{} pin: {}", number, status ? "taken" : status.error().message);
   }
-  const bool forks = run_.strikes(Fault::fork) && run_.witness->sessions().size() < run_.scene->plan.num_sessions + kForksMax;
-  if (forks) co_await fork();
+  const std::size_t sessions_max = run_.scene->plan.num_sessions + kForksMax;
+  const bool forks =
+      run_.strikes(Fault::fork) && run_.witness->sessions().size() < sessions_max;
+  if (forks) {
+    co_await fork();
+  }
 }
 
 asio::awaitable<void> User::fork() {
@@ -261,10 +271,7 @@ void User::check_error(const Error& error) {
   if (run_.is_dead()) return;
   run_.scene->story.say("s{} error: {} {}", run_.session->number, errc_name(error.code),
                         error.message);
-  const Plan& plan = run_.scene->plan;
-  const bool has_reason = has_rival_ || plan.has(Fault::full_disk) ||
-                          plan.has(Fault::failing_writes) || plan.has(Fault::failing_syncs);
-  if (has_reason && (error.code == Errc::unavailable || error.code == Errc::exhausted)) return;
+  if (may_be_refused_ && (error.code == Errc::unavailable || error.code == Errc::exhausted)) return;
   run_.scene->story.violated("errors", "session {}: {} without a reason: {}", run_.session->number,
                              errc_name(error.code), error.message);
 }
@@ -293,7 +300,8 @@ void User::check_ending(const TurnEnded& end, std::uint32_t turns) {
     story.violated("structure", "session {}: {} calls, {} requests and {} questions after the turn",
                    number, run_.live_calls, run_.live_requests, run_.live_questions);
   }
-  check_live_state();
+  // An agent whose append was refused is of no more use, and its state holds what was refused.
+  if (!may_be_refused_) check_live_state();
   const auto now = run_.scene->clock.now();
   const milliseconds slack = run_.scene->disk_busy - disk_before_ + run_.insisted;
   const milliseconds limit(run_.scene->plan.limits.turn_ms_max);

@@ -65,6 +65,7 @@ class User final : public runtime::EventSink {
   std::chrono::milliseconds disk_before_{0};  // what the disks had done by then
   std::optional<Clock::Instant> cancelled_;
   bool has_rival_ = false;
+  bool may_be_refused_ = false;  // an append, by a rival or the disk
   std::uint32_t failures_ = 0;  // in a row
 };
 

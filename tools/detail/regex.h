@@ -10,7 +10,7 @@ struct pcre2_real_code_8;
 
 namespace ponder::tools {
 
-/// A regular expression as JSON Schema uses it: searched anywhere in valid UTF-8 text.
+/// A regular expression as JSON Schema uses it: searched anywhere in a text.
 ///
 /// Thread: any number of readers. Matching is bounded: a pattern that explodes ends in `exhausted`.
 class Regex {

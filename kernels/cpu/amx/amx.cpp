@@ -1,5 +1,5 @@
-// The AMX row: index scores and attention in tiles. Compiled with -mamx-{tile,int8,bf16} on top of
-// AVX-512; nothing but the table leaves this file.
+// The AMX row: index scores, attention and products with packed weights in tiles. Compiled with
+// -mamx-{tile,int8,bf16} on top of AVX-512 and VNNI; nothing but the table leaves this file.
 
 #include "kernels/cpu/amx/amx_table.h"
 #include "kernels/cpu/avx512bf16/avx512bf16_table.h"
@@ -14,11 +14,18 @@ const KernelTable& next_best_table() { return avx512bf16_table(); }
 #include "kernels/cpu/avx512/vector.inl"
 #include "kernels/cpu/exponential.inl"
 #include "kernels/cpu/avx512/words.inl"
+#include "kernels/cpu/avx512/codes.inl"
+#include "kernels/cpu/avx512vnni/products.inl"
+#include "kernels/cpu/int4_order.inl"
+#include "kernels/cpu/activation_codes.inl"
+#include "kernels/cpu/matmul_sums.inl"
 #include "kernels/cpu/amx/tiles_amx.inl"
 #include "kernels/cpu/amx/tiles.inl"
 #include "kernels/cpu/amx/index_scores_i8.inl"
+#include "kernels/cpu/amx/matmul_codes.inl"
 #include "kernels/cpu/attention_blocks.inl"
 #include "kernels/cpu/amx/products.inl"
+#include "kernels/cpu/fp8_latents.inl"
 #include "kernels/cpu/attention_bf16.inl"
 // clang-format on
 
@@ -28,6 +35,7 @@ const KernelTable& amx_table() noexcept {
   static const KernelTable kTable = [] {
     KernelTable table = avx512bf16_table();
     table.name = "amx";
+    table.matmul = matmul;
     table.index_scores_i8 = index_scores_i8;
     table.attention_sizes = attention_sizes;
     table.attention_pack = attention_pack;

@@ -13,11 +13,16 @@ const KernelTable& next_best_table() { return scalar_table(); }
 // clang-format off: each file builds on those above it
 #include "kernels/cpu/portable/vector.inl"
 #include "kernels/cpu/exponential.inl"
+#include "kernels/cpu/portable/codes.inl"
+#include "kernels/cpu/activation_codes.inl"
+#include "kernels/cpu/matmul_sums.inl"
 #include "kernels/cpu/amx/tiles_emulated.inl"
 #include "kernels/cpu/amx/tiles.inl"
 #include "kernels/cpu/amx/index_scores_i8.inl"
+#include "kernels/cpu/amx/matmul_codes.inl"
 #include "kernels/cpu/attention_blocks.inl"
 #include "kernels/cpu/amx/products.inl"
+#include "kernels/cpu/fp8_latents.inl"
 #include "kernels/cpu/attention_bf16.inl"
 // clang-format on
 
@@ -27,6 +32,7 @@ const KernelTable& amx_emulated_table() noexcept {
   static const KernelTable kTable = [] {
     KernelTable table = scalar_table();
     table.name = "amx_emulated";
+    table.matmul = matmul;
     table.index_scores_i8 = index_scores_i8;
     table.attention_sizes = attention_sizes;
     table.attention_pack = attention_pack;

@@ -4,6 +4,7 @@
 //   int8  left [16][64 codes], right [16][16 columns][4 codes], sums [16][16] int32, exact
 //   bf16  left [16][32],       right [16][16 columns][2],       sums [16][16] fp32
 //
+// With an inner dimension of 32 bytes, left tiles have rows of 32 bytes and right tiles 8 rows.
 // The file of instructions before this one (tiles_amx.inl, tiles_emulated.inl) defines Tiles.
 
 namespace ponder::kernels {

@@ -20,8 +20,15 @@ static_assert(sizeof(TileConfig) == 64);
 
 class Tiles {
  public:
-  Tiles() {
-    const TileConfig config;
+  // Products take this many bytes of the inner dimension at once: 64 or 32.
+  explicit Tiles(std::size_t inner_bytes = 64) {
+    TileConfig config;
+    for (int left = 4; left < 6; ++left) {
+      config.row_bytes[left] = static_cast<std::uint16_t>(inner_bytes);
+    }
+    for (int right = 6; right < 8; ++right) {
+      config.rows[right] = static_cast<std::uint8_t>(inner_bytes / 4);
+    }
     _tile_loadconfig(&config);
   }
   ~Tiles() { _tile_release(); }

@@ -17,14 +17,19 @@ inline float widen_normal(std::uint16_t value) {
 
 class Tiles {
  public:
+  // Products take this many bytes of the inner dimension at once: 64 or 32.
+  explicit Tiles(std::size_t inner_bytes = 64) : inner_bytes_(inner_bytes) {}
+
   template <int T>
   void zero() {
     for (std::uint32_t& word : words_[T]) word = 0;
   }
   template <int T>
   void load(const void* p, std::size_t stride) {
-    for (std::size_t row = 0; row < 16; ++row) {
-      __builtin_memcpy(words_[T] + row * 16, static_cast<const char*>(p) + row * stride, 64);
+    const std::size_t rows = T >= 6 ? inner_bytes_ / 4 : 16;
+    const std::size_t bytes = T == 4 || T == 5 ? inner_bytes_ : 64;
+    for (std::size_t row = 0; row < rows; ++row) {
+      __builtin_memcpy(words_[T] + row * 16, static_cast<const char*>(p) + row * stride, bytes);
     }
   }
   template <int T>
@@ -41,7 +46,7 @@ class Tiles {
     for (std::size_t m = 0; m < 16; ++m) {
       for (std::size_t n = 0; n < 16; ++n) {
         std::uint32_t& sum = words_[2 * A + B][m * 16 + n];
-        for (std::size_t k = 0; k < 64; ++k) {
+        for (std::size_t k = 0; k < inner_bytes_; ++k) {
           const int product = left[m * 64 + k] * right[k / 4 * 64 + n * 4 + k % 4];
           sum += static_cast<std::uint32_t>(product);
         }
@@ -61,7 +66,7 @@ class Tiles {
     for (std::size_t m = 0; m < 16; ++m) {
       for (std::size_t n = 0; n < 16; ++n) {
         float chains[2] = {};
-        for (std::size_t k = 0; k < 32; ++k) {
+        for (std::size_t k = 0; k < inner_bytes_ / 2; ++k) {
           chains[k % 2] = __builtin_fmaf(at(left, m * 32 + k),
                                          at(right, k / 2 * 32 + n * 2 + k % 2), chains[k % 2]);
         }
@@ -74,6 +79,7 @@ class Tiles {
   }
 
  private:
+  std::size_t inner_bytes_;
   std::uint32_t words_[8][16 * 16];
 };
 

@@ -24,6 +24,14 @@ inline Codes plus_128(Codes a) {
 inline Codes lower_halves(Codes a) { return {_mm512_and_si512(a.v, _mm512_set1_epi8(15))}; }
 inline Codes upper_halves(Codes a) { return lower_halves({_mm512_srli_epi16(a.v, 4)}); }
 
+// Signed codes of 64 bytes of int4 weights: the lower halves, then the upper ones.
+inline void expand_int4(const std::uint8_t* bytes, std::int8_t* codes) {
+  const Codes pairs = load_codes(bytes);
+  const __m512i offset = _mm512_set1_epi8(8);
+  _mm512_storeu_si512(codes, _mm512_sub_epi8(lower_halves(pairs).v, offset));
+  _mm512_storeu_si512(codes + 64, _mm512_sub_epi8(upper_halves(pairs).v, offset));
+}
+
 // The first and the second byte of each half word, as half words.
 inline Codes even_bytes(Codes a) { return {_mm512_and_si512(a.v, _mm512_set1_epi16(0xff))}; }
 inline Codes odd_bytes(Codes a) { return {_mm512_srli_epi16(a.v, 8)}; }

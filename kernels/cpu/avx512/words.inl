@@ -29,6 +29,9 @@ inline Vec interleave_bf16(const std::uint16_t* first, const std::uint16_t* seco
 inline Vec relu_words(const std::int32_t* p) {
   return {_mm512_cvtepi32_ps(_mm512_max_epi32(_mm512_loadu_si512(p), _mm512_setzero_si512()))};
 }
+inline Vec floats_of_words(const std::int32_t* p) {
+  return {_mm512_cvtepi32_ps(_mm512_loadu_si512(p))};
+}
 inline void copy_bytes(void* to, const void* from, std::size_t bytes) {
   const auto* source = static_cast<const char*>(from);
   auto* target = static_cast<char*>(to);

@@ -17,6 +17,7 @@ const KernelTable& next_best_table() { return avx512vnni_table(); }
 #include "kernels/cpu/avx512/words.inl"
 #include "kernels/cpu/attention_blocks.inl"
 #include "kernels/cpu/avx512bf16/products.inl"
+#include "kernels/cpu/fp8_latents.inl"
 #include "kernels/cpu/attention_bf16.inl"
 // clang-format on
 

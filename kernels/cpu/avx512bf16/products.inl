@@ -1,6 +1,6 @@
 // The two products of kernels/cpu/attention_bf16.inl with dot products of bf16 pairs. Registers
-// hold 8 slots x 2 or 3 vectors of heads, and 6 heads x 4 vectors of columns; the other operand of
-// each product is a broadcast pair.
+// hold 8 slots x 2 vectors of heads or 16 x 1, and 4 heads x 4 vectors of columns; the other operand
+// of each product is a broadcast pair.
 
 namespace ponder::kernels {
 namespace {
@@ -41,7 +41,7 @@ void query_tile(std::size_t dim, const bf16* rows, const std::uint32_t* query,
 template <int H>
 void query_panels(const BlockShape& shape, std::size_t slots, const bf16* rows,
                   const std::uint32_t* query, float* logits) {
-  constexpr int kSlots = 8;
+  constexpr int kSlots = 16 / H;
   static_assert(kSlotStep % kSlots == 0);
   for (std::size_t s = 0; s < slots; s += kSlots) {
     query_tile<kSlots, H>(shape.dim, rows + s * shape.dim, query, shape.query_panel(),

@@ -42,10 +42,30 @@ inline Vec broadcast(float value) {
 inline Vec load(const float* p) {
   return each_lane([&](std::size_t i) { return p[i]; });
 }
+inline Vec load(const std::uint16_t* p) {  // bf16
+  return each_lane([&](std::size_t i) { return from_bits(std::uint32_t{p[i]} << 16); });
+}
 inline void store_some(float* p, Vec a, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) p[i] = a.v[i];
 }
 inline void store(float* p, Vec a) { store_some(p, a, kLanes); }
+
+// E4M3; the value is what load() gives times kFp8Factor.
+constexpr float kFp8Factor = 1.0f;
+inline float fp8_value(std::uint8_t code) {
+  const int exponent = code >> 3 & 15;
+  const int mantissa = code & 7;
+  if ((code & 0x7f) == 0x7f) return __builtin_nanf("");
+  const float magnitude = exponent == 0
+                              ? __builtin_ldexpf(static_cast<float>(mantissa), -9)
+                              : __builtin_ldexpf(static_cast<float>(8 + mantissa), exponent - 10);
+  return (code & 0x80) != 0 ? -magnitude : magnitude;
+}
+inline Vec load_some(const std::uint8_t* p, std::size_t count) {
+  return each_lane([&](std::size_t i) { return i < count ? fp8_value(p[i]) : 0.0f; });
+}
+inline Vec load(const std::uint8_t* p) { return load_some(p, kLanes); }
+inline Pair load_pair(const std::uint8_t* p) { return {load(p), load(p + kLanes)}; }
 
 inline Vec add(Vec a, Vec b) {
   return each_lane([&](std::size_t i) { return a.v[i] + b.v[i]; });
@@ -106,6 +126,11 @@ inline std::uint32_t round_to_upper_half(float value) {
   if (value != value) return 0x7fc00000u;
   return bits + ((bits >> 16) & 1u) + 0x7fffu;
 }
+inline void store_bf16(std::uint16_t* p, Vec a) {
+  for (std::size_t i = 0; i < kLanes; ++i) {
+    p[i] = static_cast<std::uint16_t>(round_to_upper_half(a.v[i]) >> 16);
+  }
+}
 inline Vec pack_bf16(Vec first, Vec second) {
   return each_lane([&](std::size_t i) {
     return from_bits(round_to_upper_half(first.v[i]) >> 16 |
@@ -119,6 +144,9 @@ inline Vec interleave_bf16(const std::uint16_t* first, const std::uint16_t* seco
 }
 inline Vec relu_words(const std::int32_t* p) {
   return each_lane([&](std::size_t i) { return static_cast<float>(p[i] > 0 ? p[i] : 0); });
+}
+inline Vec floats_of_words(const std::int32_t* p) {
+  return each_lane([&](std::size_t i) { return static_cast<float>(p[i]); });
 }
 inline void copy_bytes(void* to, const void* from, std::size_t bytes) {
   __builtin_memcpy(to, from, bytes);

@@ -1,0 +1,75 @@
+#include "engine/page_file.h"
+
+#include <fmt/format.h>
+
+#include <fstream>
+#include <system_error>
+
+namespace ponder::engine {
+namespace {
+
+namespace fs = std::filesystem;
+using detail::Digest;
+
+/// Raised whenever the file's form changes.
+constexpr std::string_view kMagic = "ponder cache page 1\n";
+
+std::string_view text_of(const Digest& digest) {
+  return {reinterpret_cast<const char*>(digest.data()), digest.size()};
+}
+
+std::string_view text_of(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+Digest checksum_of(std::string_view header, std::string_view page) {
+  detail::Sha256 sha;
+  sha.add(header);
+  sha.add(page);
+  return sha.finish();
+}
+
+}  // namespace
+
+std::string page_file_header(const Digest& identity, const Digest& name,
+                             std::span<const TokenId> tokens, std::size_t page_bytes) {
+  std::string header(kMagic);
+  header.append(text_of(identity)).append(text_of(name));
+  header.append(fmt::format("{:16}", page_bytes));
+  header.append(text_of(std::as_bytes(tokens)));
+  return header;
+}
+
+std::uint64_t page_file_bytes(const std::string& header, std::size_t page_bytes) {
+  return header.size() + page_bytes + Digest().size();
+}
+
+bool write_page_file(const fs::path& path, const fs::path& temporary, const std::string& header,
+                     std::span<const std::byte> page) {
+  const Digest checksum = checksum_of(header, text_of(page));
+  std::ofstream file(temporary, std::ios::binary);
+  std::error_code error;
+  fs::permissions(temporary, fs::perms::owner_read | fs::perms::owner_write, error);
+  file << header << text_of(page) << text_of(checksum);
+  file.close();
+  if (file && !error) fs::rename(temporary, path, error);
+  if (file && !error) return true;
+  fs::remove(temporary, error);
+  return false;
+}
+
+bool read_page_file(const fs::path& path, const std::string& header, std::span<std::byte> page) {
+  std::ifstream file(path, std::ios::binary);
+  std::string found(header.size(), '\0');
+  Digest checksum{};
+  file.read(found.data(), static_cast<std::streamsize>(found.size()));
+  file.read(reinterpret_cast<char*>(page.data()), static_cast<std::streamsize>(page.size()));
+  file.read(reinterpret_cast<char*>(checksum.data()), checksum.size());
+  const bool is_whole = file && file.peek() == std::ifstream::traits_type::eof();
+  if (!is_whole || found != header || checksum != checksum_of(header, text_of(page))) return false;
+  std::error_code ignored;
+  fs::last_write_time(path, fs::file_time_type::clock::now(), ignored);
+  return true;
+}
+
+}  // namespace ponder::engine

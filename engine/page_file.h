@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <span>
+#include <string>
+
+#include "engine/detail/sha256.h"
+#include "engine/tokenizer.h"
+
+/// One cache page in a file: a header that says what it is, the page, a checksum of both.
+namespace ponder::engine {
+
+/// What the file of a page begins with: the form of such files, the identity of the cache, the
+/// page's name and tokens. Equal for equal pages.
+std::string page_file_header(const detail::Digest& identity, const detail::Digest& name,
+                             std::span<const TokenId> tokens, std::size_t page_bytes);
+
+std::uint64_t page_file_bytes(const std::string& header, std::size_t page_bytes);
+
+/// Writes the file under `temporary`, readable by its owner only, and gives it its name when it is
+/// whole; so a crash leaves no half of one under `path`. False when the disk refuses.
+[[nodiscard]] bool write_page_file(const std::filesystem::path& path,
+                                   const std::filesystem::path& temporary,
+                                   const std::string& header, std::span<const std::byte> page);
+
+/// Reads the page, and marks the file as used now. False when it is not whole, is damaged, or has
+/// another header; then what is in `page` is worth nothing.
+[[nodiscard]] bool read_page_file(const std::filesystem::path& path, const std::string& header,
+                                  std::span<std::byte> page);
+
+}  // namespace ponder::engine

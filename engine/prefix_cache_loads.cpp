@@ -1,0 +1,110 @@
+// Pages on their way back from the disk into the tree.
+
+#include <algorithm>
+#include <utility>
+
+#include "base/assert.h"
+#include "engine/prefix_cache.h"
+
+namespace ponder::engine {
+namespace {
+
+constexpr std::size_t kReadsAhead = 4;  // of one prompt: enough to keep the disk busy
+
+}  // namespace
+
+bool PrefixCache::start_load(RequestId id, std::span<const TokenId> tokens, std::size_t num_spare) {
+  if (store_ == nullptr) return false;
+  auto load = std::make_unique<Load>(Load{.id = id,
+                                          .tokens = {tokens.begin(), tokens.end()},
+                                          .held = BlockTable(*pool_),
+                                          .at = &root_,
+                                          .key = root_.key,
+                                          .flights = {}});
+  for (Node* next = find_full(root_, tokens); next != nullptr;) {
+    const bool is_idle = pool_->num_holders(next->page) == 0;
+    if (is_idle && num_spare == 0) return false;
+    num_spare -= is_idle ? 1 : 0;
+    hold(*load, *next);
+    next = find_full(*next, tokens.subspan(load->held.capacity()));
+  }
+  load->key = load->at->key;
+  ask_for_pages(*load, num_spare);
+  if (load->flights.empty()) return false;
+  loads_.push_back(std::move(load));
+  return true;
+}
+
+void PrefixCache::hold(Load& load, Node& node) {
+  pool_->share(node.page);
+  load.held.append(node.page);
+  load.at = &node;
+}
+
+/// Begins to read the next pages, each into a page that nobody else is certain to need.
+void PrefixCache::ask_for_pages(Load& load, std::size_t& num_spare) {
+  while (!load.is_complete && load.flights.size() < kReadsAhead) {
+    const std::size_t page_idx = load.held.pages().size() + load.flights.size();
+    load.is_complete = true;
+    if ((page_idx + 1) * kPageTokens > load.tokens.size() || num_spare == 0) return;
+    const auto tokens = load.page_tokens(page_idx);
+    const PageStore::Key key = PageStore::child(load.key, tokens);
+    if (!store_->contains(key)) return;
+    const auto page = acquire();
+    if (!page) return;
+    --num_spare;
+    load.flights.push_back({store_->start_read(key, tokens, pool_->data(*page)), *page});
+    load.key = key;
+    load.is_complete = false;
+  }
+}
+
+/// The first page under way has come.
+void PrefixCache::take_page(Load& load, bool is_right) {
+  const PageId page = load.flights.front().page;
+  load.flights.pop_front();
+  load.has_failed = load.has_failed || !is_right;
+  load.is_complete = load.is_complete || load.has_failed;
+  if (!load.has_failed) {
+    const auto tokens = load.page_tokens(load.held.pages().size());
+    Node* node = find_full(*load.at, tokens);  // somebody may have computed it meanwhile
+    if (node == nullptr) node = &add(*load.at, tokens, page, Origin::request);
+    hold(load, *node);
+  }
+  pool_->release(page);
+}
+
+std::vector<RequestId> PrefixCache::take_loaded(std::size_t num_spare) {
+  if (loads_.empty()) return {};
+  for (const PageStore::Read& read : store_->take_reads()) {
+    const auto load = std::ranges::find_if(loads_, [&](const auto& candidate) {
+      return !candidate->flights.empty() && candidate->flights.front().read == read.id;
+    });
+    PONDER_ASSERT(load != loads_.end());  // reads end in the order in which they began
+    take_page(**load, read.is_right);
+  }
+  std::vector<RequestId> ended;
+  std::erase_if(loads_, [&](const std::unique_ptr<Load>& load) {
+    ask_for_pages(*load, num_spare);
+    if (!load->flights.empty()) return false;
+    ended.push_back(load->id);
+    return true;
+  });
+  return ended;
+}
+
+void PrefixCache::wait_for_load() {
+  PONDER_ASSERT(is_loading());
+  store_->wait_a_moment();
+}
+
+void PrefixCache::end_loads() {
+  if (loads_.empty()) return;
+  store_->finish();
+  for (const auto& load : loads_) {
+    for (const Load::Flight& flight : load->flights) pool_->release(flight.page);
+  }
+  loads_.clear();
+}
+
+}  // namespace ponder::engine

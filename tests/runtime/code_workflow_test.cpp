@@ -1,0 +1,142 @@
+#include "runtime/code_workflow.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "runtime/agent.h"
+#include "runtime/scripted_model.h"
+#include "runtime/sqlite_session_store.h"
+#include "tests/runtime/support.h"
+#include "tools/process/sandbox_support.h"
+
+namespace ponder::runtime {
+namespace {
+
+namespace asio = boost::asio;
+namespace fs = std::filesystem;
+using nlohmann::json;
+using ::testing::HasSubstr;
+
+ScriptedStep calls(const std::string& tool, const json& arguments) {
+  Completion completion;
+  completion.message.tool_calls = {{"", tool, arguments.dump()}};
+  completion.call_faults = {""};
+  return ScriptedStep(std::move(completion));
+}
+
+ScriptedStep says(const std::string& text) {
+  Completion completion;
+  completion.message.content = text;
+  return ScriptedStep(std::move(completion));
+}
+
+class CodeWorkflowTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const Status status =
+        tools::check_support(tools::sandbox_support(), tools::Isolation::isolated);
+    if (!status) GTEST_SKIP() << status.error().message;
+    const std::string git = "git -C " + project_.path().string() + " -c user.name=t -c user.email=t@t ";
+    write("add.sh", "echo $(($1 - $2))\n");
+    write("test.sh", "test $(sh add.sh 2 2) = 4 && echo 'ok 1 - adds' || { echo 'not ok 1 - adds'; exit 1; }\n");
+    ASSERT_EQ(std::system((git + "init -q").c_str()), 0);
+    ASSERT_EQ(std::system((git + "add -A").c_str()), 0);
+    ASSERT_EQ(std::system((git + "commit -q -m start").c_str()), 0);
+    store_ = std::move(*SqliteSessionStore::open(dir_.path() / "sessions.db", system_clock()));
+  }
+
+  void write(const std::string& file, const std::string& text) {
+    std::ofstream(project_.path() / file) << text;
+  }
+  static std::string read(const fs::path& file) {
+    std::ifstream in(file);
+    return {std::istreambuf_iterator<char>(in), {}};
+  }
+  std::unique_ptr<Workflow> open() {
+    WorkflowOptions how;
+    how.name = kCodeWorkflow;
+    how.request = "the sum is wrong";
+    how.directory = dir_.path() / "out";
+    how.project.folder = project_.path();
+    how.project.test_command = "sh test.sh";
+    auto workflow = Workflow::open(how);
+    PONDER_ASSERT(workflow.has_value());
+    return std::move(*workflow);
+  }
+  void run(Workflow& workflow, std::vector<ScriptedStep> script) {
+    model_ = std::make_unique<ScriptedModel>(std::move(script));
+    AgentParts parts(*model_, workflow.registry(), *store_, system_clock());
+    parts.grants = workflow.grants();
+    parts.approvals.mode = ApprovalMode::always;
+    agent_ = std::move(*test::run(context_, Agent::start(parts, workflow.session_start())));
+    ASSERT_TRUE(test::run(context_, agent_->run_turn(workflow.request())));
+  }
+
+  test::TempDir dir_;
+  test::TempDir project_;
+  asio::io_context context_;
+  std::unique_ptr<SessionStore> store_;
+  std::unique_ptr<ScriptedModel> model_;
+  std::unique_ptr<Agent> agent_;
+};
+
+TEST_F(CodeWorkflowTest, AFixIsMadeTestedJudgedAndWrittenDownAsAPatch) {
+  const auto workflow = open();
+  run(*workflow, {calls("run_tests", json::object()), calls("read", {{"path", "add.sh"}}),
+                  calls("edit", {{"path", "add.sh"}, {"old", "$1 - $2"}, {"new", "$1 + $2"}}),
+                  calls("run_tests", json::object()), says("It subtracted.")});
+  const auto history = agent_->state().history();
+  std::vector<std::string> results;
+  for (const auto& message : history) {
+    if (message.role == context::Role::tool) results.push_back(message.content);
+  }
+  ASSERT_EQ(results.size(), 4U);
+  EXPECT_THAT(results[0], HasSubstr("0 passed, 1 failed, 0 skipped (tap)\nfailed: adds\n"));
+  EXPECT_THAT(results[1], HasSubstr("1\techo $(($1 - $2))"));
+  EXPECT_THAT(results[2], HasSubstr("+echo $(($1 + $2))"));
+  EXPECT_THAT(results[3], HasSubstr("1 passed, 0 failed"));
+
+  const auto verdict = workflow->judge(agent_->state());
+  ASSERT_TRUE(verdict) << verdict.error().message;
+  EXPECT_TRUE(verdict->is_solved) << verdict->detail;
+  EXPECT_EQ(verdict->detail, "sh test.sh: 1 passed, 0 failed, 0 skipped (tap)");
+  const auto files = workflow->write_artefacts(dir_.path() / "out", agent_->id(), agent_->state());
+  ASSERT_TRUE(files) << files.error().message;
+  EXPECT_THAT(read(dir_.path() / "out/changes.patch"), HasSubstr("+echo $(($1 + $2))"));
+}
+
+TEST_F(CodeWorkflowTest, TestsThatStillFailAreNotSolved) {
+  const auto workflow = open();
+  run(*workflow, {says("It is fine as it is.")});
+  const auto verdict = workflow->judge(agent_->state());
+  ASSERT_TRUE(verdict) << verdict.error().message;
+  EXPECT_FALSE(verdict->is_solved);
+  EXPECT_EQ(verdict->detail, "sh test.sh: 0 passed, 1 failed, 0 skipped (tap)");
+}
+
+TEST_F(CodeWorkflowTest, ASessionGoesOnInTheSameFolder) {
+  const auto workflow = open();
+  const SessionStarted start = workflow->session_start();
+  EXPECT_THAT(start.environment, HasSubstr("\"sandbox\":\"isolated\""));
+  const auto again = reopen_code_workflow(start);
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ((*again)->session_start().environment, start.environment);
+  EXPECT_EQ((*again)->request(), "the sum is wrong");
+}
+
+TEST_F(CodeWorkflowTest, AFolderThatIsGoneIsAClearError) {
+  const auto workflow = open();
+  SessionStarted start = workflow->session_start();
+  fs::remove_all(project_.path());
+  const auto again = reopen_code_workflow(start);
+  ASSERT_FALSE(again);
+  EXPECT_EQ(again.error().code, Errc::not_found);
+}
+
+}  // namespace
+}  // namespace ponder::runtime

@@ -1,0 +1,113 @@
+#include "tools/code/code_tools.h"
+
+#include <gtest/gtest.h>
+
+#include <boost/asio/thread_pool.hpp>
+#include <cstdlib>
+
+#include "tests/tools/call_tool.h"
+#include "tests/tools/temporary_folder.h"
+#include "tools/process/sandbox_support.h"
+
+namespace ponder::tools {
+namespace {
+
+class CodeTools : public testing::Test {
+ protected:
+  void SetUp() override {
+    const Status status = check_support(sandbox_support(), Isolation::isolated);
+    if (!status) GTEST_SKIP() << status.error().message;
+    CodeProject project;
+    project.folder = folder_.path();
+    project.test_command = "sh run-tests";
+    const Status added = add_code_tools(registry_, project, pool_.get_executor());
+    ASSERT_TRUE(added.has_value()) << added.error().message;
+  }
+
+  Result<ToolOutput> call(const std::string& name, const std::string& arguments,
+                          Deadline deadline = Deadline::never()) {
+    const ToolContext context(system_clock(), deadline, 100'000);
+    return tests::run_sync(
+        tests::call_tool(registry_, {"", name, arguments}, {kRunPrograms}, context));
+  }
+  void git(const std::string& command) {
+    const std::string full = "git -C " + folder_.path().string() +
+                             " -c user.name=t -c user.email=t@t " + command + " > /dev/null";
+    ASSERT_EQ(std::system(full.c_str()), 0) << command;
+  }
+
+  tests::TemporaryFolder folder_;
+  Registry registry_;
+  boost::asio::thread_pool pool_{1};
+};
+
+TEST_F(CodeTools, ShellSaysWhatWasPrintedAndHowItEnded) {
+  folder_.write("x", "content\n");
+  EXPECT_EQ(call("shell", R"({"command":"cat x; pwd >/dev/null; echo e >&2; exit 2"})")->content,
+            "content\n[standard error]\ne\n[exit code 2]\n");
+  EXPECT_EQ(call("shell", R"({"command":"true"})")->content, "[exit code 0]\n");
+}
+
+TEST_F(CodeTools, ShellKillsWhatTakesTooLongAndSaysSo) {
+  const auto output = call("shell", R"({"command":"sleep 600","seconds":1})");
+  ASSERT_TRUE(output.has_value());
+  EXPECT_EQ(output->content, "error: killed after 1 s; \"seconds\" gives it longer");
+  const auto turn = Deadline::after(system_clock(), std::chrono::milliseconds(200));
+  const auto ended = call("shell", R"({"command":"sleep 600"})", turn);
+  ASSERT_FALSE(ended.has_value());
+  EXPECT_EQ(ended.error().code, Errc::deadline);
+}
+
+TEST_F(CodeTools, ShellCannotReachTheRepositorysHooks) {
+  git("init -q");
+  const auto output = call("shell", R"({"command":"echo evil > .git/hooks/pre-commit"})");
+  ASSERT_TRUE(output.has_value());
+  EXPECT_NE(output->content.find("[exit code "), std::string::npos);
+  EXPECT_FALSE(std::filesystem::exists(folder_.path() / ".git/hooks/pre-commit"));
+}
+
+TEST_F(CodeTools, ARepositoryThatAProgramMakesIsRemoved) {
+  const auto output =
+      call("shell", R"({"command":"mkdir -p sub/.git/hooks; echo evil > sub/.git/config"})");
+  ASSERT_TRUE(output.has_value());
+  EXPECT_NE(output->content.find("was removed: a repository may not be made here]"),
+            std::string::npos);
+  EXPECT_FALSE(std::filesystem::exists(folder_.path() / "sub/.git"));
+}
+
+TEST_F(CodeTools, GitDiffShowsChangesAndRunsNothing) {
+  git("init -q");
+  folder_.write("x", "a\n");
+  folder_.write(".gitattributes", "x diff=evil\n");
+  git("add -A");
+  git("commit -q -m first");
+  git("config diff.evil.textconv 'touch /tmp/evil; cat'");
+  git("config core.fsmonitor 'touch evil'");
+  folder_.write("x", "b\n");
+  const auto output = call("git_diff", "{}");
+  ASSERT_TRUE(output.has_value());
+  EXPECT_NE(output->content.find("-a\n+b\n"), std::string::npos) << output->content;
+  EXPECT_FALSE(std::filesystem::exists(folder_.path() / "evil"));
+}
+
+TEST_F(CodeTools, RunTestsNamesWhatFailed) {
+  folder_.write("run-tests",
+                "echo 'ok 1 - adds'\necho \"not ok 2 - subtracts $1\"\necho 'ok 3 - later # SKIP'\n"
+                "exit 1\n");
+  const auto output = call("run_tests", R"({"arguments":["twice"]})");
+  ASSERT_TRUE(output.has_value());
+  EXPECT_TRUE(
+      output->content.starts_with("1 passed, 1 failed, 1 skipped (tap)\nfailed: subtracts twice\n"))
+      << output->content;
+  EXPECT_TRUE(output->content.ends_with("[exit code 1]\n"));
+}
+
+TEST_F(CodeTools, RunTestsSaysWhenItUnderstandsNothing) {
+  folder_.write("run-tests", "echo all is well\n");
+  EXPECT_EQ(call("run_tests", "{}")->content,
+            "0 passed, 0 failed, 0 skipped (no test runner's output was recognised)\n"
+            "all is well\n[exit code 0]\n");
+}
+
+}  // namespace
+}  // namespace ponder::tools

@@ -1,0 +1,249 @@
+#include "tools/code/code_tools.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <system_error>
+#include <utility>
+
+#include "base/async/offload.h"
+#include "tools/code/test_report.h"
+#include "tools/detail/native_tool.h"
+#include "tools/process/run_process.h"
+#include "tools/process/sandbox_support.h"
+
+namespace ponder::tools {
+namespace {
+
+namespace asio = boost::asio;
+namespace fs = std::filesystem;
+
+constexpr std::size_t kFailuresShownMax = 50;
+constexpr std::chrono::seconds kSecondsDefault{120};
+
+/// What ended, and how, in the words that the model reads.
+std::string describe(const ProcessResult& result) {
+  std::string out = result.standard_output.text;
+  if (!result.standard_error.text.empty()) {
+    if (!out.empty() && !out.ends_with('\n')) out += '\n';
+    out += "[standard error]\n" + result.standard_error.text;
+  }
+  if (!out.empty() && !out.ends_with('\n')) out += '\n';
+  if (result.signal != 0) return out + fmt::format("[ended by signal {}]\n", result.signal);
+  return out + fmt::format("[exit code {}]\n", result.exit_code);
+}
+
+std::string describe_tests(const TestReport& report, const ProcessResult& result) {
+  std::string out = fmt::format(
+      "{} passed, {} failed, {} skipped ({})\n", report.count(TestOutcome::State::passed),
+      report.count(TestOutcome::State::failed), report.count(TestOutcome::State::skipped),
+      report.runner.empty() ? "no test runner's output was recognised" : report.runner);
+  std::size_t shown = 0;
+  for (const TestOutcome& test : report.tests) {
+    if (test.state != TestOutcome::State::failed || ++shown > kFailuresShownMax) continue;
+    out += fmt::format("failed: {}\n", test.name);
+  }
+  if (shown > kFailuresShownMax) out += fmt::format("[{} failed tests in all]\n", shown);
+  return out + describe(result);
+}
+
+/// Runs programs in one project.
+class Runner {
+ public:
+  Runner(CodeProject project, asio::any_io_executor pool)
+      : project_(std::move(project)), pool_(std::move(pool)) {}
+
+  const CodeProject& project() const { return project_; }
+
+  /// `note` gets what the model is to know beside the result.
+  asio::awaitable<Result<ProcessResult>> run(std::vector<std::string> argv, Deadline deadline,
+                                             std::string* note) const {
+    auto find = [folder = project_.folder] { return git_folders(folder); };
+    auto before = co_await offload(pool_, find);
+    PONDER_CO_CHECK(before);
+    SandboxPolicy policy;
+    policy.isolation = project_.isolation;
+    policy.writable = {project_.folder};
+    policy.read_only = *before;
+    policy.readable = project_.readable;
+    policy.limits = project_.limits;
+    ProcessRequest request(std::move(argv));
+    request.working_folder = project_.folder;
+    auto result = co_await run_process(std::move(request), std::move(policy), deadline);
+    auto after = co_await offload(pool_, find);
+    PONDER_CO_CHECK(after);
+    *note = remove_new(*before, *after);
+    co_return result;
+  }
+
+ private:
+  static std::string remove_new(const std::vector<fs::path>& before,
+                                const std::vector<fs::path>& after) {
+    std::string note;
+    for (const fs::path& folder : after) {
+      if (std::find(before.begin(), before.end(), folder) != before.end()) continue;
+      std::error_code error;
+      fs::remove_all(folder, error);
+      note += fmt::format("[{} was removed: a repository may not be made here]\n", folder.string());
+    }
+    return note;
+  }
+
+  CodeProject project_;
+  asio::any_io_executor pool_;
+};
+
+/// A tool that runs one program; derived ones say which, and how the result reads.
+class ProgramTool : public Tool {
+ public:
+  ProgramTool(ToolCard card, std::shared_ptr<const Runner> runner)
+      : card_(std::move(card)), runner_(std::move(runner)) {}
+
+  const context::ToolSpec& spec() const override { return card_.spec; }
+  Effect effect() const override { return card_.effect; }
+  const std::vector<std::string>& capabilities() const override { return card_.capabilities; }
+
+  asio::awaitable<Result<ToolOutput>> invoke(std::string arguments, ToolContext context) override {
+    const auto parsed = parse_json(arguments);
+    if (!parsed) co_return error_output(parsed.error().message);
+    const std::chrono::seconds seconds(parsed->value("seconds", kSecondsDefault.count()));
+    const Deadline own = Deadline::after(*context.clock, seconds);
+    const Deadline deadline = Deadline::earlier(own, context.deadline);
+    std::string note;
+    auto argv = command(*parsed);
+    auto result = co_await runner_->run(std::move(argv), deadline, &note);
+    if (!result && result.error().code == Errc::deadline &&
+        !context.deadline.passed(*context.clock)) {
+      co_return error_output(
+          fmt::format("killed after {} s; \"seconds\" gives it longer", seconds.count()));
+    }
+    Result<std::string> text = tl::unexpected<Error>(Error(Errc::internal, ""));
+    if (result) {
+      text = read(*result) + note;
+    } else {
+      text = tl::unexpected<Error>(result.error());
+    }
+    auto output = output_of(std::move(text), context.output_bytes_max);
+    co_return output;
+  }
+
+ protected:
+  const CodeProject& project() const { return runner_->project(); }
+
+ private:
+  virtual std::vector<std::string> command(const Json& arguments) const = 0;
+  virtual std::string read(const ProcessResult& result) const { return describe(result); }
+
+  ToolCard card_;
+  std::shared_ptr<const Runner> runner_;  // shared by the tools of a project
+};
+
+class ShellTool final : public ProgramTool {
+ public:
+  using ProgramTool::ProgramTool;
+
+ private:
+  std::vector<std::string> command(const Json& arguments) const override {
+    return {"/bin/sh", "-c", arguments.at("command").get<std::string>()};
+  }
+};
+
+class TestTool final : public ProgramTool {
+ public:
+  using ProgramTool::ProgramTool;
+
+ private:
+  std::vector<std::string> command(const Json& arguments) const override {
+    std::vector<std::string> argv = {"/bin/sh", "-c", project().test_command + " \"$@\"", "sh"};
+    for (const Json& word : arguments.value("arguments", Json::array())) {
+      argv.push_back(word.get<std::string>());
+    }
+    return argv;
+  }
+  std::string read(const ProcessResult& result) const override {
+    return describe_tests(
+        read_test_output(result.standard_output.text + "\n" + result.standard_error.text), result);
+  }
+};
+
+class DiffTool final : public ProgramTool {
+ public:
+  using ProgramTool::ProgramTool;
+
+ private:
+  /// Nothing that the repository's configuration or attributes name is run.
+  std::vector<std::string> command(const Json& arguments) const override {
+    std::vector<std::string> argv = {"git",
+                                     "-c",
+                                     "core.fsmonitor=false",
+                                     "-c",
+                                     "safe.directory=*",
+                                     "--no-pager",
+                                     "diff",
+                                     "--no-ext-diff",
+                                     "--no-textconv",
+                                     "--no-color"};
+    const std::string path = arguments.value("path", "");
+    if (!path.empty()) argv.insert(argv.end(), {"--", path});
+    return argv;
+  }
+};
+
+ToolCard card(const char* name, std::string description, const char* parameters, Effect effect) {
+  ToolCard out;
+  out.spec = {name, std::move(description), parameters};
+  out.effect = effect;
+  out.capabilities = {kRunPrograms};
+  return out;
+}
+
+ToolCard shell_card() {
+  return card(
+      "shell",
+      "Runs a command with sh in the project's folder, in a sandbox without a network. Gives "
+      "its output and its exit code. Nothing goes on running afterwards.",
+      R"({"type":"object","properties":{"command":{"type":"string"},)"
+      R"("seconds":{"type":"integer","minimum":1,"maximum":3600,"description":"default 120"}},)"
+      R"("required":["command"],"additionalProperties":false})",
+      Effect::compensable);
+}
+
+ToolCard test_card(const std::string& command) {
+  return card(
+      "run_tests",
+      fmt::format("Runs the project's tests ({}); says which failed, then the output.",
+                  fmt::join(command, " ")),
+      R"({"type":"object","properties":{)"
+      R"("arguments":{"type":"array","items":{"type":"string"},"maxItems":50,)"
+      R"("description":"added to the command, such as a filter"},)"
+      R"("seconds":{"type":"integer","minimum":1,"maximum":3600,"description":"default 120"}},)"
+      R"("additionalProperties":false})",
+      Effect::idempotent);
+}
+
+ToolCard diff_card() {
+  return card("git_diff", "Shows what has been changed since the last commit and is not staged.",
+              R"({"type":"object","properties":{"path":{"type":"string"}},)"
+              R"("additionalProperties":false})",
+              Effect::pure);
+}
+
+}  // namespace
+
+Status add_code_tools(Registry& registry, const CodeProject& project, asio::any_io_executor pool) {
+  PONDER_CHECK(check_support(sandbox_support(), project.isolation));
+  std::error_code error;
+  CodeProject resolved = project;
+  resolved.folder = fs::canonical(project.folder, error);
+  if (error) {
+    return fail(Errc::not_found, fmt::format("{}: {}", project.folder.string(), error.message()));
+  }
+  const auto runner = std::make_shared<const Runner>(std::move(resolved), std::move(pool));
+  PONDER_CHECK(registry.add(std::make_unique<ShellTool>(shell_card(), runner)));
+  PONDER_CHECK(registry.add(std::make_unique<DiffTool>(diff_card(), runner)));
+  if (project.test_command.empty()) return {};
+  return registry.add(std::make_unique<TestTool>(test_card(project.test_command), runner));
+}
+
+}  // namespace ponder::tools

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace ponder::tools {
+
+/// What a tree's .gitignore files leave out, as gitignore(5) says: the last pattern that matches
+/// decides, patterns of deeper folders come later, `!` takes back. `.git` itself is always left
+/// out.
+class IgnoreRules {
+ public:
+  /// Adds the patterns of `folder`/.gitignore; "" is the root. Folders are added before what is in
+  /// them.
+  void add(const std::string& folder, std::string_view gitignore);
+  /// Whether `path` is left out. What lies in a folder that is left out is not asked about.
+  bool ignores(std::string_view path, bool is_folder) const;
+  /// Forgets the patterns of `folder`, which were added last.
+  void remove(const std::string& folder);
+
+ private:
+  struct Rule {
+    std::string folder;   // where it was said, with '/' at its end, or ""
+    std::string pattern;  // matched against the path from there
+    bool takes_back = false;
+    bool folders_only = false;
+  };
+  std::vector<Rule> rules_;
+};
+
+}  // namespace ponder::tools

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "tools/process/run_process.h"
+#include "tools/process/sandbox_policy.h"
+
+namespace ponder::tools {
+
+/// The folders that hold programs, libraries and what they read at start.
+const std::vector<std::filesystem::path>& system_folders();
+
+/// Descriptors of the new process; -1: none.
+struct BubblewrapFds {
+  int seccomp = -1;  // the filter, as bytes
+  int status = -1;   // where bubblewrap writes JSON lines; see setup_succeeded
+};
+
+/// The command line by which bubblewrap runs `request` under `policy`. The program gets at most
+/// `limits.processes_max` processes where rlimits bind it.
+std::vector<std::string> bubblewrap_arguments(const std::string& bubblewrap,
+                                              const ProcessRequest& request,
+                                              const SandboxPolicy& policy,
+                                              const BubblewrapFds& fds);
+
+/// Whether the program was begun, from what bubblewrap wrote to its status descriptor: it names an
+/// exit code for that case only.
+bool setup_succeeded(const std::string& status_lines);
+
+}  // namespace ponder::tools

@@ -1,0 +1,133 @@
+#include "tools/process/run_process.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <optional>
+
+#include "base/async/task_group.h"
+#include "base/async/with_deadline.h"
+#include "tools/process/detail/bubblewrap.h"
+#include "tools/process/detail/launch.h"
+#include "tools/process/detail/output_collector.h"
+
+namespace ponder::tools {
+namespace {
+
+namespace asio = boost::asio;
+using Descriptor = asio::posix::stream_descriptor;
+
+constexpr std::size_t kStatusBytesMax = 4096;
+constexpr int kShellSignalBase = 128;
+
+/// Reads to the end of a stream. Is not cancelled: the end comes with the process's.
+asio::awaitable<void> collect(UniqueFd from, OutputCollector* into) {
+  const auto executor = co_await asio::this_coro::executor;
+  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  Descriptor stream(executor, from.release());
+  std::array<char, 16384> buffer;
+  boost::system::error_code error;
+  while (!error) {
+    const std::size_t bytes = co_await stream.async_read_some(
+        asio::buffer(buffer), asio::redirect_error(asio::use_awaitable, error));
+    into->add({buffer.data(), bytes});
+  }
+}
+
+/// Waits for the end of the process, and brings it about when it is cancelled.
+asio::awaitable<void> await_end(SpawnedProcess* process, bool* was_cancelled) {
+  const auto executor = co_await asio::this_coro::executor;
+  co_await asio::this_coro::throw_if_cancelled(false);
+  Descriptor pidfd(executor, process->pidfd());
+  boost::system::error_code error;
+  co_await pidfd.async_wait(Descriptor::wait_read,
+                            asio::redirect_error(asio::use_awaitable, error));
+  if (error) {
+    *was_cancelled = true;
+    process->kill_group();
+    co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+    boost::system::error_code ignored;
+    co_await pidfd.async_wait(Descriptor::wait_read,
+                              asio::redirect_error(asio::use_awaitable, ignored));
+  }
+  pidfd.release();  // the process owns it
+}
+
+/// The program and everything that is collected of it.
+struct Run {
+  Run(Launched launched, std::size_t output_bytes_max)
+      : launched(std::move(launched)),
+        output(output_bytes_max),
+        error(output_bytes_max),
+        status(kStatusBytesMax) {}
+  Launched launched;
+  OutputCollector output;
+  OutputCollector error;
+  OutputCollector status;
+  bool was_cancelled = false;
+  std::optional<siginfo_t> end;
+};
+
+/// From the start to the end of the program and of everything that it started.
+asio::awaitable<void> attend(Run* run, asio::any_io_executor executor) {
+  TaskGroup readers(executor);
+  readers.spawn(collect(std::move(run->launched.standard_output), &run->output));
+  readers.spawn(collect(std::move(run->launched.standard_error), &run->error));
+  if (run->launched.status) {
+    readers.spawn(collect(std::move(run->launched.status), &run->status));
+  }
+  TaskGroup waiter(executor);
+  waiter.spawn(await_end(&run->launched.process, &run->was_cancelled));
+  co_await waiter.join();
+  run->end = run->launched.process.reap();  // the streams end when the last of the tree is gone
+  co_await readers.join();
+}
+
+Result<ProcessResult> result_of(Run& run, const SandboxPolicy& policy) {
+  if (run.was_cancelled) return fail(Errc::cancelled, "the process was killed");
+  ProcessResult result;
+  result.standard_output = run.output.finish();
+  result.standard_error = run.error.finish();
+  const bool has_begun =
+      policy.isolation == Isolation::confined || setup_succeeded(run.status.finish().text);
+  if (!has_begun) {
+    return fail(Errc::unavailable,
+                fmt::format("the sandbox cannot be set up: {}", result.standard_error.text));
+  }
+  if (run.end->si_code == CLD_EXITED) {
+    result.exit_code = run.end->si_status;
+    // bubblewrap says a signal in the shell's way.
+    if (result.exit_code > kShellSignalBase) result.signal = result.exit_code - kShellSignalBase;
+  } else {
+    result.signal = run.end->si_status;
+    result.exit_code = kShellSignalBase + result.signal;
+  }
+  return result;
+}
+
+asio::awaitable<Result<ProcessResult>> run_to_end(ProcessRequest request, SandboxPolicy policy) {
+  const auto executor = co_await asio::this_coro::executor;
+  co_await asio::this_coro::throw_if_cancelled(false);
+  auto launched = launch(request, policy);
+  if (!launched) co_return tl::unexpected<Error>(launched.error());
+  Run run(std::move(*launched), request.output_bytes_max);
+  co_await attend(&run, executor);
+  auto result = result_of(run, policy);
+  co_return result;
+}
+
+}  // namespace
+
+asio::awaitable<Result<ProcessResult>> run_process(ProcessRequest request, SandboxPolicy policy,
+                                                   Deadline deadline) {
+  auto work = run_to_end(std::move(request), std::move(policy));
+  auto result = co_await with_deadline(std::move(work), deadline);
+  co_return result;
+}
+
+}  // namespace ponder::tools
