@@ -28,6 +28,14 @@ constexpr const char* kChatModeReason =
     "tool output comes in user messages, each of which would drop the reasoning: chat mode is used "
     "from here on; real tool messages would keep it";
 
+/// A cancelled coroutine must still write down how its turn ended, so its awaits do not throw.
+/// Gives what was set before.
+asio::awaitable<bool> stop_throwing() {
+  const bool throws_if_cancelled = co_await asio::this_coro::throw_if_cancelled();
+  co_await asio::this_coro::throw_if_cancelled(false);
+  co_return throws_if_cancelled;
+}
+
 /// A summary is the agent's own business: subscribers see the cut that it is for.
 void no_listener(const ModelDelta&) {}
 
@@ -39,8 +47,14 @@ std::string policy_name(const SessionStarted& start) {
 
 }  // namespace
 
-Agent::Agent(AgentParts parts, SessionId id)
-    : parts_(std::move(parts)), id_(std::move(id)), keeper_(*parts_.model) {
+Agent::Agent(AgentParts parts, SessionId id, SessionState state)
+    : parts_(std::move(parts)),
+      id_(std::move(id)),
+      state_(std::move(state)),
+      keeper_(*parts_.model),
+      log_(*parts_.store, id_, state_.last_seq, [this](const Record& record) {
+        for (EventSink* sink : parts_.sinks) sink->on_event(id_, record);
+      }) {
   const Status has_reader = builtin_tools_.add(std::make_unique<BlobTool>(state_, *parts_.store));
   PONDER_ASSERT(has_reader.has_value());
   const Status has_agent = builtin_tools_.add(std::make_unique<AgentTool>());
@@ -62,7 +76,7 @@ asio::awaitable<Result<std::unique_ptr<Agent>>> Agent::start(AgentParts parts,
   SessionId id = parts.store->new_id();
   if (start.policy.empty()) start.policy = policy_name(start);
   start.vocabulary = parts.model->vocabulary();
-  std::unique_ptr<Agent> agent(new Agent(std::move(parts), std::move(id)));
+  std::unique_ptr<Agent> agent(new Agent(std::move(parts), std::move(id), SessionState()));
   std::vector<Event> events;
   events.emplace_back(std::move(start));
   const Status status = co_await agent->append(std::move(events));
@@ -74,10 +88,13 @@ asio::awaitable<Result<std::unique_ptr<Agent>>> Agent::start(AgentParts parts,
 Result<std::unique_ptr<Agent>> Agent::open(AgentParts parts, const SessionId& id) {
   PONDER_TRY(SessionId whole_id, parts.store->resolve(id.value));
   PONDER_CHECK(parts.store->lease(whole_id));
+  const auto records = parts.store->load(whole_id);
+  if (!records) {
+    parts.store->release(whole_id);
+    return tl::unexpected<Error>(records.error());
+  }
   // From here on the agent gives the lease back.
-  std::unique_ptr<Agent> agent(new Agent(std::move(parts), std::move(whole_id)));
-  PONDER_TRY(const auto records, agent->parts_.store->load(agent->id_));
-  agent->state_ = fold(records);
+  std::unique_ptr<Agent> agent(new Agent(std::move(parts), std::move(whole_id), fold(*records)));
   if (!agent->state_.start) {
     return fail(Errc::corrupt, fmt::format("session {} does not begin with session_started; "
                                            "`ponder sessions export` still shows what it holds",
@@ -88,11 +105,20 @@ Result<std::unique_ptr<Agent>> Agent::open(AgentParts parts, const SessionId& id
 
 asio::awaitable<Result<TurnEnded>> Agent::run_turn(std::string user_text) {
   is_cancelled_ = false;
-  const Status closed = co_await close_open_turn();
-  PONDER_CO_CHECK(closed);
-  const Status begun = co_await begin_turn(std::move(user_text));
-  PONDER_CO_CHECK(begun);
-  auto result = co_await drive();
+  const bool throws_if_cancelled = co_await stop_throwing();
+  Status begun = co_await close_open_turn();
+  if (begun) {
+    auto status = co_await begin_turn(std::move(user_text));
+    begun = std::move(status);
+  }
+  Result<TurnEnded> result = TurnEnded();
+  if (begun) {
+    auto driven = co_await drive();
+    result = std::move(driven);
+  } else {
+    result = tl::unexpected<Error>(begun.error());
+  }
+  co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
   co_return result;
 }
 
@@ -102,11 +128,20 @@ asio::awaitable<Result<TurnEnded>> Agent::resume() {
     co_return fail(Errc::invalid_argument,
                    fmt::format("session {} has no open turn to resume", id_.value));
   }
+  const bool throws_if_cancelled = co_await stop_throwing();
+  Status begun;
   if (!state_.is_turn_open) {
-    const Status begun = co_await begin_turn("");
-    PONDER_CO_CHECK(begun);
+    auto status = co_await begin_turn("");
+    begun = std::move(status);
   }
-  auto result = co_await drive();
+  Result<TurnEnded> result = TurnEnded();
+  if (begun) {
+    auto driven = co_await drive();
+    result = std::move(driven);
+  } else {
+    result = tl::unexpected<Error>(begun.error());
+  }
+  co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
   co_return result;
 }
 
@@ -213,9 +248,6 @@ asio::awaitable<Status> Agent::close_open_turn() {
 }
 
 asio::awaitable<Result<TurnEnded>> Agent::drive() {
-  // A cancelled coroutine must still write down how its turn ended, so its awaits do not throw.
-  const bool throws_if_cancelled = co_await asio::this_coro::throw_if_cancelled();
-  co_await asio::this_coro::throw_if_cancelled(false);
   takes_words_ = true;
   auto result = co_await run_rounds();
   while (result && goes_on_after(*result)) {
@@ -228,7 +260,6 @@ asio::awaitable<Result<TurnEnded>> Agent::drive() {
     result = std::move(next);
   }
   takes_words_ = false;
-  co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
   co_return result;
 }
 
@@ -407,20 +438,11 @@ void Agent::note(Event event) {
 }
 
 asio::awaitable<Status> Agent::append(std::vector<Event> events, std::vector<Blob> blobs) {
-  if (log_error_) co_return tl::unexpected<Error>(*log_error_);
+  if (log_.error()) co_return tl::unexpected<Error>(*log_.error());
   for (Event& event : events) note(std::move(event));
-  if (noted_.empty()) co_return Status();
-  const std::int64_t last_seq = state_.last_seq - static_cast<std::int64_t>(noted_.size());
   std::vector<Event> all = std::exchange(noted_, {});
-  auto records = co_await parts_.store->append(id_, last_seq, std::move(all), std::move(blobs));
-  if (!records) {
-    if (!log_error_) log_error_ = records.error();
-    co_return tl::unexpected<Error>(records.error());
-  }
-  for (const Record& record : *records) {
-    for (EventSink* sink : parts_.sinks) sink->on_event(id_, record);
-  }
-  co_return Status();
+  const Status status = co_await log_.append(std::move(all), std::move(blobs));
+  co_return status;
 }
 
 }  // namespace ponder::runtime

@@ -16,6 +16,7 @@
 #include "runtime/call_gate.h"
 #include "runtime/context_keeper.h"
 #include "runtime/event.h"
+#include "runtime/log_writer.h"
 #include "runtime/model_client.h"
 #include "runtime/money.h"
 #include "runtime/session_state.h"
@@ -116,7 +117,7 @@ class Agent {
 
  private:
   friend class SubAgentCaller;
-  Agent(AgentParts parts, SessionId id);
+  Agent(AgentParts parts, SessionId id, SessionState state);
 
   boost::asio::awaitable<Result<TurnEnded>> drive();
   boost::asio::awaitable<Result<TurnEnded>> run_rounds();
@@ -173,7 +174,7 @@ class Agent {
   std::map<std::string, Slots> slots_;                      // by tool
   bool takes_words_ = false;                                // a turn runs and is not about to end
   TaskGroup* active_ = nullptr;     // the model request or the calls under way
-  std::optional<Error> log_error_;  // the first append that failed; nothing is written after it
+  LogWriter log_;
 };
 
 }  // namespace ponder::runtime

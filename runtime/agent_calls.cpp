@@ -29,7 +29,7 @@ asio::awaitable<Status> Agent::answer_calls() {
   co_await group.join();
   active_ = nullptr;
   open_calls_.clear();
-  if (log_error_) co_return tl::unexpected<Error>(*log_error_);
+  if (log_.error()) co_return tl::unexpected<Error>(*log_.error());
   PONDER_ASSERT(!state_.has_open_calls());
   co_return Status();
 }
@@ -136,7 +136,7 @@ asio::awaitable<void> Agent::finish_call(std::uint32_t call_index, ToolFinished 
   }
   std::vector<Event> done;
   done.emplace_back(std::move(finished));
-  const Status ignored = co_await append(std::move(done));  // log_error_ keeps it
+  const Status ignored = co_await append(std::move(done));  // log_.error() keeps it
   (void)ignored;
 }
 

@@ -10,6 +10,7 @@
 #include "context/budget.h"
 #include "context/transitions.h"
 #include "runtime/agent_tool.h"
+#include "runtime/text.h"
 
 namespace ponder::runtime {
 namespace {
@@ -20,7 +21,7 @@ constexpr const char* kOutcomeUnknown =
 ToolFinished refusal(Outcome outcome, const std::string& why) {
   ToolFinished finished;
   finished.outcome = outcome;
-  finished.content = tools::error_output(why).content;
+  finished.content = tools::error_output(clean_utf8(why)).content;
   return finished;
 }
 

@@ -51,7 +51,9 @@ ModelCompleted event_of(Completion completion, const SessionState& state) {
     call.arguments = clean_utf8(call.arguments);
     if (call.id.empty()) call.id = fmt::format("call_{}_{}_{}", state.turns, state.step, i);
   }
-  event.call_faults = std::move(completion.call_faults);
+  for (const std::string& fault : completion.call_faults) {
+    event.call_faults.push_back(clean_utf8(fault));
+  }
   event.call_faults.resize(event.message.tool_calls.size());
   event.finish = completion.finish;
   event.verdict = completion.verdict;

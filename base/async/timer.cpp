@@ -3,6 +3,7 @@
 #include <boost/asio/execution/context.hpp>
 #include <boost/asio/query.hpp>
 #include <boost/asio/redirect_error.hpp>
+#include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 namespace ponder {
@@ -31,6 +32,8 @@ Timer::~Timer() {
 
 asio::awaitable<bool> Timer::wait() {
   if (has_rung_) co_return true;
+  const auto cancellation = co_await asio::this_coro::cancellation_state;
+  if (cancellation.cancelled() != asio::cancellation_type::none) co_return false;
   boost::system::error_code error;
   co_await timer_.async_wait(asio::redirect_error(asio::use_awaitable, error));
   co_return !error || has_rung_;

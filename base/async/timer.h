@@ -29,7 +29,7 @@ class Timer {
   Timer& operator=(const Timer&) = delete;
 
   /// True when the instant came; false when cancel() was called while it waited, or the coroutine
-  /// was cancelled.
+  /// was cancelled, now or before.
   boost::asio::awaitable<bool> wait();
   void cancel();
 

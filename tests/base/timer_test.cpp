@@ -22,6 +22,11 @@ const Clock::Instant kNoon = Clock::Instant(hours(12));
 /// A context whose time stands still until the test moves it.
 class ManualTimeTest : public ::testing::Test {
  protected:
+  asio::awaitable<void> wait_when_cancelled() {
+    co_await asio::this_coro::throw_if_cancelled(false);
+    co_await wait_until(kNoon, 1);
+    co_await wait_until(kNoon, 2);
+  }
   asio::awaitable<void> wait_until(Clock::Instant at, int name) {
     Timer timer(context_.get_executor(), at);
     const bool has_come = co_await timer.wait();
@@ -70,6 +75,14 @@ TEST_F(ManualTimeTest, ACancelledWaitEndsWithoutTheInstantAndLeavesNoTimer) {
   run();
   EXPECT_EQ(ended_, (std::vector<int>{-1, -2}));
   EXPECT_EQ(time_.num_timers(), 0u);
+}
+
+TEST_F(ManualTimeTest, ACancelledCoroutineWaitsForNothingMore) {
+  group_.spawn(wait_when_cancelled());
+  run();
+  group_.cancel();
+  run();
+  EXPECT_EQ(ended_, (std::vector<int>{-1, -2}));
 }
 
 asio::awaitable<Result<int>> wait_for_ever(asio::any_io_executor executor) {

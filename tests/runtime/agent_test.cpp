@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
@@ -207,6 +208,41 @@ TEST_F(AgentTest, CancellingTheCoroutineOfTheTurnIsLikeCancel) {
   ASSERT_TRUE(*out) << out->error().message;
   EXPECT_EQ((*out)->reason, TurnEnd::cancelled);
   EXPECT_FALSE(agent_->state().is_turn_open);
+}
+
+asio::awaitable<void> run_until_it_ends(Agent* agent, std::optional<Result<TurnEnded>>* out) {
+  auto result = co_await agent->run_turn("go");
+  out->emplace(std::move(result));
+}
+
+TEST_F(AgentTest, ATurnWhoseCoroutineIsCancelledWhileItBeginsEndsLikeAnyOther) {
+  start({ScriptedStep::hang()});
+  std::optional<Result<TurnEnded>> out;
+  TaskGroup group(context_.get_executor());
+  group.spawn(run_until_it_ends(agent_.get(), &out));
+  context_.restart();
+  context_.poll();  // its first event is on the way to the disk
+  asio::post(context_, [&] { group.cancel(); });
+  context_.restart();
+  context_.run();
+  ASSERT_TRUE(out.has_value());
+  ASSERT_TRUE(*out) << out->error().message;
+  EXPECT_EQ((*out)->reason, TurnEnd::cancelled);
+  EXPECT_FALSE(agent_->state().is_turn_open);
+}
+
+TEST_F(AgentTest, WhatTheModelReadsOfARefusedCallIsWhatTheLogHolds) {
+  add_tool("echo", Effect::pure, test::echo);
+  Completion broken = says("", {{"echo", "\xff"}, {"\xff", "{}"}});
+  broken.call_faults[1] = "'\xff' is no tool";
+  start(script({broken, says("done")}));
+  EXPECT_EQ(turn().reason, TurnEnd::answered);
+  const SessionState logged = fold(store_->load(agent_->id()).value());
+  const context::Conversation& live = agent_->state().conversation;
+  ASSERT_EQ(live.size(), logged.conversation.size());
+  for (std::size_t i = 0; i < live.size(); ++i) {
+    EXPECT_EQ(live[i].content, logged.conversation[i].content) << i;
+  }
 }
 
 TEST_F(AgentTest, TheDeadlineOfTheTurnStopsAHangingModel) {

@@ -46,9 +46,10 @@ TEST_F(SessionStoreTest, WritesRunWhereTheCallerSaysAndIdsFollowFromItsRandomnes
 
   bool is_written = false;
   std::vector<Event> events = {SessionStarted(), UserMessage{"hi"}};
-  asio::co_spawn(
-      context_, (*store)->append(id, 0, std::move(events)),
-      [&](std::exception_ptr, const auto& records) { is_written = records.has_value(); });
+  const auto note = [&](std::exception_ptr, const auto& records) {
+    is_written = records.has_value();
+  };
+  asio::co_spawn(context_, (*store)->append(id, 0, std::move(events)), note);
   context_.poll();
   EXPECT_FALSE((*store)->load(id)) << "nothing has run on the writer yet";
   disk.poll();

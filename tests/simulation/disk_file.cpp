@@ -111,14 +111,16 @@ int shm_map(sqlite3_file* raw, int region, int size, int extend, void volatile**
   if (handle.is_dead) return SQLITE_IOERR_SHMMAP;
   if (!handle.has_shm) {
     handle.has_shm = true;
+    handle.regions = file.regions;
     ++file.num_shm_users;
   }
   const auto index = static_cast<std::size_t>(region);
-  if (index >= file.regions.size() && extend == 0) return SQLITE_OK;
-  while (index >= file.regions.size()) {
-    file.regions.push_back(std::make_unique<char[]>(static_cast<std::size_t>(size)));
+  File::Regions& regions = *file.regions;
+  if (index >= regions.size() && extend == 0) return SQLITE_OK;
+  while (index >= regions.size()) {
+    regions.push_back(std::make_unique<char[]>(static_cast<std::size_t>(size)));
   }
-  *out = file.regions[index].get();
+  *out = regions[index].get();
   return SQLITE_OK;
 }
 
@@ -169,7 +171,9 @@ int shm_unmap(sqlite3_file* raw, int) {
   if (!handle.has_shm || handle.is_dead) return SQLITE_OK;
   shm_unlock(handle, ~0U);
   handle.has_shm = false;
-  if (--handle.file->num_shm_users == 0) handle.file->regions.clear();
+  if (--handle.file->num_shm_users == 0) {
+    handle.file->regions = std::make_shared<File::Regions>();
+  }
   return SQLITE_OK;
 }
 

@@ -31,9 +31,10 @@ struct SimulatedDisk::File {
   Handle* pending = nullptr;
   Handle* exclusive = nullptr;
 
-  // The memory that connections of all processes share.
+  // The memory that connections of all processes share. Dead ones still look at theirs.
   static constexpr std::size_t kShmLocks = SQLITE_SHM_NLOCK;
-  std::vector<std::unique_ptr<char[]>> regions;
+  using Regions = std::vector<std::unique_ptr<char[]>>;
+  std::shared_ptr<Regions> regions = std::make_shared<Regions>();
   int num_shm_users = 0;
   std::array<int, kShmLocks> shm_shared{};
   std::array<Handle*, kShmLocks> shm_exclusive{};
@@ -48,6 +49,7 @@ struct SimulatedDisk::Handle {
   bool is_dead = false;
   int lock = SQLITE_LOCK_NONE;
   bool has_shm = false;
+  std::shared_ptr<File::Regions> regions;
   unsigned shm_shared = 0;  // bits
   unsigned shm_exclusive = 0;
 };

@@ -44,8 +44,8 @@ void add(std::string& out, const CallState& call) {
 }
 
 std::string usage_line(const Usage& u) {
-  return fmt::format("{} {} {} {} {}", u.tokens_prompt, u.tokens_cached, u.tokens_generated,
-                     u.prefill_ms, u.decode_ms);
+  return fmt::format("{} {} {} {} {} {}", u.tokens_prompt, u.tokens_cached, u.tokens_generated,
+                     u.prefill_ms, u.decode_ms, u.cost_pico);
 }
 
 void add_conversation(std::string& out, const SessionState& s) {
@@ -77,11 +77,13 @@ std::string dump(const ModelRequest& request) {
 
 std::string dump(const SessionState& state) {
   // Every member is named, so that a new one does not go unnoticed.
-  const auto& [start, conversation, origins, removed, blobs, approval_rules, pinned,
+  const auto& [start, task, task_seq, conversation, origins, removed, blobs, approval_rules, pinned,
                reductions_in_row, has_side_effects, is_turn_open, turns, step, attempt, completion,
-               calls, call_counts, interjected, is_superseded, has_fresh_results,
-               tokens_generated_turn, usage_total, usage_last, completions, damaged_completions,
-               tool_calls, malformed_calls, last_end, workflow, unreadable, last_seq] = state;
+               calls, call_counts, call_count_max, stale_steps, results_seen, sub_agents,
+               steps_delegated_turn, usage_delegated, interjected, is_superseded,
+               has_fresh_results, tokens_generated_turn, usage_total, usage_last, completions,
+               damaged_completions, tool_calls, malformed_calls, last_end, workflow, unreadable,
+               last_seq] = state;
   std::string out;
   add_event(out, "start", start);
   add_conversation(out, state);
@@ -106,6 +108,14 @@ std::string dump(const SessionState& state) {
   fmt::format_to(std::back_inserter(out), "usage {} / {} ({}, {}, {}, {})\n",
                  usage_line(usage_total), usage_line(usage_last), completions, damaged_completions,
                  tool_calls, malformed_calls);
+  fmt::format_to(std::back_inserter(out), "guard {} {} {}, delegated {} {} of task {}\n",
+                 call_count_max, stale_steps, fmt::join(results_seen, " "), steps_delegated_turn,
+                 usage_line(usage_delegated), task_seq);
+  for (const SubAgentState& agent : sub_agents) {
+    fmt::format_to(std::back_inserter(out), "sub-agent {} {} {}\n", agent.started.child,
+                   agent.completion_seq, agent.is_finished);
+  }
+  add_event(out, "task", task);
   add_event(out, "end", last_end);
   add_event(out, "workflow", workflow);
   fmt::format_to(std::back_inserter(out), "unreadable {} last {}\n", unreadable, last_seq);

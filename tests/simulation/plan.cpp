@@ -37,7 +37,8 @@ Plan::Plan(std::uint64_t seed) : seed(seed) {
     faults[i] = random.chance(density);
     percent[i] = static_cast<std::uint8_t>(random.pick<int>({5, 15, 40}));
   }
-  num_sessions = random.chance(10) ? 12 : 1 + random.below(3);
+  num_sessions = 1 + random.below(3);
+  if (random.chance(5) && !has(Fault::rival)) num_sessions = 12;
   turns = static_cast<std::uint32_t>(1 + random.below(3));
   synchronous = random.chance(50) ? runtime::Synchronous::full : runtime::Synchronous::normal;
   approval = random.chance(60) ? runtime::ApprovalMode::ask : runtime::ApprovalMode::always;

@@ -1,5 +1,6 @@
 #include "tests/simulation/run.h"
 
+#include <algorithm>
 #include <boost/asio/cancellation_state.hpp>
 #include <boost/asio/this_coro.hpp>
 
@@ -16,8 +17,8 @@ asio::awaitable<void> Run::insist(std::chrono::milliseconds how_long) {
   process->stubborn.erase(&timer);
 }
 
-void Run::expect_in_time(Deadline deadline, const char* who) {
-  if (is_dead() || scene->clock.now() <= deadline.at()) return;
+void Run::expect_in_time(Deadline deadline, Clock::Instant began, const char* who) {
+  if (is_dead() || scene->clock.now() <= std::max(deadline.at(), began)) return;
   scene->story.violated("deadline", "session {}: {} was still waited for after its deadline",
                         session->number, who);
 }

@@ -30,7 +30,7 @@ struct Run {
   /// Waits whatever happens, short of the death of the process. Requires: a coroutine of its own.
   boost::asio::awaitable<void> insist(std::chrono::milliseconds how_long);
   /// Who waits for something with a deadline is cancelled in time.
-  void expect_in_time(Deadline deadline, const char* who);
+  void expect_in_time(Deadline deadline, Clock::Instant began, const char* who);
 
   static constexpr std::chrono::milliseconds kStubbornMax{3000};
 

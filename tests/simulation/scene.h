@@ -84,6 +84,7 @@ struct Scene {
   boost::asio::io_context home;  // where everything but the writing of the store runs
   ManualTime& time;
   std::chrono::milliseconds disk_busy{0};  // the time that disks took so far, all together
+  Clock::Instant disk_free_at;             // when all of them will be done with that
 };
 
 /// A text as a careless program or person might hand it over.

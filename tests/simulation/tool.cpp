@@ -32,6 +32,7 @@ asio::awaitable<Result<ToolOutput>> SimulatedTool::invoke(std::string arguments,
   co_await asio::this_coro::throw_if_cancelled(false);
   Inside inside(run_->live_calls);
   Random& random = run_->random;
+  const auto began = run_->scene->clock.now();
   const std::string& key = context.idempotency_key;
   if (!run_->is_dead()) run_->witness->called(key, spec_.name, arguments);
   const bool acts_first = random.chance(50);
@@ -48,9 +49,11 @@ asio::awaitable<Result<ToolOutput>> SimulatedTool::invoke(std::string arguments,
     const bool has_come = co_await run_->scene->pause(random.time_to(longest));
     was_cancelled = !has_come;
   }
-  run_->expect_in_time(context.deadline, "a tool");
+  run_->expect_in_time(context.deadline, began, "a tool");
   const bool is_stubborn = was_cancelled && run_->strikes(Fault::stubborn_tool);
-  if (is_stubborn) co_await run_->insist(random.time_to(Run::kStubbornMax));
+  if (is_stubborn) {
+    co_await run_->insist(random.time_to(Run::kStubbornMax));
+  }
   if (was_cancelled && !is_stubborn) co_return fail(Errc::cancelled, "stopped");
   if (!acts_first) take_effect(key);
   co_return answer();

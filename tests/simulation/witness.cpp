@@ -62,6 +62,16 @@ bool is_yes(ApprovalDecision decision) {
 
 }  // namespace
 
+void SessionFacts::forget() {
+  id = {};
+  log.clear();
+  state = {};
+  expected.clear();
+  requests.clear();
+  summary_request.clear();
+  if (is_fork) turns_done = turns;
+}
+
 SessionFacts& Witness::begin(SessionId id) {
   auto facts = std::make_unique<SessionFacts>();
   facts->id = std::move(id);
@@ -105,8 +115,12 @@ void Witness::acknowledged(SessionFacts& session, std::size_t process, const Rec
   const bool has_effect = intent != nullptr && intent->effect != tools::Effect::pure;
   if (scene_->plan.synchronous == Synchronous::full) session.num_durable = session.log.size();
   if (!has_effect) return;
-  // It is on the disk, with all that was written before.
-  for (const auto& each : sessions_) each->num_durable = each->log.size();
+  // It is on the disk, with all that was written before: whatever the same process had heard of.
+  session.num_durable = std::max(session.num_durable, place);
+  if (scene_->plan.has(Fault::rival)) return;
+  for (const auto& each : sessions_) {
+    if (!each->power_was_cut) each->num_durable = each->log.size();
+  }
 }
 
 void Witness::check_bounds(const SessionFacts& session, const Event& event) {

@@ -19,6 +19,10 @@ namespace ponder::simulation {
 struct SessionFacts {
   runtime::SessionId id;
   std::size_t number = 0;
+  std::uint32_t turns = 1;  // that it is to have
+  std::uint32_t turns_done = 0;
+  bool is_fork = false;
+  bool power_was_cut = false;        // since somebody read it
   std::vector<runtime::Record> log;  // acknowledged; a fork's begins with what it shares
   std::size_t num_durable = 0;       // of these, what a power failure must leave
   runtime::SessionState state;       // the fold of the log
@@ -28,6 +32,9 @@ struct SessionFacts {
   std::map<std::size_t, std::string> summary_request;  // by process: the latest
   std::map<std::string, std::uint32_t> fired;    // idempotency key -> times
   std::set<std::string> allowed;                 // digests that the person said yes to
+
+  /// It was lost before it was to last: it begins anew, a fork not at all.
+  void forget();
 };
 
 /// A call, as its idempotency key names it.

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "context/chat_format.h"
+#include "runtime/model_client.h"
+#include "tests/simulation/run.h"
+
+namespace ponder::simulation {
+
+struct Draft;
+
+/// A model in its place, for one session: what it is asked, the witness sees.
+class SimulatedModel final : public runtime::ModelClient {
+ public:
+  enum class Kind {
+    plain,   // hands over completions
+    dsv32,   // makes prompts of tokens, one for each byte, and samples such
+    dsv4,
+    remote,  // the product's client over a simulated endpoint
+  };
+  SimulatedModel(Run& run, Kind kind);
+
+  std::string description() const override;
+  std::string family() const override;
+  std::uint32_t tokens_context_max() const override;
+  std::string vocabulary() const override;
+  context::TokenizeFn tokenizer() const override;
+  boost::asio::awaitable<Result<runtime::Completion>> complete(runtime::ModelRequest request,
+                                                               runtime::ModelSink sink) override;
+
+  /// The session's next event, after which prompts begin anew or go on.
+  void saw(const runtime::Event& event);
+
+ private:
+  boost::asio::awaitable<Result<runtime::Completion>> think(runtime::ModelRequest request,
+                                                            runtime::ModelSink sink);
+  Result<runtime::Completion> answer(const runtime::ModelRequest& request,
+                                     const runtime::ModelSink& sink);
+  Result<runtime::Completion> sample(const Draft& draft, const runtime::ModelRequest& request);
+
+  Run* run_;
+  Kind kind_;
+  const context::ChatFormat* format_ = nullptr;  // of those that make prompts
+  std::unique_ptr<runtime::ModelClient> remote_;
+  std::vector<context::TokenId> prompt_;  // the latest
+  /// The latest prompt and what was sampled from it: the next prompt of the turn begins like this.
+  std::vector<context::TokenId> path_;
+};
+
+}  // namespace ponder::simulation

@@ -1,0 +1,61 @@
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <set>
+
+#include "tests/runtime/support.h"
+#include "tests/simulation/world.h"
+
+/// What a simulation is worth: that it can be repeated, and that much happens in it.
+namespace ponder::simulation {
+namespace {
+
+class SimulationTest : public ::testing::Test {
+ protected:
+  SimulationTest() : before_(std::filesystem::current_path()) {
+    std::filesystem::current_path(folder_.path());
+  }
+  ~SimulationTest() override { std::filesystem::current_path(before_); }
+
+  static Outcome run(std::uint64_t seed) { return simulate(Plan(seed), "."); }
+
+  runtime::test::TempDir folder_;
+  std::filesystem::path before_;
+};
+
+TEST_F(SimulationTest, TheSameSeedTellsTheSameStory) {
+  std::set<std::uint64_t> stories;
+  for (std::uint64_t seed = 1; seed <= 30; ++seed) {
+    const Outcome first = run(seed);
+    const Outcome second = run(seed);
+    EXPECT_EQ(first.hash, second.hash) << "seed " << seed;
+    EXPECT_EQ(first.steps, second.steps) << "seed " << seed;
+    stories.insert(first.hash);
+  }
+  EXPECT_EQ(stories.size(), 30u) << "different seeds tell different ones";
+}
+
+TEST_F(SimulationTest, EveryFaultIsInSomePlanAndOutOfAnother) {
+  std::bitset<kNumFaults> seen;
+  std::bitset<kNumFaults> unseen;
+  for (std::uint64_t seed = 1; seed <= 100; ++seed) {
+    seen |= Plan(seed).faults;
+    unseen |= ~Plan(seed).faults;
+  }
+  EXPECT_TRUE(seen.all());
+  EXPECT_TRUE(unseen.all());
+}
+
+TEST_F(SimulationTest, WithoutFaultsSessionsHaveTheirTurns) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    Plan plan(seed);
+    plan.faults.reset();
+    const Outcome outcome = simulate(plan, ".");
+    EXPECT_FALSE(outcome.violation) << outcome.violation->what;
+    // Begun, and in each turn a message, a request and an end at the least.
+    EXPECT_GE(outcome.events, plan.num_sessions * (1 + 3 * plan.turns)) << "seed " << seed;
+  }
+}
+
+}  // namespace
+}  // namespace ponder::simulation
