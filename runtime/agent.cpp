@@ -13,6 +13,7 @@
 #include "context/transitions.h"
 #include "runtime/blob_tool.h"
 #include "runtime/call_gate.h"
+#include "runtime/next_turn.h"
 #include "runtime/text.h"
 #include "runtime/turn_rules.h"
 #include "tools/registry.h"
@@ -20,6 +21,8 @@
 namespace ponder::runtime {
 namespace asio = boost::asio;
 namespace {
+
+constexpr std::chrono::milliseconds kValuesTimeMax{500};  // for all tools to say what they know
 
 constexpr const char* kChatModeReason =
     "tool output comes in user messages, each of which would drop the reasoning: chat mode is used "
@@ -125,6 +128,7 @@ asio::awaitable<Status> Agent::interject(std::string words, bool ends_turn) {
   const Status status = co_await append(std::move(events));
   PONDER_CO_CHECK(status);
   if (state_.is_superseded && active_ != nullptr) active_->cancel();
+  if (!state_.is_superseded) expect_results(*parts_.model, state_);
   co_return Status();
 }
 
@@ -327,7 +331,8 @@ asio::awaitable<Result<std::optional<TurnEnded>>> Agent::ask_model() {
     events.emplace_back(ModelRetried{--step, "nothing but reasoning"});
     ++attempt;
   }
-  events.emplace_back(ModelStarted{step, attempt});
+  auto values = co_await changed_values();
+  events.emplace_back(ModelStarted{step, attempt, std::move(values)});
   const Status status = co_await append(std::move(events));
   PONDER_CO_CHECK(status);
   ModelSink sink = [this](const ModelDelta& delta) {
@@ -337,6 +342,14 @@ asio::awaitable<Result<std::optional<TurnEnded>>> Agent::ask_model() {
   if (!result) co_return std::optional(end_of_error(result.error()));
   note(event_of(std::move(*result), state_));  // what follows from it is decided and written now
   co_return std::nullopt;
+}
+
+asio::awaitable<std::optional<ToolValues>> Agent::changed_values() {
+  const Deadline own = Deadline::after(*parts_.clock, kValuesTimeMax);
+  auto values = co_await ask_for_values(*parts_.tools, parts_.grants, *parts_.clock,
+                                        Deadline::earlier(own, turn_deadline_));
+  if (values == state_.tool_values) co_return std::nullopt;
+  co_return std::optional(std::move(values));
 }
 
 asio::awaitable<Status> Agent::answer_calls() {
@@ -370,6 +383,7 @@ asio::awaitable<void> Agent::approve_call(std::uint32_t call_index) {
   asked.emplace_back(ApprovalAsked{step, call_index, question->digest});
   const Status written = co_await append(std::move(asked));
   if (!written) co_return;
+  expect_results(*parts_.model, state_);
 
   const std::chrono::milliseconds patience(parts_.approvals.answer_ms_max);
   const Deadline deadline =

@@ -10,34 +10,10 @@
 namespace ponder::tools {
 namespace {
 
-using StopFlag = std::shared_ptr<std::atomic<bool>>;  // shared by the work and the one who cancels
-
-/// The call as the pool runs it.
-class Call {
- public:
-  Call(std::shared_ptr<Environment::Host> host, std::size_t index, std::string arguments,
-       ToolContext context, StopFlag stop)
-      : host_(std::move(host)),
-        index_(index),
-        arguments_(std::move(arguments)),
-        context_(context),
-        stop_(std::move(stop)) {}
-  Result<ToolOutput> operator()() {
-    return host_->run_tool(index_, arguments_, context_, stop_.get());
-  }
-
- private:
-  std::shared_ptr<Environment::Host> host_;
-  std::size_t index_;
-  std::string arguments_;
-  ToolContext context_;
-  StopFlag stop_;
-};
-
-}  // namespace
-
-boost::asio::awaitable<Result<ToolOutput>> LuaTool::invoke(std::string arguments,
-                                                           ToolContext context) {
+/// Runs work(stop flag) on the strand; the flag is raised when the coroutine is cancelled. The work
+/// owns what it uses: it may outlive the coroutine.
+template <class Output, class Work>
+boost::asio::awaitable<Result<Output>> on_strand(boost::asio::any_io_executor strand, Work work) {
   auto cancellation = co_await boost::asio::this_coro::cancellation_state;
   if (cancellation.cancelled() != boost::asio::cancellation_type::none) {
     co_return fail(Errc::cancelled, "cancelled before it began");
@@ -47,11 +23,28 @@ boost::asio::awaitable<Result<ToolOutput>> LuaTool::invoke(std::string arguments
   if (slot.is_connected()) {
     slot.assign([stop](boost::asio::cancellation_type) { stop->store(true); });
   }
-  Call call(host_, index_, std::move(arguments), context, stop);
-  boost::asio::any_io_executor strand = host_->strand();
-  auto output = co_await offload(std::move(strand), std::move(call));
+  auto run = [work = std::move(work), stop]() mutable { return work(stop.get()); };
+  auto output = co_await offload(std::move(strand), std::move(run));
   if (slot.is_connected()) slot.clear();
   co_return output;
+}
+
+}  // namespace
+
+boost::asio::awaitable<Result<ToolOutput>> LuaTool::invoke(std::string arguments,
+                                                           ToolContext context) {
+  auto run = [host = host_, index = index_, arguments = std::move(arguments),
+              context](const std::atomic<bool>* stop) {
+    return host->run_tool(index, arguments, context, stop);
+  };
+  return on_strand<ToolOutput>(host_->strand(), std::move(run));
+}
+
+boost::asio::awaitable<Result<std::vector<ParameterValues>>> LuaTool::values(ToolContext context) {
+  auto run = [host = host_, index = index_, context](const std::atomic<bool>* stop) {
+    return host->tool_values(index, context, stop);
+  };
+  return on_strand<std::vector<ParameterValues>>(host_->strand(), std::move(run));
 }
 
 }  // namespace ponder::tools
