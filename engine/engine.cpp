@@ -451,6 +451,7 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::filesystem::path& model_
   how.cache_dtype = options.cache_dtype;
   how.copied_bytes_max = options.copied_bytes_max;
   how.index_keys = options.index_keys;
+  how.activations = options.activations;
   how.has_drafts = options.draft_tokens_max > 0;
   PONDER_TRY(auto model, Model::load(model_dir, how));
   PONDER_TRY(Tokenizer tokenizer, Tokenizer::load(model_dir / "tokenizer.json"));
@@ -460,7 +461,7 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::filesystem::path& model_
   std::unique_ptr<PageStore> store;
   if (!options.spill_dir.empty()) {
     PONDER_TRY(const auto identity, cache_identity(model_dir, model->config(), pool.layout(),
-                                                   model->isa_name()));
+                                                   model->arithmetic_name()));
     PONDER_TRY(store, PageStore::open(options.spill_dir, {.bytes_max = options.spill_bytes_max},
                                       identity, pool.layout().page_bytes));
   }

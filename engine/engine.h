@@ -13,6 +13,7 @@
 #include "engine/config.h"
 #include "engine/grammar.h"
 #include "engine/tokenizer.h"
+#include "engine/weight_format.h"
 
 namespace ponder::engine {
 
@@ -76,6 +77,7 @@ struct EngineOptions {
   std::uint32_t draft_tokens_max = 0;
   CacheDType cache_dtype = CacheDType::automatic;
   IndexKeys index_keys = IndexKeys::floating;
+  Activations activations = Activations::f32;
   const Clock* clock = nullptr;           // null: the machine's
   /// A checkpoint of up to so many bytes is copied to huge pages, a larger one is read in place.
   std::uint64_t copied_bytes_max = std::uint64_t{1} << 30;

@@ -87,9 +87,11 @@ Result<std::unique_ptr<Model>> Model::load(const std::filesystem::path& dir, Mod
   PONDER_TRY(Checkpoint checkpoint, Checkpoint::open(dir));
   std::unique_ptr<Model> model(
       new Model(std::move(checkpoint), std::move(config), options, *table));
-  PONDER_TRY(model->weights_, load_weights(model->checkpoint_, model->config_, options.has_drafts,
-                                           model->options_.memory_bytes_max,
-                                           model->options_.copied_bytes_max));
+  PONDER_TRY(model->weights_, load_weights(model->checkpoint_, model->config_,
+                                           {.with_mtp = options.has_drafts,
+                                            .activations = options.activations,
+                                            .memory_bytes_max = options.memory_bytes_max,
+                                            .copied_bytes_max = options.copied_bytes_max}));
   PONDER_CHECK(model->checkpoint_.check_unchanged());
   return model;
 }
@@ -110,6 +112,11 @@ Model::Model(Checkpoint checkpoint, ModelConfig config, ModelOptions options,
       ws_(std::make_unique<Workspace>(config_, options_.index_keys, pool_.num_threads())) {}
 
 Model::~Model() = default;
+
+std::string Model::arithmetic_name() const {
+  return fmt::format("{}{}", table_->name,
+                     options_.activations == Activations::bf16 ? ", bf16 activations" : "");
+}
 
 std::span<const float> Model::forward(std::span<const BatchSegment> segments, RowTrace* trace) {
   start_batch(segments);

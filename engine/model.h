@@ -24,6 +24,7 @@ struct ModelOptions {
   std::uint32_t batch_rows_max = 512;
   CacheDType cache_dtype = CacheDType::automatic;
   IndexKeys index_keys = IndexKeys::floating;
+  Activations activations = Activations::f32;
   std::string isa;  // empty: the best this CPU has
   bool has_drafts = false;             // loads the MTP layer too: Model::draft()
   std::uint64_t memory_bytes_max = 0;  // that loading may allocate; 0: what the machine has free
@@ -82,10 +83,10 @@ struct ForcedChoices {
 /// The forward pass: ragged batches of (sequence, position) rows through all layers.
 ///
 /// Numerics: activations, scores, softmax and accumulation are fp32 for every checkpoint; BF16 and
-/// FP8 weights are widened as they are read; the indexer's queries and keys are neither rotated nor
-/// rounded, unless ModelOptions::index_keys says so. Attention is computed in the absorbed form
-/// only. So a row's results depend on its own sequence and position alone: not on the batch, the
-/// chunking, cache hits, or threads.
+/// FP8 weights are widened as they are read, unless ModelOptions::activations says bf16; the
+/// indexer's queries and keys are neither rotated nor rounded, unless ModelOptions::index_keys says
+/// so. Attention is computed in the absorbed form only. So a row's results depend on its own
+/// sequence and position alone: not on the batch, the chunking, cache hits, or threads.
 ///
 /// Thread: none; one forward at a time. No allocation in a forward pass once the sizes of batch and
 /// context have been seen.
@@ -102,6 +103,8 @@ class Model {
 
   const ModelConfig& config() const { return config_; }
   const char* isa_name() const { return table_->name; }
+  /// The row of kernels and, if not fp32, its inputs: results of equal names have equal bits.
+  std::string arithmetic_name() const;
   std::size_t batch_rows_max() const { return options_.batch_rows_max; }
   const CacheLayout& cache_layout() const { return layout_; }
 

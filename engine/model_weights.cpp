@@ -35,8 +35,13 @@ std::size_t code_bytes(const Checkpoint& checkpoint) {
 /// Makes Linear matrices out of tensors and values.
 class MatrixLoader {
  public:
-  MatrixLoader(const Checkpoint& checkpoint, Arena& arena, bool is_copied, bool packs_codes)
-      : checkpoint_(checkpoint), arena_(arena), is_copied_(is_copied), packs_codes_(packs_codes) {}
+  MatrixLoader(const Checkpoint& checkpoint, Arena& arena, Activations activations, bool is_copied,
+               bool packs_codes)
+      : checkpoint_(checkpoint),
+        arena_(arena),
+        may_round_x_(activations == Activations::bf16),
+        is_copied_(is_copied),
+        packs_codes_(packs_codes) {}
   const Checkpoint& checkpoint() const { return checkpoint_; }
 
   Result<Linear> load(const std::string& name, std::size_t out, std::size_t in) const;
@@ -50,6 +55,7 @@ class MatrixLoader {
 
   const Checkpoint& checkpoint_;
   Arena& arena_;
+  bool may_round_x_;
   bool is_copied_;
   bool packs_codes_;
 };
@@ -77,6 +83,7 @@ Result<Linear> MatrixLoader::own_bf16(std::span<const float> values, std::size_t
   linear.in = in;
   linear.dtype = kernels::DType::bf16;
   linear.data = to;
+  linear.may_round_x = may_round_x_;
   return linear;
 }
 
@@ -131,6 +138,7 @@ Result<Linear> MatrixLoader::load(const std::string& name, std::size_t out, std:
   Linear linear;
   linear.out = out;
   linear.in = in;
+  linear.may_round_x = may_round_x_;
   std::size_t alignment = 1;
   switch (matrix.format.dtype) {
     case WeightDType::f32:
@@ -322,7 +330,8 @@ kernels::MatmulArgs Linear::args(float* y, std::size_t y_stride, const float* x,
           .k = in,
           .w_group_scales = group_scales,
           .w_group = group,
-          .w_is_packed = is_packed};
+          .w_is_packed = is_packed,
+          .may_round_x = may_round_x};
 }
 
 std::uint64_t allocated_bytes(const Checkpoint& checkpoint, const ModelConfig& config,
@@ -354,23 +363,24 @@ bool has_room_to_pack(const Checkpoint& checkpoint, std::uint64_t needed, std::u
 }  // namespace
 
 Result<ModelWeights> load_weights(const Checkpoint& checkpoint, const ModelConfig& config,
-                                  bool with_mtp, std::uint64_t memory_bytes_max,
-                                  std::uint64_t copied_bytes_max) {
+                                  const WeightOptions& options) {
   PONDER_CHECK(check_tensors(checkpoint, config));
-  const std::uint64_t needed = allocated_bytes(checkpoint, config, copied_bytes_max);
-  const std::uint64_t most = memory_bytes_max != 0 ? memory_bytes_max : machine_memory().available;
+  const std::uint64_t needed = allocated_bytes(checkpoint, config, options.copied_bytes_max);
+  const std::uint64_t most =
+      options.memory_bytes_max != 0 ? options.memory_bytes_max : machine_memory().available;
   PONDER_CHECK(check_memory(needed, most));
   ModelWeights weights;
-  weights.is_read_in_place = total_bytes(checkpoint) > copied_bytes_max;
+  weights.is_read_in_place = total_bytes(checkpoint) > options.copied_bytes_max;
   const bool packs_codes = !weights.is_read_in_place || has_room_to_pack(checkpoint, needed, most);
-  const MatrixLoader matrices(checkpoint, weights.arena, !weights.is_read_in_place, packs_codes);
+  const MatrixLoader matrices(checkpoint, weights.arena, options.activations,
+                              !weights.is_read_in_place, packs_codes);
   const std::size_t vocab = config.vocab_size;
   const std::size_t hidden = config.hidden_size;
   PONDER_TRY(weights.embed_tokens, matrices.load("model.embed_tokens.weight", vocab, hidden));
   PONDER_TRY(weights.norm, checkpoint.load_f32("model.norm.weight", {hidden}));
   const char* head = config.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight";
   PONDER_TRY(weights.lm_head, matrices.load(head, vocab, hidden));
-  const std::size_t num_layers = config.num_hidden_layers + (with_mtp ? 1 : 0);
+  const std::size_t num_layers = config.num_hidden_layers + (options.with_mtp ? 1 : 0);
   for (std::size_t i = 0; i < num_layers; ++i) {
     const LayerLoader loader(matrices, config, fmt::format("model.layers.{}.", i));
     PONDER_TRY(LayerWeights layer, loader.load(config.layers[i]));

@@ -10,6 +10,7 @@
 #include "engine/checkpoint.h"
 #include "engine/config.h"
 #include "engine/huge_pages.h"
+#include "engine/weight_format.h"
 #include "kernels/kernel_table.h"
 
 /// The weights of one model in the form in which the forward pass reads them.
@@ -32,7 +33,8 @@ struct Linear {
   std::size_t scales_stride = 0;
   const kernels::bf16* group_scales = nullptr;  // int8, int4: as MatmulArgs has them
   std::size_t group = 0;
-  bool is_packed = false;  // int8, int4
+  bool is_packed = false;    // int8, int4
+  bool may_round_x = false;  // bf16, fp8: see MatmulArgs
 
   /// y = x @ w^T for `rows` rows.
   kernels::MatmulArgs args(float* y, std::size_t y_stride, const float* x, std::size_t x_stride,
@@ -94,14 +96,19 @@ struct ModelWeights {
 /// Checkpoints of up to this size are copied to huge pages; larger ones are read in place.
 inline constexpr std::uint64_t kCopiedBytesMax = std::uint64_t{1} << 30;
 
+struct WeightOptions {
+  bool with_mtp = false;  // the first MTP layer too, which the configuration must have
+  Activations activations = Activations::f32;
+  std::uint64_t memory_bytes_max = 0;  // 0: what the machine has available
+  std::uint64_t copied_bytes_max = kCopiedBytesMax;
+};
+
 /// Fails with all tensors that are missing or have another shape or dtype (see check_tensors); when
 /// a norm, bias or scale, or a weight that is copied, is not finite; and (exhausted), before it
-/// allocates, when it needs more than `memory_bytes_max` (0: what the machine has available).
-/// `with_mtp` loads the first MTP layer, which the configuration must have.
+/// allocates, when it needs more than `memory_bytes_max`.
 /// Lifetime: the checkpoint must outlive the weights.
 Result<ModelWeights> load_weights(const Checkpoint& checkpoint, const ModelConfig& config,
-                                  bool with_mtp = false, std::uint64_t memory_bytes_max = 0,
-                                  std::uint64_t copied_bytes_max = kCopiedBytesMax);
+                                  const WeightOptions& options = {});
 
 /// The memory that load_weights allocates at least, to a few per cent: packed codes of a large
 /// checkpoint, which are made only where there is room, come on top.

@@ -27,6 +27,10 @@ inline constexpr std::size_t kInt8Group = 128;
 /// Matrices of other widths than multiples of this are not stored as int8 or int4.
 inline constexpr std::size_t kCodedWidthMultiple = 128;
 
+/// What products with BF16 and FP8 weights take activations as. bf16 rounds them, which is faster
+/// where the processor has instructions for it and changes nothing where it has none.
+enum class Activations { f32, bf16 };
+
 /// "f32", "bf16", "fp8", "int8", "int4-32", "int4-64" or "int4-128".
 std::string weight_format_name(const WeightFormat& format);
 /// Fails (invalid_argument) naming the known ones.

@@ -39,7 +39,9 @@ inline constexpr std::size_t kExpertsMax = 1024;      // n_routed_experts
 
 /// y = x @ w^T. y must not overlap x.
 ///
-/// f32, bf16 and fp8 weights are multiplied in fp32. int8 and int4 weights (code * scale of the
+/// f32, bf16 and fp8 weights are multiplied in fp32. With may_round_x a row that has instructions
+/// for it multiplies bf16 and fp8 weights in bf16, sums in fp32: inputs of x, and fp8 weights after
+/// scaling, are rounded to the nearest bf16 before. int8 and int4 weights (code * scale of the
 /// row's group) are multiplied in integers: each kActivationGroup inputs of x are rounded to int8
 /// with the scale max|x| / 127, products are summed exactly within a weight group, and the groups
 /// are added in ascending order, y = fma(float(sum), x scale * weight scale, y). So these two give
@@ -61,6 +63,7 @@ struct MatmulArgs {
   const bf16* w_group_scales = nullptr;
   std::size_t w_group = 0;   // inputs that share a scale: 32, 64 or 128
   bool w_is_packed = false;  // int8, int4: w is as kernels/packed_weights.h packs it
+  bool may_round_x = false;  // bf16, fp8: see above
 };
 
 /// y = weight * x / sqrt(mean(x^2) + eps). y may be x.

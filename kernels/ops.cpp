@@ -19,7 +19,11 @@ constexpr std::size_t kMatmulProductsPerChunkFewRows = 64 * 1024;
 constexpr std::size_t kCodeColumnsMultiple = 2 * kScaleRows;
 constexpr std::size_t kCodeColumns = 512;
 constexpr std::size_t kCodeColumnsMax = 1024;
+// The same of one that rounds x to bf16; more would not stay in the second-level cache.
+constexpr std::size_t kRoundedColumns = 128;
+constexpr std::size_t kRoundedColumnsFewRows = 32;
 constexpr std::size_t kChunksPerThread = 4;
+constexpr std::size_t kRowChunksTogether = 4;
 constexpr std::size_t kCodeColumnsFewRows = 128;
 
 // Less than this is not worth handing to another thread.
@@ -72,20 +76,32 @@ struct MatmulGrid {
                                      ? kCodeColumnsFewRows
                                      : std::clamp(shared, kCodeColumns, kCodeColumnsMax);
       columns = divide_up(std::max(columns, enough), kCodeColumnsMultiple) * kCodeColumnsMultiple;
+      row_chunks_together = kRowChunksTogether;
+    } else if (args.may_round_x) {
+      const bool is_few = rows <= kMatmulFewRows;
+      columns = std::max(columns, is_few ? kRoundedColumnsFewRows : kRoundedColumns);
+      row_chunks_together = kRowChunksTogether;
     }
     num_chunks = row_chunks * divide_up(args.n, columns);
   }
   std::size_t rows;
   std::size_t row_chunks;
+  std::size_t row_chunks_together = 1;  // narrow chunks read little of the weights, and all of x
   std::size_t columns;
   std::size_t num_chunks;
 };
 
-// Chunks with the same columns follow each other: the weights are then still in some cache.
+// Some chunks of rows with the same columns follow each other, for as many columns as there are:
+// the weights are then still in some cache, and so is x.
 void run_matmul_chunk(const KernelTable& table, const MatmulArgs& args, const MatmulGrid& grid,
                       std::size_t chunk) noexcept {
-  const std::size_t m = chunk % grid.row_chunks * grid.rows;
-  const std::size_t n = chunk / grid.row_chunks * grid.columns;
+  const std::size_t together = grid.row_chunks_together;
+  const std::size_t column_chunks = grid.num_chunks / grid.row_chunks;
+  const std::size_t first = chunk / (together * column_chunks) * together;
+  const std::size_t rest = chunk % (together * column_chunks);
+  const std::size_t row_chunks = std::min(together, grid.row_chunks - first);
+  const std::size_t m = (first + rest % row_chunks) * grid.rows;
+  const std::size_t n = rest / row_chunks * grid.columns;
   table.matmul(args, m, std::min(args.m, m + grid.rows), n, std::min(args.n, n + grid.columns));
 }
 

@@ -5,15 +5,18 @@
 
 #include <algorithm>
 #include <boost/asio/this_coro.hpp>
+#include <string_view>
 #include <utility>
 
 #include "base/assert.h"
 #include "base/async/with_deadline.h"
 #include "context/normalize.h"
 #include "context/transitions.h"
+#include "runtime/agent_tool.h"
 #include "runtime/blob_tool.h"
 #include "runtime/call_gate.h"
 #include "runtime/next_turn.h"
+#include "runtime/sub_agents.h"
 #include "runtime/text.h"
 #include "runtime/turn_rules.h"
 #include "tools/registry.h"
@@ -41,16 +44,22 @@ std::string policy_name(const SessionStarted& start) {
 
 Agent::Agent(AgentParts parts, SessionId id)
     : parts_(std::move(parts)), id_(std::move(id)), keeper_(*parts_.model) {
-  const Status added = builtin_tools_.add(std::make_unique<BlobTool>(state_, *parts_.store));
-  PONDER_ASSERT(added.has_value());
+  const Status has_reader = builtin_tools_.add(std::make_unique<BlobTool>(state_, *parts_.store));
+  PONDER_ASSERT(has_reader.has_value());
+  const Status has_agent = builtin_tools_.add(std::make_unique<AgentTool>());
+  PONDER_ASSERT(has_agent.has_value());
 }
 
 asio::awaitable<Result<std::unique_ptr<Agent>>> Agent::start(AgentParts parts,
                                                              SessionStarted start) {
-  if (parts.tools->find(context::kReadBlobTool) != nullptr) {
-    co_return fail(Errc::invalid_argument,
-                   fmt::format("the tool name {} is ponder's own", context::kReadBlobTool));
+  const bool has_sub_agents = start.limits.agent_depth_max > 0;
+  std::vector<std::string_view> own_names = {context::kReadBlobTool};
+  if (has_sub_agents) own_names.emplace_back(kAgentTool);
+  for (const std::string_view name : own_names) {
+    if (parts.tools->find(name) == nullptr) continue;
+    co_return fail(Errc::invalid_argument, fmt::format("the tool name {} is ponder's own", name));
   }
+  if (has_sub_agents) start.tools.push_back(agent_tool_spec());
   SessionId id = parts.store->new_id();
   if (start.policy.empty()) start.policy = policy_name(start);
   start.vocabulary = parts.model->vocabulary();
@@ -77,10 +86,8 @@ Result<std::unique_ptr<Agent>> Agent::open(AgentParts parts, const SessionId& id
 
 asio::awaitable<Result<TurnEnded>> Agent::run_turn(std::string user_text) {
   is_cancelled_ = false;
-  if (state_.is_turn_open) {
-    const Status closed = co_await close_left_open_turn();
-    PONDER_CO_CHECK(closed);
-  }
+  const Status closed = co_await close_open_turn();
+  PONDER_CO_CHECK(closed);
   const Status begun = co_await begin_turn(std::move(user_text));
   PONDER_CO_CHECK(begun);
   auto result = co_await drive();
@@ -144,6 +151,14 @@ void Agent::cancel() {
   if (active_ != nullptr) active_->cancel();
 }
 
+asio::awaitable<Status> Agent::set_cost_max(std::int64_t cost_pico_max) {
+  if (state_.start->limits.cost_pico_max == cost_pico_max) co_return Status();
+  std::vector<Event> events;
+  events.emplace_back(BudgetChanged{cost_pico_max});
+  const Status status = co_await append(std::move(events));
+  co_return status;
+}
+
 asio::awaitable<Status> Agent::record(WorkflowFinished finished) {
   finished.detail = clean_utf8(finished.detail);
   std::vector<Event> events;
@@ -186,7 +201,10 @@ asio::awaitable<Status> Agent::note_mode() {
   co_return status;
 }
 
-asio::awaitable<Status> Agent::close_left_open_turn() {
+asio::awaitable<Status> Agent::close_open_turn() {
+  if (!state_.is_turn_open) co_return Status();
+  const Status closed = co_await SubAgentCaller::close_all(*this);
+  PONDER_CO_CHECK(closed);
   std::vector<Event> events = interrupt_open_calls(state_);
   events.emplace_back(ended(TurnEnd::cancelled, "left open by an earlier run"));
   const Status status = co_await append(std::move(events));
@@ -220,7 +238,7 @@ bool Agent::goes_on_after(const TurnEnded& end) const {
 
 asio::awaitable<Result<TurnEnded>> Agent::run_rounds() {
   const std::chrono::milliseconds budget(state_.start->limits.turn_ms_max);
-  turn_deadline_ = Deadline::after(*parts_.clock, budget);
+  turn_deadline_ = Deadline::earlier(Deadline::after(*parts_.clock, budget), parts_.deadline);
   const Status noted = co_await note_model();
   PONDER_CO_CHECK(noted);
   const Status mode_noted = co_await note_mode();
@@ -264,12 +282,39 @@ std::optional<TurnEnded> Agent::stop_before_round() const {
         TurnEnd::repeated_call,
         fmt::format("{} was called again with the same arguments after a warning", *repeated));
   }
-  if (state_.step >= limits.steps_max) {
-    return ended(TurnEnd::step_limit, fmt::format("{} steps without an answer", state_.step));
+  if (limits.stale_steps_max > 0 && state_.stale_steps > limits.stale_steps_max) {
+    return ended(TurnEnd::no_progress,
+                 fmt::format("{} steps in a row brought nothing new, the last after a warning",
+                             state_.stale_steps));
+  }
+  if (state_.steps_turn() >= limits.steps_max) {
+    return ended(TurnEnd::step_limit,
+                 fmt::format("{} steps without an answer", state_.steps_turn()));
   }
   if (state_.tokens_generated_turn >= limits.tokens_turn_max) {
     return ended(TurnEnd::token_limit,
                  fmt::format("{} tokens without an answer", state_.tokens_generated_turn));
+  }
+  return stop_for_cost();
+}
+
+std::optional<TurnEnded> Agent::stop_for_cost() const {
+  const std::int64_t cost_max = state_.start->limits.cost_pico_max;
+  if (cost_max == 0) return std::nullopt;
+  const std::string& currency = state_.start->currency;
+  if (state_.cost_pico() >= cost_max) {
+    return ended(TurnEnd::money_limit,
+                 fmt::format("the session has cost {} {} of {}", format_money(state_.cost_pico()),
+                             currency, format_money(cost_max)));
+  }
+  // What is not known could be anything.
+  if (!parts_.prices.are_known) {
+    return ended(TurnEnd::money_limit,
+                 fmt::format("no price of {} is known", parts_.model->description()));
+  }
+  const Usage& last = state_.usage_last;
+  if (state_.completions > 0 && last.tokens_prompt == 0 && last.tokens_generated == 0) {
+    return ended(TurnEnd::money_limit, "the model does not say how many tokens it took");
   }
   return std::nullopt;
 }
@@ -311,6 +356,7 @@ asio::awaitable<Result<Completion>> Agent::complete(ModelRequest request, ModelS
   co_await group.join();
   active_ = nullptr;
   if (!result) co_return fail(Errc::cancelled, "");
+  if (*result) (*result)->usage.cost_pico = cost_of((*result)->usage, parts_.prices);
   co_return std::move(*result);
 }
 
@@ -350,94 +396,6 @@ asio::awaitable<std::optional<ToolValues>> Agent::changed_values() {
                                         Deadline::earlier(own, turn_deadline_));
   if (values == state_.tool_values) co_return std::nullopt;
   co_return std::optional(std::move(values));
-}
-
-asio::awaitable<Status> Agent::answer_calls() {
-  CallPlan plan = plan_calls(state_, toolbox(), gate_rules());
-  const Status status = co_await append(std::move(plan.events));
-  PONDER_CO_CHECK(status);
-  if (plan.runnable.empty() && plan.to_ask.empty()) co_return Status();
-  const auto executor = co_await asio::this_coro::executor;
-  TaskGroup group(executor);
-  active_ = &group;
-  for (const std::uint32_t call_index : plan.runnable) group.spawn(run_call(call_index));
-  for (const std::uint32_t call_index : plan.to_ask) group.spawn(approve_call(call_index));
-  if (is_stopping()) group.cancel();
-  co_await group.join();
-  active_ = nullptr;
-  if (log_error_) co_return tl::unexpected<Error>(*log_error_);
-  PONDER_ASSERT(!state_.has_open_calls());
-  co_return Status();
-}
-
-asio::awaitable<void> Agent::approve_call(std::uint32_t call_index) {
-  co_await asio::this_coro::throw_if_cancelled(false);
-  const context::ToolCall call = state_.calls[call_index].call;
-  const tools::Tool* tool = toolbox().registry_for(state_, call.name).find(call.name);
-  PONDER_ASSERT(tool != nullptr);  // plan_calls admitted it
-  auto question = question_about(call, tool->effect());
-  PONDER_ASSERT(question.has_value());  // word_on looked at the arguments
-  const std::uint32_t step = state_.step - 1;
-  ApprovalAnswered answered = {step, call_index, question->digest, {}, {}, {}};
-  std::vector<Event> asked;
-  asked.emplace_back(ApprovalAsked{step, call_index, question->digest});
-  const Status written = co_await append(std::move(asked));
-  if (!written) co_return;
-  expect_results(*parts_.model, state_);
-
-  const std::chrono::milliseconds patience(parts_.approvals.answer_ms_max);
-  const Deadline deadline =
-      Deadline::earlier(Deadline::after(*parts_.clock, patience), turn_deadline_);
-  auto work = parts_.approvals.approver->ask(std::move(*question));
-  auto answer = co_await with_deadline(std::move(work), deadline);
-  const auto event = answer_event(std::move(answered), std::move(answer));
-  std::vector<Event> events;
-  if (event) events.emplace_back(*event);
-  const Status noted = co_await append(std::move(events));
-  if (!noted) co_return;
-  // What to do follows from the state, as it would after a restart.
-  GateRules rules = gate_rules();
-  if (!event) rules.is_cancelled = true;  // the question was withdrawn
-  CallPlan plan = plan_call(state_, call_index, toolbox(), rules);
-  PONDER_ASSERT(plan.to_ask.empty());
-  const Status planned = co_await append(std::move(plan.events));
-  if (!planned || plan.runnable.empty()) co_return;
-  co_await run_call(call_index);
-}
-
-asio::awaitable<void> Agent::run_call(std::uint32_t call_index) {
-  co_await asio::this_coro::throw_if_cancelled(false);
-  const std::uint32_t step = state_.step - 1;  // the completion that made the call
-  const Limits limits = state_.start->limits;
-  // A copy: the state drops its calls when the last of them has finished.
-  const context::ToolCall call = state_.calls[call_index].call;
-  // While calls are open the message that made them is the last one.
-  std::string key = idempotency_key(id_, state_.origins.back(), call_index);
-  const auto started_at = parts_.clock->now();
-  const Deadline own_deadline =
-      Deadline::after(*parts_.clock, std::chrono::milliseconds(limits.tool_ms_max));
-  const Deadline deadline = Deadline::earlier(own_deadline, turn_deadline_);
-  tools::ToolContext context(*parts_.clock, deadline, limits.output_bytes_max);
-  context.idempotency_key = std::move(key);
-  tools::Tool* tool = toolbox().registry_for(state_, call.name).find(call.name);
-  PONDER_ASSERT(tool != nullptr);  // plan_calls admitted it
-  auto work = tool->invoke(call.arguments, context);
-  const auto result = co_await with_deadline(std::move(work), deadline);
-
-  ToolFinished finished =
-      outcome_of(result, limits.output_bytes_max, limits.tool_ms_max, state_.is_superseded);
-  finished.step = step;
-  finished.call_index = call_index;
-  const auto elapsed = parts_.clock->now() - started_at;
-  finished.elapsed_ms = std::chrono::duration_cast<std::chrono::milliseconds>(elapsed).count();
-  if (is_last_open_call(state_, call_index)) {
-    note(std::move(finished));  // the next request, or the turn's end, comes now
-    co_return;
-  }
-  std::vector<Event> done;
-  done.emplace_back(std::move(finished));
-  const Status ignored = co_await append(std::move(done));  // log_error_ keeps it
-  (void)ignored;
 }
 
 asio::awaitable<Result<TurnEnded>> Agent::end_turn(TurnEnded end) {

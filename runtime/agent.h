@@ -2,11 +2,13 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "base/async/slots.h"
 #include "base/async/task_group.h"
 #include "base/clock.h"
 #include "base/result.h"
@@ -15,6 +17,7 @@
 #include "runtime/context_keeper.h"
 #include "runtime/event.h"
 #include "runtime/model_client.h"
+#include "runtime/money.h"
 #include "runtime/session_state.h"
 #include "runtime/session_store.h"
 
@@ -28,6 +31,8 @@ class EventSink {
   virtual void on_event(const SessionId& session, const Record& record) = 0;
   /// A piece of the completion under way; what counts arrives as ModelCompleted.
   virtual void on_delta(const SessionId&, const ModelDelta&) {}
+  /// As on_event, of a sub-agent's session, however far below the one that is watched.
+  virtual void on_sub_agent_event(const SessionId&, const Record&) {}
 };
 
 /// What an agent works with. All outlive it.
@@ -42,6 +47,8 @@ struct AgentParts {
   std::vector<std::string> grants;  // capabilities that tools may use; others end in `denied`
   ApprovalPolicy approvals;         // for calls with lasting effects
   std::vector<EventSink*> sinks;
+  Prices prices;                          // of the model
+  Deadline deadline = Deadline::never();  // of every turn, whatever the session's limits
 };
 
 /// One session at work: asks the model, runs the tools it calls, writes everything down.
@@ -50,7 +57,8 @@ struct AgentParts {
 /// that a turn that a crash left open goes on like any other. Every call gets one outcome, fed back
 /// in call order; an intent is on the disk before its tool starts. What happens at one moment is
 /// written at once: a completion with the intents of its calls, the last outcome with the next
-/// request. So a step waits for the disk twice.
+/// request. So a step waits for the disk twice. Calls can hand tasks to other agents
+/// (runtime/sub_agents.h), which run inside the call.
 ///
 /// Thread: one executor whose handlers never run at the same time; all methods are called there.
 /// Lifetime: must outlive what its methods return; of run_turn() and resume() one runs at a time.
@@ -88,6 +96,13 @@ class Agent {
   /// Ends the turn under way soon and cleanly, with TurnEnd::cancelled. Cancelling the coroutine
   /// that runs the turn does the same.
   void cancel();
+  /// Ends one of the calls that are under way or wait, with Outcome::cancelled; the turn goes on.
+  /// `call_index` counts from 0 in the latest completion. `not_found` when that call is not open.
+  Status cancel_call(std::uint32_t call_index);
+  /// From now on the session may cost this much; 0: without a bound.
+  boost::asio::awaitable<Status> set_cost_max(std::int64_t cost_pico_max);
+  /// Closes the turn, if one was left open, and those of the sub-agents that worked for it.
+  boost::asio::awaitable<Status> close_open_turn();
   /// Writes down what the workflow made of the turn.
   boost::asio::awaitable<Status> record(WorkflowFinished finished);
 
@@ -95,11 +110,11 @@ class Agent {
   const SessionState& state() const { return state_; }
 
  private:
+  friend class SubAgentCaller;
   Agent(AgentParts parts, SessionId id);
 
   boost::asio::awaitable<Result<TurnEnded>> drive();
   boost::asio::awaitable<Result<TurnEnded>> run_rounds();
-  boost::asio::awaitable<Status> close_left_open_turn();
   /// Writes the message that opens a turn: the words that wait, then `text`.
   boost::asio::awaitable<Status> begin_turn(std::string text);
   boost::asio::awaitable<Status> interject(std::string words, bool ends_turn);
@@ -113,6 +128,8 @@ class Agent {
   boost::asio::awaitable<Status> note_mode();
   /// The reason to end the turn before the next round, if there is one.
   std::optional<TurnEnded> stop_before_round() const;
+  /// The same, of money.
+  std::optional<TurnEnded> stop_for_cost() const;
   /// Cuts the conversation until the next prompt fits; the reason to end the turn if it cannot.
   boost::asio::awaitable<Result<std::optional<TurnEnded>>> fit_context();
   boost::asio::awaitable<Result<std::optional<TurnEnded>>> ask_model();
@@ -120,10 +137,16 @@ class Agent {
   boost::asio::awaitable<std::optional<ToolValues>> changed_values();
   /// The answer to a request; `cancelled` when the turn was.
   boost::asio::awaitable<Result<Completion>> complete(ModelRequest request, ModelSink sink);
-  boost::asio::awaitable<Status> answer_calls();
   boost::asio::awaitable<void> complete_into(std::optional<Result<Completion>>* out,
                                              ModelRequest request, ModelSink sink);
+  // In agent_calls.cpp:
+  boost::asio::awaitable<Status> answer_calls();
+  /// From the intent to the outcome; waits while too many calls of the tool are under way.
   boost::asio::awaitable<void> run_call(std::uint32_t call_index);
+  boost::asio::awaitable<void> run_tool(std::uint32_t call_index, tools::Tool* tool);
+  boost::asio::awaitable<void> finish_call(std::uint32_t call_index, ToolFinished finished);
+  /// Where calls of the tool take their places; nullptr when any number may run.
+  Slots* slots_for(const boost::asio::any_io_executor& executor, const tools::Tool& tool);
   /// Asks a person about a call, writes down the question and the answer, and acts on it.
   boost::asio::awaitable<void> approve_call(std::uint32_t call_index);
   GateRules gate_rules() const { return {&parts_.grants, &parts_.approvals, is_cancelled_}; }
@@ -139,11 +162,13 @@ class Agent {
   SessionId id_;
   SessionState state_;
   ContextKeeper keeper_;
-  tools::Registry builtin_tools_;
-  std::vector<Event> noted_;  // the last of state_, not handed to the store yet
+  tools::Registry builtin_tools_;  // runtime/blob_tool.h, runtime/agent_tool.h
+  std::vector<Event> noted_;       // the last of state_, not handed to the store yet
   Deadline turn_deadline_ = Deadline::never();
   bool is_cancelled_ = false;
-  bool takes_words_ = false;        // a turn runs and is not about to end
+  std::map<std::uint32_t, TaskGroup::ChildId> open_calls_;  // in active_, while calls are answered
+  std::map<std::string, Slots> slots_;                      // by tool
+  bool takes_words_ = false;                                // a turn runs and is not about to end
   TaskGroup* active_ = nullptr;     // the model request or the calls under way
   std::optional<Error> log_error_;  // the first append that failed; nothing is written after it
 };

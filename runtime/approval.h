@@ -32,6 +32,7 @@ struct ApprovalQuestion {
   std::string tool;
   std::string arguments;  // canonical_arguments()
   tools::Effect effect = tools::Effect::irreversible;
+  std::string sub_agent;  // the session that asks, when it is one; else empty
 };
 
 struct ApprovalAnswer {

@@ -1,12 +1,15 @@
 #include "runtime/call_gate.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <utility>
 #include <variant>
 
+#include "context/budget.h"
 #include "context/transitions.h"
+#include "runtime/agent_tool.h"
 
 namespace ponder::runtime {
 namespace {
@@ -30,6 +33,36 @@ std::uint32_t times_called(const SessionState& state, const context::ToolCall& c
   return found == state.call_counts.end() ? 0 : found->second;
 }
 
+/// Why the loop guard keeps a call from running.
+std::optional<ToolFinished> refuse_repetition(const SessionState& state,
+                                              const context::ToolCall& call) {
+  const Limits& limits = state.start->limits;
+  const std::uint32_t times = times_called(state, call);
+  if (times > limits.repeats_max) {
+    return refusal(Outcome::error,
+                   fmt::format("{} was called {} times with these arguments; the answer stays the "
+                               "same: do something else or finish",
+                               call.name, limits.repeats_max));
+  }
+  const bool is_stale =
+      limits.stale_steps_max > 0 && state.stale_steps >= limits.stale_steps_max && times > 1;
+  if (!is_stale) return std::nullopt;
+  return refusal(Outcome::error,
+                 fmt::format("{} did not run: the last {} steps brought nothing that was not there "
+                             "before; do something that you have not tried, or finish",
+                             call.name, state.stale_steps));
+}
+
+/// Why a sub-agent's call does not run: it has only the tools that it was given.
+std::optional<ToolFinished> refuse_unassigned(const SessionState& state, const std::string& name) {
+  if (!state.task) return std::nullopt;
+  const std::vector<std::string>& tools = state.task->tools;
+  const bool is_reader = name == context::kReadBlobTool && !state.blobs.empty();
+  if (is_reader || std::find(tools.begin(), tools.end(), name) != tools.end()) return std::nullopt;
+  return refusal(Outcome::error, fmt::format("there is no tool '{}' for this task, there are: {}",
+                                             name, fmt::join(tools, ", ")));
+}
+
 /// Why a call does not run, or nothing and the tool that runs it.
 std::optional<ToolFinished> refuse(const SessionState& state, std::size_t index,
                                    const Toolbox& tools, const std::vector<std::string>& grants,
@@ -42,12 +75,8 @@ std::optional<ToolFinished> refuse(const SessionState& state, std::size_t index,
                                                "again",
                                                limits.calls_step_max));
   }
-  if (times_called(state, call.call) > limits.repeats_max) {
-    return refusal(Outcome::error,
-                   fmt::format("{} was called {} times with these arguments; the answer stays the "
-                               "same: do something else or finish",
-                               call.call.name, limits.repeats_max));
-  }
+  if (auto repeated = refuse_repetition(state, call.call)) return repeated;
+  if (auto unassigned = refuse_unassigned(state, call.call.name)) return unassigned;
   auto admitted = tools.registry_for(state, call.call.name).admit(call.call, grants);
   if (const auto* refused = std::get_if<tools::Refusal>(&admitted)) {
     const bool is_denied = refused->reason == tools::Refusal::Reason::not_granted;
@@ -102,9 +131,36 @@ ToolFinished denial(const CallState& call, const ApprovalPolicy& policy) {
 
 const tools::Registry& Toolbox::registry_for(const SessionState& state,
                                              std::string_view name) const {
-  // Nothing to read back: then the name is unknown, as the prompt has it.
-  const bool is_builtin = !state.blobs.empty() && builtin->find(name) != nullptr;
-  return is_builtin ? *builtin : *workflow;
+  // What is not offered is unknown, as the prompt has it.
+  const bool is_reader = name == context::kReadBlobTool && !state.blobs.empty();
+  const bool is_agent = name == kAgentTool && may_have_sub_agents(state);
+  return is_reader || is_agent ? *builtin : *workflow;
+}
+
+Result<std::uint32_t> choose_call(const SessionState& state, std::string_view which) {
+  std::optional<std::uint32_t> found;
+  for (std::uint32_t i = 0; i < state.calls.size(); ++i) {
+    const bool is_meant = state.calls[i].call.name == which || std::to_string(i + 1) == which;
+    if (state.calls[i].finished || !is_meant) continue;
+    if (found) {
+      return fail(Errc::invalid_argument,
+                  fmt::format("several calls of {} are under way: say 1, 2, ...", which));
+    }
+    found = i;
+  }
+  if (!found) return fail(Errc::not_found, fmt::format("no call {} is under way", which));
+  return *found;
+}
+
+bool may_have_sub_agents(const SessionState& state) {
+  const std::uint32_t depth = state.task ? state.task->depth : 0;
+  return state.start->limits.agent_depth_max > depth;
+}
+
+ToolFinished cancelled_before_it_began(const SessionState& state) {
+  ToolFinished finished = refusal(Outcome::cancelled, "the call was cancelled before it began");
+  if (state.is_superseded) finished.content = context::kCancelledResult;
+  return finished;
 }
 
 CallPlan plan_call(const SessionState& state, std::uint32_t call_index, const Toolbox& tools,
@@ -116,12 +172,8 @@ CallPlan plan_call(const SessionState& state, std::uint32_t call_index, const To
   Word word = Word::run;
   if (call.effect && !may_run_again(*call.effect)) {
     finished = refusal(Outcome::interrupted, kOutcomeUnknown);
-  } else if (state.is_superseded) {
-    finished.emplace();
-    finished->outcome = Outcome::cancelled;
-    finished->content = context::kCancelledResult;
-  } else if (rules.is_cancelled) {
-    finished = refusal(Outcome::cancelled, "the call was cancelled before it began");
+  } else if (state.is_superseded || rules.is_cancelled) {
+    finished = cancelled_before_it_began(state);
   } else {
     finished = refuse(state, call_index, tools, *rules.grants, &tool);
     if (!finished) word = word_on(state, call, tool->effect(), *rules.approvals);
@@ -185,6 +237,7 @@ std::vector<Event> interrupt_open_calls(const SessionState& state) {
 
 std::optional<std::string> repeated_beyond_warning(const SessionState& state) {
   const std::uint32_t refused_at = state.start->limits.repeats_max + 1;
+  if (state.call_count_max <= refused_at) return std::nullopt;
   for (const auto& [call, times] : state.call_counts) {
     if (times > refused_at) return call.first;
   }

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/result.h"
 #include "runtime/approval.h"
 #include "runtime/event.h"
 #include "runtime/session_state.h"
@@ -38,14 +39,25 @@ struct GateRules {
   bool is_cancelled = false;
 };
 
-/// A call runs when its tool exists, was granted and takes its arguments, it has not been repeated
-/// too often, and nobody cancelled or began a new turn. A call that an earlier run intended runs
+/// A call runs when its tool exists, was granted (to a sub-agent: was given to it) and takes its
+/// arguments, it has not been repeated too often (nor at all when for some steps nothing new has
+/// come), and nobody cancelled or began a new turn. A call that an earlier run intended runs
 /// again only when it is pure or idempotent; otherwise its outcome is `interrupted`. One with a
 /// lasting effect waits for a person's word, unless the log holds one for exactly this call.
 CallPlan plan_calls(const SessionState& state, const Toolbox& tools, const GateRules& rules);
 /// The same for one call.
 CallPlan plan_call(const SessionState& state, std::uint32_t call_index, const Toolbox& tools,
                    const GateRules& rules);
+
+/// The outcome of a call that was cancelled, or superseded by a new turn, before it began.
+ToolFinished cancelled_before_it_began(const SessionState& state);
+
+/// The open call that a person means: by its tool's name, or by its place from 1. `not_found` when
+/// there is none, `invalid_argument` when several have the name.
+Result<std::uint32_t> choose_call(const SessionState& state, std::string_view which);
+
+/// Whether calls of the session may start sub-agents.
+bool may_have_sub_agents(const SessionState& state);
 
 /// Whether every other call of the completion has its outcome.
 bool is_last_open_call(const SessionState& state, std::uint32_t call_index);

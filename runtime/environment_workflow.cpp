@@ -74,7 +74,9 @@ class EnvironmentWorkflow final : public Workflow {
     PONDER_TRY(const tools::Task task, environment_->task_from_json(task_json));
     return begin(task, logged.value("kind", "free"));
   }
-  Status replay(const SessionId& session, const SessionState& state);
+  /// Of a session that a person began, all of it; of a sub-agent what comes after its task.
+  Status replay(const SessionId& session, const SessionState& state, const SessionStore& store,
+                std::int64_t task_seq = 0);
 
   const std::string& name() const override { return name_; }
   const tools::Registry& registry() const override { return registry_; }
@@ -92,6 +94,8 @@ class EnvironmentWorkflow final : public Workflow {
  private:
   EnvironmentWorkflow() = default;
   Status replay_call(const context::ToolCall& call, std::string key);
+  Status replay_sub_agents(const SessionState& state, std::int64_t completion_seq,
+                           std::size_t call_index, const SessionStore& store);
 
   asio::thread_pool pool_{1};  // first: everything else may still use it while it goes
   tools::Registry registry_;
@@ -127,20 +131,40 @@ Status EnvironmentWorkflow::hear(const std::string& user_text) {
   return begin(*task, "free");
 }
 
-Status EnvironmentWorkflow::replay(const SessionId& session, const SessionState& state) {
+Status EnvironmentWorkflow::replay(const SessionId& session, const SessionState& state,
+                                   const SessionStore& store, std::int64_t task_seq) {
   bool is_first = true;
   const context::Conversation history = state.history();
   const std::vector<std::int64_t> origins = state.history_origins();
   for (std::size_t i = 0; i < history.size(); ++i) {
+    if (origins[i] <= task_seq) continue;
     const context::Message& message = history[i];
-    // The first message stated the task that the log holds.
-    const bool is_new_word = message.role == context::Role::user && !std::exchange(is_first, false);
+    // The first message stated the task that the log holds; a sub-agent hears nobody.
+    const bool is_new_word =
+        message.role == context::Role::user && task_seq == 0 && !std::exchange(is_first, false);
     if (is_new_word) {
       PONDER_CHECK(hear(message.content));
     }
     for (std::size_t k = 0; k < message.tool_calls.size(); ++k) {
       PONDER_CHECK(replay_call(message.tool_calls[k], idempotency_key(session, origins[i], k)));
+      PONDER_CHECK(replay_sub_agents(state, origins[i], k, store));
     }
+  }
+  return {};
+}
+
+Status EnvironmentWorkflow::replay_sub_agents(const SessionState& state,
+                                              std::int64_t completion_seq, std::size_t call_index,
+                                              const SessionStore& store) {
+  for (const SubAgentState& one : state.sub_agents) {
+    const bool is_of_call =
+        one.completion_seq == completion_seq && one.started.call_index == call_index;
+    if (!is_of_call) continue;
+    const SessionId child{one.started.child};
+    const auto records = store.load(child);
+    if (!records) continue;  // it had not begun
+    const SessionState below = fold(*records);
+    PONDER_CHECK(replay(child, below, store, below.task_seq));
   }
   return {};
 }
@@ -240,9 +264,10 @@ Result<std::unique_ptr<Workflow>> open_environment_workflow(const WorkflowOption
 
 Result<std::unique_ptr<Workflow>> reopen_environment_workflow(const fs::path& library,
                                                               const SessionId& session,
-                                                              const SessionState& state) {
+                                                              const SessionState& state,
+                                                              const SessionStore& store) {
   PONDER_TRY(auto workflow, open_started(library, *state.start));
-  PONDER_CHECK(workflow->replay(session, state));
+  PONDER_CHECK(workflow->replay(session, state, store));
   return std::unique_ptr<Workflow>(std::move(workflow));
 }
 

@@ -14,6 +14,7 @@ Result<std::unique_ptr<Workflow>> open_environment_workflow(const WorkflowOption
 /// Workflow::reopen for one. Requires: the state has its beginning.
 Result<std::unique_ptr<Workflow>> reopen_environment_workflow(const std::filesystem::path& library,
                                                               const SessionId& session,
-                                                              const SessionState& state);
+                                                              const SessionState& state,
+                                                              const SessionStore& store);
 
 }  // namespace ponder::runtime

@@ -56,6 +56,10 @@ const char* turn_end_name(TurnEnd end) noexcept {
       return "model_failed";
     case TurnEnd::context_full:
       return "context_full";
+    case TurnEnd::no_progress:
+      return "no_progress";
+    case TurnEnd::money_limit:
+      return "money_limit";
   }
   return "unknown";
 }

@@ -37,7 +37,7 @@ TurnEnd turn_end_of(const std::string& name) {
   constexpr std::array kAll = {
       TurnEnd::answered,     TurnEnd::cancelled,     TurnEnd::deadline,       TurnEnd::step_limit,
       TurnEnd::token_limit,  TurnEnd::repeated_call, TurnEnd::reasoning_only, TurnEnd::truncated,
-      TurnEnd::model_failed, TurnEnd::context_full};
+      TurnEnd::model_failed, TurnEnd::context_full,  TurnEnd::no_progress,    TurnEnd::money_limit};
   return enum_of(name, kAll, &turn_end_name, "reason");
 }
 
@@ -55,6 +55,12 @@ tools::Effect effect_of(const std::string& name) {
   constexpr std::array kAll = {tools::Effect::pure, tools::Effect::idempotent,
                                tools::Effect::compensable, tools::Effect::irreversible};
   return enum_of(name, kAll, &effect_name, "effect");
+}
+
+ApprovalDecision decision_of(const std::string& name) {
+  constexpr std::array kAll = {ApprovalDecision::allow_once, ApprovalDecision::allow_session,
+                               ApprovalDecision::deny, ApprovalDecision::expired};
+  return enum_of(name, kAll, &approval_decision_name, "decision");
 }
 
 json tools_to_json(const std::vector<context::ToolSpec>& tools) {
@@ -104,7 +110,10 @@ json limits_to_json(const Limits& limits) {
           {"repeats_max", limits.repeats_max},
           {"output_bytes_max", limits.output_bytes_max},
           {"tool_ms_max", limits.tool_ms_max},
-          {"turn_ms_max", limits.turn_ms_max}};
+          {"turn_ms_max", limits.turn_ms_max},
+          {"stale_steps_max", limits.stale_steps_max},
+          {"agent_depth_max", limits.agent_depth_max},
+          {"cost_pico_max", limits.cost_pico_max}};
 }
 
 Limits limits_from_json(const json& in) {
@@ -117,6 +126,38 @@ Limits limits_from_json(const json& in) {
   out.output_bytes_max = in.value("output_bytes_max", out.output_bytes_max);
   out.tool_ms_max = in.value("tool_ms_max", out.tool_ms_max);
   out.turn_ms_max = in.value("turn_ms_max", out.turn_ms_max);
+  // A log without these was written when nothing bounded them.
+  out.stale_steps_max = in.value("stale_steps_max", 0U);
+  out.agent_depth_max = in.value("agent_depth_max", 0U);
+  out.cost_pico_max = in.value("cost_pico_max", std::int64_t{0});
+  return out;
+}
+
+json sub_agent_budget_to_json(const SubAgentBudget& budget) {
+  return {{"steps_max", budget.steps_max},
+          {"tokens_max", budget.tokens_max},
+          {"ms_max", budget.ms_max},
+          {"cost_pico_max", budget.cost_pico_max}};
+}
+
+SubAgentBudget sub_agent_budget_from_json(const json& in) {
+  return {in.value("steps_max", 0U), in.value("tokens_max", 0U),
+          in.value("ms_max", std::int64_t{0}), in.value("cost_pico_max", std::int64_t{0})};
+}
+
+json approval_rule_to_json(const ApprovalRule& rule) {
+  json fixed = json::array();
+  for (const auto& [key, value] : rule.fixed) fixed.push_back({{"key", key}, {"value", value}});
+  return {{"tool", rule.tool}, {"fixed", std::move(fixed)}};
+}
+
+ApprovalRule approval_rule_from_json(const json& in) {
+  ApprovalRule out;
+  out.tool = in.at("tool").get<std::string>();
+  for (const json& fixed : in.at("fixed")) {
+    out.fixed.emplace_back(fixed.at("key").get<std::string>(),
+                           fixed.at("value").get<std::string>());
+  }
   return out;
 }
 
@@ -154,7 +195,8 @@ json usage_to_json(const Usage& usage) {
           {"tokens_cached", usage.tokens_cached},
           {"tokens_generated", usage.tokens_generated},
           {"prefill_ms", usage.prefill_ms},
-          {"decode_ms", usage.decode_ms}};
+          {"decode_ms", usage.decode_ms},
+          {"cost_pico", usage.cost_pico}};
 }
 
 Usage usage_from_json(const json& in) {
@@ -164,6 +206,7 @@ Usage usage_from_json(const json& in) {
   out.tokens_generated = in.value("tokens_generated", 0U);
   out.prefill_ms = in.value("prefill_ms", 0.0);
   out.decode_ms = in.value("decode_ms", 0.0);
+  out.cost_pico = in.value("cost_pico", std::int64_t{0});
   return out;
 }
 

@@ -20,12 +20,18 @@ TurnEnd turn_end_of(const std::string& name);
 Verdict verdict_of(const std::string& name);
 Finish finish_of(const std::string& name);
 tools::Effect effect_of(const std::string& name);
+/// An unknown decision makes a damaged event, and so no approval.
+ApprovalDecision decision_of(const std::string& name);
 nlohmann::json tools_to_json(const std::vector<context::ToolSpec>& tools);
 std::vector<context::ToolSpec> tools_from_json(const nlohmann::json& in);
 nlohmann::json tool_values_to_json(const ToolValues& values);
 ToolValues tool_values_from_json(const nlohmann::json& in);
 nlohmann::json limits_to_json(const Limits& limits);
 Limits limits_from_json(const nlohmann::json& in);
+nlohmann::json sub_agent_budget_to_json(const SubAgentBudget& budget);
+SubAgentBudget sub_agent_budget_from_json(const nlohmann::json& in);
+nlohmann::json approval_rule_to_json(const ApprovalRule& rule);
+ApprovalRule approval_rule_from_json(const nlohmann::json& in);
 nlohmann::json budget_to_json(const ContextBudget& budget);
 ContextBudget budget_from_json(const nlohmann::json& in);
 nlohmann::json sampling_to_json(const Sampling& sampling);

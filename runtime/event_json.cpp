@@ -34,7 +34,8 @@ struct Mapping<SessionStarted> {
             {"limits", limits_to_json(e.limits)},
             {"context", budget_to_json(e.context)},
             {"sampling", sampling_to_json(e.sampling)},
-            {"environment", e.environment}};
+            {"environment", e.environment},
+            {"currency", e.currency}};
   }
   static SessionStarted read(const json& in) {
     SessionStarted e;
@@ -49,6 +50,7 @@ struct Mapping<SessionStarted> {
     e.context = budget_from_json(in.value("context", json::object()));
     e.sampling = sampling_from_json(in.value("sampling", json::object()));
     e.environment = in.value("environment", "");
+    e.currency = in.value("currency", "");
     return e;
   }
 };
@@ -62,6 +64,31 @@ struct Mapping<SessionForked> {
   static SessionForked read(const json& in) {
     return {in.at("parent").get<std::string>(), in.at("parent_seq").get<std::int64_t>()};
   }
+};
+
+template <>
+struct Mapping<TaskAssigned> {
+  static constexpr const char* kType = "task_assigned";
+  static json write(const TaskAssigned& e) {
+    return {{"parent", e.parent},   {"completion", e.completion_seq},
+            {"call", e.call_index}, {"depth", e.depth},
+            {"tools", e.tools},     {"limits", limits_to_json(e.limits)}};
+  }
+  static TaskAssigned read(const json& in) {
+    return {in.at("parent").get<std::string>(),
+            in.at("completion").get<std::int64_t>(),
+            in.at("call").get<std::uint32_t>(),
+            in.at("depth").get<std::uint32_t>(),
+            in.at("tools").get<std::vector<std::string>>(),
+            limits_from_json(in.at("limits"))};
+  }
+};
+
+template <>
+struct Mapping<BudgetChanged> {
+  static constexpr const char* kType = "budget_changed";
+  static json write(const BudgetChanged& e) { return {{"cost_pico_max", e.cost_pico_max}}; }
+  static BudgetChanged read(const json& in) { return {in.at("cost_pico_max").get<std::int64_t>()}; }
 };
 
 template <>
@@ -184,15 +211,6 @@ struct Mapping<ApprovalAsked> {
   }
 };
 
-/// An unknown decision is a damaged event, and so no approval.
-ApprovalDecision decision_of(const std::string& name) {
-  for (const auto decision : {ApprovalDecision::allow_once, ApprovalDecision::allow_session,
-                              ApprovalDecision::deny, ApprovalDecision::expired}) {
-    if (name == approval_decision_name(decision)) return decision;
-  }
-  throw std::invalid_argument(fmt::format("unknown decision \"{}\"", name));
-}
-
 template <>
 struct Mapping<ApprovalAnswered> {
   static constexpr const char* kType = "approval_answered";
@@ -203,10 +221,7 @@ struct Mapping<ApprovalAnswered> {
                 {"decision", approval_decision_name(e.decision)},
                 {"reason", e.reason}};
     if (e.decision == ApprovalDecision::allow_session) {
-      json fixed = json::array();
-      for (const auto& [key, value] : e.rule.fixed)
-        fixed.push_back({{"key", key}, {"value", value}});
-      out["rule"] = {{"tool", e.rule.tool}, {"fixed", std::move(fixed)}};
+      out["rule"] = approval_rule_to_json(e.rule);
     }
     return out;
   }
@@ -217,11 +232,8 @@ struct Mapping<ApprovalAnswered> {
     e.digest = in.at("digest").get<std::string>();
     e.decision = decision_of(in.at("decision").get<std::string>());
     e.reason = in.value("reason", "");
-    if (e.decision != ApprovalDecision::allow_session) return e;
-    e.rule.tool = in.at("rule").at("tool").get<std::string>();
-    for (const json& fixed : in.at("rule").at("fixed")) {
-      e.rule.fixed.emplace_back(fixed.at("key").get<std::string>(),
-                                fixed.at("value").get<std::string>());
+    if (e.decision == ApprovalDecision::allow_session) {
+      e.rule = approval_rule_from_json(in.at("rule"));
     }
     return e;
   }
@@ -245,6 +257,41 @@ struct Mapping<ToolStarted> {
   static json write(const ToolStarted& e) { return {{"step", e.step}, {"call", e.call_index}}; }
   static ToolStarted read(const json& in) {
     return {in.at("step").get<std::uint32_t>(), in.at("call").get<std::uint32_t>()};
+  }
+};
+
+template <>
+struct Mapping<SubAgentStarted> {
+  static constexpr const char* kType = "sub_agent_started";
+  static json write(const SubAgentStarted& e) {
+    return {{"step", e.step},
+            {"call", e.call_index},
+            {"child", e.child},
+            {"fork", e.is_fork},
+            {"budget", sub_agent_budget_to_json(e.budget)}};
+  }
+  static SubAgentStarted read(const json& in) {
+    return {in.at("step").get<std::uint32_t>(), in.at("call").get<std::uint32_t>(),
+            in.at("child").get<std::string>(), in.value("fork", false),
+            sub_agent_budget_from_json(in.at("budget"))};
+  }
+};
+
+template <>
+struct Mapping<SubAgentFinished> {
+  static constexpr const char* kType = "sub_agent_finished";
+  static json write(const SubAgentFinished& e) {
+    return {{"step", e.step},   {"call", e.call_index},
+            {"child", e.child}, {"reason", turn_end_name(e.reason)},
+            {"steps", e.steps}, {"usage", usage_to_json(e.usage)}};
+  }
+  static SubAgentFinished read(const json& in) {
+    return {in.at("step").get<std::uint32_t>(),
+            in.at("call").get<std::uint32_t>(),
+            in.at("child").get<std::string>(),
+            turn_end_of(in.at("reason").get<std::string>()),
+            in.value("steps", 0U),
+            usage_from_json(in.value("usage", json::object()))};
   }
 };
 

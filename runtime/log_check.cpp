@@ -45,6 +45,8 @@ class Checker {
   void look(const TurnEnded&) { expect_turn_and_outcomes(); }
   void look(const ToolIntended& e) { expect_open_call(e.step, e.call_index); }
   void look(const ToolStarted& e) { expect_open_call(e.step, e.call_index); }
+  void look(const SubAgentStarted& e) { expect_open_call(e.step, e.call_index); }
+  void look(const SubAgentFinished& e) { expect_open_call(e.step, e.call_index); }
   void look(const ToolFinished& e) { expect_open_call(e.step, e.call_index); }
   void look(const UnreadableEvent& e) {
     const auto& known = event_types();
@@ -111,6 +113,8 @@ const char* fault_name(FaultKind kind) noexcept {
       return "wrong_chain";
     case FaultKind::stray_events:
       return "stray_events";
+    case FaultKind::orphaned_sub_agent:
+      return "orphaned_sub_agent";
     case FaultKind::damaged_file:
       return "damaged_file";
   }

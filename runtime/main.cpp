@@ -35,6 +35,7 @@ ponder::cli::Environment read_environment() {
   environment.isa = variable("PONDER_ISA");
   environment.api_key = variable("PONDER_API_KEY");
   if (environment.api_key.empty()) environment.api_key = variable("OPENAI_API_KEY");
+  environment.prices = variable("PONDER_PRICES");
   environment.no_color = !variable("NO_COLOR").empty();
   return environment;
 }

@@ -10,6 +10,7 @@
 #include "base/result.h"
 #include "context/message.h"
 #include "context/prompt.h"
+#include "context/shared_conversation.h"
 #include "context/thinking_policy.h"
 #include "runtime/event.h"
 #include "runtime/live_values.h"
@@ -21,13 +22,13 @@ struct SessionState;
 /// What a completion is asked for with. Made from the session's state alone (next_request), so that
 /// the log is enough to repeat it.
 struct ModelRequest {
-  ModelRequest(context::Conversation conversation, std::string family, Sampling sampling,
+  ModelRequest(context::SharedConversation conversation, std::string family, Sampling sampling,
                std::uint32_t tokens_generated_max)
       : conversation(std::move(conversation)),
         family(std::move(family)),
         sampling(sampling),
         tokens_generated_max(tokens_generated_max) {}
-  context::Conversation conversation;  // the tools are on its system message
+  context::SharedConversation conversation;  // the tools are on its system message
   std::string family;
   Sampling sampling;
   std::uint32_t tokens_generated_max;

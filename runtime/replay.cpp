@@ -1,19 +1,23 @@
 #include "runtime/replay.h"
 
+#include <string>
 #include <utility>
+#include <vector>
 
+#include "runtime/context_keeper.h"
 #include "runtime/log_diff.h"
 #include "runtime/session_state.h"
+#include "runtime/text.h"
 
 namespace ponder::runtime {
 namespace {
 
-/// Whether the model can be asked what the log's completion was asked.
-bool is_comparable(const SessionState& state, const ModelCompleted& recorded,
-                   const ModelClient& model) {
+using Ids = std::vector<context::TokenId>;
+
+/// Whether the model can be asked what was asked in this state.
+bool can_ask(const SessionState& state, const ModelClient& model) {
   const bool has_request = state.start && state.is_turn_open && !state.has_open_calls();
-  return has_request && !recorded.prompt_hash.empty() && !recorded.message.sampled.empty() &&
-         state.start->vocabulary == model.vocabulary();
+  return has_request && state.start->vocabulary == model.vocabulary() && model.tokenizer();
 }
 
 std::optional<context::TokenId> id_at(const std::vector<context::TokenId>& ids, std::size_t i) {
@@ -21,11 +25,35 @@ std::optional<context::TokenId> id_at(const std::vector<context::TokenId>& ids, 
   return ids[i];
 }
 
-void compare(const ModelCompleted& recorded, const Completion& sampled, ReplayDifference where,
-             ReplayReport& report) {
-  const auto& before = recorded.message.sampled;
-  const auto& now = sampled.message.sampled;
-  where.is_in_prompt = sampled.prompt_hash != recorded.prompt_hash;
+Ids ids_of(const std::string& text, const ModelClient& model) {
+  return model.tokenizer()(text, /*match_added_tokens=*/false);
+}
+
+/// A completion of the log.
+struct Recorded {
+  ModelRequest request;
+  Ids sampled;
+  std::string prompt_hash;
+};
+
+std::optional<Recorded> recorded_in(const Record& record, const SessionState& state,
+                                    const ModelClient& model) {
+  if (!can_ask(state, model)) return std::nullopt;
+  if (const auto* e = std::get_if<ModelCompleted>(&record.event)) {
+    if (e->prompt_hash.empty() || e->message.sampled.empty()) return std::nullopt;
+    return Recorded{next_request(state), e->message.sampled, e->prompt_hash};
+  }
+  const auto& e = std::get<ContextReduced>(record.event);
+  return Recorded{summary_request_of(state, e.reduction), ids_of(e.reduction.summary, model),
+                  e.summary_prompt_hash};
+}
+
+bool has_summary(const Record& record) {
+  const auto* e = std::get_if<ContextReduced>(&record.event);
+  return e != nullptr && !e->summary_prompt_hash.empty();
+}
+
+void compare(const Ids& before, const Ids& now, ReplayDifference where, ReplayReport& report) {
   if (!where.is_in_prompt) {
     where.position = first_difference(before, now);
     report.tokens_compared += where.position;
@@ -49,18 +77,24 @@ boost::asio::awaitable<Result<ReplayReport>> replay(std::vector<Record> records,
   ReplayReport report;
   SessionState state;
   for (const Record& record : records) {
-    const auto* recorded = std::get_if<ModelCompleted>(&record.event);
-    if (recorded != nullptr) {
+    const bool is_summary = has_summary(record);
+    if (is_summary || std::holds_alternative<ModelCompleted>(record.event)) {
       ++report.completions;
-      if (is_comparable(state, *recorded, model)) {
+      report.summaries += is_summary ? 1 : 0;
+      auto recorded = recorded_in(record, state, model);
+      if (recorded) {
         ModelSink sink = no_listener;
-        auto completion = co_await model.complete(next_request(state), std::move(sink));
+        auto completion = co_await model.complete(std::move(recorded->request), std::move(sink));
         PONDER_CO_CHECK(completion);
         ReplayDifference where;
         where.seq = record.seq;
         where.turn = state.turns;
-        where.step = recorded->step;
-        compare(*recorded, *completion, where, report);
+        where.step = state.step;
+        where.is_summary = is_summary;
+        where.is_in_prompt = completion->prompt_hash != recorded->prompt_hash;
+        Ids sampled = std::move(completion->message.sampled);
+        if (is_summary) sampled = ids_of(clean_utf8(completion->message.content), model);
+        compare(recorded->sampled, sampled, where, report);
       } else {
         ++report.not_comparable;
       }

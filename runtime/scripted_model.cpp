@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -28,7 +29,17 @@ ScriptedStep step_of(const nlohmann::json& in) {
     completion.message.tool_calls.push_back({"", call.at("name"), arguments.dump()});
   }
   completion.call_faults.resize(completion.message.tool_calls.size());
-  return ScriptedStep(std::move(completion));
+  ScriptedStep step(std::move(completion));
+  step.when = in.value("when", "");
+  return step;
+}
+
+bool fits(const ScriptedStep& step, const context::Conversation& conversation) {
+  if (step.when.empty()) return true;
+  return std::any_of(conversation.begin(), conversation.end(), [&](const context::Message& m) {
+    const bool was_told = m.role == Role::user || m.role == Role::tool;
+    return was_told && m.content.find(step.when) != std::string::npos;
+  });
 }
 
 void tell(const ModelSink& sink, const context::Message& message) {
@@ -112,11 +123,14 @@ void ScriptedModel::set_window(std::string family, std::uint32_t tokens_context_
 
 asio::awaitable<Result<Completion>> ScriptedModel::complete(ModelRequest request, ModelSink sink) {
   const Status checked = check_conversation(request.conversation);
+  const auto next = std::find_if(steps_.begin(), steps_.end(), [&](const ScriptedStep& step) {
+    return fits(step, request.conversation);
+  });
   requests_.push_back(std::move(request));
   PONDER_CO_CHECK(checked);
-  if (steps_.empty()) co_return fail(Errc::exhausted, "the script has no further step");
-  ScriptedStep step = std::move(steps_.front());
-  steps_.pop_front();
+  if (next == steps_.end()) co_return fail(Errc::exhausted, "the script has no further step");
+  ScriptedStep step = std::move(*next);
+  steps_.erase(next);
   if (step.hangs) {
     const auto executor = co_await asio::this_coro::executor;
     asio::steady_timer timer(executor);

@@ -24,9 +24,12 @@ struct ScriptedStep {
   std::optional<Completion> completion;
   std::optional<Error> error;
   bool hangs = false;  // waits until it is cancelled
+  std::string when;    // only where a message of a user or a tool holds this; empty: anywhere
 };
 
-/// A model that says what a script says: for demonstrations without a model, and for tests.
+/// A model that says what a script says: for demonstrations without a model, and for tests. Each
+/// request takes the first step left whose `when` fits, so that sessions side by side can each have
+/// steps of their own.
 ///
 /// It is strict about what it is asked: the system message comes first, roles alternate as a chat
 /// does, and every tool call has exactly one result with its id, in call order. Anything else ends
@@ -35,8 +38,8 @@ class ScriptedModel final : public ModelClient {
  public:
   explicit ScriptedModel(std::vector<ScriptedStep> steps);
   /// One step on each line:
-  /// {"reasoning":"..","content":"..","calls":[{"name":"..","arguments":{}}]}; all fields are
-  /// optional. `invalid_argument` names the line.
+  /// {"when":"..","reasoning":"..","content":"..","calls":[{"name":"..","arguments":{}}]}; all
+  /// fields are optional. `invalid_argument` names the line.
   static Result<std::vector<ScriptedStep>> read_script(std::string_view json_lines);
 
   std::string description() const override { return "script"; }

@@ -186,15 +186,17 @@ Result<std::string> read_blob(sqlite::Connection& db, const std::string& hash) {
 }
 
 Result<std::vector<SessionSummary>> read_summaries(sqlite::Connection& db,
-                                                   std::uint32_t sessions_max) {
+                                                   std::uint32_t sessions_max,
+                                                   bool has_sub_agents) {
   PONDER_TRY(auto query, db.prepare(R"sql(
     SELECT id, created_ms, updated_ms, workflow, model, title, parent, parent_seq FROM sessions
-    WHERE updated_ms > (SELECT min(updated_ms) FROM
-      (SELECT updated_ms FROM sessions ORDER BY updated_ms DESC LIMIT ?)) - ?)sql"));
+    WHERE (?3 OR instr(id, '.') = 0) AND updated_ms > (SELECT min(updated_ms) FROM
+      (SELECT updated_ms FROM sessions WHERE ?3 OR instr(id, '.') = 0
+       ORDER BY updated_ms DESC LIMIT ?1)) - ?2)sql"));
   PONDER_TRY(auto count, db.prepare("SELECT count(*) FROM events WHERE session = ?"));
   PONDER_TRY(auto last, db.prepare("SELECT type, unix_ms FROM events WHERE session = ? "
                                    "ORDER BY seq DESC LIMIT 1"));
-  PONDER_TRY(auto rows, query.query(sessions_max, kUpdateMs));
+  PONDER_TRY(auto rows, query.query(sessions_max, kUpdateMs, std::int64_t{has_sub_agents}));
   std::vector<SessionSummary> out;
   while (true) {
     PONDER_TRY(const bool has_row, rows.next());
@@ -223,11 +225,15 @@ Result<std::vector<SessionSummary>> read_summaries(sqlite::Connection& db,
 
 Result<SessionId> find_session(sqlite::Connection& db, const std::string& prefix) {
   if (prefix == "last") {
-    PONDER_TRY(const auto latest, read_summaries(db, 1));
+    PONDER_TRY(const auto latest, read_summaries(db, 1, /*has_sub_agents=*/false));
     if (!latest.empty()) return latest.front().id;
   }
+  // What comes after a dot is a sub-agent's: it is only meant where the prefix has one, too. The
+  // prefix itself comes first, for it may be a whole id.
   PONDER_TRY(auto query, db.prepare("SELECT id FROM sessions WHERE "
-                                    "substr(id, 1, length(?1)) = ?1 LIMIT 2"));
+                                    "substr(id, 1, length(?1)) = ?1 AND "
+                                    "instr(substr(id, length(?1) + 1), '.') = 0 "
+                                    "ORDER BY id LIMIT 2"));
   PONDER_TRY(auto rows, query.query(prefix));
   PONDER_TRY(const bool has_row, rows.next());
   if (!has_row) return fail(Errc::not_found, fmt::format("no session \"{}\"", prefix));

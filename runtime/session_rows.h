@@ -53,9 +53,10 @@ Result<std::vector<Stretch>> history_of(sqlite::Connection& db, const std::strin
 /// one for each run of them, so that what is there can be seen whatever is lost.
 Result<std::vector<Record>> read_records(sqlite::Connection& db, const std::string& id);
 Result<std::string> read_blob(sqlite::Connection& db, const std::string& hash);
-/// The latest first.
+/// The latest first. Those of sub-agents have a dot in their id.
 Result<std::vector<SessionSummary>> read_summaries(sqlite::Connection& db,
-                                                   std::uint32_t sessions_max);
+                                                   std::uint32_t sessions_max,
+                                                   bool has_sub_agents = true);
 Result<SessionId> find_session(sqlite::Connection& db, const std::string& prefix);
 
 }  // namespace ponder::runtime::rows

@@ -1,11 +1,13 @@
 #include "runtime/session_state.h"
 
 #include <algorithm>
+#include <functional>
 #include <tuple>
 
 #include "base/assert.h"
 #include "context/transitions.h"
 #include "runtime/model_client.h"
+#include "runtime/money.h"
 #include "tools/registry.h"
 
 namespace ponder::runtime {
@@ -33,14 +35,6 @@ void add_message(SessionState& state, context::Message message, std::int64_t seq
   state.origins.push_back(seq);
 }
 
-void add_usage(Usage& total, const Usage& usage) {
-  total.tokens_prompt += usage.tokens_prompt;
-  total.tokens_cached += usage.tokens_cached;
-  total.tokens_generated += usage.tokens_generated;
-  total.prefill_ms += usage.prefill_ms;
-  total.decode_ms += usage.decode_ms;
-}
-
 /// Puts the words that wait onto the results that the model has not read yet.
 void deliver_words(SessionState& state) {
   if (!state.has_fresh_results || state.is_superseded) return;
@@ -52,11 +46,42 @@ void deliver_words(SessionState& state) {
   state.interjected.clear();
 }
 
+/// Whether a call, or what came of it, was not there before in the turn. Takes note of it.
+bool is_news(SessionState& state, const CallState& call) {
+  const auto times_called = state.call_counts.find({call.call.name, call.call.arguments});
+  const bool is_first = times_called == state.call_counts.end() || times_called->second <= 1;
+  if (!call.effect) return is_first;  // it did not run: what it was told is no news of its own
+  std::string seen = call.call.name;
+  seen.append(1, '\0').append(call.call.arguments).append(1, '\0').append(call.finished->content);
+  return state.results_seen.insert(std::hash<std::string>()(seen)).second;
+}
+
+void note_progress(SessionState& state) {
+  bool has_news = false;
+  for (const CallState& call : state.calls) has_news = is_news(state, call) || has_news;
+  state.stale_steps = has_news ? 0 : state.stale_steps + 1;
+}
+
+/// A turn's counters, as they stand where it begins.
+void reset_turn(SessionState& state) {
+  state.step = 0;
+  state.attempt = 0;
+  state.completion.reset();
+  state.tokens_generated_turn = 0;
+  state.steps_delegated_turn = 0;
+  state.call_counts.clear();
+  state.call_count_max = 0;
+  state.stale_steps = 0;
+  state.results_seen.clear();
+  state.reductions_in_row = 0;
+}
+
 /// Once every call has its outcome the block is complete and may be seen by the model.
 void settle_calls(SessionState& state) {
   const bool is_complete = std::all_of(state.calls.begin(), state.calls.end(),
                                        [](const CallState& c) { return c.finished.has_value(); });
   if (!is_complete) return;
+  note_progress(state);
   for (const CallState& call : state.calls) {
     context::Message result;
     result.role = context::Role::tool;
@@ -110,7 +135,8 @@ void take_message(SessionState& state, const ModelCompleted& e, std::int64_t seq
     CallState call;
     call.call = message.tool_calls[i];
     if (i < e.call_faults.size()) call.fault = e.call_faults[i];
-    ++state.call_counts[{call.call.name, call.call.arguments}];
+    const auto times = ++state.call_counts[{call.call.name, call.call.arguments}];
+    state.call_count_max = std::max(state.call_count_max, times);
     state.calls.push_back(std::move(call));
   }
   state.tool_calls += static_cast<std::uint32_t>(message.tool_calls.size());
@@ -123,10 +149,11 @@ void offer_tool(SessionState& state, const context::ToolSpec& tool, std::int64_t
   if (state.conversation.empty() || state.conversation.front().role != context::Role::system) {
     context::Message system;
     system.role = context::Role::system;
-    state.conversation.insert(state.conversation.begin(), std::move(system));
+    context::Conversation& messages = state.conversation.edit();
+    messages.insert(messages.begin(), std::move(system));
     state.origins.insert(state.origins.begin(), seq);
   }
-  state.conversation.front().tools.push_back(tool);
+  state.conversation.edit().front().tools.push_back(tool);
 }
 
 void cut_conversation(SessionState& state, const ContextReduced& e, std::int64_t seq) {
@@ -136,7 +163,7 @@ void cut_conversation(SessionState& state, const ContextReduced& e, std::int64_t
     return;
   }
   for (const std::size_t i : e.reduction.removed) {
-    state.removed.emplace_back(state.origins[i], std::move(state.conversation[i]));
+    state.removed.emplace_back(state.origins[i], std::move(state.conversation.edit()[i]));
   }
   std::vector<std::int64_t> origins;
   for (const auto& origin : reduced->origins) {
@@ -185,6 +212,27 @@ struct Applier {
     // What a person allowed was allowed in the session it came from.
     state.approval_rules.clear();
     for (CallState& call : state.calls) call.approval.reset();
+    // Whoever waits for an answer, or owes one, is on the other branch.
+    if (state.task) state.task->parent.clear();
+    std::erase_if(state.sub_agents, [](const SubAgentState& one) { return !one.is_finished; });
+  }
+  void operator()(const TaskAssigned& e) {
+    state.task = e;
+    state.task_seq = seq;
+    if (state.start) state.start->limits = e.limits;
+    if (state.is_turn_open) ++state.turns;  // a fork: its work is a turn of its own
+    reset_turn(state);
+    state.usage_total = {};
+    state.usage_last = {};
+    state.usage_delegated = {};
+    state.completions = 0;
+    state.damaged_completions = 0;
+    state.tool_calls = 0;
+    state.malformed_calls = 0;
+    state.sub_agents.clear();
+  }
+  void operator()(const BudgetChanged& e) {
+    if (state.start) state.start->limits.cost_pico_max = e.cost_pico_max;
   }
   void operator()(const ModelChanged& e) {
     if (!state.start) return;
@@ -192,7 +240,7 @@ struct Applier {
     state.start->family = e.family;
     state.start->policy = e.policy;
     state.start->vocabulary = e.vocabulary;
-    state.conversation = context::for_other_model(std::move(state.conversation));
+    state.conversation = context::for_other_model(state.conversation);
   }
   void operator()(const UserMessage& e) {
     context::Message message;
@@ -203,18 +251,13 @@ struct Applier {
     add_message(state, std::move(message), seq);
     state.is_turn_open = true;
     ++state.turns;
-    state.step = 0;
-    state.attempt = 0;
-    state.completion.reset();
+    reset_turn(state);
     state.calls.clear();
-    state.tokens_generated_turn = 0;
-    state.call_counts.clear();
     state.interjected.clear();
     state.is_superseded = false;
     state.has_fresh_results = false;
     state.last_end.reset();
     state.workflow.reset();
-    state.reductions_in_row = 0;
   }
   void operator()(const UserInterjected& e) {
     state.interjected.push_back(e.content);
@@ -269,6 +312,20 @@ struct Applier {
   void operator()(const ToolStarted& e) {
     if (CallState* call = find_call(state, e.call_index)) call->is_started = true;
   }
+  void operator()(const SubAgentStarted& e) {
+    // While calls are open the message that made them is the last one.
+    const std::int64_t completion_seq = state.origins.empty() ? 0 : state.origins.back();
+    state.sub_agents.push_back({e, completion_seq, false});
+  }
+  void operator()(const SubAgentFinished& e) {
+    for (SubAgentState& one : state.sub_agents) {
+      if (one.started.child != e.child || one.is_finished) continue;
+      one.is_finished = true;
+      state.steps_delegated_turn += e.steps;
+      state.tokens_generated_turn += e.usage.tokens_generated;
+      add_usage(state.usage_delegated, e.usage);
+    }
+  }
   void operator()(const ToolFinished& e) {
     CallState* call = find_call(state, e.call_index);
     if (call == nullptr || call->finished) return;  // the first outcome is the one that counts
@@ -304,7 +361,8 @@ bool follows_outcomes(const Event& event) {
 }  // namespace
 
 std::string SessionState::last_answer() const {
-  for (auto it = conversation.rbegin(); it != conversation.rend(); ++it) {
+  const context::Conversation& messages = conversation;
+  for (auto it = messages.rbegin(); it != messages.rend(); ++it) {
     if (it->role == context::Role::assistant) return it->content;
   }
   return {};
@@ -320,6 +378,15 @@ std::vector<std::int64_t> SessionState::history_origins() const {
   std::vector<std::int64_t> out;
   for (const PastMessage& past : past_of(*this)) out.push_back(past.seq);
   return out;
+}
+
+void add_usage(Usage& total, const Usage& usage) {
+  total.tokens_prompt += usage.tokens_prompt;
+  total.tokens_cached += usage.tokens_cached;
+  total.tokens_generated += usage.tokens_generated;
+  total.prefill_ms += usage.prefill_ms;
+  total.decode_ms += usage.decode_ms;
+  total.cost_pico = sum_of(total.cost_pico, usage.cost_pico);
 }
 
 void apply(SessionState& state, const Record& record) {

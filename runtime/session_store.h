@@ -75,9 +75,10 @@ class SessionStore {
   /// not copied; each goes on by itself from there. The fork's first event of its own is
   /// SessionForked. Inside a turn the fork stands where a crash after that event would have left
   /// it: resume goes on from there, run_turn closes the turn first. `invalid_argument` when there
-  /// is no such event.
+  /// is no such event. `id` names the fork; without one it gets a fresh id.
   virtual boost::asio::awaitable<Result<SessionId>> fork(
-      SessionId parent, std::optional<std::int64_t> at = std::nullopt) = 0;
+      SessionId parent, std::optional<std::int64_t> at = std::nullopt,
+      std::optional<SessionId> id = std::nullopt) = 0;
 
   /// Brings a copy back, under its id, places and times. `invalid_argument` when a session of that
   /// id is there.
@@ -89,7 +90,8 @@ class SessionStore {
   virtual Result<std::vector<Record>> load(const SessionId& session) const = 0;
   /// The text of a blob; `not_found` when there is none of that hash.
   virtual Result<std::string> load_blob(const std::string& hash) const = 0;
-  /// The whole id that `prefix` stands for; "last" is the one updated last.
+  /// The whole id that `prefix` stands for; "last" is the one updated last. Sub-agents' sessions
+  /// (sub_agents.h) are only meant by a prefix that reaches beyond their parent's id.
   virtual Result<SessionId> resolve(const std::string& prefix) const = 0;
   /// The latest first.
   virtual Result<std::vector<SessionSummary>> list(std::uint32_t sessions_max) const = 0;

@@ -151,10 +151,12 @@ boost::asio::awaitable<Result<std::vector<Record>>> SqliteSessionStore::append(
 }
 
 boost::asio::awaitable<Result<SessionId>> SqliteSessionStore::fork(SessionId parent,
-                                                                   std::optional<std::int64_t> at) {
+                                                                   std::optional<std::int64_t> at,
+                                                                   std::optional<SessionId> id) {
   auto whole_id = resolve(parent.value);
   PONDER_CO_CHECK(whole_id);
-  auto work = [impl = impl_.get(), id = new_id(), parent = std::move(*whole_id), at] {
+  if (!id) id = new_id();
+  auto work = [impl = impl_.get(), id = std::move(*id), parent = std::move(*whole_id), at] {
     return impl->fork(id, parent, at);
   };
   auto result = co_await offload(impl_->executor(), std::move(work));

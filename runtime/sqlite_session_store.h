@@ -42,8 +42,8 @@ class SqliteSessionStore : public SessionStore {
                                                              std::int64_t last_seq,
                                                              std::vector<Event> events,
                                                              std::vector<Blob> blobs) override;
-  boost::asio::awaitable<Result<SessionId>> fork(SessionId parent,
-                                                 std::optional<std::int64_t> at) override;
+  boost::asio::awaitable<Result<SessionId>> fork(SessionId parent, std::optional<std::int64_t> at,
+                                                 std::optional<SessionId> id) override;
   boost::asio::awaitable<Status> import(SessionCopy session) override;
   Result<std::vector<Record>> load(const SessionId& session) const override;
   Result<std::string> load_blob(const std::string& hash) const override;

@@ -153,6 +153,7 @@ class Doctor {
   Status check_own_log(const SessionRow& row, std::span<const Record> records);
   Status check_blobs(const SessionRow& row, std::span<const Record> records);
   Status check_blob(const SessionRow& row, const BlobRef& ref, std::span<const Record> records);
+  Status check_sub_agent(const SessionRow& row, std::span<const Record> records);
 
   sqlite::Connection db_;
   const Clock* clock_;
@@ -246,6 +247,25 @@ Status Doctor::check_session(const SessionRow& listed) {
   report_.events += static_cast<std::uint64_t>(own);
   PONDER_CHECK(check_own_log(row, *records));
   PONDER_CHECK(check_blobs(row, *records));
+  return check_sub_agent(row, *records);
+}
+
+/// A sub-agent goes on with its parent's call; where that is over, nobody else ends its turn.
+Status Doctor::check_sub_agent(const SessionRow& row, std::span<const Record> records) {
+  const SessionState state = fold(records);
+  const bool is_waited_for = state.task && !state.task->parent.empty();
+  if (!is_waited_for || !state.is_turn_open) return {};
+  PONDER_TRY(const auto parent_records, rows::read_records(db_, state.task->parent));
+  const SessionState parent = fold(parent_records);
+  const bool is_call_open = parent.has_open_calls() &&
+                            parent.origins.back() == state.task->completion_seq &&
+                            state.task->call_index < parent.calls.size() &&
+                            !parent.calls[state.task->call_index].finished;
+  if (is_call_open) return {};
+  add(FaultKind::orphaned_sub_agent, State::lasting, row.id, state.last_seq,
+      fmt::format("its turn is open, and the call of {} that it works for is not",
+                  state.task->parent),
+      fmt::format("`ponder sessions doctor {} --mend` closes the turn", row.id));
   return {};
 }
 
@@ -389,6 +409,13 @@ boost::asio::awaitable<Result<std::size_t>> close_open_turn(SessionStore& store,
   PONDER_CO_CHECK(records);
   const SessionState state = fold(*records);
   if (!state.is_turn_open) co_return std::size_t{0};
+  for (const SubAgentState& one : state.sub_agents) {
+    if (one.is_finished) continue;
+    SessionId child{one.started.child};
+    auto below = co_await close_open_turn(store, std::move(child));
+    const bool has_begun = below || below.error().code != Errc::not_found;
+    if (has_begun && !below) co_return below;
+  }
   std::vector<Event> events = interrupt_open_calls(state);
   const std::size_t calls = events.size();
   events.emplace_back(TurnEnded{TurnEnd::cancelled, "closed by ponder sessions doctor"});

@@ -53,9 +53,10 @@ struct StoreReport {
 Result<StoreReport> examine_store(const std::filesystem::path& file, const Clock& clock,
                                   const DoctorOptions& options);
 
-/// Ends the open turn of a session that nobody works on: what its calls did is unknown. Gives the
-/// number of calls; 0 without an open turn. For orphaned intents, on somebody's order: the examiner
-/// cannot see whether another program is at work on the session.
+/// Ends the open turn of a session that nobody works on, and of the sub-agents that work for it:
+/// what its calls did is unknown. Gives the number of the session's own calls; 0 without an open
+/// turn. For orphaned intents, on somebody's order: the examiner cannot see whether another program
+/// is at work on the session.
 boost::asio::awaitable<Result<std::size_t>> close_open_turn(SessionStore& store, SessionId id);
 
 }  // namespace ponder::runtime

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
@@ -83,12 +85,17 @@ class Trajectory {
     if (!e.message.sampled.empty()) out["metrics"]["completion_token_ids"] = e.message.sampled;
     if (e.verdict != Verdict::ok) out["extra"]["verdict"] = verdict_name(e.verdict);
     agent_step_ = steps_.size() - 1;
+    sub_agents_.clear();
   }
+  void show(const SubAgentStarted& e) { sub_agents_[e.call_index].push_back(e.child); }
   void show(const ToolFinished& e) {
     if (!agent_step_ || e.call_index >= calls_.size()) return;
     json& out = steps_[*agent_step_];
-    out["observation"]["results"].push_back(
-        {{"source_call_id", calls_[e.call_index].id}, {"content", e.content}});
+    json result = {{"source_call_id", calls_[e.call_index].id}, {"content", e.content}};
+    for (const std::string& child : sub_agents_[e.call_index]) {
+      result["subagent_trajectory_ref"].push_back({{"session_id", child}});
+    }
+    out["observation"]["results"].push_back(std::move(result));
     out["extra"]["outcomes"][calls_[e.call_index].id] = outcome_name(e.outcome);
   }
   void show(const ContextReduced& e) {
@@ -109,7 +116,8 @@ class Trajectory {
   json steps_ = json::array();
   std::int64_t unix_ms_ = 0;
   std::vector<context::ToolCall> calls_;
-  std::optional<std::size_t> agent_step_;  // whose calls these are
+  std::map<std::uint32_t, std::vector<std::string>> sub_agents_;  // by call of calls_
+  std::optional<std::size_t> agent_step_;                         // whose calls these are
 };
 
 /// A fence that the text itself does not contain.
@@ -146,6 +154,14 @@ class Page {
   }
   void show(const SessionForked& e) {
     line(fmt::format("*Forked from session {} after its event {}.*", e.parent, e.parent_seq));
+  }
+  void show(const TaskAssigned& e) {
+    line(fmt::format("*A sub-agent of session {}, for call {} of its event {}.*", e.parent,
+                     e.call_index + 1, e.completion_seq));
+  }
+  void show(const SubAgentFinished& e) {
+    line(fmt::format("*Sub-agent {} ended: {}, {} steps, {} tokens.*", e.child,
+                     turn_end_name(e.reason), e.steps, e.usage.tokens_generated));
   }
   void show(const UserMessage& e) {
     line(fmt::format("## Turn {}", ++turns_));

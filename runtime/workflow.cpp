@@ -12,10 +12,11 @@ Result<std::unique_ptr<Workflow>> Workflow::open(const WorkflowOptions& options)
 
 Result<std::unique_ptr<Workflow>> Workflow::reopen(const std::filesystem::path& library,
                                                    const SessionId& session,
-                                                   const SessionState& state) {
+                                                   const SessionState& state,
+                                                   const SessionStore& store) {
   if (!state.start) return fail(Errc::corrupt, "the session has no readable beginning");
   if (state.start->workflow == kCodeWorkflow) return reopen_code_workflow(*state.start);
-  return reopen_environment_workflow(library, session, state);
+  return reopen_environment_workflow(library, session, state, store);
 }
 
 }  // namespace ponder::runtime

@@ -10,6 +10,7 @@
 #include "base/result.h"
 #include "runtime/event.h"
 #include "runtime/session_state.h"
+#include "runtime/session_store.h"
 #include "tools/code/code_tools.h"
 
 namespace ponder::tools {
@@ -48,10 +49,12 @@ class Workflow {
   /// task, an unknown size) or what the environment says.
   static Result<std::unique_ptr<Workflow>> open(const WorkflowOptions& options);
   /// The workflow of a session as it was after all that the log tells: what the user said, and the
-  /// calls that changed the world (those that are idempotent) once more. For resuming and judging.
+  /// calls that changed the world (those that are idempotent) once more, in the place of a call
+  /// that had sub-agents theirs. For resuming and judging.
   static Result<std::unique_ptr<Workflow>> reopen(const std::filesystem::path& library,
                                                   const SessionId& session,
-                                                  const SessionState& state);
+                                                  const SessionState& state,
+                                                  const SessionStore& store);
   virtual ~Workflow() = default;
 
   virtual const std::string& name() const = 0;

@@ -2,6 +2,8 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -28,6 +30,31 @@ struct ToolOutput {
   bool is_error;
 };
 
+/// Work that a tool hands to another agent. What is not said is up to whoever runs the agent, and
+/// nothing can be asked for beyond what the caller's own agent has left.
+struct AgentTask {
+  explicit AgentTask(std::string task) : task(std::move(task)) {}
+  std::string task;                               // all that it is told, unless it is a fork
+  std::optional<std::vector<std::string>> tools;  // the names of those it may use; none: all
+  std::optional<std::uint32_t> steps_max;
+  std::optional<std::uint32_t> tokens_max;  // generated
+  std::optional<std::int64_t> ms_max;       // wall time
+  bool is_fork = false;                     // it knows all that the caller's agent knows
+};
+
+/// How a tool comes by other agents, within one call. The n-th task of a call is, when the call is
+/// made again after a crash, the same task still: it goes on, or its answer is given once more. So
+/// a tool hands out its tasks in the same order every time.
+///
+/// Thread: the session's executor. Lifetime: the call.
+class AgentCaller {
+ public:
+  virtual ~AgentCaller() = default;
+  /// The agent's answer, or why there is none. Several tasks may be under way at once; cancelling
+  /// the coroutine cancels the agent and all below it. Fails as Tool::invoke does.
+  virtual boost::asio::awaitable<Result<ToolOutput>> run(AgentTask task) = 0;
+};
+
 /// The limits of one call, and its name in the world. Cancellation arrives through the coroutine's
 /// cancellation slot.
 struct ToolContext {
@@ -40,6 +67,7 @@ struct ToolContext {
   /// of another call: what a tool hands to a service that tells repetitions from new requests.
   /// Printable ASCII. Empty when the call belongs to no session.
   std::string idempotency_key;
+  AgentCaller* agents = nullptr;  // none: no other agents are to be had
 };
 
 /// The values that a string parameter can have right now.
@@ -59,6 +87,10 @@ class Tool {
   virtual Effect effect() const = 0;
   /// Names of the capabilities it needs ("sql", "http", ...); the user's grants must cover them.
   virtual const std::vector<std::string>& capabilities() const = 0;
+  /// The calls of one session that may run at the same time, the others wait; 0: any number.
+  virtual std::uint32_t concurrency_max() const { return 0; }
+  /// Whether its work has a limit of its own, and is not held to the time of a usual call.
+  virtual bool limits_its_time() const { return false; }
   /// Runs with `arguments`, which the caller has checked against the schema. Fails only for what
   /// is not the tool's doing: cancelled, deadline, internal.
   virtual boost::asio::awaitable<Result<ToolOutput>> invoke(std::string arguments,

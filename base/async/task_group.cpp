@@ -1,9 +1,9 @@
 #include "base/async/task_group.h"
 
+#include <algorithm>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/system/system_error.hpp>
@@ -27,13 +27,29 @@ bool is_abort(const std::exception_ptr& error) {
 
 }  // namespace
 
-TaskGroup::TaskGroup(asio::any_io_executor executor)
-    : executor_(std::move(executor)), all_done_(executor_, asio::steady_timer::time_point::max()) {}
+/// Goes on with join(). A timer that never rings would do, but each takes a place among those that
+/// do ring.
+struct TaskGroup::Waiter {
+  virtual ~Waiter() = default;
+  virtual void go_on(const asio::any_io_executor& executor) = 0;
+};
+
+template <class Handler>
+struct TaskGroup::WaiterWith final : Waiter {
+  explicit WaiterWith(Handler handler) : handler(std::move(handler)) {}
+  void go_on(const asio::any_io_executor& executor) override {
+    asio::post(executor, std::move(handler));
+  }
+  Handler handler;
+};
+
+TaskGroup::TaskGroup(asio::any_io_executor executor) : executor_(std::move(executor)) {}
 
 TaskGroup::~TaskGroup() { PONDER_ASSERT(children_.empty()); }
 
-void TaskGroup::spawn(asio::awaitable<void> child) {
-  const ChildIterator it = children_.emplace(children_.end());
+TaskGroup::ChildId TaskGroup::spawn(asio::awaitable<void> child) {
+  const ChildId id = next_id_++;
+  const ChildIterator it = children_.emplace(children_.end(), id);
   asio::co_spawn(
       executor_, std::move(child),
       asio::bind_cancellation_slot(it->signal.slot(), [this, it](std::exception_ptr error) {
@@ -41,14 +57,25 @@ void TaskGroup::spawn(asio::awaitable<void> child) {
       }));
   // co_spawn has installed its handler in the slot by now, though the child has not run yet.
   if (is_cancelled_) it->signal.emit(asio::cancellation_type::all);
+  return id;
+}
+
+void TaskGroup::cancel(ChildId child) {
+  const auto it = std::find_if(children_.begin(), children_.end(),
+                               [&](const Child& one) { return one.id == child; });
+  if (it == children_.end()) return;
+  it->is_cancelled = true;
+  it->signal.emit(asio::cancellation_type::all);
 }
 
 void TaskGroup::on_child_done(ChildIterator child, std::exception_ptr error) {
-  const bool is_failure = error && !(is_cancelled_ && is_abort(error));
+  const bool was_asked = is_cancelled_ || child->is_cancelled;
+  const bool is_failure = error && !(was_asked && is_abort(error));
   if (is_failure && !first_error_) first_error_ = std::move(error);
   children_.erase(child);
   if (is_failure) cancel();
-  if (children_.empty()) all_done_.cancel();
+  if (!children_.empty() || !waiter_) return;
+  std::exchange(waiter_, nullptr)->go_on(executor_);
 }
 
 void TaskGroup::cancel() {
@@ -63,14 +90,15 @@ void TaskGroup::cancel() {
 asio::awaitable<void> TaskGroup::join() {
   auto state = co_await asio::this_coro::cancellation_state;
   if (state.cancelled() != asio::cancellation_type::none) cancel();
-  boost::system::error_code ignored;
+  auto wait = [this]<class Handler>(Handler handler) {
+    waiter_ = std::make_unique<WaiterWith<Handler>>(std::move(handler));
+  };
   while (!children_.empty()) {
     if (state.slot().is_connected()) {
       state.slot().assign([this](asio::cancellation_type) { cancel(); });
     }
-    // The empty slot keeps a cancellation from ending the wait; the slot above passes it on.
-    co_await all_done_.async_wait(asio::bind_cancellation_slot(
-        asio::cancellation_slot(), asio::redirect_error(asio::use_awaitable, ignored)));
+    // A cancellation does not end the wait; the slot passes it on.
+    co_await asio::async_initiate<const asio::use_awaitable_t<>, void()>(wait, asio::use_awaitable);
   }
   if (state.slot().is_connected()) state.slot().clear();
   if (first_error_) std::rethrow_exception(std::exchange(first_error_, nullptr));

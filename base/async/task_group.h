@@ -3,9 +3,10 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/cancellation_signal.hpp>
-#include <boost/asio/steady_timer.hpp>
+#include <cstdint>
 #include <exception>
 #include <list>
+#include <memory>
 
 namespace ponder {
 
@@ -22,7 +23,10 @@ class TaskGroup {
 
   /// Starts a child. The first child to throw cancels its siblings. A child of a cancelled group
   /// starts cancelled: its first suspension ends at once.
-  void spawn(boost::asio::awaitable<void> child);
+  using ChildId = std::uint64_t;
+  ChildId spawn(boost::asio::awaitable<void> child);
+  /// Asks one child to stop, if it still runs; returns at once. It ends well as below.
+  void cancel(ChildId child);
   /// Asks every child to stop; returns at once. A child that then ends by throwing
   /// operation_aborted has ended well.
   void cancel();
@@ -36,14 +40,21 @@ class TaskGroup {
 
  private:
   struct Child {
+    explicit Child(ChildId id) : id(id) {}
+    ChildId id;
+    bool is_cancelled = false;
     boost::asio::cancellation_signal signal;
   };
+  struct Waiter;
+  template <class Handler>
+  struct WaiterWith;
   using ChildIterator = std::list<Child>::iterator;
   void on_child_done(ChildIterator child, std::exception_ptr error);
 
   boost::asio::any_io_executor executor_;
-  boost::asio::steady_timer all_done_;  // never expires; cancelled when the last child has ended
   std::list<Child> children_;
+  std::unique_ptr<Waiter> waiter_;  // join(), while it waits
+  ChildId next_id_ = 0;
   std::exception_ptr first_error_;
   bool is_cancelled_ = false;
 };

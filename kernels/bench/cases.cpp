@@ -81,7 +81,8 @@ Case matmul_case(const WeightFormat& format, std::size_t m, std::size_t n, std::
                         .n = n,
                         .k = k,
                         .w_group_scales = reinterpret_cast<const bf16*>(group_scales.data()),
-                        .w_group = format.group};
+                        .w_group = format.group,
+                        .w_is_packed = format.group != 0};
   const double products = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
   return {std::string("matmul ") + format.name + " " + std::to_string(m) + "x" + std::to_string(n) +
               "x" + std::to_string(k),

@@ -35,16 +35,22 @@ struct Options {
 };
 
 struct WeightFormat {
-  const char* name;
+  const char* name;  // of the weights; and of the activations, if they are rounded
   DType dtype;
   std::size_t bits;
-  std::size_t group;  // of int8 and int4
+  std::size_t group;      // of int8 and int4
+  bool rounds_x = false;  // to bf16
 };
 constexpr WeightFormat kFormats[] = {
-    {"int8", DType::int8, 8, 128},   {"int4-32", DType::int4, 4, 32},
-    {"int4-64", DType::int4, 4, 64}, {"int4-128", DType::int4, 4, 128},
-    {"bf16", DType::bf16, 16, 0},    {"fp8", DType::fp8_e4m3, 8, 0},
+    {"int8", DType::int8, 8, 128},
+    {"int4-32", DType::int4, 4, 32},
+    {"int4-64", DType::int4, 4, 64},
+    {"int4-128", DType::int4, 4, 128},
+    {"bf16", DType::bf16, 16, 0},
+    {"fp8", DType::fp8_e4m3, 8, 0},
     {"f32", DType::f32, 32, 0},
+    {"bf16/bf16", DType::bf16, 16, 0, true},
+    {"fp8/bf16", DType::fp8_e4m3, 8, 0, true},
 };
 
 struct Shape {
@@ -59,6 +65,12 @@ constexpr std::size_t kPrefillRows[] = {64, 256, 1024};
 constexpr std::size_t kDecodeRows[] = {1, 2, 3, 4};
 constexpr std::size_t kDecodeInputs = 7168;
 constexpr std::size_t kWeightBytes = std::size_t{512} << 20;
+
+struct PrefillCase {
+  std::string name;
+  const WeightFormat* format;
+  Shape shape;
+};
 
 // The memory of all products, one after the other.
 struct Data {
@@ -84,7 +96,8 @@ MatmulArgs args_of(const Data& data, std::vector<float>& y, const WeightFormat& 
           .k = shape.k,
           .w_group_scales = reinterpret_cast<const bf16*>(data.scales),
           .w_group = format.group,
-          .w_is_packed = format.group != 0};
+          .w_is_packed = format.group != 0,
+          .may_round_x = format.rounds_x};
 }
 
 double operations(const Shape& shape) {
@@ -167,8 +180,7 @@ class Benchmark {
   void decode();
   void prefill(Product product);
   void decode_line(const WeightFormat& format, std::size_t rows);
-  void prefill_line(const ProductProbe& probe, Product product, const WeightFormat& format,
-                    const Shape& shape);
+  void prefill_line(const ProductProbe& probe, Product product, const PrefillCase& one);
   double register_rate(Product product) const;
 
   const Options& options_;
@@ -218,11 +230,12 @@ void Benchmark::decode_line(const WeightFormat& format, std::size_t rows) {
 // The instruction that a format's products are made of in this row of the table.
 bool is_made_of(const KernelTable& table, const WeightFormat& format, Product product) {
   const std::string isa = table.name;
-  const bool has_codes = format.group != 0;
-  if (isa == "amx") return product == (has_codes ? Product::tile_int8 : Product::f32);
-  if (isa == "avx512vnni" || isa == "avx512bf16") {
-    return product == (has_codes ? Product::int8 : Product::f32);
-  }
+  const bool has_tiles = isa == "amx";
+  const bool has_pairs = has_tiles || isa == "avx512bf16";
+  const bool has_quads = has_pairs || isa == "avx512vnni";
+  if (has_tiles && format.group != 0) return product == Product::tile_int8;
+  if (has_quads && format.group != 0) return product == Product::int8;
+  if (has_pairs && format.rounds_x) return product == Product::bf16;
   return product == Product::f32;
 }
 
@@ -235,26 +248,32 @@ double Benchmark::register_rate(Product product) const {
 }
 
 void Benchmark::prefill(Product product) {
+  std::vector<PrefillCase> cases;
+  for (const WeightFormat& format : kFormats) {
+    if (!is_made_of(*executor_.table, format, product)) continue;
+    for (const auto& [n, k] : kPrefillMatrices) {
+      for (const std::size_t m : kPrefillRows) {
+        PrefillCase one = {"prefill " + std::string(format.name) + " " + std::to_string(m) + "x" +
+                               std::to_string(n) + "x" + std::to_string(k),
+                           &format,
+                           {m, n, k}};
+        if (is_wanted(one.name)) cases.push_back(std::move(one));
+      }
+    }
+  }
+  if (cases.empty()) return;
   const ProductProbe probe(product, pool_.num_threads());
   if (!options_.json) {
     std::printf("\n%-34s %8s %8s %8s %8s %8s\n",
                 (std::string("prefill by ") + product_name(product)).c_str(), "ms", "Gop/s",
                 "of L2", "(cpu)", "of peak");
   }
-  for (const WeightFormat& format : kFormats) {
-    if (!is_made_of(*executor_.table, format, product)) continue;
-    for (const auto& [n, k] : kPrefillMatrices) {
-      for (const std::size_t m : kPrefillRows) prefill_line(probe, product, format, {m, n, k});
-    }
-  }
+  for (const PrefillCase& one : cases) prefill_line(probe, product, one);
 }
 
-void Benchmark::prefill_line(const ProductProbe& probe, Product product, const WeightFormat& format,
-                             const Shape& shape) {
-  const std::string name = "prefill " + std::string(format.name) + " " + std::to_string(shape.m) +
-                           "x" + std::to_string(shape.n) + "x" + std::to_string(shape.k);
-  if (!is_wanted(name)) return;
-  const MatmulArgs args = args_of(data_, data_.y, format, shape);
+void Benchmark::prefill_line(const ProductProbe& probe, Product product, const PrefillCase& one) {
+  const Shape& shape = one.shape;
+  const MatmulArgs args = args_of(data_, data_.y, *one.format, shape);
   const Compared times =
       alternate(options_.repetitions, [&] { matmul(executor_, args); }, [&] { probe.run(pool_); });
   const double work = operations(shape);
@@ -269,11 +288,11 @@ void Benchmark::prefill_line(const ProductProbe& probe, Product product, const W
         "{\"case\":\"%s\",\"isa\":\"%s\",\"threads\":%u,\"ms\":%.4f,\"gops\":%.2f,"
         "\"l2_gops\":%.2f,\"register_gops\":%.2f,\"share_of_l2\":%.4f,"
         "\"share_of_l2_processor\":%.4f,\"share_of_peak_processor\":%.4f}\n",
-        name.c_str(), executor_.table->name, pool_.num_threads(), 1e3 * times.product.wall,
+        one.name.c_str(), executor_.table->name, pool_.num_threads(), 1e3 * times.product.wall,
         1e-9 * work / times.product.wall, 1e-9 * probe.operations() / times.probe.wall,
         1e-9 * in_registers, of_cache, of_cache_processor, of_peak);
   } else {
-    std::printf("%-34s %8.3f %8.1f %7.0f%% %7.0f%% %7.0f%%\n", name.c_str(),
+    std::printf("%-34s %8.3f %8.1f %7.0f%% %7.0f%% %7.0f%%\n", one.name.c_str(),
                 1e3 * times.product.wall, 1e-9 * work / times.product.wall, 100 * of_cache,
                 100 * of_cache_processor, 100 * of_peak);
   }

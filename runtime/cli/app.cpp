@@ -22,6 +22,8 @@ examples:
 environment:
   PONDER_MODEL     model directory or endpoint used without --model
   PONDER_API_KEY   key for endpoints (else OPENAI_API_KEY)
+  PONDER_PRICES    price list: {"currency": "USD", "models": {NAME: {"prompt": "0.28",
+                   "cached": "0.028", "completion": "0.42"}}}, for a million tokens each
   PONDER_SESSIONS  session store (else below XDG_STATE_HOME or ~/.local/state)
   PONDER_SYNCHRONOUS  full (default): an event is on the disk when it counts; normal: events
                    that intend no effect may be lost to a power failure
@@ -49,9 +51,16 @@ void add_cache_dtype_option(CLI::App& command, std::string& cache_dtype, bool ha
       ->capture_default_str();
 }
 
+void add_activations_option(CLI::App& command, std::string& activations) {
+  command.add_option("--activations", activations, "what BF16 and FP8 weights are multiplied with")
+      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->capture_default_str();
+}
+
 void add_model_options(CLI::App& command, ModelOptions& options) {
   command.add_option("--model", options.model,
-                     "model directory, or endpoint such as http://host/v1 (default: ponder-mini)");
+                     "model directory, endpoint such as http://host/v1, or script:FILE (JSON lines "
+                     "of answers); default: ponder-mini");
   command.add_option("--model-name", options.model_name, "the endpoint's name for the model");
   command.add_option("--temperature", options.temperature, "0 is greedy")->capture_default_str();
   command.add_option("--top-p", options.top_p, "nucleus sampling")
@@ -91,6 +100,20 @@ void add_approve_option(CLI::App& command, std::string& approve) {
       ->capture_default_str();
 }
 
+void add_money_options(CLI::App& command, MoneyOptions& options) {
+  command.add_option("--budget-money", options.budget,
+                     "what the session may cost, as 0.50; its sub-agents included");
+  command.add_option("--prices", options.prices, "price list (default: PONDER_PRICES)");
+}
+
+void add_agents_option(CLI::App& command, std::uint32_t& depth_max) {
+  constexpr std::uint32_t kDepthMax = 5;
+  command
+      .add_flag("--agents{1}", depth_max,
+                "let the agent hand tasks to sub-agents; =2: and these to theirs, and so on")
+      ->check(CLI::Range(0U, kDepthMax));
+}
+
 void add_world_options(CLI::App& command, std::uint64_t& seed, std::string& size) {
   command.add_option("--seed", seed, "seed of the generated world")->capture_default_str();
   command.add_option("--size", size, "size of the generated world")
@@ -128,6 +151,8 @@ void add_agent_commands(CLI::App& app, const Environment& environment, Action& a
   add_model_options(*run_command, run_options->model);
   add_context_options(*run_command, run_options->context);
   add_approve_option(*run_command, run_options->approve);
+  add_money_options(*run_command, run_options->money);
+  add_agents_option(*run_command, run_options->agent_depth_max);
   run_command->callback([&action, &environment, run_options] {
     action = [&environment, run_options] { return run(environment, *run_options); };
   });
@@ -143,6 +168,8 @@ void add_agent_commands(CLI::App& app, const Environment& environment, Action& a
   add_model_options(*chat_command, chat_options->model);
   add_context_options(*chat_command, chat_options->context);
   add_approve_option(*chat_command, chat_options->approve);
+  add_money_options(*chat_command, chat_options->money);
+  add_agents_option(*chat_command, chat_options->agent_depth_max);
   chat_command->callback([&action, &environment, chat_options] {
     action = [&environment, chat_options] { return chat(environment, *chat_options); };
   });
@@ -171,6 +198,7 @@ void add_action_options(CLI::App& command, SessionsOptions& options) {
   const std::string& action = options.action;
   if (action == "resume" || action == "replay") add_model_options(command, options.model);
   if (action == "resume") add_approve_option(command, options.approve);
+  if (action == "resume") add_money_options(command, options.money);
   if (action == "doctor")
     command.add_flag("--mend", options.mends,
                      "mend what can be mended; with an id also close its open turn");
@@ -340,6 +368,7 @@ void add_engine_commands(CLI::App& app, const Environment& environment, Action& 
                            "also selections and experts of the last row");
   add_cache_dtype_option(*logits_command, options->cache_dtype);
   add_index_keys_option(*logits_command, options->index_keys);
+  add_activations_option(*logits_command, options->activations);
   logits_command->callback([&action, &environment, options] {
     action = [&environment, options] { return logits_lines(environment, *options); };
   });
@@ -359,6 +388,7 @@ void add_engine_commands(CLI::App& app, const Environment& environment, Action& 
                            "one prompt for all runs, cached: decoding after a long one");
   engine_command->add_flag("--json", bench_options->json, "print JSON");
   add_index_keys_option(*engine_command, bench_options->index_keys);
+  add_activations_option(*engine_command, bench_options->activations);
   add_model_options(*engine_command, bench_options->model);
   engine_command->callback([&action, &environment, bench_options] {
     action = [&environment, bench_options] { return bench_engine(environment, *bench_options); };

@@ -37,10 +37,12 @@ std::string question_text(const runtime::ApprovalQuestion& question, const std::
   const std::string note =
       is_cut ? fmt::format("\n   [cut here: {} bytes in all]", arguments.size()) : "";
   return fmt::format(
-      "   may {} run? It is {}. Its arguments:\n   {}{}\n"
+      "   may {} run{}? It is {}. Its arguments:\n   {}{}\n"
       "   /allow {}   /allow {} always [ARGUMENT...]   /deny {} [REASON]\n",
-      printable(question.tool), runtime::effect_name(question.effect),
-      printable(arguments.substr(0, kShownBytesMax)), note, code, code, code);
+      printable(question.tool),
+      question.sub_agent.empty() ? "" : " for sub-agent " + printable(question.sub_agent),
+      runtime::effect_name(question.effect), printable(arguments.substr(0, kShownBytesMax)), note,
+      code, code, code);
 }
 
 }  // namespace

@@ -7,11 +7,13 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <csignal>
+#include <cstdint>
 #include <optional>
 #include <utility>
 
 #include "base/async/task_group.h"
 #include "runtime/agent.h"
+#include "runtime/call_gate.h"
 #include "runtime/cli/approval_desk.h"
 #include "runtime/cli/chat_line.h"
 #include "runtime/cli/commands.h"
@@ -55,6 +57,7 @@ struct ChatParts {
   const Hearing* hearing;
   ApprovalDesk* desk;
   Output* output;
+  std::optional<std::int64_t> cost_pico_max;
   bool is_terminal;  // lines are edited, and a plain one steers the turn that runs
   bool is_json;      // nothing but events is printed
 };
@@ -107,7 +110,8 @@ class Chat {
     if (line.kind == Kind::words || line.kind == Kind::steer || line.kind == Kind::send) {
       co_await say(std::move(line.text), line.kind == Kind::send);
     }
-    if (line.kind == Kind::cancel) interrupt_turn();
+    if (line.kind == Kind::cancel && line.text.empty()) interrupt_turn();
+    if (line.kind == Kind::cancel && !line.text.empty()) report(cancel_call(line.text));
     if (line.kind == Kind::pin || line.kind == Kind::unpin) {
       co_await pin(std::move(line.text), line.kind == Kind::pin);
     }
@@ -144,8 +148,16 @@ class Chat {
     turns_.spawn(run_turn(std::move(words)));
   }
 
+  /// The agent of this chat; one that goes on may cost what was said now.
   asio::awaitable<bool> open_agent() {
-    if (agent_) co_return true;
+    if (agent_) {
+      Status taken;
+      if (parts_.cost_pico_max) {
+        taken = co_await agent_->set_cost_max(*parts_.cost_pico_max);
+      }
+      if (!taken) problem_ = taken.error().message;
+      co_return taken.has_value();
+    }
     auto agent = co_await runtime::Agent::start(parts_.agent, parts_.start);
     if (agent) {
       agent_ = std::move(*agent);
@@ -153,6 +165,13 @@ class Chat {
       problem_ = agent.error().message;
     }
     co_return agent_ != nullptr;
+  }
+
+  /// By its tool's name, or by its place in the latest completion.
+  Status cancel_call(const std::string& which) {
+    if (!agent_) return fail(Errc::not_found, "nothing has been said yet");
+    PONDER_TRY(const std::uint32_t call, runtime::choose_call(agent_->state(), which));
+    return agent_->cancel_call(call);
   }
 
   asio::awaitable<void> run_turn(std::string words) {
@@ -274,7 +293,8 @@ Result<std::unique_ptr<runtime::Workflow>> open_workflow(const std::filesystem::
   const auto state = runtime::fold(records);
   if (!state.start)
     return fail(Errc::corrupt, fmt::format("session {} has no readable beginning", id.value));
-  return runtime::Workflow::reopen(library, id, state);
+  PONDER_CHECK(expect_no_sub_agent(id, state));
+  return runtime::Workflow::reopen(library, id, state, store);
 }
 
 }  // namespace
@@ -295,6 +315,8 @@ int chat(const Environment& environment, const ChatOptions& options) {
   asio::io_context io(1);
   const auto model = open_model(environment, options.model);
   if (!model) return complain(model.error().message);
+  const auto money = money_of(environment, options.money, **model);
+  if (!money) return complain(money.error().message);
 
   ChatParts parts{
       .agent = runtime::AgentParts(**model, (*workflow)->registry(), **store, system_clock()),
@@ -302,12 +324,17 @@ int chat(const Environment& environment, const ChatOptions& options) {
       .hearing = nullptr,
       .desk = nullptr,
       .output = nullptr,
+      .cost_pico_max = money->cost_pico_max,
       .is_terminal = false,
       .is_json = options.json};
   parts.start.model = (*model)->description();
   parts.start.family = (*model)->family();
   parts.start.sampling = sampling_of(options.model);
   parts.start.context = budget_of(options.context);
+  parts.start.limits.agent_depth_max = options.agent_depth_max;
+  parts.start.limits.cost_pico_max = money->cost_pico_max.value_or(0);
+  parts.start.currency = money->currency;
+  parts.agent.prices = money->prices;
   parts.agent.grants = (*workflow)->grants();
   auto terminal = inspect_stdout(environment.no_color);
   parts.is_terminal = terminal.is_tty && isatty(STDIN_FILENO) == 1 && !options.json;

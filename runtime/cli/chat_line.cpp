@@ -34,6 +34,8 @@ result carries your words, and the agent keeps its train of thought.
   /send TEXT     ends the turn that runs and begins a new one
   /steer TEXT    steers, as a plain line does
   /cancel        ends the turn that runs (so does Ctrl-C)
+  /cancel CALL   ends one call, and the turn goes on; CALL is the tool's
+                 name, or 2 for the second call that is shown last
   /allow CODE, /allow CODE always [ARGUMENT...], /deny CODE [REASON]
                  answer whether a call with a lasting effect may run:
                  once, or for the session (while the named arguments stay)

@@ -25,6 +25,7 @@ struct Environment {
   std::string synchronous;  // PONDER_SYNCHRONOUS: full (default) or normal
   std::string isa;          // PONDER_ISA
   std::string api_key;      // PONDER_API_KEY, else OPENAI_API_KEY
+  std::string prices;       // PONDER_PRICES: a price list (runtime/money.h)
   bool no_color = false;    // NO_COLOR
 };
 
@@ -49,6 +50,12 @@ struct ContextLimits {
   std::uint32_t limit_percent = 80;
 };
 
+/// What a session may cost, and what its model does.
+struct MoneyOptions {
+  std::string budget;            // an amount, for the whole session; empty: without a bound
+  std::filesystem::path prices;  // a price list; empty: PONDER_PRICES
+};
+
 /// The project of the workflow "code".
 struct ProjectOptions {
   std::filesystem::path folder = ".";
@@ -59,7 +66,9 @@ struct ProjectOptions {
 struct RunOptions {
   ModelOptions model;
   ContextLimits context;
-  std::string approve = "ask";  // or never, always
+  MoneyOptions money;
+  std::uint32_t agent_depth_max = 0;  // sub-agents
+  std::string approve = "ask";        // or never, always
   std::string workflow;
   ProjectOptions project;
   std::string request;
@@ -74,7 +83,9 @@ struct RunOptions {
 struct ChatOptions {
   ModelOptions model;
   ContextLimits context;
-  std::string approve = "ask";  // or never, always
+  MoneyOptions money;
+  std::uint32_t agent_depth_max = 0;  // sub-agents
+  std::string approve = "ask";        // or never, always
   std::string workflow = "travel";
   ProjectOptions project;
   std::string session;                   // goes on with this one; empty: a new one
@@ -92,6 +103,7 @@ struct SessionsOptions {
   std::optional<std::int64_t> at;  // fork: the last event that is shared; none: the last there is
   bool mends = false;              // doctor
   ModelOptions model;
+  MoneyOptions money;           // resume
   std::string approve = "ask";  // resume
   bool json = false;
 };
@@ -118,6 +130,7 @@ struct BenchOptions {
   std::uint32_t tokens_generated = 256;
   std::uint32_t repeats = 5;
   std::string index_keys = "floating";  // or int8
+  std::string activations = "f32";      // or bf16
   bool same_prompt = false;             // only the first run, which is not counted, computes it
   bool json = false;
 };
@@ -137,6 +150,7 @@ struct LogitsOptions {
   std::filesystem::path model_dir;
   std::string cache_dtype = "auto";     // or f32, bf16, fp8
   std::string index_keys = "floating";  // or int8
+  std::string activations = "f32";      // or bf16
   bool trace = false;
 };
 
@@ -150,7 +164,7 @@ struct RandomModelOptions {
 
 struct InspectOptions {
   std::filesystem::path dir;
-  std::uint64_t context_tokens = 0;  // 0: as many as the model knows positions
+  std::uint64_t context_tokens = 0;     // 0: as many as the model knows positions
   std::string cache_dtype = "bf16";     // or f32, fp8
   std::string index_keys = "floating";  // or int8
   bool json = false;

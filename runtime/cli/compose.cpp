@@ -9,11 +9,16 @@
 #include <boost/asio/signal_set.hpp>
 #include <csignal>
 #include <exception>
+#include <fstream>
+#include <iterator>
+#include <string_view>
+#include <utility>
 
 #include "base/assert.h"
 #include "runtime/data_dir.h"
 #include "runtime/embedded_model.h"
 #include "runtime/remote_model.h"
+#include "runtime/scripted_model.h"
 #include "runtime/sqlite_session_store.h"
 
 namespace ponder::cli {
@@ -35,6 +40,18 @@ Result<std::unique_ptr<runtime::ModelClient>> open_remote(const Environment& env
   remote.api_key = environment.api_key;
   PONDER_TRY(auto client, runtime::RemoteModel::create(std::move(remote)));
   return client;
+}
+
+constexpr std::string_view kScript = "script:";
+
+/// `script:FILE`: a demonstration without a model.
+Result<std::unique_ptr<runtime::ModelClient>> open_script(const std::string& file) {
+  std::ifstream in(file, std::ios::binary);
+  if (!in) return fail(Errc::not_found, fmt::format("cannot read {}", file));
+  const std::string text(std::istreambuf_iterator<char>(in), {});
+  auto steps = runtime::ScriptedModel::read_script(text);
+  if (!steps) return fail_in(file, steps.error());
+  return std::make_unique<runtime::ScriptedModel>(std::move(*steps));
 }
 
 }  // namespace
@@ -59,6 +76,7 @@ Result<std::unique_ptr<runtime::ModelClient>> open_model(const Environment& envi
                                                          const ModelOptions& options) {
   const std::string& wanted = options.model.empty() ? environment.model : options.model;
   if (is_address(wanted)) return open_remote(environment, wanted, options);
+  if (wanted.starts_with(kScript)) return open_script(wanted.substr(kScript.size()));
   PONDER_TRY(auto dir,
              runtime::find_model({options.model, environment.model, environment.executable}));
   engine::EngineOptions engine;
@@ -85,6 +103,29 @@ runtime::ContextBudget budget_of(const ContextLimits& limits) {
   return {limits.strategy, limits.limit_percent};
 }
 
+Result<Money> money_of(const Environment& environment, const MoneyOptions& options,
+                       const runtime::ModelClient& model) {
+  Money out;
+  std::filesystem::path file = options.prices;
+  if (file.empty()) file = environment.prices;
+  if (!file.empty()) {
+    PONDER_TRY(const auto list, runtime::PriceList::load(file));
+    out.prices = list.find(model.description());
+    out.currency = list.currency();
+  }
+  if (options.budget.empty()) return out;
+  auto amount = runtime::parse_money(options.budget);
+  if (!amount) return fail_in("--budget-money", amount.error());
+  out.cost_pico_max = *amount;
+  if (!out.prices.are_known) {
+    return fail(Errc::invalid_argument,
+                fmt::format("--budget-money needs the price of {}, which {}", model.description(),
+                            file.empty() ? "--prices or PONDER_PRICES can give"
+                                         : "is not in " + file.string()));
+  }
+  return out;
+}
+
 tools::CodeProject project_of(const ProjectOptions& options) {
   tools::CodeProject project;
   project.folder = std::filesystem::absolute(options.folder);
@@ -100,6 +141,14 @@ runtime::ApprovalMode approval_mode_of(const std::string& name) {
   if (name == "never") return runtime::ApprovalMode::never;
   PONDER_ASSERT(name == "ask");
   return runtime::ApprovalMode::ask;
+}
+
+Status expect_no_sub_agent(const runtime::SessionId& id, const runtime::SessionState& state) {
+  if (!state.task || state.task->parent.empty()) return {};
+  return fail(Errc::invalid_argument,
+              fmt::format("session {} works for a call of session {} and goes on with that one "
+                          "(ponder sessions resume {}); to talk to it: ponder sessions fork {}",
+                          id.value, state.task->parent, state.task->parent, id.value));
 }
 
 engine::CacheDType cache_dtype_of(const std::string& name) {

@@ -2,9 +2,11 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/result.h"
@@ -12,6 +14,8 @@
 #include "runtime/approval.h"
 #include "runtime/cli/commands.h"
 #include "runtime/model_client.h"
+#include "runtime/money.h"
+#include "runtime/session_state.h"
 #include "runtime/session_store.h"
 #include "tools/code/code_tools.h"
 
@@ -35,11 +39,24 @@ runtime::Sampling sampling_of(const ModelOptions& options);
 /// When a new session's prompts are cut, and how, as the options say.
 runtime::ContextBudget budget_of(const ContextLimits& limits);
 
+/// What completions cost, and what a session may.
+struct Money {
+  runtime::Prices prices;
+  std::string currency;
+  std::optional<std::int64_t> cost_pico_max;  // none: nothing was said
+};
+/// Fails when the list or the amount cannot be read, or a budget is set and the model has no price.
+Result<Money> money_of(const Environment& environment, const MoneyOptions& options,
+                       const runtime::ModelClient& model);
+
 /// The project of the workflow "code", as the options say. Requires: a sandbox that exists.
 tools::CodeProject project_of(const ProjectOptions& options);
 
 /// What `--approve` says: ask, never or always. Requires: one of these.
 runtime::ApprovalMode approval_mode_of(const std::string& name);
+
+/// `invalid_argument` for a session that a call of another one waits for; says what to do instead.
+Status expect_no_sub_agent(const runtime::SessionId& id, const runtime::SessionState& state);
 
 /// What `--cache-dtype` says: auto, f32, bf16 or fp8. Requires: one of these.
 engine::CacheDType cache_dtype_of(const std::string& name);

@@ -107,6 +107,7 @@ int logits_lines(const Environment& environment, const LogitsOptions& options) {
   engine::ModelOptions how;
   how.cache_dtype = cache_dtype_of(options.cache_dtype);
   how.index_keys = index_keys_of(options.index_keys);
+  if (options.activations == "bf16") how.activations = engine::Activations::bf16;
   how.isa = environment.isa;
   const auto model = engine::LogitsRunner::open(options.model_dir, how);
   if (!model) return complain(model.error().message);

@@ -7,6 +7,8 @@
 #include <variant>
 
 #include "runtime/event_json.h"
+#include "runtime/money.h"
+#include "runtime/session_state.h"
 
 namespace ponder::cli {
 namespace {
@@ -97,6 +99,35 @@ void LiveView::show(const runtime::SessionForked& event) {
              event.parent_seq, style(kReset));
 }
 
+void LiveView::show(const runtime::TaskAssigned& event) {
+  end_section();
+  print("{}   a sub-agent of session {}, for call {} of its event {}{}\n", style(kDim),
+        event.parent, event.call_index + 1, event.completion_seq, style(kReset));
+}
+
+void LiveView::show(const runtime::SubAgentStarted& event) {
+  end_section();
+  print("{}   sub-agent {} begins{}: at most {} steps and {} tokens{}\n", style(kDim), event.child,
+        event.is_fork ? " as a fork" : "", event.budget.steps_max, event.budget.tokens_max,
+        style(kReset));
+}
+
+void LiveView::show(const runtime::SubAgentFinished& event) {
+  end_section();
+  print("{}   sub-agent {} ended: {}, {} steps, {} tokens{}\n", style(kDim), event.child,
+        runtime::turn_end_name(event.reason), event.steps, event.usage.tokens_generated,
+        style(kReset));
+}
+
+void LiveView::on_sub_agent_event(const runtime::SessionId& session,
+                                  const runtime::Record& record) {
+  const std::string line = sub_agents_.line_of(session, record);
+  if (line.empty()) return;
+  end_section();
+  print("{}   {}{}\n", style(kDim), line, style(kReset));
+  output_->flush();
+}
+
 void LiveView::show(const runtime::UserMessage& event) {
   end_section();
   usage_total_ = {};
@@ -151,11 +182,7 @@ void LiveView::show(const runtime::ModelCompleted& event) {
   for (const auto& note : event.notes)
     print("{}   note: {}{}\n", style(kDim), one_line(note, kLineColumns), style(kReset));
   usage_last_ = event.usage;
-  usage_total_.tokens_prompt += event.usage.tokens_prompt;
-  usage_total_.tokens_cached += event.usage.tokens_cached;
-  usage_total_.tokens_generated += event.usage.tokens_generated;
-  usage_total_.prefill_ms += event.usage.prefill_ms;
-  usage_total_.decode_ms += event.usage.decode_ms;
+  runtime::add_usage(usage_total_, event.usage);
   if (terminal_.is_tty) status_bar_.show(status(event.usage, event.usage.tokens_generated));
 }
 
@@ -213,6 +240,8 @@ std::string LiveView::status(const runtime::Usage& usage, std::uint32_t tokens_g
                 : fmt::format(" | context {}/{}", context, tokens_context_max_);
   if (usage.tokens_prompt > 0)
     text += fmt::format(" | cache hits {:.0f}%", 100.0 * usage.tokens_cached / usage.tokens_prompt);
+  if (usage.cost_pico > 0)
+    text += fmt::format(" | cost {} {}", runtime::format_money(usage.cost_pico), currency_);
   return text;
 }
 

@@ -6,12 +6,23 @@
 #include <map>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "base/clock.h"
 #include "runtime/agent.h"
 #include "runtime/cli/terminal.h"
 
 namespace ponder::cli {
+
+/// What sub-agents do, a line for each event that people want to see.
+class SubAgentLines {
+ public:
+  /// Without the line's end; empty: nothing to see.
+  std::string line_of(const runtime::SessionId& session, const runtime::Record& record);
+
+ private:
+  std::map<std::string, std::vector<std::string>> calls_;  // by session: of its latest completion
+};
 
 /// Shows a session as it happens: reasoning dimmed, calls and results a line each, answers plain,
 /// and a status line with step, tokens, speed, context and cache use.
@@ -25,11 +36,18 @@ class LiveView final : public runtime::EventSink {
            Output& output);
   void on_event(const runtime::SessionId& session, const runtime::Record& record) override;
   void on_delta(const runtime::SessionId& session, const runtime::ModelDelta& delta) override;
+  /// A line each, with the place of the call that it works for.
+  void on_sub_agent_event(const runtime::SessionId& session,
+                          const runtime::Record& record) override;
 
  private:
   enum class Section { none, reasoning, content };
 
+  void show(const runtime::SessionStarted& event) { currency_ = event.currency; }
   void show(const runtime::SessionForked& event);
+  void show(const runtime::TaskAssigned& event);
+  void show(const runtime::SubAgentStarted& event);
+  void show(const runtime::SubAgentFinished& event);
   void show(const runtime::UserMessage& event);
   void show(const runtime::UserInterjected& event);
   void show(const runtime::ModeChanged& event);
@@ -67,12 +85,18 @@ class LiveView final : public runtime::EventSink {
   runtime::Usage usage_last_;
   Clock::Instant step_start_;
   std::map<std::uint32_t, std::string> calls_;  // of the latest completion, as shown
+  SubAgentLines sub_agents_;
+  std::string currency_;
 };
 
 /// Prints each event as a JSON line, as `sessions export` does.
 class JsonView final : public runtime::EventSink {
  public:
   void on_event(const runtime::SessionId& session, const runtime::Record& record) override;
+  void on_sub_agent_event(const runtime::SessionId& session,
+                          const runtime::Record& record) override {
+    on_event(session, record);
+  }
 };
 
 /// `get_city(name="Wuhu")`: a call on one line.

@@ -88,6 +88,8 @@ int run(const Environment& environment, const RunOptions& options) {
   asio::io_context io(1);
   const auto model = open_model(environment, options.model);
   if (!model) return complain(model.error().message);
+  const auto money = money_of(environment, options.money, **model);
+  if (!money) return complain(money.error().message);
 
   Run run{.workflow = workflow->get(),
           .parts = runtime::AgentParts(**model, (*workflow)->registry(), **store, system_clock()),
@@ -99,6 +101,10 @@ int run(const Environment& environment, const RunOptions& options) {
   run.start.sampling = sampling_of(options.model);
   run.start.context = budget_of(options.context);
   run.start.limits.steps_max = options.steps_max;
+  run.start.limits.agent_depth_max = options.agent_depth_max;
+  run.start.limits.cost_pico_max = money->cost_pico_max.value_or(0);
+  run.start.currency = money->currency;
+  run.parts.prices = money->prices;
   run.parts.grants = (*workflow)->grants();
   Output output;
   LiveView live(inspect_stdout(environment.no_color || options.json),

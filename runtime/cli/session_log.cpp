@@ -87,12 +87,15 @@ void print_difference(const runtime::LogDifference& found) {
 json to_json(const std::optional<context::TokenId>& id) { return id ? json(*id) : json(nullptr); }
 
 void print_replay(const runtime::ReplayReport& report) {
-  fmt::print("{} completions: {} the same, {} different, {} not comparable; {} tokens compared\n",
-             report.completions, report.same, report.different, report.not_comparable,
-             report.tokens_compared);
+  fmt::print(
+      "{} completions ({} of them summaries): {} the same, {} different, {} not comparable; {} "
+      "tokens compared\n",
+      report.completions, report.summaries, report.same, report.different, report.not_comparable,
+      report.tokens_compared);
   if (!report.first) return;
   const auto& first = *report.first;
-  fmt::print("first difference: event {}, turn {}, step {}, ", first.seq, first.turn, first.step);
+  fmt::print("first difference: event {}, turn {}, step {}, {}", first.seq, first.turn, first.step,
+             first.is_summary ? "of the summary " : "");
   if (first.is_in_prompt) {
     fmt::print("in the prompt: this model's tokenizer or chat format makes another\n");
     return;
@@ -106,6 +109,7 @@ void print_replay(const runtime::ReplayReport& report) {
 
 void print_replay_json(const runtime::ReplayReport& report) {
   json out = {{"completions", report.completions},
+              {"summaries", report.summaries},
               {"same", report.same},
               {"different", report.different},
               {"not_comparable", report.not_comparable},
@@ -116,6 +120,7 @@ void print_replay_json(const runtime::ReplayReport& report) {
     out["first"] = {{"seq", first.seq},
                     {"turn", first.turn},
                     {"step", first.step},
+                    {"summary", first.is_summary},
                     {"in_prompt", first.is_in_prompt},
                     {"position", first.position},
                     {"recorded", to_json(first.recorded)},

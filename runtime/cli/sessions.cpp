@@ -1,9 +1,11 @@
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <ctime>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "runtime/agent.h"
 #include "runtime/cli/approval_lines.h"
@@ -11,6 +13,7 @@
 #include "runtime/cli/compose.h"
 #include "runtime/cli/conclude.h"
 #include "runtime/cli/live_view.h"
+#include "runtime/sub_agents.h"
 #include "runtime/workflow.h"
 
 /// `ponder sessions`: what is in the store, and going on where a session stopped.
@@ -30,6 +33,20 @@ std::string local_time(std::int64_t unix_ms) {
   return std::string(text, length);
 }
 
+/// A session, and below it those of its sub-agents, by the calls that they work for.
+void print_tree(const std::vector<runtime::SessionSummary>& all,
+                const runtime::SessionSummary& session, int depth) {
+  const std::string mark = depth == 0 ? "" : fmt::format("{:>{}}", "", 2 * depth);
+  fmt::print("{}{}  {}  {:<8} {:>5} events  {:<18} {}\n", mark, session.id.value,
+             local_time(session.updated_unix_ms), one_line(session.workflow, 8), session.events,
+             session.last_type, one_line(session.title, 60));
+  // The list is sorted the other way round.
+  for (auto other = all.rbegin(); other != all.rend(); ++other) {
+    const bool is_child = runtime::parent_of_sub_agent(other->id.value) == session.id.value;
+    if (is_child) print_tree(all, *other, depth + 1);
+  }
+}
+
 int list(const runtime::SessionStore& store, bool as_json) {
   const auto sessions = store.list(kSessionsListed);
   if (!sessions) return complain(sessions.error().message);
@@ -43,6 +60,7 @@ int list(const runtime::SessionStore& store, bool as_json) {
                                    {"title", session.title},
                                    {"parent", session.parent},
                                    {"parent_seq", session.parent_seq},
+                                   {"sub_agent_of", runtime::parent_of_sub_agent(session.id.value)},
                                    {"events", session.events},
                                    {"last", session.last_type}};
       fmt::print("{}\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
@@ -50,10 +68,13 @@ int list(const runtime::SessionStore& store, bool as_json) {
     return 0;
   }
   if (sessions->empty()) fmt::print("no sessions yet\n");
-  for (const auto& session : *sessions)
-    fmt::print("{}  {}  {:<8} {:>5} events  {:<18} {}\n", session.id.value,
-               local_time(session.updated_unix_ms), one_line(session.workflow, 8), session.events,
-               session.last_type, one_line(session.title, 60));
+  for (const auto& session : *sessions) {
+    const auto parent = runtime::parent_of_sub_agent(session.id.value);
+    const bool is_below =
+        !parent.empty() && std::any_of(sessions->begin(), sessions->end(),
+                                       [&](const auto& other) { return other.id.value == parent; });
+    if (!is_below) print_tree(*sessions, session, 0);
+  }
   return 0;
 }
 
@@ -65,6 +86,13 @@ int show(const runtime::SessionStore& store, const runtime::SessionId& id, bool 
   Output output;
   LiveView view(terminal, 0, system_clock(), output);
   for (const auto& record : *records) view.on_event(id, record);
+  const auto state = runtime::fold(*records);
+  if (state.cost_pico() == 0) return 0;
+  fmt::print("cost: {} {}", runtime::format_money(state.cost_pico()),
+             state.start ? state.start->currency : "");
+  if (state.usage_delegated.cost_pico > 0)
+    fmt::print(", {} of it by sub-agents", runtime::format_money(state.usage_delegated.cost_pico));
+  fmt::print("\n");
   return 0;
 }
 
@@ -94,7 +122,12 @@ void choose_logged_model(const std::string& logged, ModelOptions& options) {
 }
 
 asio::awaitable<int> go_on_and_close(runtime::Agent& agent, runtime::Workflow& workflow,
-                                     bool is_quiet, ApprovalLines& lines) {
+                                     bool is_quiet, ApprovalLines& lines,
+                                     std::optional<std::int64_t> cost_pico_max) {
+  if (cost_pico_max) {
+    const Status taken = co_await agent.set_cost_max(*cost_pico_max);
+    if (!taken) co_return complain(taken.error().message);
+  }
   lines.begin();
   const int status = co_await go_on(agent, workflow, is_quiet);
   co_await lines.close();
@@ -107,9 +140,11 @@ int resume(const Environment& environment, const runtime::SessionId& id,
   if (!records) return complain(records.error().message);
   const auto state = runtime::fold(*records);
   if (!state.start) return complain(fmt::format("session {} has no readable beginning", id.value));
+  const Status is_own = expect_no_sub_agent(id, state);
+  if (!is_own) return complain(is_own.error().message);
   const auto library = library_dir(environment);
   if (!library) return complain(library.error().message);
-  const auto workflow = runtime::Workflow::reopen(*library, id, state);
+  const auto workflow = runtime::Workflow::reopen(*library, id, state, store);
   if (!workflow) return complain(workflow.error().message);
   const bool has_rest = state.wants_resume() || wants_first_turn(state, **workflow) ||
                         wants_conclusion(state, **workflow);
@@ -126,6 +161,9 @@ int resume(const Environment& environment, const runtime::SessionId& id,
   if (!model) return complain(model.error().message);
   runtime::AgentParts parts(**model, (*workflow)->registry(), store, system_clock());
   parts.grants = (*workflow)->grants();
+  const auto money = money_of(environment, options.money, **model);
+  if (!money) return complain(money.error().message);
+  parts.prices = money->prices;
   Output output;
   LiveView live(inspect_stdout(environment.no_color || options.json),
                 (*model)->tokens_context_max(), system_clock(), output);
@@ -138,8 +176,8 @@ int resume(const Environment& environment, const runtime::SessionId& id,
   parts.approvals.approver = lines.approver();
   auto agent = runtime::Agent::open(parts, id);
   if (!agent) return complain(agent.error().message);
-  return run_interruptibly(io, go_on_and_close(**agent, **workflow, options.json, lines),
-                           [&agent] { (*agent)->cancel(); });
+  auto work = go_on_and_close(**agent, **workflow, options.json, lines, money->cost_pico_max);
+  return run_interruptibly(io, std::move(work), [&agent] { (*agent)->cancel(); });
 }
 
 /// What becomes of a call that is open where a session was forked, once the fork goes on.

@@ -89,7 +89,9 @@ class Measurement:
         command += ["-t", options.threads, "-fa", "1", "-r", self.runs]
         if self.generated:
             return command + ["-p", "0", "-n", self.generated, "-d", self.context]
-        return command + ["-p", self.context, "-n", "0"]
+        # Warming up would be another such prompt.
+        is_worth_it = self.runs > 1
+        return command + ["-p", self.context, "-n", "0"] + ([] if is_worth_it else ["--no-warmup"])
 
     def ponder_figure(self, output):
         key = "decode_tokens_per_s" if self.generated else "prefill_tokens_per_s"

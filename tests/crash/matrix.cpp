@@ -100,6 +100,10 @@ Status WorkerMatrix::make_twin() {
   return {};
 }
 
+bool Row::is_clean() const {
+  return may_lose_events ? findings.notes.size() == findings.lost_events : findings.is_clean();
+}
+
 void WorkerMatrix::count(Row& row, const Ended& ended, const Attack& attack) {
   if (ended.was_killed()) {
     ++row.kills;

@@ -30,6 +30,9 @@ struct Row {
   std::uint64_t kills = 0;   // processes that died by SIGKILL
   std::uint64_t faults = 0;  // processes that ran on a broken disk or clock and lived
   Findings findings;
+  /// A power failure takes the last events of a store that is not synced at each append.
+  bool may_lose_events = false;
+  bool is_clean() const;
 };
 
 /// A folder below `root` for each round, so that a round that found something can be looked at;

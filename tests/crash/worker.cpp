@@ -16,6 +16,7 @@
 #include <list>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "base/assert.h"
 #include "runtime/agent.h"
@@ -33,6 +34,7 @@
 ///            tool answers
 ///   ACKS     descriptor that gets each event as soon as the store has said that it is kept
 ///   DIE_AT   kills itself at this checkpoint (from 1); 0: never
+/// PONDER_SYNCHRONOUS is what it is to ponder.
 /// Prints the number of checkpoints. Exit status 3: the store failed, and said so.
 namespace ponder::crash {
 namespace {
@@ -194,7 +196,12 @@ struct Sessions {
 };
 
 Status run(const Options& options, Checkpoints& checkpoints) {
-  PONDER_TRY(auto store, runtime::SqliteSessionStore::open(options.store, system_clock()));
+  runtime::StoreOptions how;
+  const char* synchronous = std::getenv("PONDER_SYNCHRONOUS");
+  if (synchronous != nullptr && std::string_view(synchronous) == "normal") {
+    how.synchronous = runtime::Synchronous::normal;
+  }
+  PONDER_TRY(auto store, runtime::SqliteSessionStore::open(options.store, system_clock(), how));
   const int effects = ::open(options.effects, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
   PONDER_ASSERT(effects >= 0);
   tools::Registry registry;

@@ -1,37 +1,22 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/e2e/endpoint.h"
 #include "tests/e2e/process.h"
 #include "tests/e2e/pseudo_terminal.h"
-#include "tests/runtime/fake_server.h"
 
 /// `ponder chat` while its model, an endpoint of the test, takes its time.
 namespace ponder::e2e {
 namespace {
 
-using runtime::test::event_stream;
-using runtime::test::Exchange;
 using runtime::test::FakeServer;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-std::string delta(const std::string& field, const std::string& text) {
-  return "data: {\"choices\":[{\"delta\":{\"" + field + "\":\"" + text + "\"}}]}\n\n";
-}
-
-/// A model that begins to think and never ends.
-Exchange thinks_for_ever() {
-  return {event_stream({delta("reasoning_content", "thinking hard")}), /*stays_open=*/true};
-}
-Exchange answers(const std::string& text) {
-  return {event_stream({delta("content", text),
-                        "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"
-                        "data: [DONE]\n\n"})};
-}
-
 std::vector<std::string> chat_with(const FakeServer& server) {
-  return {"chat", "--model", "http://127.0.0.1:" + std::to_string(server.port()) + "/v1",
-          "--model-name", "slow"};
+  std::vector<std::string> out = model_at(server);
+  out.insert(out.begin(), "chat");
+  return out;
 }
 
 TEST(ChatOnATerminal, ALineTypedWhileTheAgentWorksSteersItAndSendBeginsANewTurn) {

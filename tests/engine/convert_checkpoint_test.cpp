@@ -10,6 +10,7 @@
 
 #include "engine/checkpoint.h"
 #include "engine/logits.h"
+#include "engine/model_weights.h"
 #include "kernels/dispatch.h"
 #include "tests/engine/golden_model.h"
 
@@ -28,16 +29,20 @@ ConvertReport convert(const fs::path& in, const fs::path& out, const char* to) {
   return report ? *report : ConvertReport{};
 }
 
-LogitsResult run(const fs::path& dir, const std::vector<TokenId>& tokens,
-                 const std::string& isa = "") {
-  ModelOptions options;
-  options.isa = isa;
+LogitsResult run(const fs::path& dir, const std::vector<TokenId>& tokens, ModelOptions options) {
   options.num_threads = 2;
   auto runner = LogitsRunner::open(dir, options);
   EXPECT_TRUE(runner) << runner.error().message;
   auto result = (*runner)->run(tokens, true);
   EXPECT_TRUE(result);
   return std::move(*result);
+}
+
+LogitsResult run(const fs::path& dir, const std::vector<TokenId>& tokens,
+                 const std::string& isa = "") {
+  ModelOptions options;
+  options.isa = isa;
+  return run(dir, tokens, options);
 }
 
 /// How well two sets of logits, and the selections behind them, agree.
@@ -89,6 +94,36 @@ void expect_agreement(const fs::path& original, const std::vector<TokenId>& prom
   EXPECT_TRUE(got.is_same_best);
 }
 
+bool packs_codes(const fs::path& dir, const ModelOptions& options) {
+  const ModelConfig config = load_config(dir).value();
+  const auto checkpoint = Checkpoint::open(dir);
+  const auto weights = load_weights(
+      *checkpoint, config,
+      {.memory_bytes_max = options.memory_bytes_max, .copied_bytes_max = options.copied_bytes_max});
+  EXPECT_TRUE(weights) << weights.error().message;
+  EXPECT_GT(weights->layers[0].o.group, 0U);
+  return weights->layers[0].o.is_packed;
+}
+
+TEST(ConvertCheckpoint, CodesReadInPlaceGiveTheBitsOfPackedOnes) {
+  const std::vector<TokenId> tokens(40, 7);
+  for (const char* format : {"int8", "int4-32"}) {
+    const TempDir out;
+    convert(golden_dir(WeightDType::bf16), out.path(), format);
+    ModelOptions in_place;
+    in_place.copied_bytes_max = 1;
+    ModelOptions short_of_memory = in_place;
+    short_of_memory.memory_bytes_max = allocated_bytes(
+        *Checkpoint::open(out.path()), load_config(out.path()).value(), in_place.copied_bytes_max);
+    EXPECT_TRUE(packs_codes(out.path(), {}));
+    EXPECT_TRUE(packs_codes(out.path(), in_place));
+    EXPECT_FALSE(packs_codes(out.path(), short_of_memory));
+    const std::vector<float> want = run(out.path(), tokens).logits;
+    EXPECT_EQ(run(out.path(), tokens, in_place).logits, want);
+    EXPECT_EQ(run(out.path(), tokens, short_of_memory).logits, want);
+  }
+}
+
 // Random weights choose experts by a hair, and a changed choice changes everything after it. So the
 // random model is asked for the second of two tokens, where the choices last; the bounds are what
 // was measured, and a quarter more.
@@ -115,6 +150,27 @@ TEST(ConvertCheckpoint, ThePonderMiniModelAgreesAsStated) {
                                       {"int4-64", 0.25, 0.93},
                                       {"int4-128", 0.54, 0.92}}) {
     expect_agreement("engine/models/mini", mini_prompt(), expected);
+  }
+}
+
+// An input is off by up to 2^-9 of itself, an int8 weight by 2^-8 of its group's largest: the bounds
+// are tighter than int8's above.
+TEST(ConvertCheckpoint, RoundedActivationsChangeLittleAndOnlyWhereTheProcessorRoundsThem) {
+  ModelOptions rounded;
+  rounded.activations = Activations::bf16;
+  for (const kernels::KernelTable* table : kernels::runnable_tables()) {
+    if (table == &kernels::scalar_table()) continue;
+    SCOPED_TRACE(table->name);
+    rounded.isa = table->name;
+    const fs::path mini = "engine/models/mini";
+    const LogitsResult want = run(mini, mini_prompt(), table->name);
+    const LogitsResult got = run(mini, mini_prompt(), rounded);
+    const bool rounds = rounded.isa == "avx512bf16" || rounded.isa == "amx";
+    EXPECT_EQ(got.logits == want.logits, !rounds);
+    const Agreement agreed = agreement(got, want);
+    EXPECT_LE(agreed.relative_error, 0.02);
+    EXPECT_GE(agreed.overlap, 0.97);
+    EXPECT_TRUE(agreed.is_same_best);
   }
 }
 

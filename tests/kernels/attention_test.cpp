@@ -293,8 +293,9 @@ TEST_P(AttentionTest, NanInAPromptShowsInTheTokensFromThereOn) {
   const std::size_t row = c.page_order[0] * kPageSize + 36;  // the last slot of the token with 37
   c.cache_bf16[row * c.stride + 3] = 0x7fc0;
   const auto got = run(table(), c);
-  for (std::size_t token = 0; token < 8; ++token) {
-    EXPECT_EQ(std::isnan(got[token * 16 * 33]), token >= 4) << token;
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    if (i % 33 == 32) continue;  // between the heads
+    ASSERT_EQ(std::isnan(got[i]), i / (16 * 33) >= 4) << i;
   }
 }
 

@@ -6,6 +6,7 @@
 #include "kernels/ops.h"
 #include "tests/kernels/cases.h"
 #include "tests/kernels/compare.h"
+#include "tests/kernels/emulated.h"
 
 namespace ponder::kernels {
 namespace {
@@ -201,7 +202,81 @@ TEST_P(Matmul, NoInputsGiveZeros) {
   EXPECT_EQ(run(table(), c), std::vector<float>(10, 0.0f));
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, Matmul, ::testing::ValuesIn(runnable_tables()), isa_name);
+// With x rounded: products of factors within 1 and 2 whose inputs are off by 2^-9, as are fp8
+// weights after scaling. The error of k random ones walks to the root of k times that; times four.
+Tolerance rounded_tolerance_for(std::size_t k) {
+  return {.abs = 4 * 2.0 * 2 * 0x1p-9 * std::sqrt(static_cast<double>(k))};
+}
+
+MatmulArgs rounded_args_of(const Case& c, std::vector<float>& y) {
+  MatmulArgs args = args_of(c, y);
+  args.may_round_x = true;
+  return args;
+}
+
+TEST_P(Matmul, RoundedInputsStayNearTheExactProduct) {
+  for (const DType dtype : kDTypes) {
+    for (const std::size_t k : {1u, 17u, 129u, 1025u}) {
+      for (const auto& [m, n] : {std::pair<std::size_t, std::size_t>{1, 1},
+                                 {1, 13},
+                                 {2, 130},
+                                 {5, 7},
+                                 {33, 19},
+                                 {99, 6}}) {
+        SCOPED_TRACE(::testing::Message()
+                     << "dtype=" << int(dtype) << " m=" << m << " n=" << n << " k=" << k);
+        const Case c = make_case(m, n, k, dtype, rng);
+        std::vector<float> got(m * n, kNan);
+        table().matmul(rounded_args_of(c, got), 0, m, 0, n);
+        ASSERT_TRUE(all_close(got, run(scalar_table(), c), rounded_tolerance_for(k)));
+      }
+    }
+  }
+}
+
+TEST_P(Matmul, RoundedInputsThatAreRoundAlreadyLoseNothing) {
+  // Whole numbers up to 8 are exact in bf16 and in fp8, and so are their sums in fp32.
+  Case c = make_case(7, 21, 200, DType::bf16, rng);
+  std::uniform_int_distribution<int> digit(-8, 8);
+  for (float& x : c.x) x = static_cast<float>(digit(rng));
+  for (float& w : c.w_f32) w = static_cast<float>(digit(rng));
+  c.w_bf16 = to_bf16(c.w_f32);
+  std::vector<float> got(c.m * c.n, kNan);
+  table().matmul(rounded_args_of(c, got), 0, c.m, 0, c.n);
+  EXPECT_TRUE(same_bits(got, run(scalar_table(), c)));
+}
+
+TEST_P(Matmul, RoundedRowsAloneHaveTheBitsThatTheyHaveAmongOthers) {
+  for (const DType dtype : {DType::bf16, DType::fp8_e4m3}) {
+    for (const std::size_t k : {31u, 257u, 1100u}) {
+      const Case c = make_case(100, 29, k, dtype, rng);
+      std::vector<float> together(c.m * c.n, kNan);
+      table().matmul(rounded_args_of(c, together), 0, c.m, 0, c.n);
+      for (const std::size_t m : {0u, 5u, 17u, 95u, 96u, 99u}) {
+        std::vector<float> alone(c.m * c.n, kNan);
+        for (std::size_t n = 0; n < c.n; n += 5) {
+          table().matmul(rounded_args_of(c, alone), m, m + 1, n, std::min(c.n, n + 5));
+        }
+        const auto row = [&](const std::vector<float>& y) {
+          return std::vector<float>(&y[m * c.n], &y[m * c.n] + c.n);
+        };
+        EXPECT_TRUE(same_bits(row(alone), row(together))) << int(dtype) << " k=" << k << " m=" << m;
+      }
+    }
+  }
+}
+
+TEST_P(Matmul, RoundedInputsKeepNanAndInfinityInTheirPlaces) {
+  Case c = make_case(9, 12, 70, DType::bf16, rng);
+  c.x[1 * 70 + 69] = kNan;
+  c.x[2 * 70 + 3] = -kInf;
+  c.w_bf16[3 * 70 + 64] = f32_to_bf16(kInf);
+  std::vector<float> got(c.m * c.n, -7.0f);
+  table().matmul(rounded_args_of(c, got), 0, c.m, 0, c.n);
+  EXPECT_TRUE(all_close(got, run(scalar_table(), c), rounded_tolerance_for(70)));
+}
+
+INSTANTIATE_TEST_SUITE_P(Kernels, Matmul, ::testing::ValuesIn(tables_and_emulation()), isa_name);
 
 }  // namespace
 }  // namespace ponder::kernels

@@ -69,6 +69,7 @@ class AgentFixture : public ::testing::Test {
     parts.grants = grants_;
     parts.approvals = approvals_;
     parts.sinks = {&recorder_};
+    parts.prices = prices_;
     return parts;
   }
 
@@ -133,6 +134,7 @@ class AgentFixture : public ::testing::Test {
   std::vector<std::string> journal_;
   Recorder recorder_;
   Limits limits_;
+  Prices prices_;
   ContextBudget budget_;
   std::string family_ = "dsv32";  // of a model with a window
   std::uint32_t window_ = 0;      // of the model, whose tokens are bytes; 0: it makes no prompts

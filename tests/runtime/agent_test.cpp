@@ -66,6 +66,23 @@ TEST_F(AgentTest, TheIntentIsOnTheDiskBeforeTheToolBegins) {
                                 "model_completed", "tool_intended", "tool_started"));
 }
 
+TEST_F(AgentTest, AStepWaitsForTheDiskTwice) {
+  add_tool("echo", Effect::irreversible, test::echo);
+  const auto commits_of_turn = [this](int steps) {
+    std::vector<ScriptedStep> script;
+    for (int i = 0; i < steps; ++i) {
+      const std::string arguments = "{\"i\":" + std::to_string(i) + "}";
+      script.push_back(ScriptedStep(says("", {{"echo", arguments}})));
+    }
+    script.push_back(ScriptedStep(says("done")));
+    start(std::move(script));
+    const auto before = store_->commits();
+    EXPECT_EQ(turn().reason, TurnEnd::answered);
+    return store_->commits() - before;
+  };
+  EXPECT_EQ(commits_of_turn(5) - commits_of_turn(1), 4 * 2U);
+}
+
 TEST_F(AgentTest, CallsThatCannotRunAreAnsweredInPlaceAndTheOthersRun) {
   add_tool("echo", Effect::pure, test::echo);
   add_tool("guarded", Effect::pure, test::echo, {"network"});

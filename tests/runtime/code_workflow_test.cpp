@@ -41,9 +41,12 @@ class CodeWorkflowTest : public ::testing::Test {
     const Status status =
         tools::check_support(tools::sandbox_support(), tools::Isolation::isolated);
     if (!status) GTEST_SKIP() << status.error().message;
-    const std::string git = "git -C " + project_.path().string() + " -c user.name=t -c user.email=t@t ";
+    const std::string git =
+        "git -C " + project_.path().string() + " -c user.name=t -c user.email=t@t ";
     write("add.sh", "echo $(($1 - $2))\n");
-    write("test.sh", "test $(sh add.sh 2 2) = 4 && echo 'ok 1 - adds' || { echo 'not ok 1 - adds'; exit 1; }\n");
+    write("test.sh",
+          "if test $(sh add.sh 2 2) = 4; then echo 'ok 1 - adds'; else\n"
+          "echo 'not ok 1 - adds'; exit 1; fi\n");
     ASSERT_EQ(std::system((git + "init -q").c_str()), 0);
     ASSERT_EQ(std::system((git + "add -A").c_str()), 0);
     ASSERT_EQ(std::system((git + "commit -q -m start").c_str()), 0);

@@ -6,6 +6,7 @@
 #include "context/prompt.h"
 #include "runtime/digest.h"
 #include "runtime/pins.h"
+#include "runtime/replay.h"
 #include "tests/runtime/agent_fixture.h"
 
 /// Long tool loops in a small window: the agent makes room, writes down what it cut, and goes on.
@@ -175,6 +176,39 @@ TEST_F(ContextBudgetTest, ARunWithSideEffectsGoesOnWithTheModelsSummary) {
   EXPECT_EQ(agent_->state().tokens_generated_turn, 50U);
   EXPECT_EQ(count("delta 0 and 1 were booked"), 0U);
   expect_requests_follow_from_the_log();
+}
+
+TEST_F(ContextBudgetTest, AReplayAsksForTheSummaryAgainAndNamesItsFirstTokenThatDiffers) {
+  result_bytes_ = 1500;
+  add_look(Effect::idempotent);
+  Completion summary = says("0 and 1 were booked");
+  summary.prompt_hash = "of the summary";
+  start({ScriptedStep(looks(0)), ScriptedStep(looks(1)), ScriptedStep(looks(2)),
+         ScriptedStep(summary), ScriptedStep(says("done"))});
+  turn("book it");
+  const auto again = [&](Completion now) {
+    use_script({ScriptedStep(std::move(now))});
+    auto report = test::run(context_, replay(store_->load(agent_->id()).value(), *model_));
+    EXPECT_TRUE(report) << report.error().message;
+    return report ? *report : ReplayReport();
+  };
+  const ReplayReport same = again(summary);
+  EXPECT_EQ(same.summaries, 1U);
+  EXPECT_EQ(same.same, 1U);
+  EXPECT_EQ(same.tokens_compared, 19U);
+  EXPECT_EQ(same.not_comparable, 4U);  // the script has no ids
+  EXPECT_THAT(model_->requests()[0].conversation[1].content, HasSubstr("book it"));
+
+  summary.message.content = "0 and 2 were booked";
+  const ReplayReport other = again(summary);
+  ASSERT_TRUE(other.first);
+  EXPECT_TRUE(other.first->is_summary);
+  EXPECT_EQ(other.first->position, 6U);
+  EXPECT_EQ(other.first->recorded, context::TokenId{'1'});
+  EXPECT_EQ(other.first->sampled, context::TokenId{'2'});
+
+  summary.prompt_hash = "of another prompt";
+  EXPECT_TRUE(again(summary).first->is_in_prompt);
 }
 
 TEST_F(ContextBudgetTest, AModelThatGivesNoSummaryCostsTheOldCallsAndTheLogSaysSo) {

@@ -2,6 +2,7 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <utility>
@@ -23,6 +24,8 @@ class FakeTool final : public tools::Tool {
   const context::ToolSpec& spec() const override { return spec_; }
   tools::Effect effect() const override { return effect_; }
   const std::vector<std::string>& capabilities() const override { return capabilities_; }
+  std::uint32_t concurrency_max() const override { return concurrency_max_; }
+  void limit_concurrency(std::uint32_t max) { concurrency_max_ = max; }
   boost::asio::awaitable<Result<tools::ToolOutput>> invoke(std::string arguments,
                                                            tools::ToolContext context) override;
   bool has_values() const override { return knows != nullptr; }
@@ -42,6 +45,7 @@ class FakeTool final : public tools::Tool {
   std::vector<std::string>* journal_;
   std::vector<std::string> capabilities_;
   std::vector<std::string> keys_;
+  std::uint32_t concurrency_max_ = 0;
 };
 
 /// What a tool may say about its parameters.

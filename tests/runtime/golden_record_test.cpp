@@ -3,6 +3,7 @@
 
 #include "tests/runtime/agent_fixture.h"
 #include "tests/runtime/golden_logs.h"
+#include "tests/runtime/sub_agents_fixture.h"
 #include "tests/runtime/token_history_fixture.h"
 
 /// The runs that golden logs are made of. They run each time, so that the recipe stays true; with
@@ -143,6 +144,29 @@ TEST_F(GoldenScriptedRun, CallsThatWereApprovedAndDenied) {
          ScriptedStep(says("paid"))});
   EXPECT_EQ(turn("pay").reason, TurnEnd::answered);
   keep("approvals", {"approval_asked", "approval_answered"});
+}
+
+class GoldenSubAgentRun : public test::SubAgentsFixture {};
+
+TEST_F(GoldenSubAgentRun, AParentWithASubAgentAndAForkOfItself) {
+  add_tool("reads", Effect::pure, test::echo);
+  begin({{"plan it",
+          {ScriptedStep(says("", {test::task("count"), test::task("look", R"(,"fork":true)")})),
+           ScriptedStep(says("done"))}},
+         {"count", {ScriptedStep(says("six"))}},
+         {"look", {ScriptedStep(says("", {{"reads", "{}"}})), ScriptedStep(says("seen"))}}});
+  EXPECT_EQ(turn_of("plan it").reason, TurnEnd::answered);
+  ASSERT_TRUE(test::run(context_, agent_->set_cost_max(1'000'000'000'000)));
+  const auto parent = store_->copy(agent_->id());
+  EXPECT_THAT(types_of(*parent),
+              IsSupersetOf({"sub_agent_started", "sub_agent_finished", "budget_changed"}));
+  keep_golden("delegation", *parent);
+  const auto child = store_->copy(SessionId{children()[0]});
+  EXPECT_THAT(types_of(*child), IsSupersetOf({"task_assigned"}));
+  keep_golden("sub_agent", *child);
+  const auto fork = store_->copy(SessionId{children()[1]});
+  EXPECT_THAT(types_of(*fork), IsSupersetOf({"session_forked", "task_assigned"}));
+  keep_golden("sub_agent_fork", *fork);
 }
 
 TEST_F(GoldenScriptedRun, ToolOutputInUserMessagesAndChatModeFromThereOn) {

@@ -51,7 +51,7 @@ class RemoteModelTest : public ::testing::Test {
     system.tools = {{"look", "looks", R"({"type": "object", "properties": {}})"}};
     context::Message user;
     user.content = "hi";
-    return ModelRequest({system, user}, "openai", Sampling(), 100);
+    return ModelRequest(context::Conversation{system, user}, "openai", Sampling(), 100);
   }
 
   Result<Completion> ask(ModelRequest request = question()) {

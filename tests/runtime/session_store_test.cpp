@@ -115,6 +115,24 @@ TEST_F(SessionStoreTest, ListShowsTheLatestFirstWithTitleAndLastEvent) {
   EXPECT_EQ(store->list(1)->size(), 1U);
 }
 
+TEST_F(SessionStoreTest, ListAndLastKnowTheLatestEventAlsoBeforeItsSessionIsListedAgain) {
+  const auto store = open();
+  const SessionId a = begin(*store, "a");
+  clock_.advance(std::chrono::milliseconds(1));
+  const SessionId b = begin(*store, "b");
+  clock_.advance(std::chrono::milliseconds(1));
+  const auto written = append(*store, a, 2, {ModelStarted{}});
+  ASSERT_TRUE(written);
+  EXPECT_EQ(store->resolve("last")->value, a.value);
+  const auto latest = store->list(1);
+  ASSERT_EQ(latest->size(), 1U);
+  EXPECT_EQ((*latest)[0].id, a);
+  EXPECT_EQ((*latest)[0].updated_unix_ms, written->back().unix_ms);
+  clock_.advance(std::chrono::milliseconds(15'000));
+  ASSERT_TRUE(append(*store, b, 2, {ModelStarted{}}));
+  EXPECT_EQ(store->resolve("last")->value, b.value);
+}
+
 TEST_F(SessionStoreTest, AnIdMayBeShortenedOrBeTheWordLast) {
   auto store = open();
   const SessionId first = begin(*store, "a");

@@ -95,7 +95,7 @@ class TokenHistoryTest : public ::testing::Test {
 
   /// Goes on with a session of the log, in the world that it left.
   void open(const SessionId& id) {
-    auto workflow = Workflow::reopen(kLibrary, id, fold(*store_->load(id)));
+    auto workflow = Workflow::reopen(kLibrary, id, fold(*store_->load(id)), *store_);
     ASSERT_TRUE(workflow) << workflow.error().message;
     agent_.reset();
     workflow_ = std::move(*workflow);

@@ -102,11 +102,14 @@ class WorkflowTest : public ::testing::Test {
     return std::move(*workflow);
   }
 
-  void run(Workflow& workflow, std::vector<ScriptedStep> script) {
+  void run(Workflow& workflow, std::vector<ScriptedStep> script,
+           std::uint32_t agent_depth_max = 0) {
+    SessionStarted start = workflow.session_start();
+    start.limits.agent_depth_max = agent_depth_max;
     model_ = std::make_unique<ScriptedModel>(std::move(script));
     AgentParts parts(*model_, workflow.registry(), *store_, system_clock());
     parts.grants = workflow.grants();
-    agent_ = std::move(*test::run(context_, Agent::start(parts, workflow.session_start())));
+    agent_ = std::move(*test::run(context_, Agent::start(parts, std::move(start))));
     ASSERT_TRUE(test::run(context_, agent_->run_turn(workflow.request())));
   }
 
@@ -160,7 +163,7 @@ TEST_F(WorkflowTest, ReopeningFromTheLogKnowsWhatWasCheckedAndSubmitted) {
   }
   const SessionId id = store_->resolve("last").value();
   const SessionState state = fold(store_->load(id).value());
-  const auto again = Workflow::reopen(kLibrary, id, state);
+  const auto again = Workflow::reopen(kLibrary, id, state, *store_);
   ASSERT_TRUE(again) << again.error().message;
   EXPECT_EQ((*again)->request(), state.conversation[1].content);
   EXPECT_EQ((*again)->session_start().environment, state.start->environment);
@@ -169,9 +172,32 @@ TEST_F(WorkflowTest, ReopeningFromTheLogKnowsWhatWasCheckedAndSubmitted) {
   EXPECT_TRUE(verdict->is_solved) << verdict->detail;
   SessionState beginning;
   beginning.start = state.start;
-  const auto at_the_beginning = Workflow::reopen(kLibrary, id, beginning);
+  const auto at_the_beginning = Workflow::reopen(kLibrary, id, beginning, *store_);
   ASSERT_TRUE(at_the_beginning);
   EXPECT_FALSE((*at_the_beginning)->judge(state)->has_plan);
+}
+
+TEST_F(WorkflowTest, ReopeningKnowsWhatSubAgentsSubmittedForksAndOthers) {
+  const std::uint64_t seed = seed_with(/*is_feasible=*/true);
+  for (const bool is_fork : {false, true}) {
+    SCOPED_TRACE(is_fork);
+    {
+      const auto workflow = open(seed);
+      std::vector<ScriptedStep> script = solving_script(solved_plan(seed));
+      script.insert(script.begin(), calls("agent", {{"task", "plan it"}, {"fork", is_fork}}));
+      script.push_back(says("There you are."));
+      run(*workflow, std::move(script), /*agent_depth_max=*/1);
+      EXPECT_EQ(agent_->state().last_answer(), "There you are.");
+    }
+    const SessionId id = agent_->id();
+    agent_.reset();
+    const SessionState state = fold(store_->load(id).value());
+    const auto again = Workflow::reopen(kLibrary, id, state, *store_);
+    ASSERT_TRUE(again) << again.error().message;
+    const auto verdict = (*again)->judge(state);
+    ASSERT_TRUE(verdict) << verdict.error().message;
+    EXPECT_TRUE(verdict->is_solved) << verdict->detail;
+  }
 }
 
 TEST_F(WorkflowTest, AnUnknownWorkflowAndAnUnknownCityAreNamed) {

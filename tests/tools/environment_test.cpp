@@ -176,6 +176,40 @@ TEST_F(MarketEnvironment, ACancelledCallEndsAsCancelled) {
   EXPECT_EQ(content("count", R"({"name": "pear"})"), "2");
 }
 
+asio::awaitable<void> note_end(asio::awaitable<Result<ToolOutput>> work, std::string name,
+                               std::string* journal) {
+  co_await asio::this_coro::throw_if_cancelled(false);
+  const auto result = co_await std::move(work);
+  const bool is_cancelled = !result && result.error().code == Errc::cancelled;
+  *journal += name + (is_cancelled ? " cancelled, " : " ended, ");
+}
+
+asio::awaitable<void> cancel_the_second(asio::awaitable<Result<ToolOutput>> first,
+                                        asio::awaitable<Result<ToolOutput>> second,
+                                        std::string* journal) {
+  const auto executor = co_await asio::this_coro::executor;
+  TaskGroup group(executor);
+  group.spawn(note_end(std::move(first), "first", journal));
+  const auto id = group.spawn(note_end(std::move(second), "second", journal));
+  co_await asio::post(asio::use_awaitable);
+  group.cancel(id);
+  co_await group.join();
+}
+
+TEST_F(MarketEnvironment, ACallThatWaitsForAnotherIsCancelledBeforeThatOneEnds) {
+  const auto environment = open();
+  std::string journal;
+  asio::io_context io;
+  auto first = invoke("spin", "{}", within(std::chrono::seconds(30)));
+  auto second = invoke("nothing", "{}", within(std::chrono::seconds(30)));
+  auto work = cancel_the_second(std::move(first), std::move(second), &journal);
+  asio::co_spawn(io, std::move(work), [](std::exception_ptr error) {
+    if (error) std::rethrow_exception(error);
+  });
+  io.run();
+  EXPECT_EQ(journal, "second cancelled, first ended, ");
+}
+
 TEST_F(MarketEnvironment, ACallThatIsCancelledBeforeItBeginsDoesNotRun) {
   auto environment = open();
   auto task = environment->task(1);

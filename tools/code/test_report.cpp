@@ -133,7 +133,7 @@ std::optional<TestOutcome> read_tap(std::string_view line) {
   std::string_view name = rest->substr(dash + 3);
   const auto directive = name.find(" # ");
   if (directive != std::string_view::npos) {
-    state = State::skipped;  // SKIP or TODO: neither counts
+    state = State::skipped;  // skipped, or expected to fail: neither counts
     name = name.substr(0, directive);
   }
   return outcome(name, state);

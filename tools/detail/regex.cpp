@@ -35,8 +35,8 @@ Result<Regex> Regex::compile(const std::string& pattern) {
   PCRE2_SIZE offset = 0;
   // ALT_BSUX and DOLLAR_ENDONLY: \uXXXX and $ as in ECMAScript, which JSON Schema names. Bytes
   // that are no UTF-8 match nothing.
-  constexpr std::uint32_t kOptions =
-      PCRE2_UTF | PCRE2_MATCH_INVALID_UTF | PCRE2_ALT_BSUX | PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_BACKSLASH_C;
+  constexpr std::uint32_t kOptions = PCRE2_UTF | PCRE2_MATCH_INVALID_UTF | PCRE2_ALT_BSUX |
+                                     PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_BACKSLASH_C;
   auto* code = pcre2_compile_8(reinterpret_cast<PCRE2_SPTR8>(pattern.data()), pattern.size(),
                                kOptions, &error, &offset, nullptr);
   if (code == nullptr) {

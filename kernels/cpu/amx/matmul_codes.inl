@@ -156,13 +156,5 @@ void multiply_codes(const MatmulArgs& args, const MatmulRange& range) {
   }
 }
 
-void matmul(const MatmulArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t n_begin,
-            std::size_t n_end) noexcept {
-  if (!args.w_is_packed || m_end - m_begin <= kStreamedRowsMax || n_begin == n_end) {
-    return next_best_table().matmul(args, m_begin, m_end, n_begin, n_end);
-  }
-  multiply_codes(args, {m_begin, m_end, n_begin, n_end});
-}
-
 }  // namespace
 }  // namespace ponder::kernels

@@ -3,6 +3,7 @@
 namespace ponder::kernels {
 namespace {
 
+inline Vec load_words(const void* p) { return {_mm512_loadu_ps(p)}; }
 inline void store_words(std::uint32_t* p, Vec a) { _mm512_storeu_ps(p, a.v); }
 
 // bf16 to the nearest, ties to even, in the upper halves; a NaN stays a NaN.

@@ -18,15 +18,29 @@ const KernelTable& next_best_table() { return avx512vnni_table(); }
 #include "kernels/cpu/attention_blocks.inl"
 #include "kernels/cpu/avx512bf16/products.inl"
 #include "kernels/cpu/fp8_latents.inl"
+#include "kernels/cpu/avx512bf16/pairs.inl"
+#include "kernels/cpu/bf16_rows.inl"
+#include "kernels/cpu/avx512bf16/matmul_products.inl"
+#include "kernels/cpu/matmul_bf16.inl"
 #include "kernels/cpu/attention_bf16.inl"
 // clang-format on
 
 namespace ponder::kernels {
+namespace {
+
+void matmul(const MatmulArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t n_begin,
+            std::size_t n_end) noexcept {
+  if (is_in_pairs(args)) return multiply_in_pairs(args, m_begin, m_end, n_begin, n_end);
+  next_best_table().matmul(args, m_begin, m_end, n_begin, n_end);
+}
+
+}  // namespace
 
 const KernelTable& avx512bf16_table() noexcept {
   static const KernelTable kTable = [] {
     KernelTable table = avx512vnni_table();
     table.name = "avx512bf16";
+    table.matmul = matmul;
     table.attention_sizes = attention_sizes;
     table.attention_pack = attention_pack;
     table.attention_part = attention_part;

@@ -120,6 +120,11 @@ inline void transpose(Vec (&rows)[kLanes]) {
   __builtin_memcpy(rows, columns, sizeof columns);
 }
 
+inline Vec load_words(const void* p) {
+  Vec words;
+  __builtin_memcpy(words.v, p, sizeof words.v);
+  return words;
+}
 inline void store_words(std::uint32_t* p, const Vec& a) { __builtin_memcpy(p, a.v, sizeof a.v); }
 inline std::uint32_t round_to_upper_half(float value) {
   const std::uint32_t bits = bits_of(value);

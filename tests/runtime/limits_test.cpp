@@ -1,0 +1,176 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <boost/asio/post.hpp>
+
+#include "runtime/agent.h"
+#include "tests/runtime/agent_fixture.h"
+
+/// What ends a turn, or keeps a call waiting, before the model says so.
+namespace ponder::runtime {
+namespace {
+
+namespace asio = boost::asio;
+using test::says;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+using tools::Effect;
+
+class LimitsTest : public test::AgentFixture {
+ protected:
+  /// A step that calls each of these tools once, with these arguments.
+  static ScriptedStep calls(std::vector<std::pair<std::string, std::string>> calls) {
+    return ScriptedStep(says("", std::move(calls)));
+  }
+  void limit_concurrency(const std::string& tool, std::uint32_t max) {
+    static_cast<test::FakeTool*>(registry_.find(tool))->limit_concurrency(max);
+  }
+};
+
+TEST_F(LimitsTest, CallsThatOnlyRepeatEachOtherAreWarnedOnceAndThenEndTheTurn) {
+  limits_.stale_steps_max = 2;
+  add_tool("a", Effect::pure, test::echo);
+  add_tool("b", Effect::pure, test::echo);
+  const ScriptedStep a = calls({{"a", "{}"}});
+  const ScriptedStep b = calls({{"b", "{}"}});
+  start({a, b, a, b, a, ScriptedStep(says("too late"))});
+  const TurnEnded end = turn();
+  EXPECT_EQ(end.reason, TurnEnd::no_progress);
+  EXPECT_THAT(end.detail, HasSubstr("3 steps"));
+  EXPECT_EQ(journal_.size(), 8U);  // four calls ran
+  EXPECT_THAT(outcomes()[4].content, HasSubstr("the last 2 steps brought nothing"));
+  EXPECT_EQ(model_->steps_left(), 1U);
+}
+
+TEST_F(LimitsTest, AfterTheWarningANewCallIsProgress) {
+  limits_.stale_steps_max = 2;
+  limits_.repeats_max = 10;
+  add_tool("a", Effect::pure, test::echo);
+  add_tool("b", Effect::pure, test::echo);
+  const ScriptedStep a = calls({{"a", "{}"}});
+  const ScriptedStep b = calls({{"b", "{}"}});
+  start({a, b, a, b, calls({{"a", "{}"}, {"b", R"({"x":1})"}}), a, ScriptedStep(says("done"))});
+  EXPECT_EQ(turn().reason, TurnEnd::answered);
+  EXPECT_THAT(outcomes()[4].content, HasSubstr("brought nothing"));
+  EXPECT_EQ(outcomes()[5].outcome, Outcome::success);
+  EXPECT_EQ(outcomes()[6].content, "echo {}");  // once more, for the count began anew
+}
+
+TEST_F(LimitsTest, TheSameCallWithAnotherResultIsProgress) {
+  limits_.stale_steps_max = 1;
+  limits_.repeats_max = 10;
+  int count = 0;
+  add_tool("poll", Effect::pure, [&count](std::string) {
+    return test::answer_after(std::chrono::milliseconds(0), std::to_string(++count), false);
+  });
+  const ScriptedStep poll = calls({{"poll", "{}"}});
+  start({poll, poll, poll, poll, poll, ScriptedStep(says("done"))});
+  EXPECT_EQ(turn().reason, TurnEnd::answered);
+  EXPECT_EQ(count, 5);
+}
+
+TEST_F(LimitsTest, WhatTheGuardKnowsIsInTheLog) {
+  limits_.stale_steps_max = 2;
+  add_tool("a", Effect::pure, test::echo);
+  const ScriptedStep a = calls({{"a", "{}"}});
+  start({a, a, a, ScriptedStep(Error(Errc::unavailable, "down"))});
+  turn();
+  const SessionState state = fold(store_->load(agent_->id()).value());
+  EXPECT_EQ(state.stale_steps, 2U);
+  const SessionState again = fold(store_->load(agent_->id()).value());
+  EXPECT_EQ(again.results_seen, agent_->state().results_seen);
+}
+
+TEST_F(LimitsTest, NoMoreCallsOfAToolRunAtOnceThanItAllowsAndResultsStayInCallOrder) {
+  add_tool("slow", Effect::pure, test::echo);
+  add_tool("free", Effect::pure, test::echo);
+  limit_concurrency("slow", 1);
+  start({calls({{"slow", R"({"x":1})"}, {"slow", R"({"x":2})"}, {"free", "{}"}, {"slow", "{}"}}),
+         ScriptedStep(says("done"))});
+  EXPECT_EQ(turn().reason, TurnEnd::answered);
+  std::vector<std::string> slow;
+  for (const std::string& entry : journal_) {
+    if (entry.ends_with("slow")) slow.push_back(entry);
+  }
+  EXPECT_THAT(slow, ElementsAre("begin slow", "end slow", "begin slow", "end slow", "begin slow",
+                                "end slow"));
+  const auto& asked = model_->requests()[1].conversation;
+  EXPECT_EQ(asked[3].content, R"(echo {"x":1})");
+  EXPECT_EQ(asked[4].content, R"(echo {"x":2})");
+  EXPECT_EQ(asked[6].content, "echo {}");
+}
+
+TEST_F(LimitsTest, ACallThatWaitsForItsPlaceNeverBeginsWhenTheTurnIsCancelled) {
+  add_tool("pays", Effect::irreversible, test::hang);
+  limit_concurrency("pays", 1);
+  start({calls({{"pays", R"({"x":1})"}, {"pays", R"({"x":2})"}})});
+  recorder_.trigger = "tool_started";
+  recorder_.action = [this] { asio::post(context_, [this] { agent_->cancel(); }); };
+  EXPECT_EQ(turn().reason, TurnEnd::cancelled);
+  EXPECT_THAT(journal_, ElementsAre("begin pays", "end pays"));
+  ASSERT_EQ(outcomes().size(), 2U);
+  for (const ToolFinished& outcome : outcomes()) EXPECT_EQ(outcome.outcome, Outcome::cancelled);
+}
+
+TEST_F(LimitsTest, ACallCancelledBeforeItsToolBeginsHasNoEffect) {
+  add_tool("pays", Effect::irreversible, test::echo);
+  start({calls({{"pays", "{}"}}), ScriptedStep(says("done"))});
+  recorder_.trigger = "tool_intended";
+  recorder_.action = [this] { agent_->cancel(); };
+  EXPECT_EQ(turn().reason, TurnEnd::cancelled);
+  EXPECT_TRUE(journal_.empty());
+  EXPECT_THAT(outcomes()[0].content, HasSubstr("before it began"));
+}
+
+TEST_F(LimitsTest, OneOfSeveralCallsIsCancelledAndTheTurnGoesOn) {
+  add_tool("hang", Effect::pure, test::hang);
+  add_tool("ends", Effect::pure, [](std::string) {
+    return test::answer_after(std::chrono::milliseconds(0), "ended", false);
+  });
+  start({calls({{"hang", "{}"}, {"ends", "{}"}}), ScriptedStep(says("done"))});
+  recorder_.trigger = "tool_finished";
+  recorder_.action = [this] {
+    recorder_.action = nullptr;
+    EXPECT_FALSE(agent_->cancel_call(1));  // it has ended
+    EXPECT_FALSE(agent_->cancel_call(2));  // there is none
+    EXPECT_TRUE(agent_->cancel_call(0));
+  };
+  EXPECT_EQ(turn().reason, TurnEnd::answered);
+  EXPECT_EQ(outcomes()[0].content, "ended");
+  EXPECT_EQ(outcomes()[1].outcome, Outcome::cancelled);
+  EXPECT_FALSE(agent_->cancel_call(0));  // nothing is under way
+}
+
+TEST_F(LimitsTest, ASessionThatHasCostItsBudgetEndsTheTurnAndEachLaterOneUntilItMayCostMore) {
+  prices_ = {.prompt_pico = 3, .cached_pico = 1, .completion_pico = 5, .are_known = true};
+  limits_.cost_pico_max = 100;
+  add_tool("a", Effect::pure, test::echo);
+  Completion first = says("", {{"a", "{}"}});
+  first.usage.tokens_prompt = 20;
+  first.usage.tokens_cached = 4;  // 16 * 3 + 4 * 1 + 10 * 5 = 102
+  start({ScriptedStep(first), ScriptedStep(says("done"))});
+  const TurnEnded end = turn();
+  EXPECT_EQ(end.reason, TurnEnd::money_limit);
+  EXPECT_THAT(end.detail, StartsWith("the session has cost 0.000000000102"));
+  EXPECT_EQ(agent_->state().cost_pico(), 102);
+  EXPECT_EQ(fold(store_->load(agent_->id()).value()).cost_pico(), 102);
+  EXPECT_EQ(turn().reason, TurnEnd::money_limit);
+  ASSERT_TRUE(test::run(context_, agent_->set_cost_max(200)));
+  EXPECT_EQ(turn().reason, TurnEnd::answered);
+}
+
+TEST_F(LimitsTest, ABudgetWithoutAPriceOrWithoutUsageIsReachedAtOnce) {
+  limits_.cost_pico_max = 100;
+  start({ScriptedStep(says("done"))});
+  EXPECT_THAT(turn().detail, HasSubstr("no price of script is known"));
+  prices_.are_known = true;
+  add_tool("a", Effect::pure, test::echo);
+  Completion silent = says("", {{"a", "{}"}});
+  silent.usage = {};
+  start({ScriptedStep(silent), ScriptedStep(says("done"))});
+  EXPECT_THAT(turn().detail, HasSubstr("does not say how many tokens"));
+}
+
+}  // namespace
+}  // namespace ponder::runtime
