@@ -67,7 +67,9 @@ class EngineImpl final : public Engine {
   void take_inbox();
   void apply(std::unique_ptr<Request>& request);
   void apply(const Inbox::Truncation& truncation);
-  void apply(Inbox::Cancellation cancellation) { finish(cancellation.id, FinishReason::cancelled, ""); }
+  void apply(Inbox::Cancellation cancellation) {
+    finish(cancellation.id, FinishReason::cancelled, "");
+  }
   Status grow_branch(Request& request);
   void end_expired();
   void fail_step(const std::string& why);

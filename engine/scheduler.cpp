@@ -216,7 +216,8 @@ PrefixCache::Match Scheduler::find_pages(Request& request, PrefixCache::LastPage
   const Request* parent = request.branch ? find(request.branch->parent) : nullptr;
   if (parent == nullptr || !parent->is_running) return match;
   // Since the fork the parent may have been set back, and have gone on with other tokens.
-  std::size_t in_common = std::min({request.branch->num_tokens, tokens.size(), parent->num_computed});
+  std::size_t in_common =
+      std::min({request.branch->num_tokens, tokens.size(), parent->num_computed});
   in_common = static_cast<std::size_t>(
       std::ranges::mismatch(tokens.first(in_common), computed_tokens(*parent)).in1 -
       tokens.begin());

@@ -15,6 +15,7 @@
 #include "runtime/agent_tool.h"
 #include "runtime/blob_tool.h"
 #include "runtime/call_gate.h"
+#include "runtime/next_turn.h"
 #include "runtime/sub_agents.h"
 #include "runtime/text.h"
 #include "runtime/turn_rules.h"
@@ -23,6 +24,8 @@
 namespace ponder::runtime {
 namespace asio = boost::asio;
 namespace {
+
+constexpr std::chrono::milliseconds kValuesTimeMax{500};  // for all tools to say what they know
 
 constexpr const char* kChatModeReason =
     "tool output comes in user messages, each of which would drop the reasoning: chat mode is used "
@@ -172,6 +175,7 @@ asio::awaitable<Status> Agent::interject(std::string words, bool ends_turn) {
   const Status status = co_await append(std::move(events));
   PONDER_CO_CHECK(status);
   if (state_.is_superseded && active_ != nullptr) active_->cancel();
+  if (!state_.is_superseded) expect_results(*parts_.model, state_);
   co_return Status();
 }
 
@@ -409,7 +413,8 @@ asio::awaitable<Result<std::optional<TurnEnded>>> Agent::ask_model() {
     events.emplace_back(ModelRetried{--step, "nothing but reasoning"});
     ++attempt;
   }
-  events.emplace_back(ModelStarted{step, attempt});
+  auto values = co_await changed_values();
+  events.emplace_back(ModelStarted{step, attempt, std::move(values)});
   const Status status = co_await append(std::move(events));
   PONDER_CO_CHECK(status);
   ModelSink sink = [this](const ModelDelta& delta) {
@@ -419,6 +424,14 @@ asio::awaitable<Result<std::optional<TurnEnded>>> Agent::ask_model() {
   if (!result) co_return std::optional(end_of_error(result.error()));
   note(event_of(std::move(*result), state_));  // what follows from it is decided and written now
   co_return std::nullopt;
+}
+
+asio::awaitable<std::optional<ToolValues>> Agent::changed_values() {
+  const Deadline own = Deadline::after(*parts_.clock, kValuesTimeMax);
+  auto values = co_await ask_for_values(*parts_.tools, parts_.grants, *parts_.clock,
+                                        Deadline::earlier(own, turn_deadline_));
+  if (values == state_.tool_values) co_return std::nullopt;
+  co_return std::optional(std::move(values));
 }
 
 asio::awaitable<Result<TurnEnded>> Agent::end_turn(TurnEnded end) {

@@ -139,6 +139,8 @@ class Agent {
   /// Cuts the conversation until the next prompt fits; the reason to end the turn if it cannot.
   boost::asio::awaitable<Result<std::optional<TurnEnded>>> fit_context();
   boost::asio::awaitable<Result<std::optional<TurnEnded>>> ask_model();
+  /// What the tools say their parameters can be, if that is not what they said before.
+  boost::asio::awaitable<std::optional<ToolValues>> changed_values();
   /// The answer to a request; `cancelled` when the turn was.
   boost::asio::awaitable<Result<Completion>> complete(ModelRequest request, ModelSink sink);
   boost::asio::awaitable<void> complete_into(std::optional<Result<Completion>>* out,

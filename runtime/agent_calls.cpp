@@ -7,6 +7,7 @@
 #include "base/async/with_deadline.h"
 #include "runtime/agent.h"
 #include "runtime/call_gate.h"
+#include "runtime/next_turn.h"
 #include "runtime/sub_agents.h"
 #include "runtime/turn_rules.h"
 #include "tools/registry.h"
@@ -48,6 +49,7 @@ asio::awaitable<void> Agent::approve_call(std::uint32_t call_index) {
   asked.emplace_back(ApprovalAsked{step, call_index, question->digest});
   const Status written = co_await append(std::move(asked));
   if (!written) co_return;
+  expect_results(*parts_.model, state_);
 
   const std::chrono::milliseconds patience(parts_.approvals.answer_ms_max);
   const Deadline deadline =

@@ -24,7 +24,7 @@ namespace asio = boost::asio;
 namespace {
 
 constexpr std::size_t kGrammarsMax = 16;
-constexpr std::size_t kExpectedMax = 16;  // turns to get ready for
+constexpr std::size_t kExpectedMax = 16;  // prompts to get ready for
 
 const std::vector<context::ToolSpec>& tools_of(const ModelRequest& request) {
   static const std::vector<context::ToolSpec> none;
@@ -298,7 +298,7 @@ context::TokenizeFn EmbeddedModel::tokenizer() const { return tokenize_fn(engine
 void EmbeddedModel::run_engine() {
   const auto has_any_work = [this] { return engine_->has_work() || engine_->has_idle_work(); };
   while (true) {
-    std::optional<ModelRequest> expected;
+    std::optional<Expected> expected;
     {
       std::unique_lock lock(mutex_);
       wake_.wait(lock, [&] { return is_stopping_ || has_any_work() || !expected_.empty(); });
@@ -314,17 +314,25 @@ void EmbeddedModel::run_engine() {
 }
 
 void EmbeddedModel::expect_user_turn(ModelRequest request) {
+  expect({std::move(request), next_turn_prefix});
+}
+
+void EmbeddedModel::expect_results(ModelRequest request) {
+  expect({std::move(request), next_results_prefix});
+}
+
+void EmbeddedModel::expect(Expected expected) {
   {
     const std::lock_guard lock(mutex_);
-    expected_.push_back(std::move(request));
+    expected_.push_back(std::move(expected));
     if (expected_.size() > kExpectedMax) expected_.pop_front();
   }
   wake_.notify_one();
 }
 
 /// Nobody waits for it, so a conversation that cannot be rendered is reported when it is continued.
-void EmbeddedModel::prefill(const ModelRequest& expected) {
-  auto prefix = next_turn_prefix(expected, tokenizer());
+void EmbeddedModel::prefill(const Expected& expected) {
+  auto prefix = expected.prefix(expected.request, tokenizer());
   if (!prefix || prefix->empty()) return;
   const Status ignored = engine_->prefill_when_idle(std::move(*prefix));
   (void)ignored;

@@ -54,6 +54,7 @@ class EmbeddedModel final : public ModelClient {
   /// Shadow prefill: while nothing else is to be done, the engine computes what the next user
   /// turn's prompt begins with.
   void expect_user_turn(ModelRequest request) override;
+  void expect_results(ModelRequest request) override;
 
   const engine::Engine& engine() const { return *engine_; }
 
@@ -66,8 +67,15 @@ class EmbeddedModel final : public ModelClient {
   Result<std::shared_ptr<const engine::Grammar>> grammar_for(const ModelRequest& request);
   Result<engine::RequestId> submit(engine::GenerationRequest request,
                                    engine::RequestCallbacks callbacks);
+  /// What may come, and how its beginning is found.
+  struct Expected {
+    ModelRequest request;
+    Result<std::vector<context::TokenId>> (*prefix)(const ModelRequest& request,
+                                                    const context::TokenizeFn& tokenize);
+  };
   void run_engine();
-  void prefill(const ModelRequest& expected);
+  void expect(Expected expected);
+  void prefill(const Expected& expected);
 
   std::unique_ptr<engine::Engine> engine_;
   std::string description_;
@@ -77,7 +85,7 @@ class EmbeddedModel final : public ModelClient {
 
   std::mutex mutex_;  // guards expected_, is_stopping_ and the wait of the engine's thread
   std::condition_variable wake_;
-  std::deque<ModelRequest> expected_;  // turns to get ready for
+  std::deque<Expected> expected_;  // prompts to get ready for
   bool is_stopping_ = false;
   std::thread thread_;  // last: it uses all of the above
 };

@@ -9,6 +9,7 @@
 
 #include "context/budget.h"
 #include "context/message.h"
+#include "runtime/live_values.h"
 #include "tools/tool.h"
 
 /// What can happen in a session. The log of these is the session: all state is a fold over it
@@ -132,6 +133,7 @@ struct MessagePinned {
 struct ModelStarted {
   std::uint32_t step = 0;  // counts from 0 within the turn
   std::uint32_t attempt = 0;
+  std::optional<ToolValues> values = {};  // none: those of the request before
 };
 
 /// What a completion cost.

@@ -82,6 +82,26 @@ std::vector<context::ToolSpec> tools_from_json(const json& in) {
   return out;
 }
 
+json tool_values_to_json(const ToolValues& values) {
+  json parameters = json::array();
+  for (const LiveValues& live : values.values) {
+    parameters.push_back(
+        {{"tool", live.tool}, {"parameter", live.parameter}, {"values", live.values}});
+  }
+  return {{"parameters", parameters}, {"problems", values.problems}};
+}
+
+ToolValues tool_values_from_json(const json& in) {
+  ToolValues out;
+  for (const json& live : in.at("parameters")) {
+    out.values.push_back({live.at("tool").get<std::string>(),
+                          live.at("parameter").get<std::string>(),
+                          live.at("values").get<std::vector<std::string>>()});
+  }
+  out.problems = in.value("problems", std::vector<std::string>());
+  return out;
+}
+
 json limits_to_json(const Limits& limits) {
   return {{"steps_max", limits.steps_max},
           {"tokens_step_max", limits.tokens_step_max},

@@ -24,6 +24,8 @@ tools::Effect effect_of(const std::string& name);
 ApprovalDecision decision_of(const std::string& name);
 nlohmann::json tools_to_json(const std::vector<context::ToolSpec>& tools);
 std::vector<context::ToolSpec> tools_from_json(const nlohmann::json& in);
+nlohmann::json tool_values_to_json(const ToolValues& values);
+ToolValues tool_values_from_json(const nlohmann::json& in);
 nlohmann::json limits_to_json(const Limits& limits);
 Limits limits_from_json(const nlohmann::json& in);
 nlohmann::json sub_agent_budget_to_json(const SubAgentBudget& budget);

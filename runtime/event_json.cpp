@@ -149,9 +149,15 @@ struct Mapping<MessagePinned> {
 template <>
 struct Mapping<ModelStarted> {
   static constexpr const char* kType = "model_started";
-  static json write(const ModelStarted& e) { return {{"step", e.step}, {"attempt", e.attempt}}; }
+  static json write(const ModelStarted& e) {
+    json out = {{"step", e.step}, {"attempt", e.attempt}};
+    if (e.values) out["values"] = tool_values_to_json(*e.values);
+    return out;
+  }
   static ModelStarted read(const json& in) {
-    return {in.at("step").get<std::uint32_t>(), in.value("attempt", 0U)};
+    ModelStarted e{in.at("step").get<std::uint32_t>(), in.value("attempt", 0U)};
+    if (in.contains("values")) e.values = tool_values_from_json(in["values"]);
+    return e;
   }
 };
 

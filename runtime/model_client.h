@@ -94,6 +94,9 @@ class ModelClient {
   /// conversation and words that are not known yet. What can be made ready for it may be; returns
   /// at once.
   virtual void expect_user_turn(ModelRequest) {}
+  /// The same for a turn whose calls have no outcome yet: the next prompt will be the request's
+  /// conversation, which ends with those calls and the results that are known, and further results.
+  virtual void expect_results(ModelRequest) {}
 };
 
 }  // namespace ponder::runtime

@@ -166,12 +166,24 @@ milliseconds RemoteModel::pause_before(std::uint32_t attempt, const Attempt& fai
 }
 
 asio::awaitable<Result<Completion>> RemoteModel::complete(ModelRequest request, ModelSink sink) {
-  const auto body = chat_request_body(request, options_.model);
+  if (!takes_live_values_) request.live_values.clear();
+  auto body = chat_request_body(request, options_.model);
   PONDER_CO_CHECK(body);
   const auto executor = co_await asio::this_coro::executor;
+  bool is_without_values = false;
   for (std::uint32_t number = 1;; ++number) {
     Attempt result = co_await attempt(*body, &sink);
-    if (result.completion) co_return std::move(*result.completion);
+    if (result.completion) {
+      takes_live_values_ = takes_live_values_ && !is_without_values;
+      co_return std::move(*result.completion);
+    }
+    if (result.error.code == Errc::invalid_argument && !request.live_values.empty()) {
+      request.live_values.clear();
+      is_without_values = true;
+      body = chat_request_body(request, options_.model);
+      PONDER_CO_CHECK(body);
+      continue;
+    }
     const milliseconds pause = pause_before(number - 1, result);
     const bool is_in_time = options_.clock->now() + pause < request.deadline.at();
     if (!result.may_repeat || number >= options_.attempts_max || !is_in_time) {

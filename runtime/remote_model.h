@@ -34,7 +34,9 @@ struct RemoteOptions {
 /// Asks again, with back-off and jitter, after 408, 429, 5xx, failed connections and answers that
 /// break off, as long as the deadline allows; a Retry-After is respected. What was streamed before
 /// is then void (ModelDelta::Kind::restarted). Other refusals are invalid_argument with the
-/// beginning of the endpoint's own words; the key never appears in a message.
+/// beginning of the endpoint's own words. A request with live values that is refused so is made
+/// once more without them, and if that helps, all later ones are, too. The key never appears in a
+/// message.
 class RemoteModel final : public ModelClient {
  public:
   /// `invalid_argument` for an address that is none.
@@ -67,6 +69,7 @@ class RemoteModel final : public ModelClient {
   http::Url url_;
   std::unique_ptr<http::Client> client_;
   std::mt19937_64 jitter_;
+  bool takes_live_values_ = true;  // until the endpoint refuses a request with them
 };
 
 }  // namespace ponder::runtime

@@ -43,6 +43,14 @@ void remove(Json::Object& object, std::string_view key) {
   std::erase_if(object, [&](const Json::Member& member) { return member.first == key; });
 }
 
+Json* member(Json& object, std::string_view key) {
+  if (!object.is_object()) return nullptr;
+  for (Json::Member& member : *object.as_object()) {
+    if (member.first == key) return &member.second;
+  }
+  return nullptr;
+}
+
 Result<Json> message_json(context::Message message, bool is_in_turn) {
   message.tools.clear();  // they stand beside the messages on the wire
   if (!is_in_turn) message.reasoning.clear();
@@ -50,6 +58,20 @@ Result<Json> message_json(context::Message message, bool is_in_turn) {
   PONDER_TRY(Json json, context::message_to_json(message));
   if (!has_reasoning) remove(*json.as_object(), "reasoning_content");
   return json;
+}
+
+/// The tool with what its parameters can be as `enum`s of its schema.
+context::ToolSpec with_enums(context::ToolSpec spec, const std::vector<LiveValues>& live) {
+  auto schema = context::parse_json(spec.parameters);
+  Json* const properties = schema ? member(*schema, "properties") : nullptr;
+  if (properties == nullptr) return spec;
+  for (const LiveValues& one : live) {
+    Json* const property = one.tool == spec.name ? member(*properties, one.parameter) : nullptr;
+    if (property == nullptr || !property->is_object()) continue;
+    property->set("enum", Json::Array(one.values.begin(), one.values.end()));
+  }
+  spec.parameters = context::print_json(*schema);
+  return spec;
 }
 
 bool is_json_object(const std::string& text) {
@@ -66,7 +88,7 @@ Result<std::string> chat_request_body(const ModelRequest& request, const std::st
   for (std::size_t i = 0; i < request.conversation.size(); ++i) {
     const context::Message& message = request.conversation[i];
     for (const context::ToolSpec& spec : message.tools) {
-      PONDER_TRY(Json tool, context::tool_spec_to_json(spec));
+      PONDER_TRY(Json tool, context::tool_spec_to_json(with_enums(spec, request.live_values)));
       tools.push_back(std::move(tool));
     }
     PONDER_TRY(Json json, message_json(message, i >= begin));

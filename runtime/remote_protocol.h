@@ -13,8 +13,9 @@
 /// The OpenAI chat-completions protocol, as bytes: no sockets here.
 namespace ponder::runtime {
 
-/// The body of POST /chat/completions. Reasoning is sent back for the running turn only. Fails
-/// when a tool's parameters are no JSON text.
+/// The body of POST /chat/completions. Reasoning is sent back for the running turn only; live
+/// values stand as `enum` in the schemas of their tools. Fails when a tool's parameters are no JSON
+/// text.
 Result<std::string> chat_request_body(const ModelRequest& request, const std::string& model);
 
 /// Puts a streamed (or whole) answer together.

@@ -276,7 +276,10 @@ struct Applier {
       state.pinned.erase(e.message_seq);
     }
   }
-  void operator()(const ModelStarted&) { state.has_fresh_results = false; }
+  void operator()(const ModelStarted& e) {
+    state.has_fresh_results = false;
+    if (e.values) state.tool_values = *e.values;
+  }
   void operator()(const ModelCompleted& e) {
     state.step = e.step + 1;
     state.completion = completion_of(e);
@@ -413,6 +416,7 @@ ModelRequest next_request(const SessionState& state) {
                                  : 0;
   ModelRequest request(state.conversation, state.start->family, sampling,
                        std::min(limits.tokens_step_max, left));
+  request.live_values = state.tool_values.values;
   if (!state.blobs.empty()) request.live_values.push_back(readable_blobs(state));
   return request;
 }

@@ -53,6 +53,7 @@ struct SessionState {
   std::vector<BlobRef> blobs;                // texts that left the conversation
   std::vector<ApprovalRule> approval_rules;  // calls that need not be asked about
   std::set<std::int64_t> pinned;             // events whose messages no cut may take
+  ToolValues tool_values;                    // that the latest request was made with
   std::uint32_t reductions_in_row = 0;       // since the latest completion
   bool has_side_effects = false;             // a call was intended that is more than pure
   bool is_turn_open = false;

@@ -70,6 +70,12 @@ struct ToolContext {
   AgentCaller* agents = nullptr;  // none: no other agents are to be had
 };
 
+/// The values that a string parameter can have right now.
+struct ParameterValues {
+  std::string parameter;
+  std::vector<std::string> values;
+};
+
 /// One thing an agent can do.
 ///
 /// Lifetime: owned by the registry, outlives every call. Thread: invoke() starts on the session's
@@ -89,6 +95,12 @@ class Tool {
   /// is not the tool's doing: cancelled, deadline, internal.
   virtual boost::asio::awaitable<Result<ToolOutput>> invoke(std::string arguments,
                                                             ToolContext context) = 0;
+  /// Whether values() knows anything.
+  virtual bool has_values() const { return false; }
+  /// What some of its parameters can be, for a grammar that holds the model to it. Asked before
+  /// every request, so it looks and does nothing; what it says is bounded and checked by whoever
+  /// asks. Requires: has_values().
+  virtual boost::asio::awaitable<Result<std::vector<ParameterValues>>> values(ToolContext context);
 };
 
 }  // namespace ponder::tools

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <thread>
 
 #include "engine/cache_identity.h"
 #include "engine/page_file.h"
@@ -169,7 +170,7 @@ TEST_F(PageStoreTest, PagesThatTheDiskIsTooSlowForAreLeftOutUnlessTheyAreWaitedF
   EXPECT_TRUE(reads(*store, key, 5, 7));
 }
 
-/// A process that writes pages dies at any moment; a later one reads what is whole and nothing else.
+/// A process that writes pages dies at any moment; a later one reads what is whole, nothing else.
 TEST_F(PageStoreTest, ACrashWhileWritingLeavesNoWrongPage) {
   const fs::path dir = dir_.path() / "pages";
   const detail::Digest identity{1};
@@ -187,7 +188,8 @@ TEST_F(PageStoreTest, ACrashWhileWritingLeavesNoWrongPage) {
           ::_exit(1);
       }
     }
-    while (files_in(dir).size() < 20 + static_cast<std::size_t>(round)) ::usleep(100);
+    const auto wanted = 20 + static_cast<std::size_t>(round);
+    while (files_in(dir).size() < wanted) std::this_thread::yield();
     ::kill(child, SIGKILL);
     int status = 0;
     ::waitpid(child, &status, 0);

@@ -72,7 +72,8 @@ class SchedulerTest : public ::testing::Test {
     job.num_prompt = num_tokens;
     auto request = make(job, id);
     const Tokens& tokens = scheduler_->find(parent)->tokens;
-    request->tokens.assign(tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(num_tokens));
+    const auto end = tokens.begin() + static_cast<std::ptrdiff_t>(num_tokens);
+    request->tokens.assign(tokens.begin(), end);
     request->branch = Request::Branch{parent, num_tokens};
     prompts_[id] = request->tokens;
     scheduler_->add(std::move(request));
@@ -153,7 +154,9 @@ class SchedulerTest : public ::testing::Test {
       const auto own = prompts_.find(id);
       Tokens want = own == prompts_.end() ? prompt_of(job, static_cast<std::uint64_t>(id))
                                           : own->second;
-      while (want.size() < job.num_prompt + job.num_answer) want.push_back(sampled(id, want.size()));
+      while (want.size() < job.num_prompt + job.num_answer) {
+        want.push_back(sampled(id, want.size()));
+      }
       ASSERT_EQ(tokens, want) << "request " << static_cast<std::uint64_t>(id);
     }
   }

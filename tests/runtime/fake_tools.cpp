@@ -33,6 +33,16 @@ asio::awaitable<Result<ToolOutput>> FakeTool::invoke(std::string arguments,
   co_return result;
 }
 
+asio::awaitable<SaidValues> FakeTool::values(tools::ToolContext) {
+  auto said = co_await knows();
+  co_return said;
+}
+
+asio::awaitable<SaidValues> say(SaidValues values) {
+  co_await asio::post(asio::use_awaitable);
+  co_return values;
+}
+
 asio::awaitable<Result<ToolOutput>> echo(std::string arguments) {
   co_await asio::post(asio::use_awaitable);
   co_return ToolOutput("echo " + arguments, false);

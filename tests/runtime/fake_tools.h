@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tools/registry.h"
@@ -19,6 +20,7 @@ class FakeTool final : public tools::Tool {
 
   FakeTool(std::string name, tools::Effect effect, Work work, std::vector<std::string>* journal,
            std::vector<std::string> capabilities = {});
+  void set_parameters(std::string schema) { spec_.parameters = std::move(schema); }
   const context::ToolSpec& spec() const override { return spec_; }
   tools::Effect effect() const override { return effect_; }
   const std::vector<std::string>& capabilities() const override { return capabilities_; }
@@ -26,6 +28,13 @@ class FakeTool final : public tools::Tool {
   void limit_concurrency(std::uint32_t max) { concurrency_max_ = max; }
   boost::asio::awaitable<Result<tools::ToolOutput>> invoke(std::string arguments,
                                                            tools::ToolContext context) override;
+  bool has_values() const override { return knows != nullptr; }
+  boost::asio::awaitable<Result<std::vector<tools::ParameterValues>>> values(
+      tools::ToolContext context) override;
+  /// What it says its parameters can be; may be empty.
+  using Knows =
+      std::function<boost::asio::awaitable<Result<std::vector<tools::ParameterValues>>>()>;
+  Knows knows;
   /// The idempotency key of each call so far.
   const std::vector<std::string>& keys() const { return keys_; }
 
@@ -38,6 +47,10 @@ class FakeTool final : public tools::Tool {
   std::vector<std::string> keys_;
   std::uint32_t concurrency_max_ = 0;
 };
+
+/// What a tool may say about its parameters.
+using SaidValues = Result<std::vector<tools::ParameterValues>>;
+boost::asio::awaitable<SaidValues> say(SaidValues values);
 
 /// Kinds of work.
 boost::asio::awaitable<Result<tools::ToolOutput>> echo(std::string arguments);

@@ -227,6 +227,7 @@ std::vector<Event> one_of_each() {
           ModeChanged{false, "chat/1", "why"},
           MessagePinned{7, false},
           ModelStarted{1, 1},
+          ModelStarted{1, 0, ToolValues{{{"open", "door", {"red", "bl\"ue"}}}, {"open: asleep"}}},
           model,
           ModelRetried{1, "again"},
           ApprovalAsked{1, 2, "digest"},

@@ -75,6 +75,33 @@ TEST_F(MarketEnvironment, ACapabilityThatAToolDoesNotDeclareIsNotThere) {
   EXPECT_EQ(content("spy"), "idempotency_key state task");
 }
 
+TEST_F(MarketEnvironment, AToolSaysWhatItsParametersCanBe) {
+  auto environment = open();
+  const auto said = values("fruits");
+  ASSERT_TRUE(said) << said.error().message;
+  ASSERT_EQ(said->size(), 1U);
+  EXPECT_EQ(said->front().parameter, "name");
+  EXPECT_THAT(said->front().values, ElementsAre("apple", "pear"));
+  EXPECT_TRUE(registry_.find("fruits")->has_values());
+  EXPECT_FALSE(registry_.find("count")->has_values());
+  EXPECT_TRUE(values("no_values")->front().values.empty());
+  EXPECT_EQ(values("thousands")->front().values.size(), 20000U);  // bounded by who asks
+}
+
+TEST_F(MarketEnvironment, AFunctionThatDoesNotSayValuesIsAnErrorAndTheStateLives) {
+  auto environment = open();
+  for (const char* garbage : {"number", "numbers", "nested"}) {
+    const auto said = values(garbage);
+    ASSERT_FALSE(said) << garbage;
+    EXPECT_THAT(said.error().message, HasSubstr("a table of lists of strings"));
+  }
+  EXPECT_THAT(values("raises").error().message, HasSubstr("no idea"));
+  EXPECT_EQ(values("spins").error().code, Errc::exhausted);
+  EXPECT_EQ(values("spins", std::chrono::milliseconds(1)).error().code, Errc::deadline);
+  EXPECT_EQ(values("hoards").error().code, Errc::exhausted);
+  EXPECT_EQ(values("fruits")->size(), 1U);
+}
+
 TEST_F(MarketEnvironment, AToolReadsTheNameOfItsCall) {
   auto environment = open();
   ToolContext context = within(std::chrono::seconds(30));
@@ -368,6 +395,8 @@ TEST_F(MarketEnvironment, AFaultyEnvironmentDoesNotOpen) {
   EXPECT_THAT(refusal("return { tools = { { name = 'x', parameters = '{}' } } }"),
               HasSubstr("tool 1 has no function run"));
   EXPECT_THAT(refusal("return { tools = { { run = function() end } } }"), HasSubstr("tool 1: "));
+  EXPECT_THAT(refusal("return { tools = { { run = function() end, values = {} } } }"),
+              HasSubstr("tool 1: values is no function"));
   EXPECT_THAT(refusal("return { tools = { { name = 'x', parameters = '{}', effect = 'loud',\n"
                       "  run = function() end } } }"),
               HasSubstr("'loud' is no effect"));

@@ -21,12 +21,12 @@ namespace ponder::tools::testing {
 inline constexpr const char* kFruit = R"lua(
 local fruit = require("parts.fruit")
 
-local function tool(name, parameters, run, capabilities)
+local function tool(name, parameters, run, capabilities, values)
   return { name = name, description = name .. " does it.", parameters = parameters, effect = "pure",
-    capabilities = capabilities or {}, run = run }
+    capabilities = capabilities or {}, run = run, values = values }
 end
 
-local any = '{"type": "object"}'
+local any, blank = '{"type": "object"}', function() return "" end
 
 return {
   name = "market",
@@ -65,6 +65,25 @@ return {
       return tostring(before)
     end),
     tool("key", any, function(args, ctx) return ctx.idempotency_key end),
+    tool("fruits", any, blank, { "sql" }, function(ctx)
+      local names = {}
+      for i, row in ipairs(ctx.sql("SELECT name FROM fruit ORDER BY name")) do
+        names[i] = row.name
+      end
+      return { name = names }
+    end),
+    tool("no_values", any, blank, { "sql" }, function() return { name = {} } end),
+    tool("number", any, blank, { "sql" }, function() return 7 end),
+    tool("numbers", any, blank, { "sql" }, function() return { name = { 1, 2 } } end),
+    tool("nested", any, blank, { "sql" }, function() return { name = { { "x" } } } end),
+    tool("raises", any, blank, { "sql" }, function() error("no idea") end),
+    tool("spins", any, blank, { "sql" }, function() while true do end end),
+    tool("hoards", any, blank, { "sql" }, function() local t = {} while true do t[#t + 1] = {} end end),
+    tool("thousands", any, blank, { "sql" }, function()
+      local names = {}
+      for i = 1, 20000 do names[i] = "name " .. i end
+      return { name = names }
+    end),
   },
   build = fruit.build,
   task = function(seed, db, kind)
@@ -155,6 +174,17 @@ class MarketEnvironment : public ::testing::Test {
   Result<ToolOutput> run(const std::string& name, const std::string& arguments = "{}",
                          ToolContext context = within(std::chrono::seconds(30))) {
     return tests::run_sync(invoke(name, arguments, context));
+  }
+
+  /// What a tool says its parameters can be.
+  boost::asio::awaitable<Result<std::vector<ParameterValues>>> values_within(
+      std::string name, std::chrono::milliseconds time) {
+    auto said = co_await registry_.find(name)->values(within(time));
+    co_return said;
+  }
+  Result<std::vector<ParameterValues>> values(
+      const std::string& name, std::chrono::milliseconds time = std::chrono::seconds(30)) {
+    return tests::run_sync(values_within(name, time));
   }
 
   /// What the model reads.

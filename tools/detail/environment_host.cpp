@@ -14,8 +14,10 @@ namespace {
 constexpr std::int64_t kWorldInstructions = 2'000'000'000;  // to build, draw a task, solve
 constexpr std::chrono::seconds kWorldTime{60};
 constexpr std::int64_t kToolInstructions = 50'000'000;
+constexpr std::int64_t kValuesInstructions = 5'000'000;
 
 constexpr const char* kRunsKey = "ponder.runs";    // array of the tools' run functions
+constexpr const char* kValuesKey = "ponder.values";  // the same of their values functions, or false
 constexpr const char* kTaskKey = "ponder.task";    // what ctx.task is
 constexpr const char* kStateKey = "ponder.state";  // what ctx.state is
 constexpr const char* kSqlCapability = "sql";
@@ -29,7 +31,7 @@ void copy_field(lua_State* L, int from, int to, const char* name) {
 }
 
 /// Gives {name, instructions, tools = {{name, description, parameters, effect, capabilities}...}}
-/// and keeps the run functions in the registry.
+/// and keeps the functions run and values in the registry.
 int declare(lua_State* L) {
   lua_settop(L, 0);
   if (lua_getfield(L, LUA_REGISTRYINDEX, lua::kEnvironmentKey) != LUA_TTABLE) {
@@ -42,19 +44,30 @@ int declare(lua_State* L) {
   }
   lua_newtable(L);  // 4: the declarations
   lua_newtable(L);  // 5: the run functions
+  lua_newtable(L);  // 6: the values functions
   for (lua_Integer i = 1; lua_rawgeti(L, 3, i) == LUA_TTABLE; ++i) {
     lua_newtable(L);
     for (const char* name : {"name", "description", "parameters", "effect", "capabilities"}) {
-      copy_field(L, 6, 7, name);
+      copy_field(L, 7, 8, name);
     }
+    const int values = lua_getfield(L, 7, "values");
+    if (values != LUA_TFUNCTION && values != LUA_TNIL) {
+      return luaL_error(L, "tool %d: values is no function", static_cast<int>(i));
+    }
+    lua_pushboolean(L, values == LUA_TFUNCTION ? 1 : 0);
+    lua_setfield(L, 8, "has_values");
+    if (values == LUA_TNIL) lua_pushboolean(L, 0);
+    lua_rawseti(L, 6, i);
+    lua_pushvalue(L, 8);
     lua_rawseti(L, 4, i);
-    if (lua_getfield(L, 6, "run") != LUA_TFUNCTION) {
+    if (lua_getfield(L, 7, "run") != LUA_TFUNCTION) {
       return luaL_error(L, "tool %d has no function run", static_cast<int>(i));
     }
     lua_rawseti(L, 5, i);
-    lua_settop(L, 5);
+    lua_settop(L, 6);
   }
-  lua_settop(L, 5);
+  lua_settop(L, 6);
+  lua_setfield(L, LUA_REGISTRYINDEX, kValuesKey);
   lua_setfield(L, LUA_REGISTRYINDEX, kRunsKey);
   lua_setfield(L, 2, "tools");
   lua_settop(L, 2);
@@ -93,13 +106,9 @@ struct ToolJob {
   bool has_sql;
 };
 
-int call_tool(lua_State* L) {
-  const auto& job = *static_cast<const ToolJob*>(lua_touserdata(L, 1));
-  lua_settop(L, 0);
-  lua_getfield(L, LUA_REGISTRYINDEX, kRunsKey);
-  lua_rawgeti(L, 1, job.index);
-  lua::push_json(L, *job.arguments);
-  lua_createtable(L, 0, 4);  // ctx: only what was declared and granted is in it
+/// ctx: only what was declared and granted is in it.
+void push_context(lua_State* L, const ToolJob& job) {
+  lua_createtable(L, 0, 4);
   lua_getfield(L, LUA_REGISTRYINDEX, kTaskKey);
   lua_setfield(L, -2, "task");
   lua_getfield(L, LUA_REGISTRYINDEX, kStateKey);
@@ -110,8 +119,27 @@ int call_tool(lua_State* L) {
     job.database->push_sql(L);
     lua_setfield(L, -2, kSqlCapability);
   }
+}
+
+int call_tool(lua_State* L) {
+  const auto& job = *static_cast<const ToolJob*>(lua_touserdata(L, 1));
+  lua_settop(L, 0);
+  lua_getfield(L, LUA_REGISTRYINDEX, kRunsKey);
+  lua_rawgeti(L, 1, job.index);
+  lua::push_json(L, *job.arguments);
+  push_context(L, job);
   lua_call(L, 2, 2);
   return 2;
+}
+
+int call_values(lua_State* L) {
+  const auto& job = *static_cast<const ToolJob*>(lua_touserdata(L, 1));
+  lua_settop(L, 0);
+  lua_getfield(L, LUA_REGISTRYINDEX, kValuesKey);
+  lua_rawgeti(L, 1, job.index);
+  push_context(L, job);
+  lua_call(L, 1, 1);
+  return 1;
 }
 
 int begin_task(lua_State* L) {
@@ -133,6 +161,25 @@ int get_submitted(lua_State* L) {
     lua_pushnil(L);
   }
   return 1;
+}
+
+Result<std::vector<ParameterValues>> values_of(const Json& said) {
+  const auto garbage = [] {
+    return fail(Errc::internal, "values: a table of lists of strings was expected");
+  };
+  if (!said.is_object()) return garbage();
+  std::vector<ParameterValues> out;
+  for (const auto& [parameter, list] : said.items()) {
+    ParameterValues& one = out.emplace_back();
+    one.parameter = parameter;
+    if (list.is_object() && list.empty()) continue;  // an empty table is both
+    if (!list.is_array()) return garbage();
+    for (const Json& value : list) {
+      if (!value.is_string()) return garbage();
+      one.values.push_back(value.get<std::string>());
+    }
+  }
+  return out;
 }
 
 Result<Effect> effect_named(const std::string& name) {
@@ -192,6 +239,7 @@ Status Environment::Host::add_tool(const Json& declared) {
     if (declared.contains("effect")) {
       PONDER_TRY(info.effect, effect_named(declared["effect"].get<std::string>()));
     }
+    info.has_values = declared.value("has_values", false);
   } catch (const Json::exception& e) {
     return fail(Errc::invalid_argument, fmt::format("tool {}: {}", tools_.size() + 1, e.what()));
   }
@@ -256,6 +304,20 @@ Result<ToolOutput> Environment::Host::run_tool(std::size_t index, const std::str
   state_->reset_stack();
   output.content = cap_output(std::move(output.content), context.output_bytes_max);
   return output;
+}
+
+Result<std::vector<ParameterValues>> Environment::Host::tool_values(
+    std::size_t index, const ToolContext& context, const std::atomic<bool>* stop) {
+  const std::lock_guard lock(mutex_);
+  ToolJob job{static_cast<lua_Integer>(index) + 1, nullptr, &database_, &context.idempotency_key,
+              !tools_[index].capabilities.empty()};
+  const lua::Budget budget(kValuesInstructions, context.deadline, stop);
+  const Status status = state_->call(call_values, &job, 1, budget);
+  if (!status) return tl::unexpected(status.error());
+  auto said = lua::to_json(state_->raw(), -1);
+  state_->reset_stack();
+  if (!said) return tl::unexpected(said.error());
+  return values_of(*said);
 }
 
 Status Environment::Host::begin(const Json& task) {

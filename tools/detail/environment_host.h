@@ -20,6 +20,7 @@ struct LuaToolInfo {
   context::ToolSpec spec;
   Effect effect = Effect::irreversible;
   std::vector<std::string> capabilities;
+  bool has_values = false;  // it has a function that says what its parameters can be
 };
 
 /// The Lua state and the database of one environment, and the only way to run something in them.
@@ -50,6 +51,11 @@ class Environment::Host {
   /// `deadline` are errors.
   Result<ToolOutput> run_tool(std::size_t index, const std::string& arguments,
                               const ToolContext& context, const std::atomic<bool>* stop);
+
+  /// What the tool's function `values` says. `internal` when it raises or gives no table of lists
+  /// of strings; `cancelled`, `deadline`, and `exhausted` for a used-up budget.
+  Result<std::vector<ParameterValues>> tool_values(std::size_t index, const ToolContext& context,
+                                                   const std::atomic<bool>* stop);
 
   Status begin(const Json& task);
   const std::optional<Json>& task() const { return task_; }

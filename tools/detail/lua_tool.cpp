@@ -11,6 +11,8 @@
 #include <optional>
 #include <utility>
 
+#include "base/async/offload.h"
+
 namespace ponder::tools {
 namespace {
 
@@ -101,6 +103,21 @@ asio::awaitable<Result<ToolOutput>> LuaTool::invoke(std::string arguments, ToolC
   co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
   if (has_left) co_return fail(Errc::cancelled, "cancelled before it began");
   co_return call->take();
+}
+
+boost::asio::awaitable<Result<std::vector<ParameterValues>>> LuaTool::values(ToolContext context) {
+  auto cancellation = co_await boost::asio::this_coro::cancellation_state;
+  auto stop = std::make_shared<std::atomic<bool>>(false);
+  auto slot = cancellation.slot();
+  if (slot.is_connected()) {
+    slot.assign([stop](boost::asio::cancellation_type) { stop->store(true); });
+  }
+  auto run = [host = host_, index = index_, context, stop] {
+    return host->tool_values(index, context, stop.get());
+  };
+  auto said = co_await offload(host_->strand(), std::move(run));
+  if (slot.is_connected()) slot.clear();
+  co_return said;
 }
 
 }  // namespace ponder::tools

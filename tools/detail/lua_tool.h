@@ -20,6 +20,8 @@ class LuaTool final : public Tool {
   }
   boost::asio::awaitable<Result<ToolOutput>> invoke(std::string arguments,
                                                     ToolContext context) override;
+  bool has_values() const override { return host_->tools()[index_].has_values; }
+  boost::asio::awaitable<Result<std::vector<ParameterValues>>> values(ToolContext context) override;
 
  private:
   std::shared_ptr<Environment::Host> host_;  // shared with the environment and its other tools

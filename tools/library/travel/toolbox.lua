@@ -151,7 +151,12 @@ local function with_fault(name, run)
   end
 end
 
-local function tool(name, description, schema, effect, run)
+-- What a parameter that names a city can be: the model is held to the cities that there are.
+local function cities_for(parameter)
+  return function(ctx) return { [parameter] = data.cities(ctx.sql) } end
+end
+
+local function tool(name, description, schema, effect, run, values)
   toolbox[#toolbox + 1] = {
     name = name,
     description = description,
@@ -159,6 +164,7 @@ local function tool(name, description, schema, effect, run)
     effect = effect,
     capabilities = { "sql" },
     run = with_fault(name, run),
+    values = values,
   }
 end
 
@@ -174,21 +180,24 @@ tool(
   "name|price|rating",
   parameters("city"),
   "pure",
-  list_by_city(data.hotels, rated_row)
+  list_by_city(data.hotels, rated_row),
+  cities_for("city")
 )
 tool(
   "get_all_restaurants_by_city",
   "name|price|rating",
   parameters("city"),
   "pure",
-  list_by_city(data.restaurants, rated_row)
+  list_by_city(data.restaurants, rated_row),
+  cities_for("city")
 )
 tool(
   "get_all_attractions_by_city",
   "name|ticket",
   parameters("city"),
   "pure",
-  list_by_city(data.attractions, ticket_row)
+  list_by_city(data.attractions, ticket_row),
+  cities_for("city")
 )
 tool("get_city_by_hotel", "", parameters("name"), "pure", city_of("hotel", data.hotel))
 tool(
@@ -210,7 +219,8 @@ tool(
   "province",
   parameters("info_keywords", "name"),
   "pure",
-  infos("city", data.city, { list = "province", province = column("province") })
+  infos("city", data.city, { list = "province", province = column("province") }),
+  cities_for("name")
 )
 tool(
   "get_infos_by_hotel",
@@ -253,16 +263,25 @@ tool(
   "taxi|km|minutes|price",
   parameters("city", "from", "to"),
   "pure",
-  city_transport
+  city_transport,
+  cities_for("city")
 )
 tool(
   "get_inter_city_transport",
   "near cities: name|km|minutes|price",
   parameters("city"),
   "pure",
-  inter_city_transport
+  inter_city_transport,
+  cities_for("city")
 )
-tool("get_weather_by_city_date", "sky|degrees", parameters("city", "date"), "pure", weather)
+tool(
+  "get_weather_by_city_date",
+  "sky|degrees",
+  parameters("city", "date"),
+  "pure",
+  weather,
+  cities_for("city")
+)
 tool(
   "check_plan",
   "A line a day: city, hotel, restaurant, attraction, restaurant",
