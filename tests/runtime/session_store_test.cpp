@@ -34,31 +34,6 @@ class SessionStoreTest : public ::testing::Test {
   asio::io_context context_;
 };
 
-TEST_F(SessionStoreTest, WritesRunWhereTheCallerSaysAndIdsFollowFromItsRandomness) {
-  asio::io_context disk;
-  StoreOptions options;
-  options.writer = disk.get_executor();
-  options.random = [] { return 11; };  // the letter b
-  auto store = SqliteSessionStore::open(file_, clock_, options);
-  ASSERT_TRUE(store) << store.error().message;
-  const SessionId id = (*store)->new_id();
-  EXPECT_EQ(id.value.substr(id.value.size() - 7), "-bbbbbb");
-
-  bool is_written = false;
-  std::vector<Event> events = {SessionStarted(), UserMessage{"hi"}};
-  const auto note = [&](std::exception_ptr, const auto& records) {
-    is_written = records.has_value();
-  };
-  asio::co_spawn(context_, (*store)->append(id, 0, std::move(events)), note);
-  context_.poll();
-  EXPECT_FALSE((*store)->load(id)) << "nothing has run on the writer yet";
-  disk.poll();
-  context_.restart();
-  context_.poll();
-  EXPECT_TRUE(is_written);
-  EXPECT_TRUE((*store)->load(id));
-}
-
 TEST_F(SessionStoreTest, WhatWasAppendedIsReadBackInOrderAfterReopening) {
   SessionId id;
   {
