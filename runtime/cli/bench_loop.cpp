@@ -5,8 +5,10 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "engine/cache.h"
 #include "engine/engine.h"
 #include "runtime/cli/commands.h"
+#include "runtime/cli/compose.h"
 #include "runtime/data_dir.h"
 
 /// `ponder bench loop`: an agent's turn of many tool calls, and the user's next turn after it.
@@ -74,6 +76,11 @@ struct LoopRun {
   double turn_cached = 0;
 };
 
+/// Tokens of a conversation at the end of its loop.
+std::size_t loop_tokens(const LoopOptions& options) {
+  return options.tokens_system + options.steps * (options.tokens_answer + options.tokens_result);
+}
+
 /// A loop of tool calls, then a user turn for which the first half of every answer, its reasoning,
 /// is dropped.
 Result<LoopRun> run_loop(engine::Engine& engine, const LoopOptions& options, std::uint64_t seed,
@@ -121,9 +128,103 @@ Result<double> run_cold(engine::Engine& engine, const LoopOptions& options, std:
   return step.ttft_ms;
 }
 
+/// A turn that waits for a person after its tool calls, while another conversation takes the pages:
+/// the time to the first token once the result is there.
+Result<double> run_wait(engine::Engine& engine, const LoopOptions& options, std::uint64_t seed,
+                        bool has_shadow) {
+  RandomTokens random(seed, engine.config().vocab_size);
+  const std::size_t length = loop_tokens(options);
+  Tokens prompt;
+  random.append(prompt, length);
+  PONDER_TRY(const Step asked, run_step(engine, prompt, options.tokens_answer));
+  prompt.insert(prompt.end(), asked.generated.begin(), asked.generated.end());
+  Tokens other;
+  random.append(other, length);
+  PONDER_TRY([[maybe_unused]] const Step disturbed, run_step(engine, other, 1));
+  if (has_shadow) {
+    PONDER_CHECK(engine.prefill_when_idle(prompt));
+    while (engine.has_idle_work()) engine.step();
+  }
+  random.append(prompt, options.tokens_result);
+  PONDER_TRY(const Step answered, run_step(engine, prompt, 1));
+  return answered.ttft_ms;
+}
+
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   return values[values.size() / 2];
+}
+
+/// What the runs come to, in milliseconds, and the last of them.
+struct Figures {
+  std::vector<double> cold;
+  std::vector<double> plain;
+  std::vector<double> shadow;
+  std::vector<double> step_ttft;
+  std::vector<double> wait;
+  std::vector<double> wait_shadow;
+  LoopRun last;
+};
+
+/// The ways take turns, so that a busy machine slows all alike; the first round warms up.
+/// `crowded` has a cache for a conversation and a half.
+Result<Figures> measure(engine::Engine& engine, engine::Engine& crowded,
+                        const LoopOptions& options) {
+  Figures figures;
+  for (std::uint64_t i = 0; i <= options.repeats; ++i) {
+    PONDER_TRY(const double cold, run_cold(engine, options, 3 * i + 1));
+    PONDER_TRY(const LoopRun without, run_loop(engine, options, 3 * i + 2, false));
+    PONDER_TRY(figures.last, run_loop(engine, options, 3 * i + 3, true));
+    PONDER_TRY(const double waited, run_wait(crowded, options, 2 * i + 1, false));
+    PONDER_TRY(const double warmed, run_wait(crowded, options, 2 * i + 2, true));
+    if (i == 0) continue;
+    figures.cold.push_back(cold);
+    figures.plain.push_back(without.turn_ttft_ms);
+    figures.shadow.push_back(figures.last.turn_ttft_ms);
+    figures.step_ttft.push_back(figures.last.step_ttft_ms);
+    figures.wait.push_back(waited);
+    figures.wait_shadow.push_back(warmed);
+  }
+  return figures;
+}
+
+nlohmann::json as_json(const Figures& figures, const engine::EngineStats& stats,
+                       const LoopOptions& options) {
+  const LoopRun& last = figures.last;
+  return {{"steps", options.steps},
+          {"cached_share", last.tokens_cached / last.tokens_prompt},
+          {"step_ttft_ms", median(figures.step_ttft)},
+          {"turn_cold_ttft_ms", median(figures.cold)},
+          {"turn_ttft_ms", median(figures.plain)},
+          {"turn_shadow_ttft_ms", median(figures.shadow)},
+          {"turn_shadow_share_of_cold", median(figures.shadow) / median(figures.cold)},
+          {"turn_cached", last.turn_cached},
+          {"wait_ttft_ms", median(figures.wait)},
+          {"wait_shadow_ttft_ms", median(figures.wait_shadow)},
+          {"wait_shadow_share", median(figures.wait_shadow) / median(figures.wait)},
+          {"shadow_prefills", stats.shadow_prefills},
+          {"shadow_hits", stats.shadow_hits},
+          {"tokens_shadow_saved", stats.tokens_shadow_saved}};
+}
+
+void print(const Figures& figures, const engine::EngineStats& stats, const LoopOptions& options) {
+  const LoopRun& last = figures.last;
+  const double shadow = median(figures.shadow);
+  const double wait_shadow = median(figures.wait_shadow);
+  fmt::print("tool loop        {} steps: {:.1f}% of {:.0f} prompt tokens from the cache\n",
+             options.steps, 100 * last.tokens_cached / last.tokens_prompt, last.tokens_prompt);
+  fmt::print("first token      {:.1f} ms for a step's {} new tokens\n", median(figures.step_ttft),
+             options.tokens_result + 1);
+  fmt::print(
+      "next user turn   {:.1f} ms cold, {:.1f} ms after the loop, {:.1f} ms after shadow "
+      "prefill: {:.0f}% of the cold\n",
+      median(figures.cold), median(figures.plain), shadow, 100 * shadow / median(figures.cold));
+  fmt::print(
+      "after a wait     {:.1f} ms when others took its pages, {:.1f} ms after shadow prefill: "
+      "{:.0f}%\n",
+      median(figures.wait), wait_shadow, 100 * wait_shadow / median(figures.wait));
+  fmt::print("shadow prefill   {} of {} used, {} tokens saved\n", stats.shadow_hits,
+             stats.shadow_prefills, stats.tokens_shadow_saved);
 }
 
 }  // namespace
@@ -135,59 +236,27 @@ int bench_loop(const Environment& environment, const LoopOptions& options) {
   engine::EngineOptions how;
   how.num_threads = options.model.num_threads;
   how.isa = environment.isa;
+  how.cache_dtype = cache_dtype_of(options.model.cache_dtype);
   const auto engine = engine::Engine::open(*dir, how);
   if (!engine) return complain(engine.error().message);
   if (options.repeats == 0 || options.steps == 0) {
     return complain("--repeats and --steps: 1 or more");
   }
-  std::vector<double> cold;
-  std::vector<double> plain;
-  std::vector<double> shadow;
-  std::vector<double> step_ttft;
-  LoopRun last;
-  // The three ways take turns, so that a busy machine slows all alike; the first round warms up.
-  for (std::uint64_t i = 0; i <= options.repeats; ++i) {
-    const auto cold_ms = run_cold(**engine, options, 3 * i + 1);
-    if (!cold_ms) return complain(cold_ms.error().message);
-    const auto without = run_loop(**engine, options, 3 * i + 2, false);
-    if (!without) return complain(without.error().message);
-    const auto with = run_loop(**engine, options, 3 * i + 3, true);
-    if (!with) return complain(with.error().message);
-    last = *with;
-    if (i == 0) continue;
-    cold.push_back(*cold_ms);
-    plain.push_back(without->turn_ttft_ms);
-    shadow.push_back(with->turn_ttft_ms);
-    step_ttft.push_back(with->step_ttft_ms);
-  }
+  const std::uint64_t page_bytes = (*engine)->stats().cache_page_bytes;
+  how.cache_bytes_max = (loop_tokens(options) * 3 / 2 / engine::kPageTokens + 2) * page_bytes;
+  const auto crowded = engine::Engine::open(*dir, how);
+  if (!crowded) return complain(crowded.error().message);
+  const auto figures = measure(**engine, **crowded, options);
+  if (!figures) return complain(figures.error().message);
   const engine::EngineStats stats = (*engine)->stats();
-  const nlohmann::json report = {{"model", dir->string()},
-                                 {"steps", options.steps},
-                                 {"cached_share", last.tokens_cached / last.tokens_prompt},
-                                 {"step_ttft_ms", median(step_ttft)},
-                                 {"turn_cold_ttft_ms", median(cold)},
-                                 {"turn_ttft_ms", median(plain)},
-                                 {"turn_shadow_ttft_ms", median(shadow)},
-                                 {"turn_shadow_share_of_cold", median(shadow) / median(cold)},
-                                 {"turn_cached", last.turn_cached},
-                                 {"shadow_prefills", stats.shadow_prefills},
-                                 {"shadow_hits", stats.shadow_hits},
-                                 {"tokens_shadow_saved", stats.tokens_shadow_saved}};
   if (options.json) {
+    nlohmann::json report = as_json(*figures, stats, options);
+    report["model"] = dir->string();
     fmt::print("{}\n", report.dump());
     return 0;
   }
   fmt::print("model            {}\n", dir->string());
-  fmt::print("tool loop        {} steps: {:.1f}% of {:.0f} prompt tokens from the cache\n",
-             options.steps, 100 * last.tokens_cached / last.tokens_prompt, last.tokens_prompt);
-  fmt::print("first token      {:.1f} ms for a step's {} new tokens\n", median(step_ttft),
-             options.tokens_result + 1);
-  fmt::print(
-      "next user turn   {:.1f} ms cold, {:.1f} ms after the loop, {:.1f} ms after shadow "
-      "prefill: {:.0f}% of the cold\n",
-      median(cold), median(plain), median(shadow), 100 * median(shadow) / median(cold));
-  fmt::print("shadow prefill   {} of {} used, {} tokens saved\n", stats.shadow_hits,
-             stats.shadow_prefills, stats.tokens_shadow_saved);
+  print(*figures, stats, options);
   return 0;
 }
 
