@@ -153,8 +153,8 @@ TEST(ConvertCheckpoint, ThePonderMiniModelAgreesAsStated) {
   }
 }
 
-// An input is off by up to 2^-9 of itself, an int8 weight by 2^-8 of its group's largest: the bounds
-// are tighter than int8's above.
+// An input is off by up to 2^-9 of itself, an int8 weight by 2^-8 of its group's largest: the
+// bounds are tighter than int8's above.
 TEST(ConvertCheckpoint, RoundedActivationsChangeLittleAndOnlyWhereTheProcessorRoundsThem) {
   ModelOptions rounded;
   rounded.activations = Activations::bf16;

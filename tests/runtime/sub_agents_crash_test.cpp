@@ -5,8 +5,8 @@
 
 #include "runtime/call_gate.h"
 #include "runtime/log_check.h"
-#include "runtime/store_doctor.h"
 #include "runtime/sqlite_session_store.h"
+#include "runtime/store_doctor.h"
 #include "tests/runtime/sub_agents_fixture.h"
 
 /// A parent, its sub-agents and theirs, killed between any two events of any of their logs.

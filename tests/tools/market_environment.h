@@ -78,7 +78,10 @@ return {
     tool("nested", any, blank, { "sql" }, function() return { name = { { "x" } } } end),
     tool("raises", any, blank, { "sql" }, function() error("no idea") end),
     tool("spins", any, blank, { "sql" }, function() while true do end end),
-    tool("hoards", any, blank, { "sql" }, function() local t = {} while true do t[#t + 1] = {} end end),
+    tool("hoards", any, blank, { "sql" }, function()
+      local t = {}
+      while true do t[#t + 1] = {} end
+    end),
     tool("thousands", any, blank, { "sql" }, function()
       local names = {}
       for i = 1, 20000 do names[i] = "name " .. i end
