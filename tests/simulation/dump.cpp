@@ -48,6 +48,13 @@ std::string usage_line(const Usage& u) {
                      u.prefill_ms, u.decode_ms, u.cost_pico);
 }
 
+void add(std::string& out, const std::vector<LiveValues>& values) {
+  for (const LiveValues& live : values) {
+    fmt::format_to(std::back_inserter(out), "live {} {} {}\n", live.tool, live.parameter,
+                   fmt::join(live.values, " "));
+  }
+}
+
 void add_conversation(std::string& out, const SessionState& s) {
   for (const context::Message& message : s.conversation) add(out, message);
   fmt::format_to(std::back_inserter(out), "origins {}\n", fmt::join(s.origins, " "));
@@ -64,23 +71,20 @@ void add_conversation(std::string& out, const SessionState& s) {
 
 std::string dump(const ModelRequest& request) {
   const Sampling& s = request.sampling;
-  std::string out = fmt::format("{} {} {} {} {} {} max {}\n", request.family, s.temperature,
-                                s.top_p, s.seed, s.is_thinking, s.has_grammar,
-                                request.tokens_generated_max);
+  std::string out =
+      fmt::format("{} {} {} {} {} {} max {}\n", request.family, s.temperature, s.top_p, s.seed,
+                  s.is_thinking, s.has_grammar, request.tokens_generated_max);
   for (const context::Message& message : request.conversation) add(out, message);
-  for (const LiveValues& live : request.live_values) {
-    fmt::format_to(std::back_inserter(out), "live {} {} {}\n", live.tool, live.parameter,
-                   fmt::join(live.values, " "));
-  }
+  add(out, request.live_values);
   return out;
 }
 
 std::string dump(const SessionState& state) {
   // Every member is named, so that a new one does not go unnoticed.
   const auto& [start, task, task_seq, conversation, origins, removed, blobs, approval_rules, pinned,
-               reductions_in_row, has_side_effects, is_turn_open, turns, step, attempt, completion,
-               calls, call_counts, call_count_max, stale_steps, results_seen, sub_agents,
-               steps_delegated_turn, usage_delegated, interjected, is_superseded,
+               tool_values, reductions_in_row, has_side_effects, is_turn_open, turns, step, attempt,
+               completion, calls, call_counts, call_count_max, stale_steps, results_seen,
+               sub_agents, steps_delegated_turn, usage_delegated, interjected, is_superseded,
                has_fresh_results, tokens_generated_turn, usage_total, usage_last, completions,
                damaged_completions, tool_calls, malformed_calls, last_end, workflow, unreadable,
                last_seq] = state;
@@ -115,6 +119,8 @@ std::string dump(const SessionState& state) {
     fmt::format_to(std::back_inserter(out), "sub-agent {} {} {}\n", agent.started.child,
                    agent.completion_seq, agent.is_finished);
   }
+  add(out, tool_values.values);
+  fmt::format_to(std::back_inserter(out), "problems {}\n", fmt::join(tool_values.problems, "|"));
   add_event(out, "task", task);
   add_event(out, "end", last_end);
   add_event(out, "workflow", workflow);
@@ -123,9 +129,8 @@ std::string dump(const SessionState& state) {
 }
 
 std::string difference(const std::string& a, const std::string& b) {
-  const std::size_t common =
-      static_cast<std::size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first -
-                               a.begin());
+  const std::size_t common = static_cast<std::size_t>(
+      std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
   if (common == a.size() && common == b.size()) return "none";
   const auto line_at = [common](const std::string& text) {
     if (common >= text.size()) return std::string("(end)");
