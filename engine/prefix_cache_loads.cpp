@@ -75,7 +75,7 @@ void PrefixCache::take_page(Load& load, bool is_right) {
 }
 
 std::vector<RequestId> PrefixCache::take_loaded(std::size_t num_spare) {
-  if (loads_.empty()) return {};
+  if (store_ == nullptr) return {};
   for (const PageStore::Read& read : store_->take_reads()) {
     const auto load = std::ranges::find_if(loads_, [&](const auto& candidate) {
       return !candidate->flights.empty() && candidate->flights.front().read == read.id;
@@ -101,6 +101,7 @@ void PrefixCache::wait_for_load() {
 void PrefixCache::end_loads() {
   if (loads_.empty()) return;
   store_->finish();
+  store_->take_reads();  // nobody wants them any more
   for (const auto& load : loads_) {
     for (const Load::Flight& flight : load->flights) pool_->release(flight.page);
   }

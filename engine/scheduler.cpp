@@ -152,7 +152,6 @@ bool Scheduler::starts_loading(Request& request) {
 }
 
 void Scheduler::take_loaded() {
-  if (!cache_->is_loading()) return;
   for (const RequestId id : cache_->take_loaded(num_spare())) {
     is_blocked_ = false;  // its pages can be had again
     Request* request = find(id);

@@ -239,11 +239,15 @@ TEST_F(PostgresStoreTest, ConnectionsThatBreakAreMadeAnewAndNothingIsWrittenTwic
   auto store = open();
   const SessionId id = begin(*store);
   for (int i = 0; i < 20; ++i) {
-    if (i % 3 == 0) ASSERT_TRUE(server().cut_connections());
+    if (i % 3 == 0) {
+      ASSERT_TRUE(server().cut_connections());
+    }
     const auto records =
         append(*store, id, 1 + i, {ModelStarted{static_cast<std::uint32_t>(i), 0}});
     ASSERT_TRUE(records) << records.error().message;
-    if (i % 4 == 0) ASSERT_TRUE(server().cut_connections());
+    if (i % 4 == 0) {
+      ASSERT_TRUE(server().cut_connections());
+    }
     ASSERT_EQ(store->load(id)->size(), static_cast<std::size_t>(2 + i));
   }
 }

@@ -160,7 +160,9 @@ TEST_F(SubAgentsCrash, AtAnyEventTheParentGoesOnWithTheSubAgentsItHadAndNothingH
     EXPECT_EQ(after.size(), reference.size());
     for (std::size_t i = 0; i < kept; ++i) {
       const auto* known = std::get_if<SubAgentStarted>(&order[i].second.event);
-      if (known != nullptr) EXPECT_TRUE(after.contains(known->child)) << known->child;
+      if (known != nullptr) {
+        EXPECT_TRUE(after.contains(known->child)) << known->child;
+      }
     }
     expect_every_session_whole();
     EXPECT_EQ(agent_->state().usage_delegated.tokens_generated, delegated.tokens_generated);

@@ -132,7 +132,9 @@ TEST_P(RunProcess, HasATemporaryFolderOfItsOwnThatIsGoneAfterwards) {
   EXPECT_EQ(second->standard_output.text, "");
   std::string folder = first->standard_output.text.substr(2);
   folder.pop_back();
-  if (GetParam() == Isolation::confined) EXPECT_FALSE(fs::exists(folder));
+  if (GetParam() == Isolation::confined) {
+    EXPECT_FALSE(fs::exists(folder));
+  }
   EXPECT_FALSE(fs::exists("/tmp/mark"));
 }
 
