@@ -14,7 +14,8 @@ using std::chrono::milliseconds;
 
 namespace {
 
-constexpr std::uint64_t kStepsMax = 400'000;
+// A dozen sessions whose models are dead wait for hours, while people go on talking to them.
+constexpr std::uint64_t kStepsMax = 4'000'000;
 constexpr std::uint64_t kStepsToDie = 20'000;
 constexpr std::uint64_t kDisastersMax = 4;
 constexpr std::uint64_t kStepsToDisaster = 600;
