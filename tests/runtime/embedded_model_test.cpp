@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <thread>
 
 #include "engine/random_weights.h"
@@ -328,6 +329,96 @@ TEST_F(EmbeddedModelTest, AnAgentTellsTheModelWhatTheNextTurnWillBeginWith) {
   EXPECT_THAT(text, HasSubstr("what is x?"));
   EXPECT_THAT(text, ::testing::EndsWith("It is 7.<｜end▁of▁sentence｜><｜User｜>"));
   EXPECT_THAT(text, ::testing::Not(HasSubstr("thoughts")));
+}
+
+TEST_F(EmbeddedModelTest, WhatFollowsOnOpenCallsIsCertainUpToTheFirstUnknownResult) {
+  use_script({});
+  context::Message system;
+  system.role = context::Role::system;
+  system.tools = registry_.specs();
+  context::Message user;
+  user.content = "go";
+  context::Message calls;
+  calls.role = context::Role::assistant;
+  calls.reasoning = "I must look.";
+  calls.tool_calls = {{"1", "echo", R"({"x":1})"}, {"2", "echo", R"({"x":2})"}};
+  context::Message known;
+  known.role = context::Role::tool;
+  known.content = "the first";
+  known.tool_call_id = "1";
+  const auto text = [&](context::Conversation conversation) {
+    const ModelRequest request(std::move(conversation), model_->family(), Sampling(), 0);
+    const auto ids = next_results_prefix(request, model_->tokenizer());
+    EXPECT_TRUE(ids) << ids.error().message;
+    return model_->engine().tokenizer().decode(*ids);
+  };
+  const std::string none = text({system, user, calls});
+  EXPECT_THAT(none, HasSubstr("I must look."));  // the turn goes on, so its reasoning stays
+  EXPECT_THAT(none, HasSubstr(R"(name="x")"));
+  EXPECT_THAT(none, ::testing::Not(HasSubstr("the first")));
+  const std::string one = text({system, user, calls, known});
+  EXPECT_TRUE(one.starts_with(none));
+  EXPECT_THAT(one, HasSubstr("the first"));
+}
+
+TEST_F(EmbeddedModelTest, WhileAPersonIsAskedTheModelGetsReadyForTheResult) {
+  class Slow final : public Approver {
+   public:
+    asio::awaitable<Result<ApprovalAnswer>> ask(ApprovalQuestion) override {
+      while (engine->num_prefills() == 0) {
+        co_await asio::post(asio::use_awaitable);
+      }
+      co_return ApprovalAnswer{};
+    }
+    FakeEngine* engine = nullptr;
+  };
+  FakeEngine& engine = use_script({{kCall}, {"hm</think>done"}});
+  Slow person;
+  person.engine = &engine;
+  tools::Registry registry;
+  ASSERT_TRUE(registry.add(std::make_unique<test::FakeTool>("echo", tools::Effect::irreversible,
+                                                            test::echo, &journal_)));
+  AgentParts parts(*model_, registry, *store_, system_clock());
+  parts.approvals = {ApprovalMode::ask, &person, 600'000};
+  SessionStarted start;
+  start.family = model_->family();
+  start.tools = registry.specs();
+  agent_ = std::move(*test::run(context_, Agent::start(parts, start)));
+  EXPECT_EQ(turn("go").reason, TurnEnd::answered);
+  const auto& asked = engine.requests.back().prompt;
+  const auto& prefill = engine.prefills.at(0);
+  ASSERT_LT(prefill.size(), asked.size());
+  EXPECT_TRUE(std::equal(prefill.begin(), prefill.end(), asked.begin()));
+  // All but the words of the result and what closes it.
+  EXPECT_GT(prefill.size(), engine.requests.front().prompt.size() + kCall.size() / 2);
+  agent_.reset();
+}
+
+TEST_F(EmbeddedModelTest, WordsInMidTurnMakeTheModelReadyForTheResultThatWillCarryThem) {
+  FakeEngine& engine = use_script({{kCall}, {"hm</think>done"}});
+  tools::Registry registry;
+  // The call takes until the words have had their effect.
+  const test::FakeTool::Work work = [&](std::string) -> asio::awaitable<Result<tools::ToolOutput>> {
+    const Status steered = co_await agent_->steer("hurry");
+    EXPECT_TRUE(steered.has_value());
+    while (engine.num_prefills() == 0) {
+      co_await asio::post(asio::use_awaitable);
+    }
+    co_return tools::ToolOutput("found", false);
+  };
+  ASSERT_TRUE(registry.add(
+      std::make_unique<test::FakeTool>("echo", tools::Effect::pure, work, &journal_)));
+  AgentParts parts(*model_, registry, *store_, system_clock());
+  SessionStarted start;
+  start.family = model_->family();
+  start.tools = registry.specs();
+  agent_ = std::move(*test::run(context_, Agent::start(parts, start)));
+  EXPECT_EQ(turn("go").reason, TurnEnd::answered);
+  const auto& asked = engine.requests.back().prompt;
+  const auto& prefill = engine.prefills.at(0);
+  EXPECT_THAT(model_->engine().tokenizer().decode(asked), HasSubstr("hurry"));
+  EXPECT_TRUE(std::equal(prefill.begin(), prefill.end(), asked.begin()));
+  agent_.reset();
 }
 
 TEST_F(EmbeddedModelTest, AModelWithoutAChatFormatIsRefusedWithTheKnownOnes) {

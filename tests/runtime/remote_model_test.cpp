@@ -77,6 +77,48 @@ class RemoteModelTest : public ::testing::Test {
   std::vector<ModelDelta> deltas_;
 };
 
+TEST(RemoteProtocol, LiveValuesStandAsEnumsInTheSchemasOfTheirTools) {
+  context::Message system;
+  system.role = context::Role::system;
+  const std::string schema =
+      R"({"type": "object", "properties": {"door": {"type": "string"}, "n": {"type": "integer"}}})";
+  system.tools = {{"open", "", schema}, {"close", "", schema}};
+  ModelRequest request(context::Conversation{system}, "openai", Sampling(), 100);
+  request.live_values = {{"open", "door", {"red", "bl\"ue"}}, {"open", "gone", {"x"}}};
+  const auto body = chat_request_body(request, "m");
+  ASSERT_TRUE(body) << body.error().message;
+  const auto tools = nlohmann::json::parse(*body).at("tools");
+  const auto properties = [&](int i) {
+    return tools.at(i).at("function").at("parameters").at("properties");
+  };
+  EXPECT_EQ(properties(0).at("door").at("enum"), (nlohmann::json{"red", "bl\"ue"}));
+  EXPECT_FALSE(properties(0).contains("gone"));
+  EXPECT_FALSE(properties(1).at("door").contains("enum"));
+}
+
+TEST_F(RemoteModelTest, AnEndpointThatRefusesLiveValuesIsAskedWithoutThemFromThenOn) {
+  serve({{whole_answer("400 Bad Request", "", "enum is not supported")},
+         {event_stream({kHello})},
+         {event_stream({kHello})}});
+  auto model = RemoteModel::create(options_);
+  ASSERT_TRUE(model.has_value());
+  for (int i = 0; i < 2; ++i) {
+    ModelRequest request = question();
+    request.conversation.edit().front().tools.front().parameters =
+        R"({"type": "object", "properties": {"door": {"type": "string"}}})";
+    request.live_values = {{"look", "door", {"red"}}};
+    auto work = (*model)->complete(std::move(request), ModelSink());
+    const auto completion = test::run(context_, std::move(work));
+    ASSERT_TRUE(completion) << completion.error().message;
+    EXPECT_EQ(completion->message.content, "hello");
+  }
+  const auto requests = server_->requests();
+  ASSERT_EQ(requests.size(), 3U);
+  EXPECT_THAT(requests[0], HasSubstr("enum"));
+  EXPECT_THAT(requests[1], Not(HasSubstr("enum")));
+  EXPECT_THAT(requests[2], Not(HasSubstr("enum")));
+}
+
 TEST_F(RemoteModelTest, AStreamedAnswerArrivesWholeWhereverTheBytesAreCut) {
   const std::string body =
       "data: {\"choices\":[{\"delta\":{\"reasoning_content\":\"thin\"}}]}\r\n\r\n"
