@@ -85,7 +85,7 @@ TEST_F(RootedFolderTest, ALinkThatIsSwappedWhileWeLookLeadsNowhere) {
     }
   });
   int read = 0;
-  for (int i = 0; i < 20'000; ++i) {
+  for (int i = 0; i < 20'000 || read == 0; ++i) {
     const auto content = root_->read("swapped/inner", kMax);
     if (!content) continue;
     ++read;
@@ -93,7 +93,7 @@ TEST_F(RootedFolderTest, ALinkThatIsSwappedWhileWeLookLeadsNowhere) {
   }
   stop = true;
   swapper.join();
-  SUCCEED() << read;
+  EXPECT_GT(read, 0) << "the folder was there now and then";
 }
 
 TEST_F(RootedFolderTest, GitsOwnFilesAreReadAndNotWritten) {
