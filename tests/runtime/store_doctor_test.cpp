@@ -282,36 +282,86 @@ TEST_F(StoreDoctorTest, AnEventBehindAForksBackIsMovedAside) {
   EXPECT_EQ(value("SELECT payload FROM quarantine"), "{\"content\":\"no\"}");
 }
 
-TEST_F(StoreDoctorTest, ADamagedPageOfSqliteIsNamedWithWhatToDoAndTheOtherSessionsOpen) {
-  const std::string marker = "the text on the page that is damaged";
-  const SessionId hit = plant({UserMessage{marker}});
-  std::vector<SessionId> others;
-  for (int i = 0; i < 20; ++i) others.push_back(plant({UserMessage{std::string(3000, 'x')}}));
-  const std::string file = place_.address();
-  store_.reset();  // moves the log into the file
-  std::string bytes = [&] {
-    std::ifstream in(file, std::ios::binary);
-    return std::string(std::istreambuf_iterator<char>(in), {});
-  }();
-  const std::size_t found = bytes.find("{\"content\":\"" + marker);
-  ASSERT_NE(found, std::string::npos);
-  bytes.replace(found / 4096 * 4096, 4096, std::string(4096, '\x5A'));
-  std::ofstream(file, std::ios::binary) << bytes;
+/// A closed store file with two kinds of page to damage. The events lie in a B-tree in the order
+/// of their sessions' random ids, so where a session lies is looked up, never assumed.
+class DamagedPageTest : public StoreDoctorTest {
+ protected:
+  static constexpr std::size_t page_bytes = 4096;
+  /// The first byte of a page of an index B-tree (https://www.sqlite.org/fileformat2.html, 1.6).
+  enum class PageKind : char { interior = 2, leaf = 10 };
 
-  store_ = place_.open();
-  EXPECT_EQ(store_->list(100)->size(), 21U);
-  const auto lost = store_->load(hit);
+  static std::string content_of(std::size_t i) {
+    return "the message of session " + std::to_string(i) + " " + std::string(3000, 'x');
+  }
+  void plant_sessions(std::size_t count) {
+    while (sessions_.size() < count) {
+      sessions_.push_back(plant({UserMessage{content_of(sessions_.size())}}));
+    }
+    store_.reset();  // moves the log into the file
+    std::ifstream in(place_.address(), std::ios::binary);
+    bytes_.assign(std::istreambuf_iterator<char>(in), {});
+  }
+  /// The session whose message begins on a page of this kind; none: sessions_.size().
+  std::size_t session_on(PageKind kind) const {
+    for (std::size_t i = 0; i < sessions_.size(); ++i) {
+      if (bytes_[page_of(i)] == static_cast<char>(kind)) return i;
+    }
+    return sessions_.size();
+  }
+  void damage_page_of(std::size_t session) {
+    bytes_.replace(page_of(session), page_bytes, std::string(page_bytes, '\x5A'));
+    std::ofstream(place_.address(), std::ios::binary) << bytes_;
+    store_ = place_.open();
+  }
+  void expect_damaged_file_is_named() {
+    const auto faults = examine(true);
+    ASSERT_FALSE(faults.empty());
+    EXPECT_EQ(faults[0].kind, FaultKind::damaged_file);
+    EXPECT_EQ(faults[0].state, State::lasting);
+    EXPECT_THAT(faults[0].remedy, HasSubstr(".recover"));
+    for (const auto& fault : faults) EXPECT_NE(fault.state, State::mended);
+  }
+
+  std::vector<SessionId> sessions_;
+
+ private:
+  std::size_t page_of(std::size_t session) const {
+    const std::size_t at = bytes_.find("{\"content\":\"" + content_of(session).substr(0, 30));
+    if (at == std::string::npos) throw std::logic_error("a planted message is not in the file");
+    return at / page_bytes * page_bytes;
+  }
+
+  std::string bytes_;
+};
+
+TEST_F(DamagedPageTest, ALeafIsNamedWithWhatToDoAndTheOtherSessionsOpen) {
+  plant_sessions(21);
+  const std::size_t hit = session_on(PageKind::leaf);
+  ASSERT_LT(hit, sessions_.size());
+  damage_page_of(hit);
+
+  EXPECT_EQ(store_->list(100)->size(), sessions_.size());
+  const auto lost = store_->load(sessions_[hit]);
   EXPECT_TRUE(!lost || lost->empty() ||
               std::holds_alternative<UnreadableEvent>(lost->front().event));
   std::size_t open = 0;
-  for (const SessionId& id : others) open += store_->load(id) ? 1 : 0;
-  EXPECT_GE(open, others.size() - 4) << "a page holds the beginnings of a few events";
-  const auto faults = examine(true);
-  ASSERT_FALSE(faults.empty());
-  EXPECT_EQ(faults[0].kind, FaultKind::damaged_file);
-  EXPECT_EQ(faults[0].state, State::lasting);
-  EXPECT_THAT(faults[0].remedy, HasSubstr(".recover"));
-  for (const auto& fault : faults) EXPECT_NE(fault.state, State::mended);
+  for (const SessionId& id : sessions_) open += store_->load(id) ? 1 : 0;
+  EXPECT_GE(open, sessions_.size() - 5) << "a page holds the beginnings of a few events";
+  expect_damaged_file_is_named();
+}
+
+TEST_F(DamagedPageTest, AnInteriorPageIsNamedAndEverySessionIsAnErrorOrWhole) {
+  plant_sessions(200);
+  const std::size_t hit = session_on(PageKind::interior);
+  ASSERT_LT(hit, sessions_.size()) << "about one message in ten lies on an interior page";
+  damage_page_of(hit);
+
+  EXPECT_EQ(store_->list(1000)->size(), sessions_.size());
+  for (const SessionId& id : sessions_) {
+    const auto records = store_->load(id);
+    EXPECT_TRUE(!records || records->size() == 2U);
+  }
+  expect_damaged_file_is_named();
 }
 
 }  // namespace
