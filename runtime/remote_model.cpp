@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "base/async/timer.h"
-#include "runtime/http/sse.h"
+#include "base/http/sse.h"
 #include "runtime/remote_protocol.h"
 #include "runtime/text.h"
 

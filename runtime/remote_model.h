@@ -9,7 +9,7 @@
 #include <string>
 
 #include "base/clock.h"
-#include "runtime/http/http_client.h"
+#include "base/http/http_client.h"
 #include "runtime/model_client.h"
 
 namespace ponder::runtime {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -55,6 +56,42 @@ class AgentCaller {
   virtual boost::asio::awaitable<Result<ToolOutput>> run(AgentTask task) = 0;
 };
 
+/// What a person is asked in the middle of a call.
+struct Question {
+  explicit Question(std::string text) : text(std::move(text)) {}
+  std::string text;
+  std::vector<std::string> choices;  // empty: any words
+};
+
+/// Something about a call that its session keeps beside the result, and that the model never sees.
+struct Note {
+  Note(std::string kind, std::string content)
+      : kind(std::move(kind)), content(std::move(content)) {}
+  std::string kind;  // "log", or what a tool says of itself, such as "source"
+  std::string content;
+};
+
+/// What a session does for one call of a tool, beside running it.
+///
+/// Thread: the session's executor. Lifetime: the call.
+class CallServices {
+ public:
+  virtual ~CallServices() = default;
+  /// The person's answer. The question and the answer are events of the session; a question that a
+  /// crash left open is asked again when the call is made again. Errors: `unavailable` when nobody
+  /// can be asked, `deadline` when nobody answered, `cancelled`.
+  virtual boost::asio::awaitable<Result<std::string>> ask(Question question) = 0;
+  /// Shows whoever watches how far the call is; kept nowhere. `share` is 0 to 1.
+  virtual void progress(std::string_view text, std::optional<double> share) = 0;
+  /// Keeps a note in the session's log.
+  virtual boost::asio::awaitable<Status> note(Note note) = 0;
+  /// A value that this tool kept in this session; none: nothing is kept under `key`.
+  virtual std::optional<std::string> value(std::string_view key) const = 0;
+  /// Keeps a value for later calls of this tool in this session; none: forgets it.
+  virtual boost::asio::awaitable<Status> set_value(std::string key,
+                                                   std::optional<std::string> value) = 0;
+};
+
 /// The limits of one call, and its name in the world. Cancellation arrives through the coroutine's
 /// cancellation slot.
 struct ToolContext {
@@ -67,7 +104,8 @@ struct ToolContext {
   /// of another call: what a tool hands to a service that tells repetitions from new requests.
   /// Printable ASCII. Empty when the call belongs to no session.
   std::string idempotency_key;
-  AgentCaller* agents = nullptr;  // none: no other agents are to be had
+  AgentCaller* agents = nullptr;     // none: no other agents are to be had
+  CallServices* services = nullptr;  // none: the call belongs to no session
 };
 
 /// The values that a string parameter can have right now.

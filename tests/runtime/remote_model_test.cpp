@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/async/with_deadline.h"
-#include "runtime/http/sse.h"
+#include "base/http/sse.h"
 #include "runtime/remote_protocol.h"
 #include "tests/runtime/fake_server.h"
 #include "tests/runtime/support.h"

@@ -8,7 +8,7 @@
 
 namespace ponder::simulation {
 namespace asio = boost::asio;
-using runtime::http::Response;
+using http::Response;
 using std::chrono::milliseconds;
 
 namespace {
@@ -69,8 +69,8 @@ std::vector<std::string> SimulatedEndpoint::pieces() {
   return out;
 }
 
-asio::awaitable<Result<Response>> SimulatedEndpoint::send(runtime::http::Request request,
-                                                          runtime::http::BodySink sink) {
+asio::awaitable<Result<Response>> SimulatedEndpoint::send(http::Request request,
+                                                          http::BodySink sink) {
   co_await asio::this_coro::throw_if_cancelled(false);
   Random& random = run_->random;
   const auto cancelled = [] { return fail(Errc::cancelled, "the request was cancelled"); };

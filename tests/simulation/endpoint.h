@@ -1,18 +1,18 @@
 #pragma once
 
-#include "runtime/http/http_client.h"
+#include "base/http/http_client.h"
 #include "tests/simulation/run.h"
 
 namespace ponder::simulation {
 
 /// The way to a remote model and the model behind it: refuses, breaks off, falls silent and sends
 /// garbage as the plan says.
-class SimulatedEndpoint final : public runtime::http::Client {
+class SimulatedEndpoint final : public http::Client {
  public:
   static constexpr std::chrono::milliseconds kIdleMax{20'000};
   explicit SimulatedEndpoint(Run& run) : run_(&run) {}
-  boost::asio::awaitable<Result<runtime::http::Response>> send(
-      runtime::http::Request request, runtime::http::BodySink sink) override;
+  boost::asio::awaitable<Result<http::Response>> send(http::Request request,
+                                                      http::BodySink sink) override;
 
  private:
   /// What it streams, in pieces as they arrive.

@@ -3,9 +3,9 @@
 #include <boost/url/parse.hpp>
 #include <boost/url/url_view.hpp>
 
-#include "runtime/http/http_client.h"
+#include "base/http/http_client.h"
 
-namespace ponder::runtime::http {
+namespace ponder::http {
 
 std::string Url::authority() const {
   const std::string name = host.find(':') == std::string::npos ? host : "[" + host + "]";
@@ -41,4 +41,4 @@ Result<Url> parse_url(std::string_view text) {
   return url;
 }
 
-}  // namespace ponder::runtime::http
+}  // namespace ponder::http

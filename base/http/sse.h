@@ -7,7 +7,7 @@
 
 #include "base/result.h"
 
-namespace ponder::runtime::http {
+namespace ponder::http {
 
 /// Server-sent events out of bytes that come in any pieces. Only the data of events is of interest
 /// here; comments, names, ids and retry times are passed over.
@@ -29,4 +29,4 @@ class SseReader {
   bool last_was_cr_ = false;  // so that "\r\n", also when split, ends one line and not two
 };
 
-}  // namespace ponder::runtime::http
+}  // namespace ponder::http

@@ -15,7 +15,7 @@
 
 #include "base/result.h"
 
-namespace ponder::runtime::http {
+namespace ponder::http {
 
 /// An absolute http or https address, taken apart.
 struct Url {
@@ -66,4 +66,4 @@ class Client {
   virtual boost::asio::awaitable<Result<Response>> send(Request request, BodySink sink) = 0;
 };
 
-}  // namespace ponder::runtime::http
+}  // namespace ponder::http

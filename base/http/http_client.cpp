@@ -1,4 +1,4 @@
-#include "runtime/http/http_client.h"
+#include "base/http/http_client.h"
 
 #include <fmt/format.h>
 #include <openssl/ssl.h>
@@ -24,7 +24,7 @@
 
 #include "base/async/with_deadline.h"
 
-namespace ponder::runtime::http {
+namespace ponder::http {
 namespace {
 
 namespace asio = boost::asio;
@@ -270,4 +270,4 @@ Result<std::unique_ptr<Client>> Client::create(ClientOptions options) {
   return std::unique_ptr<Client>(new BeastClient(std::move(options), std::move(tls)));
 }
 
-}  // namespace ponder::runtime::http
+}  // namespace ponder::http

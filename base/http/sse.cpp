@@ -1,10 +1,10 @@
-#include "runtime/http/sse.h"
+#include "base/http/sse.h"
 
 #include <fmt/format.h>
 
 #include <utility>
 
-namespace ponder::runtime::http {
+namespace ponder::http {
 
 Status SseReader::feed(std::string_view bytes, const Sink& sink) {
   for (const char c : bytes) {
@@ -43,4 +43,4 @@ Status SseReader::take_line(const Sink& sink) {
   return {};
 }
 
-}  // namespace ponder::runtime::http
+}  // namespace ponder::http
