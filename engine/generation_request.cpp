@@ -21,7 +21,8 @@ Status check_sampling(const SamplingParams& params) {
   }
   for (const auto& [name, value] : {std::pair("frequency_penalty", params.frequency_penalty),
                                     std::pair("presence_penalty", params.presence_penalty)}) {
-    if (!std::isfinite(value)) return fail(Errc::invalid_argument, fmt::format("{}: {}", name, value));
+    if (!std::isfinite(value))
+      return fail(Errc::invalid_argument, fmt::format("{}: {}", name, value));
   }
   return {};
 }
