@@ -95,6 +95,7 @@ SessionStarted CodeWorkflow::session_start() const {
   start.tools = registry_.specs();
   const json environment = {{"folder", project_.folder.string()},
                             {"test_command", project_.test_command},
+                            {"test_reports", project_.test_reports},
                             {"sandbox", tools::isolation_name(project_.isolation)},
                             {"request", request_},
                             {"directory", directory_.string()}};
@@ -173,6 +174,7 @@ Result<std::unique_ptr<Workflow>> reopen_code_workflow(const SessionStarted& sta
   try {
     project.folder = logged.at("folder").get<std::string>();
     project.test_command = logged.at("test_command").get<std::string>();
+    project.test_reports = logged.value("test_reports", "");
     PONDER_TRY(project.isolation, tools::parse_isolation(logged.at("sandbox").get<std::string>()));
     request = logged.at("request").get<std::string>();
     directory = logged.at("directory").get<std::string>();
