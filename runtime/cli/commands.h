@@ -62,6 +62,7 @@ struct MoneyOptions {
 struct ProjectOptions {
   std::filesystem::path folder = ".";
   std::string test_command;  // run by sh
+  std::string test_reports;  // JUnit files that it writes: a pattern in the folder
   std::string sandbox = "isolated";
 };
 
