@@ -22,6 +22,8 @@ enum class Effect {
   compensable,   // has an undo
   irreversible,  // must never be fired twice; the default for a tool that does not say
 };
+/// `invalid_argument` when there is no effect of that name.
+Result<Effect> effect_named(std::string_view name);
 
 /// What the model gets back. A tool that ran and failed is data, not an Error.
 struct ToolOutput {
