@@ -53,14 +53,6 @@ void declare_tool(lua_State* L, lua_Integer i) {
   lua_settop(L, 6);
 }
 
-Result<Effect> effect_named(const std::string& name) {
-  if (name == "pure") return Effect::pure;
-  if (name == "idempotent") return Effect::idempotent;
-  if (name == "compensable") return Effect::compensable;
-  if (name == "irreversible") return Effect::irreversible;
-  return fail(Errc::invalid_argument, fmt::format("'{}' is no effect", name));
-}
-
 Result<LuaToolInfo> tool_of(const Json& declared) {
   LuaToolInfo info;
   info.spec.name = declared.at("name").get<std::string>();

@@ -7,6 +7,7 @@
 
 #include "tools/lua/json_convert.h"
 #include "tools/lua/sandbox.h"
+#include "tools/lua/tool_output.h"
 
 namespace ponder::tools {
 namespace {
@@ -197,18 +198,6 @@ Result<std::vector<Json>> Environment::Host::call_locked(const char* function,
   return results;
 }
 
-ToolOutput Environment::Host::output_on_stack() const {
-  lua_State* L = state_->raw();
-  const bool is_failure = lua_isnil(L, -2) || (lua_isboolean(L, -2) && lua_toboolean(L, -2) == 0);
-  const int index = is_failure ? -1 : -2;
-  if (is_failure && lua_isnil(L, -1)) return error_output("the tool gave no result");
-  auto value = lua::to_json(L, index);
-  if (!value) return error_output(fmt::format("the tool's result: {}", value.error().message));
-  // Text goes to the model as it is, everything else as JSON.
-  const std::string text = value->is_string() ? value->get<std::string>() : dump_json(*value);
-  return is_failure ? error_output(text) : ToolOutput(text, false);
-}
-
 Result<ToolOutput> Environment::Host::run_tool(std::size_t index, const std::string& arguments,
                                                const ToolContext& context,
                                                const std::atomic<bool>* stop) {
@@ -247,7 +236,7 @@ Result<ToolOutput> Environment::Host::run_tool_locked(std::size_t index, const J
     if (error.code == Errc::cancelled || error.code == Errc::deadline) return tl::unexpected(error);
     return error_output(error.message);
   }
-  ToolOutput output = output_on_stack();
+  ToolOutput output = lua::tool_output(state_->raw(), -2);
   state_->reset_stack();
   output.content = cap_output(std::move(output.content), context.output_bytes_max);
   return output;

@@ -79,7 +79,6 @@ class Environment::Host {
                                         Access access);
   Result<ToolOutput> run_tool_locked(std::size_t index, const Json& arguments,
                                      const ToolContext& context, const std::atomic<bool>* stop);
-  ToolOutput output_on_stack() const;
   lua::Budget own_budget() const;
 
   WorldOptions world_;

@@ -1,4 +1,4 @@
-#include "runtime/digest.h"
+#include "base/digest.h"
 
 #include <fmt/format.h>
 #include <openssl/evp.h>
@@ -7,7 +7,7 @@
 
 #include "base/assert.h"
 
-namespace ponder::runtime {
+namespace ponder {
 
 std::string sha256_hex(std::string_view bytes) {
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest;
@@ -19,4 +19,4 @@ std::string sha256_hex(std::string_view bytes) {
   return hex;
 }
 
-}  // namespace ponder::runtime
+}  // namespace ponder

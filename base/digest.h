@@ -3,9 +3,9 @@
 #include <string>
 #include <string_view>
 
-namespace ponder::runtime {
+namespace ponder {
 
 /// SHA-256 of the bytes, in hex.
 std::string sha256_hex(std::string_view bytes);
 
-}  // namespace ponder::runtime
+}  // namespace ponder
