@@ -124,7 +124,7 @@ Result<tools::ToolOutput> CodeWorkflow::use(const char* name) {
 
 Result<WorkflowVerdict> CodeWorkflow::judge(const SessionState&) {
   WorkflowVerdict verdict;
-  verdict.has_plan = true;
+  verdict.has_answer = true;
   verdict.report = "{}";
   if (project_.test_command.empty()) {
     verdict.is_solved = true;

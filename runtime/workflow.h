@@ -35,7 +35,7 @@ struct WorkflowOptions {
 /// The verifier's word on a finished session.
 struct WorkflowVerdict {
   bool is_solved = false;
-  bool has_plan = false;  // something was submitted; without, "solved" means that nothing fits
+  bool has_answer = false;  // something was submitted; without, "solved" means that nothing fits
   std::string detail;  // one line: what holds, or the first constraint that fails with its numbers
   std::string report;  // JSON object: every constraint with its values
 };

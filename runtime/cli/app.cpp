@@ -7,6 +7,7 @@
 
 #include "context/chat_format.h"
 #include "runtime/cli/chat_line.h"
+#include "runtime/cli/env_commands.h"
 #include "runtime/cli/version.h"
 
 namespace ponder::cli {
@@ -146,7 +147,10 @@ void add_project_options(CLI::App& command, ProjectOptions& project) {
 void add_agent_commands(CLI::App& app, const Environment& environment, Action& action) {
   auto* run_command = app.add_subcommand("run", "run an agent on one request");
   auto run_options = std::make_shared<RunOptions>();
-  run_command->add_option("workflow", run_options->workflow, "travel or code")->required();
+  run_command
+      ->add_option("workflow", run_options->workflow,
+                   "code, an environment such as travel, or a .lua file")
+      ->required();
   run_command->add_option("request", run_options->request, "what you want, in plain words");
   run_command->add_option("--task", run_options->task_seed,
                           "a generated task instead of a request");
@@ -185,7 +189,9 @@ void add_agent_commands(CLI::App& app, const Environment& environment, Action& a
 
   auto* eval_command = app.add_subcommand("eval", "measure the success rate on generated tasks");
   auto eval_options = std::make_shared<EvalOptions>();
-  eval_command->add_option("workflow", eval_options->workflow, "travel")->required();
+  eval_command
+      ->add_option("workflow", eval_options->workflow, "an environment: a name, or a .lua file")
+      ->required();
   eval_command->add_option("--count", eval_options->count, "number of tasks")
       ->capture_default_str();
   eval_command->add_option("--seed", eval_options->seed, "seed of the first task")
@@ -434,6 +440,7 @@ int main_with(const Environment& environment, int argc, char** argv) {
   app.footer(kFooter);
   Action action;
   add_agent_commands(app, environment, action);
+  add_env_commands(app, environment, action);
   add_work_command(app, environment, action);
   add_session_commands(app, environment, action);
   add_context_commands(app, environment, action);

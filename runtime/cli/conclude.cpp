@@ -42,7 +42,7 @@ boost::asio::awaitable<int> conclude(runtime::Agent& agent, runtime::Workflow& w
   runtime::WorkflowFinished finished;
   finished.is_solved = verdict->is_solved;
   finished.detail = verdict->detail;
-  if (verdict->has_plan && !workflow.directory().empty()) {
+  if (verdict->has_answer && !workflow.directory().empty()) {
     const auto files = workflow.write_artefacts(workflow.directory(), agent.id(), agent.state());
     if (!files) co_return complain(files.error().message);
     finished.directory = workflow.directory().string();
@@ -53,7 +53,7 @@ boost::asio::awaitable<int> conclude(runtime::Agent& agent, runtime::Workflow& w
   if (!is_quiet) tell(agent, finished);
   if (!verdict->is_solved) co_return complain("not verified: " + printable(verdict->detail));
   // A request that no trip can meet was answered rightly, but there is no trip.
-  co_return verdict->has_plan ? 0 : 1;
+  co_return verdict->has_answer ? 0 : 1;
 }
 
 }  // namespace ponder::cli
