@@ -7,6 +7,7 @@
 
 #include "context/chat_format.h"
 #include "runtime/cli/chat_line.h"
+#include "runtime/cli/toolset_flags.h"
 #include "runtime/cli/env_commands.h"
 #include "runtime/cli/version.h"
 
@@ -162,6 +163,7 @@ void add_agent_commands(CLI::App& app, const Environment& environment, Action& a
   add_project_options(*run_command, run_options->project);
   add_world_options(*run_command, run_options->world_seed, run_options->size);
   add_model_options(*run_command, run_options->model);
+  add_toolset_flags(*run_command, run_options->toolset);
   add_context_options(*run_command, run_options->context);
   add_approve_option(*run_command, run_options->approve);
   add_money_options(*run_command, run_options->money);
@@ -179,6 +181,7 @@ void add_agent_commands(CLI::App& app, const Environment& environment, Action& a
   add_project_options(*chat_command, chat_options->project);
   add_world_options(*chat_command, chat_options->world_seed, chat_options->size);
   add_model_options(*chat_command, chat_options->model);
+  add_toolset_flags(*chat_command, chat_options->toolset);
   add_context_options(*chat_command, chat_options->context);
   add_approve_option(*chat_command, chat_options->approve);
   add_money_options(*chat_command, chat_options->money);
@@ -223,6 +226,7 @@ void add_work_command(CLI::App& app, const Environment& environment, Action& act
       ->capture_default_str();
   command->add_flag("--json", options->json, "stream the events as JSON lines");
   add_model_options(*command, options->model);
+  add_toolset_flags(*command, options->toolset);
   command->callback([&action, &environment, options] {
     action = [&environment, options] { return work(environment, *options); };
   });
@@ -232,6 +236,7 @@ void add_work_command(CLI::App& app, const Environment& environment, Action& act
 void add_action_options(CLI::App& command, SessionsOptions& options) {
   const std::string& action = options.action;
   if (action == "resume" || action == "replay") add_model_options(command, options.model);
+  if (action == "resume") add_toolset_flags(command, options.toolset);
   if (action == "resume") add_approve_option(command, options.approve);
   if (action == "resume") add_money_options(command, options.money);
   if (action == "doctor")
