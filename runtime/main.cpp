@@ -15,12 +15,12 @@ std::string variable(const char* name) {
   return value == nullptr ? std::string() : std::string(value);
 }
 
-/// Where sessions live without PONDER_SESSIONS: the user's state directory.
-std::string default_sessions() {
+/// What outlives a run and is nobody else's: sessions without PONDER_SESSIONS, approvals.
+std::string state_folder() {
   const std::string state = variable("XDG_STATE_HOME");
-  if (!state.empty()) return state + "/ponder/sessions.db";
+  if (!state.empty()) return state + "/ponder";
   const std::string home = variable("HOME");
-  return (home.empty() ? std::string(".") : home + "/.local/state") + "/ponder/sessions.db";
+  return (home.empty() ? std::string(".") : home + "/.local/state") + "/ponder";
 }
 
 ponder::cli::Environment read_environment() {
@@ -30,7 +30,12 @@ ponder::cli::Environment read_environment() {
   environment.model = variable("PONDER_MODEL");
   environment.library = variable("PONDER_LIBRARY");
   environment.sessions = variable("PONDER_SESSIONS");
-  if (environment.sessions.empty()) environment.sessions = default_sessions();
+  environment.state_folder = state_folder();
+  if (environment.sessions.empty()) {
+    environment.sessions = (environment.state_folder / "sessions.db").string();
+  }
+  environment.path = variable("PATH");
+  environment.home = variable("HOME");
   environment.lease = variable("PONDER_LEASE");
   environment.synchronous = variable("PONDER_SYNCHRONOUS");
   environment.isa = variable("PONDER_ISA");
