@@ -89,12 +89,24 @@ Status add_servers(tools::Registry& registry, const ToolsetOptions& options) {
 
 }  // namespace
 
+std::filesystem::path mcp_pins_file(const std::filesystem::path& state_folder) {
+  return state_folder / "mcp_tools.json";
+}
+
+std::vector<std::pair<std::string, std::string>> mcp_environment(
+    const std::function<std::string(const std::string& name)>& variable) {
+  std::vector<std::pair<std::string, std::string>> out;
+  for (const char* name : {"PATH", "HOME"}) {
+    std::string value = variable ? variable(name) : std::string();
+    if (!value.empty()) out.emplace_back(name, std::move(value));
+  }
+  return out;
+}
+
 Result<mcp::Options> mcp_options(const ToolsetOptions& options) {
   mcp::Options out;
-  out.pins_file = options.state_folder / "mcp-pins.json";
-  for (const char* name : {"PATH", "HOME"}) {
-    if (options.variable) out.environment.emplace_back(name, options.variable(name));
-  }
+  out.pins_file = mcp_pins_file(options.state_folder);
+  out.environment = mcp_environment(options.variable);
   for (const McpServerConfig& config : options.config.mcp) {
     PONDER_TRY(mcp::ServerOptions server, server_of(options, config));
     out.servers.push_back(std::move(server));

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -40,6 +41,13 @@ struct ToolsetOptions {
 Result<std::vector<std::string>> add_toolset(tools::Registry& registry,
                                              const ToolsetOptions& options, const Clock& clock,
                                              boost::asio::any_io_executor pool);
+
+/// Where the approved definitions of MCP servers' tools are kept.
+std::filesystem::path mcp_pins_file(const std::filesystem::path& state_folder);
+
+/// What of our environment is handed on to a server's program: PATH and HOME.
+std::vector<std::pair<std::string, std::string>> mcp_environment(
+    const std::function<std::string(const std::string& name)>& variable);
 
 /// The servers of a configuration, for those who look at them without an agent. `not_found` for a
 /// secret that is not set.

@@ -9,6 +9,7 @@
 #include "runtime/cli/chat_line.h"
 #include "runtime/cli/toolset_flags.h"
 #include "runtime/cli/env_commands.h"
+#include "runtime/cli/mcp_commands.h"
 #include "runtime/cli/version.h"
 
 namespace ponder::cli {
@@ -451,6 +452,7 @@ int main_with(const Environment& environment, int argc, char** argv) {
   add_context_commands(app, environment, action);
   add_engine_commands(app, environment, action);
   add_model_commands(app, action);
+  add_mcp_commands(app, environment, action);
   auto* doctor_command = app.add_subcommand("doctor", "what this machine has, and what is missing");
   auto doctor_json = std::make_shared<bool>(false);
   doctor_command->add_flag("--json", *doctor_json, "print JSON");

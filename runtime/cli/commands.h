@@ -20,19 +20,19 @@ namespace ponder::cli {
 /// What the program takes from its environment; read once, in main.
 struct Environment {
   std::filesystem::path executable;
-  std::string model;        // PONDER_MODEL
-  std::string library;      // PONDER_LIBRARY
-  std::string sessions;     // PONDER_SESSIONS, else below XDG_STATE_HOME or HOME
+  std::string model;                   // PONDER_MODEL
+  std::string library;                 // PONDER_LIBRARY
+  std::filesystem::path state_folder;  // below XDG_STATE_HOME or HOME
+  std::filesystem::path home;          // HOME
+  std::filesystem::path config;        // PONDER_CONFIG, else below XDG_CONFIG_HOME or HOME
+  std::string sessions;     // PONDER_SESSIONS, else in the state folder
   std::string lease;        // PONDER_LEASE: seconds that a shared session stays one program's
   std::string synchronous;  // PONDER_SYNCHRONOUS: full (default) or normal
   std::string isa;          // PONDER_ISA
   std::string api_key;      // PONDER_API_KEY, else OPENAI_API_KEY
   std::string prices;       // PONDER_PRICES: a price list (runtime/money.h)
-  std::filesystem::path home;          // HOME
-  std::filesystem::path config;        // PONDER_CONFIG, else below XDG_CONFIG_HOME or HOME
-  std::filesystem::path state_folder;  // below XDG_STATE_HOME or HOME
-  bool no_color = false;               // NO_COLOR
-  /// Any other variable, by its name; empty where it is not set. For secrets.
+  bool no_color = false;    // NO_COLOR
+  /// Any other variable, by its name; empty where it is not set.
   std::function<std::string(const std::string& name)> variable;
 };
 
@@ -177,6 +177,25 @@ struct LoopOptions {
   bool json = false;
 };
 
+/// `ponder mcp list|approve`.
+struct McpPinsOptions {
+  std::string server;              // approve; list: empty for all
+  std::vector<std::string> tools;  // approve; empty: all that wait
+  bool json = false;
+};
+
+/// `ponder mcp try`.
+struct McpTryOptions {
+  std::vector<std::string> command;  // or
+  std::string url;
+  std::string token_variable;  // names the environment variable that holds a bearer token
+  std::string era = "auto";
+  std::string tool;  // to call; empty: shows what there is
+  std::string arguments = "{}";
+  std::uint32_t seconds_max = 60;
+  bool json = false;
+};
+
 struct LogitsOptions {
   std::filesystem::path model_dir;
   std::string cache_dtype = "auto";     // or f32, bf16, fp8
@@ -225,6 +244,10 @@ int replay_session(const Environment& environment, const runtime::SessionStore& 
                    const runtime::SessionId& id, const SessionsOptions& options);
 int explain_context(const Environment& environment, const ContextOptions& options);
 int eval(const Environment& environment, const EvalOptions& options);
+int list_mcp_pins(const Environment& environment, const McpPinsOptions& options);
+int approve_mcp_pins(const Environment& environment, const McpPinsOptions& options);
+/// 0: the server was reached, and the call, if there was one, did not fail.
+int try_mcp_server(const Environment& environment, const McpTryOptions& options);
 int verify(const Environment& environment, const std::filesystem::path& dir, bool json);
 int doctor(const Environment& environment, bool json);
 int bench_engine(const Environment& environment, const BenchOptions& options);
