@@ -31,7 +31,7 @@ struct WorkflowOptions {
   std::filesystem::path directory;         // absolute, for artefacts; empty: none are wanted
   tools::CodeProject project;              // of "code"; of the others' options it has request
   bool has_person = false;                 // somebody answers what the model asks
-  ToolsetOptions toolset;                  // of "code" and "assistant": what is added to their tools
+  ToolsetOptions toolset;                  // added to the tools of "code" and "assistant"
 };
 
 /// The verifier's word on a finished session.
