@@ -7,7 +7,9 @@
 
 #include "context/chat_format.h"
 #include "runtime/cli/chat_line.h"
+#include "runtime/cli/toolset_flags.h"
 #include "runtime/cli/env_commands.h"
+#include "runtime/cli/mcp_commands.h"
 #include "runtime/cli/version.h"
 
 namespace ponder::cli {
@@ -162,6 +164,7 @@ void add_agent_commands(CLI::App& app, const Environment& environment, Action& a
   add_project_options(*run_command, run_options->project);
   add_world_options(*run_command, run_options->world_seed, run_options->size);
   add_model_options(*run_command, run_options->model);
+  add_toolset_flags(*run_command, run_options->toolset);
   add_context_options(*run_command, run_options->context);
   add_approve_option(*run_command, run_options->approve);
   add_money_options(*run_command, run_options->money);
@@ -179,6 +182,7 @@ void add_agent_commands(CLI::App& app, const Environment& environment, Action& a
   add_project_options(*chat_command, chat_options->project);
   add_world_options(*chat_command, chat_options->world_seed, chat_options->size);
   add_model_options(*chat_command, chat_options->model);
+  add_toolset_flags(*chat_command, chat_options->toolset);
   add_context_options(*chat_command, chat_options->context);
   add_approve_option(*chat_command, chat_options->approve);
   add_money_options(*chat_command, chat_options->money);
@@ -223,6 +227,7 @@ void add_work_command(CLI::App& app, const Environment& environment, Action& act
       ->capture_default_str();
   command->add_flag("--json", options->json, "stream the events as JSON lines");
   add_model_options(*command, options->model);
+  add_toolset_flags(*command, options->toolset);
   command->callback([&action, &environment, options] {
     action = [&environment, options] { return work(environment, *options); };
   });
@@ -232,6 +237,7 @@ void add_work_command(CLI::App& app, const Environment& environment, Action& act
 void add_action_options(CLI::App& command, SessionsOptions& options) {
   const std::string& action = options.action;
   if (action == "resume" || action == "replay") add_model_options(command, options.model);
+  if (action == "resume") add_toolset_flags(command, options.toolset);
   if (action == "resume") add_approve_option(command, options.approve);
   if (action == "resume") add_money_options(command, options.money);
   if (action == "doctor")
@@ -446,6 +452,7 @@ int main_with(const Environment& environment, int argc, char** argv) {
   add_context_commands(app, environment, action);
   add_engine_commands(app, environment, action);
   add_model_commands(app, action);
+  add_mcp_commands(app, environment, action);
   auto* doctor_command = app.add_subcommand("doctor", "what this machine has, and what is missing");
   auto doctor_json = std::make_shared<bool>(false);
   doctor_command->add_flag("--json", *doctor_json, "print JSON");
