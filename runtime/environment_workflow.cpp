@@ -109,6 +109,7 @@ class Replay {
     const auto records = store_->load(SessionId{child});
     if (!records) return {};  // it had not begun
     const SessionState state = fold(*records);
+    if (state.task_seq == 0) return {};  // nor had this one
     return run(SessionId{child}, state.task_seq, state.last_seq, {});
   }
 
