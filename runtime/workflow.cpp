@@ -2,11 +2,15 @@
 
 #include "runtime/code_workflow.h"
 #include "runtime/environment_workflow.h"
+#include "runtime/fix_workflow.h"
 
 namespace ponder::runtime {
 
 Result<std::unique_ptr<Workflow>> Workflow::open(const WorkflowOptions& options) {
   if (options.name == kCodeWorkflow) return open_code_workflow(options);
+  if (options.name == kFixWorkflow || options.name == kCodeFixTasks) {
+    return open_fix_workflow(options);
+  }
   return open_environment_workflow(options);
 }
 
@@ -16,6 +20,7 @@ Result<std::unique_ptr<Workflow>> Workflow::reopen(const std::filesystem::path& 
                                                    const SessionStore& store) {
   if (!state.start) return fail(Errc::corrupt, "the session has no readable beginning");
   if (state.start->workflow == kCodeWorkflow) return reopen_code_workflow(*state.start);
+  if (state.start->workflow == kFixWorkflow) return reopen_fix_workflow(*state.start);
   return reopen_environment_workflow(library, session, state, store);
 }
 

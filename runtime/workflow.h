@@ -12,6 +12,7 @@
 #include "runtime/session_state.h"
 #include "runtime/session_store.h"
 #include "tools/code/code_tools.h"
+#include "tools/fix/fix_tasks.h"
 
 namespace ponder::tools {
 class Registry;
@@ -19,16 +20,25 @@ class Registry;
 
 namespace ponder::runtime {
 
+/// What "fix" and "codefix" take beside the project.
+struct FixOptions {
+  std::vector<std::string> protects;  // globs of further files that the agent may not change
+  std::uint32_t repeats = 2;          // runs of the tests, to find those that are flaky
+  std::filesystem::path tasks;        // "codefix": a folder of tasks; empty: made ones
+  tools::FixTaskFilter filter;        // "codefix": which made tasks
+};
+
 /// What to open a workflow with.
 struct WorkflowOptions {
-  std::string name;               // "travel", or "code"
+  std::string name;               // "travel", "code", "fix", or "codefix" for a task of fixing code
   std::filesystem::path library;  // the folder of environments, see DataDirs
   std::uint64_t world_seed = 1;
   std::string size = "S";                  // S, M or L
   std::optional<std::uint64_t> task_seed;  // a generated task; otherwise the user's own words
   std::string request;                     // the user's own words; may be empty for a chat
   std::filesystem::path directory;         // absolute, for artefacts; empty: none are wanted
-  tools::CodeProject project;              // of "code"; of the others' options it has request
+  tools::CodeProject project;              // of "code" and "fix", which copies its folder
+  FixOptions fix;
 };
 
 /// The verifier's word on a finished session.
@@ -66,6 +76,9 @@ class Workflow {
   virtual const std::string& task_kind() const = 0;
   /// Where the artefacts are wanted; in the log, so that whoever goes on knows it. Empty: nowhere.
   virtual const std::filesystem::path& directory() const = 0;
+  /// Whether its tools reach nothing but a copy of its own, which is thrown away: its calls need
+  /// nobody's word.
+  virtual bool is_contained() const { return false; }
   /// Fills workflow, instructions, tools and environment; the caller adds model and sampling.
   virtual SessionStarted session_start() const = 0;
 

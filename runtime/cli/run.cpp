@@ -83,6 +83,8 @@ int run(const Environment& environment, const RunOptions& options) {
   how.task_seed = options.task_seed;
   how.request = options.request;
   how.project = project_of(options.project);
+  how.fix.protects = options.fix.protects;
+  how.fix.repeats = options.fix.repeats;
   if (!options.out.empty()) how.directory = std::filesystem::absolute(options.out);
   const auto workflow = runtime::Workflow::open(how);
   if (!workflow) return complain(workflow.error().message);
@@ -126,7 +128,7 @@ int run(const Environment& environment, const RunOptions& options) {
   if (options.json) view = &json;
   run.parts.sinks.push_back(view);
   ApprovalLines lines(io, output, options.json);
-  run.parts.approvals.mode = approval_mode_of(options.approve);
+  run.parts.approvals.mode = approval_mode_for(**workflow, options.approve);
   run.parts.approvals.approver = lines.approver();
   return run_interruptibly(io, run_and_close(run, lines), [&run] {
     run.is_interrupted = true;

@@ -146,7 +146,7 @@ int resume(const Environment& environment, const runtime::SessionId& id,
   if (options.json) view = &json;
   parts.sinks.push_back(view);
   ApprovalLines lines(io, output, options.json);
-  parts.approvals.mode = approval_mode_of(options.approve);
+  parts.approvals.mode = approval_mode_for(**workflow, options.approve);
   parts.approvals.approver = lines.approver();
   auto agent = runtime::Agent::open(parts, id);
   if (!agent) return complain(agent.error().message);
