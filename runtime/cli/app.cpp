@@ -7,7 +7,10 @@
 
 #include "context/chat_format.h"
 #include "runtime/cli/chat_line.h"
+#include "runtime/cli/env_commands.h"
+#include "runtime/cli/mcp_commands.h"
 #include "runtime/cli/shared_options.h"
+#include "runtime/cli/toolset_flags.h"
 #include "runtime/cli/version.h"
 
 namespace ponder::cli {
@@ -74,7 +77,10 @@ void add_fix_command(CLI::App& app, const Environment& environment, Action& acti
 void add_eval_command(CLI::App& app, const Environment& environment, Action& action) {
   auto* command = app.add_subcommand("eval", "measure the success rate on generated tasks");
   auto options = std::make_shared<EvalOptions>();
-  command->add_option("workflow", options->workflow, "travel or codefix")->required();
+  command
+      ->add_option("workflow", options->workflow,
+                   "codefix, an environment such as travel, or a .lua file")
+      ->required();
   command->add_option("--count", options->count, "number of tasks")->capture_default_str();
   command->add_option("--seed", options->seed, "seed of the first task")->capture_default_str();
   command->add_flag("--json", options->json, "print the report as JSON");
@@ -100,7 +106,10 @@ void add_eval_command(CLI::App& app, const Environment& environment, Action& act
 void add_agent_commands(CLI::App& app, const Environment& environment, Action& action) {
   auto* run_command = app.add_subcommand("run", "run an agent on one request");
   auto run_options = std::make_shared<RunOptions>();
-  run_command->add_option("workflow", run_options->workflow, "travel or code")->required();
+  run_command
+      ->add_option("workflow", run_options->workflow,
+                   "code, an environment such as travel, or a .lua file")
+      ->required();
   run_command->add_option("request", run_options->request, "what you want, in plain words");
   run_command->add_option("--task", run_options->task_seed,
                           "a generated task instead of a request");
@@ -112,6 +121,7 @@ void add_agent_commands(CLI::App& app, const Environment& environment, Action& a
   add_project_options(*run_command, run_options->project);
   add_world_options(*run_command, run_options->world_seed, run_options->size);
   add_model_options(*run_command, run_options->model);
+  add_toolset_flags(*run_command, run_options->toolset);
   add_context_options(*run_command, run_options->context);
   add_approve_option(*run_command, run_options->approve);
   add_money_options(*run_command, run_options->money);
@@ -129,6 +139,7 @@ void add_agent_commands(CLI::App& app, const Environment& environment, Action& a
   add_project_options(*chat_command, chat_options->project);
   add_world_options(*chat_command, chat_options->world_seed, chat_options->size);
   add_model_options(*chat_command, chat_options->model);
+  add_toolset_flags(*chat_command, chat_options->toolset);
   add_context_options(*chat_command, chat_options->context);
   add_approve_option(*chat_command, chat_options->approve);
   add_money_options(*chat_command, chat_options->money);
@@ -153,6 +164,7 @@ void add_work_command(CLI::App& app, const Environment& environment, Action& act
       ->capture_default_str();
   command->add_flag("--json", options->json, "stream the events as JSON lines");
   add_model_options(*command, options->model);
+  add_toolset_flags(*command, options->toolset);
   command->callback([&action, &environment, options] {
     action = [&environment, options] { return work(environment, *options); };
   });
@@ -162,6 +174,7 @@ void add_work_command(CLI::App& app, const Environment& environment, Action& act
 void add_action_options(CLI::App& command, SessionsOptions& options) {
   const std::string& action = options.action;
   if (action == "resume" || action == "replay") add_model_options(command, options.model);
+  if (action == "resume") add_toolset_flags(command, options.toolset);
   if (action == "resume") add_approve_option(command, options.approve);
   if (action == "resume") add_money_options(command, options.money);
   if (action == "doctor")
@@ -372,11 +385,13 @@ int main_with(const Environment& environment, int argc, char** argv) {
   add_agent_commands(app, environment, action);
   add_fix_command(app, environment, action);
   add_eval_command(app, environment, action);
+  add_env_commands(app, environment, action);
   add_work_command(app, environment, action);
   add_session_commands(app, environment, action);
   add_context_commands(app, environment, action);
   add_engine_commands(app, environment, action);
   add_model_commands(app, action);
+  add_mcp_commands(app, environment, action);
   auto* doctor_command = app.add_subcommand("doctor", "what this machine has, and what is missing");
   auto doctor_json = std::make_shared<bool>(false);
   doctor_command->add_flag("--json", *doctor_json, "print JSON");

@@ -154,6 +154,7 @@ tools::CodeProject project_of(const ProjectOptions& options) {
   tools::CodeProject project;
   project.folder = std::filesystem::absolute(options.folder);
   project.test_command = options.test_command;
+  project.test_reports = options.test_reports;
   const auto isolation = tools::parse_isolation(options.sandbox);
   PONDER_ASSERT(isolation.has_value());
   project.isolation = *isolation;

@@ -100,6 +100,8 @@ void add_project_options(CLI::App& command, ProjectOptions& project) {
   command.add_option("--test", project.test_command,
                      "code: the command that runs the tests, in the sandbox; its success is the "
                      "verdict");
+  command.add_option("--test-reports", project.test_reports,
+                     "code: JUnit files that the test command writes, such as 'build/**/*.xml'");
   command
       .add_option("--sandbox", project.sandbox,
                   "code: how programs are kept in (docs/tools.md); ponder doctor says what this "

@@ -13,6 +13,7 @@ struct TestOutcome {
   std::string name;
   State state = State::passed;
   bool is_contradicted = false;  // it was reported before, in another state
+  std::string detail = {};  // why it failed, in a line; where that is known
 };
 
 /// What a run of tests said, in the order in which it said it. A test that was reported again, such

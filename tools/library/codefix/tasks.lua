@@ -12,7 +12,7 @@
 local languages = require("codefix.languages")
 local mutation = require("codefix.mutation")
 local programs = require("codefix.programs")
-local random = require("travel.random")
+local random = require("ponder.random")
 
 local tasks = {}
 
