@@ -151,7 +151,7 @@ int resume(const Environment& environment, const runtime::SessionId& id,
   if (options.json) view = &json;
   parts.sinks.push_back(view);
   DeskLines lines(io, output, options.json);
-  parts.approvals.mode = approval_mode_of(options.approve);
+  parts.approvals.mode = approval_mode_for(**workflow, options.approve);
   parts.approvals.approver = lines.desk();
   parts.questions.respondent = lines.desk();
   auto agent = runtime::Agent::open(parts, id);
