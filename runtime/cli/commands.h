@@ -187,6 +187,13 @@ struct ConvertOptions {
   std::string to;
 };
 
+struct IndexCommand {
+  std::filesystem::path folder;
+  std::filesystem::path out;  // empty: in the folder
+  std::string find;           // words to look up afterwards
+  bool json = false;
+};
+
 int run(const Environment& environment, const RunOptions& options);
 int chat(const Environment& environment, const ChatOptions& options);
 /// 0: it was stopped, or the queue is empty.
@@ -206,6 +213,7 @@ int replay_session(const Environment& environment, const runtime::SessionStore& 
 int explain_context(const Environment& environment, const ContextOptions& options);
 int eval(const Environment& environment, const EvalOptions& options);
 int verify(const Environment& environment, const std::filesystem::path& dir, bool json);
+int index(const IndexCommand& command);
 int doctor(const Environment& environment, bool json);
 int bench_engine(const Environment& environment, const BenchOptions& options);
 int bench_loop(const Environment& environment, const LoopOptions& options);
