@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/thread_pool.hpp>
@@ -14,6 +15,7 @@
 #include "tools/code/code_tools.h"
 #include "tools/files/file_tools.h"
 #include "tools/registry.h"
+#include "tools/session/session_tools.h"
 
 namespace ponder::runtime {
 namespace asio = boost::asio;
@@ -38,7 +40,8 @@ constexpr const char* kTestInstructions =
 class CodeWorkflow final : public Workflow {
  public:
   static Result<std::unique_ptr<CodeWorkflow>> make(tools::CodeProject project, std::string request,
-                                                    fs::path directory) {
+                                                    fs::path directory,
+                                                    const tools::SessionToolOptions& session) {
     std::error_code error;
     project.folder = fs::canonical(project.folder, error);
     if (error) {
@@ -49,6 +52,7 @@ class CodeWorkflow final : public Workflow {
     const auto pool = out->pool_.get_executor();
     PONDER_CHECK(tools::add_file_tools(out->registry_, out->project_.folder, pool));
     PONDER_CHECK(tools::add_code_tools(out->registry_, out->project_, pool));
+    PONDER_CHECK(tools::add_session_tools(out->registry_, session));
     return out;
   }
   ~CodeWorkflow() override { pool_.join(); }
@@ -91,6 +95,7 @@ SessionStarted CodeWorkflow::session_start() const {
   start.tools = registry_.specs();
   const json environment = {{"folder", project_.folder.string()},
                             {"test_command", project_.test_command},
+                            {"test_reports", project_.test_reports},
                             {"sandbox", tools::isolation_name(project_.isolation)},
                             {"request", request_},
                             {"directory", directory_.string()}};
@@ -154,8 +159,10 @@ Result<std::vector<std::string>> CodeWorkflow::write_artefacts(const fs::path& d
 }  // namespace
 
 Result<std::unique_ptr<Workflow>> open_code_workflow(const WorkflowOptions& options) {
+  tools::SessionToolOptions session;
+  session.has_person = options.has_person;
   PONDER_TRY(auto workflow,
-             CodeWorkflow::make(options.project, options.request, options.directory));
+             CodeWorkflow::make(options.project, options.request, options.directory, session));
   return std::unique_ptr<Workflow>(std::move(workflow));
 }
 
@@ -167,14 +174,20 @@ Result<std::unique_ptr<Workflow>> reopen_code_workflow(const SessionStarted& sta
   try {
     project.folder = logged.at("folder").get<std::string>();
     project.test_command = logged.at("test_command").get<std::string>();
+    project.test_reports = logged.value("test_reports", "");
     PONDER_TRY(project.isolation, tools::parse_isolation(logged.at("sandbox").get<std::string>()));
     request = logged.at("request").get<std::string>();
     directory = logged.at("directory").get<std::string>();
   } catch (const json::exception& e) {
     return fail(Errc::corrupt, fmt::format("the session's environment: {}", e.what()));
   }
-  PONDER_TRY(auto workflow,
-             CodeWorkflow::make(std::move(project), std::move(request), std::move(directory)));
+  // What the model was told there is, there is, whether somebody is here now or not.
+  tools::SessionToolOptions session;
+  session.has_person =
+      std::any_of(start.tools.begin(), start.tools.end(),
+                  [](const context::ToolSpec& tool) { return tool.name == tools::kAskUserTool; });
+  PONDER_TRY(auto workflow, CodeWorkflow::make(std::move(project), std::move(request),
+                                               std::move(directory), session));
   return std::unique_ptr<Workflow>(std::move(workflow));
 }
 

@@ -29,6 +29,7 @@ struct WorkflowOptions {
   std::string request;                     // the user's own words; may be empty for a chat
   std::filesystem::path directory;         // absolute, for artefacts; empty: none are wanted
   tools::CodeProject project;              // of "code"; of the others' options it has request
+  bool has_person = false;                 // somebody answers what the model asks
 };
 
 /// The verifier's word on a finished session.

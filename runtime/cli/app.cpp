@@ -39,8 +39,10 @@ environment:
 using Action = std::function<int()>;
 
 void add_index_keys_option(CLI::App& command, std::string& index_keys) {
-  command.add_option("--index-keys", index_keys, "what the indexer's keys are kept as")
-      ->check(CLI::IsMember({"floating", "int8"}))
+  command
+      .add_option("--index-keys", index_keys,
+                  "what the indexer's keys are kept as: int8 is fastest, fp8 as DeepSeek has it")
+      ->check(CLI::IsMember({"floating", "int8", "fp8"}))
       ->capture_default_str();
 }
 
@@ -74,6 +76,7 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
   command.add_option("--drafts", options.num_drafts,
                      "tokens that the model's MTP layer guesses ahead; changes none of them");
   add_cache_dtype_option(command, options.cache_dtype);
+  add_index_keys_option(command, options.index_keys);
   command.add_flag("--no-grammar", options.no_grammar, "do not constrain tool calls");
   command.add_option("--spill-dir", options.spill_dir,
                      "folder for cache pages that memory has no room for; also warms later runs");
@@ -131,6 +134,8 @@ void add_project_options(CLI::App& command, ProjectOptions& project) {
   command.add_option("--test", project.test_command,
                      "code: the command that runs the tests, in the sandbox; its success is the "
                      "verdict");
+  command.add_option("--test-reports", project.test_reports,
+                     "code: JUnit files that the test command writes, such as 'build/**/*.xml'");
   command
       .add_option("--sandbox", project.sandbox,
                   "code: how programs are kept in (docs/tools.md); ponder doctor says what this "
@@ -413,7 +418,6 @@ void add_engine_commands(CLI::App& app, const Environment& environment, Action& 
   engine_command->add_flag("--same-prompt", bench_options->same_prompt,
                            "one prompt for all runs, cached: decoding after a long one");
   engine_command->add_flag("--json", bench_options->json, "print JSON");
-  add_index_keys_option(*engine_command, bench_options->index_keys);
   add_activations_option(*engine_command, bench_options->activations);
   add_model_options(*engine_command, bench_options->model);
   engine_command->callback([&action, &environment, bench_options] {

@@ -14,10 +14,11 @@
 #include "base/async/task_group.h"
 #include "runtime/agent.h"
 #include "runtime/call_gate.h"
-#include "runtime/cli/approval_desk.h"
 #include "runtime/cli/chat_line.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/compose.h"
+#include "runtime/cli/desk.h"
+#include "runtime/cli/desk_lines.h"
 #include "runtime/cli/line_source.h"
 #include "runtime/cli/live_view.h"
 #include "runtime/next_turn.h"
@@ -55,7 +56,7 @@ struct ChatParts {
   runtime::AgentParts agent;
   runtime::SessionStarted start;
   const Hearing* hearing;
-  ApprovalDesk* desk;
+  Desk* desk;
   Output* output;
   std::optional<std::int64_t> cost_pico_max;
   bool is_terminal;  // lines are edited, and a plain one steers the turn that runs
@@ -117,6 +118,7 @@ class Chat {
     }
     if (line.kind == Kind::allow) report(parts_.desk->allow(line.text));
     if (line.kind == Kind::deny) report(parts_.desk->deny(line.text));
+    if (line.kind == Kind::answer) report(parts_.desk->reply(line.text));
     if (line.kind == Kind::help && !parts_.is_json) tell(kChatHelp);
     if (line.kind == Kind::unknown) {
       complain(line.text + ": no such command, or it needs words; /help lists them");
@@ -287,6 +289,7 @@ Result<std::unique_ptr<runtime::Workflow>> open_workflow(const std::filesystem::
     how.world_seed = options.world_seed;
     how.size = options.size;
     how.project = project_of(options.project);
+    how.has_person = DeskLines::is_person_there() && !options.json;
     return runtime::Workflow::open(how);
   }
   PONDER_TRY(const auto records, store.load(id));
@@ -337,7 +340,7 @@ int chat(const Environment& environment, const ChatOptions& options) {
   parts.agent.prices = money->prices;
   parts.agent.grants = (*workflow)->grants();
   auto terminal = inspect_stdout(environment.no_color);
-  parts.is_terminal = terminal.is_tty && isatty(STDIN_FILENO) == 1 && !options.json;
+  parts.is_terminal = DeskLines::is_person_there() && !options.json;
   const bool is_tty = terminal.is_tty && !options.json;
   terminal.is_tty = false;  // the line editor owns the bottom of the screen
   Output output;
@@ -346,13 +349,14 @@ int chat(const Environment& environment, const ChatOptions& options) {
   JsonView json;
   runtime::EventSink* view = &live;
   if (options.json) view = &json;
-  ApprovalDesk desk([&output](const std::string& text) {
+  Desk desk([&output](const std::string& text) {
     output.write(text);
     output.flush();
   });
   parts.desk = &desk;
   parts.agent.approvals.mode = approval_mode_of(options.approve);
   if (parts.is_terminal) parts.agent.approvals.approver = &desk;
+  if (parts.is_terminal) parts.agent.questions.respondent = &desk;
   Hearing hearing(**workflow);
   parts.hearing = &hearing;
   parts.agent.sinks = {view, &hearing};

@@ -45,7 +45,8 @@ struct ModelOptions {
   std::filesystem::path spill_dir;  // cache pages that memory has no room for; empty: nowhere
   std::uint32_t spill_gib_max = 16;
   std::uint32_t num_drafts = 0;
-  std::string cache_dtype = "auto";  // or f32, bf16, fp8
+  std::string cache_dtype = "auto";     // or f32, bf16, fp8
+  std::string index_keys = "floating";  // or int8, fp8
 };
 
 /// What to do when a session outgrows the model's window.
@@ -64,6 +65,7 @@ struct MoneyOptions {
 struct ProjectOptions {
   std::filesystem::path folder = ".";
   std::string test_command;  // run by sh
+  std::string test_reports;  // JUnit files that it writes: a pattern in the folder
   std::string sandbox = "isolated";
 };
 
@@ -143,9 +145,8 @@ struct BenchOptions {
   std::uint32_t tokens_prompt = 1024;
   std::uint32_t tokens_generated = 256;
   std::uint32_t repeats = 5;
-  std::string index_keys = "floating";  // or int8
-  std::string activations = "f32";      // or bf16
-  bool same_prompt = false;             // only the first run, which is not counted, computes it
+  std::string activations = "f32";  // or bf16
+  bool same_prompt = false;         // only the first run, which is not counted, computes it
   bool json = false;
 };
 
@@ -182,7 +183,7 @@ struct McpTryOptions {
 struct LogitsOptions {
   std::filesystem::path model_dir;
   std::string cache_dtype = "auto";     // or f32, bf16, fp8
-  std::string index_keys = "floating";  // or int8
+  std::string index_keys = "floating";  // or int8, fp8
   std::string activations = "f32";      // or bf16
   bool trace = false;
 };
@@ -199,7 +200,7 @@ struct InspectOptions {
   std::filesystem::path dir;
   std::uint64_t context_tokens = 0;     // 0: as many as the model knows positions
   std::string cache_dtype = "bf16";     // or f32, fp8
-  std::string index_keys = "floating";  // or int8
+  std::string index_keys = "floating";  // or int8, fp8
   bool json = false;
 };
 

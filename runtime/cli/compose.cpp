@@ -107,6 +107,7 @@ Result<std::unique_ptr<runtime::ModelClient>> open_model(const Environment& envi
   engine.draft_tokens_max = options.num_drafts;
   engine.isa = environment.isa;
   engine.cache_dtype = cache_dtype_of(options.cache_dtype);
+  engine.index_keys = index_keys_of(options.index_keys);
   engine.spill_dir = options.spill_dir;
   engine.spill_bytes_max = std::uint64_t{options.spill_gib_max} << 30;
   PONDER_TRY(auto model, runtime::EmbeddedModel::open(dir, engine));
@@ -153,6 +154,7 @@ tools::CodeProject project_of(const ProjectOptions& options) {
   tools::CodeProject project;
   project.folder = std::filesystem::absolute(options.folder);
   project.test_command = options.test_command;
+  project.test_reports = options.test_reports;
   const auto isolation = tools::parse_isolation(options.sandbox);
   PONDER_ASSERT(isolation.has_value());
   project.isolation = *isolation;
@@ -184,6 +186,7 @@ engine::CacheDType cache_dtype_of(const std::string& name) {
 
 engine::IndexKeys index_keys_of(const std::string& name) {
   if (name == "int8") return engine::IndexKeys::int8;
+  if (name == "fp8") return engine::IndexKeys::fp8;
   PONDER_ASSERT(name == "floating");
   return engine::IndexKeys::floating;
 }

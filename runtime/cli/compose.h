@@ -66,7 +66,7 @@ Status expect_no_sub_agent(const runtime::SessionId& id, const runtime::SessionS
 /// What `--cache-dtype` says: auto, f32, bf16 or fp8. Requires: one of these.
 engine::CacheDType cache_dtype_of(const std::string& name);
 
-/// What `--index-keys` says: floating or int8. Requires: one of these.
+/// What `--index-keys` says: floating, int8 or fp8. Requires: one of these.
 engine::IndexKeys index_keys_of(const std::string& name);
 
 /// Runs `work` on `io` until it ends and gives its exit status. The first Ctrl-C (or SIGTERM) calls

@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "runtime/agent.h"
-#include "runtime/cli/approval_lines.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/compose.h"
+#include "runtime/cli/desk_lines.h"
 #include "runtime/cli/go_on.h"
 #include "runtime/cli/live_view.h"
 #include "runtime/sub_agents.h"
@@ -98,7 +98,7 @@ int show(const runtime::SessionStore& store, const runtime::SessionId& id, bool 
 }
 
 asio::awaitable<int> go_on_and_close(runtime::Agent& agent, runtime::Workflow& workflow,
-                                     bool is_quiet, ApprovalLines& lines,
+                                     bool is_quiet, DeskLines& lines,
                                      std::optional<std::int64_t> cost_pico_max) {
   if (cost_pico_max) {
     const Status taken = co_await agent.set_cost_max(*cost_pico_max);
@@ -145,9 +145,10 @@ int resume(const Environment& environment, const runtime::SessionId& id,
   runtime::EventSink* view = &live;
   if (options.json) view = &json;
   parts.sinks.push_back(view);
-  ApprovalLines lines(io, output, options.json);
+  DeskLines lines(io, output, options.json);
   parts.approvals.mode = approval_mode_of(options.approve);
-  parts.approvals.approver = lines.approver();
+  parts.approvals.approver = lines.desk();
+  parts.questions.respondent = lines.desk();
   auto agent = runtime::Agent::open(parts, id);
   if (!agent) return complain(agent.error().message);
   auto work = go_on_and_close(**agent, **workflow, options.json, lines, money->cost_pico_max);

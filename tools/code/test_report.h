@@ -12,6 +12,7 @@ struct TestOutcome {
   enum class State { passed, failed, skipped };
   std::string name;
   State state = State::passed;
+  std::string detail = {};  // why it failed, in a line; where that is known
 };
 
 /// What a run of tests said, in the order in which it said it. A test that was reported again, such

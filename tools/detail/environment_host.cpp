@@ -7,6 +7,7 @@
 
 #include "tools/lua/json_convert.h"
 #include "tools/lua/sandbox.h"
+#include "tools/lua/tool_output.h"
 
 namespace ponder::tools {
 namespace {
@@ -182,14 +183,6 @@ Result<std::vector<ParameterValues>> values_of(const Json& said) {
   return out;
 }
 
-Result<Effect> effect_named(const std::string& name) {
-  if (name == "pure") return Effect::pure;
-  if (name == "idempotent") return Effect::idempotent;
-  if (name == "compensable") return Effect::compensable;
-  if (name == "irreversible") return Effect::irreversible;
-  return fail(Errc::invalid_argument, fmt::format("'{}' is no effect", name));
-}
-
 }  // namespace
 
 Environment::Host::Host(WorldOptions world, boost::asio::any_io_executor strand, const Clock& clock,
@@ -272,18 +265,6 @@ Result<std::vector<Json>> Environment::Host::call(const char* function,
   return results;
 }
 
-ToolOutput Environment::Host::output_on_stack() const {
-  lua_State* L = state_->raw();
-  const bool is_failure = lua_isnil(L, -2) || (lua_isboolean(L, -2) && lua_toboolean(L, -2) == 0);
-  const int index = is_failure ? -1 : -2;
-  if (is_failure && lua_isnil(L, -1)) return error_output("the tool gave no result");
-  auto value = lua::to_json(L, index);
-  if (!value) return error_output(fmt::format("the tool's result: {}", value.error().message));
-  // Text goes to the model as it is, everything else as JSON.
-  const std::string text = value->is_string() ? value->get<std::string>() : dump_json(*value);
-  return is_failure ? error_output(text) : ToolOutput(text, false);
-}
-
 Result<ToolOutput> Environment::Host::run_tool(std::size_t index, const std::string& arguments,
                                                const ToolContext& context,
                                                const std::atomic<bool>* stop) {
@@ -300,7 +281,7 @@ Result<ToolOutput> Environment::Host::run_tool(std::size_t index, const std::str
     if (error.code == Errc::cancelled || error.code == Errc::deadline) return tl::unexpected(error);
     return error_output(error.message);
   }
-  ToolOutput output = output_on_stack();
+  ToolOutput output = lua::tool_output(state_->raw(), -2);
   state_->reset_stack();
   output.content = cap_output(std::move(output.content), context.output_bytes_max);
   return output;

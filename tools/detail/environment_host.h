@@ -65,7 +65,6 @@ class Environment::Host {
  private:
   Status read_declarations();
   Status add_tool(const Json& declared);
-  ToolOutput output_on_stack() const;
   lua::Budget own_budget() const;
 
   WorldOptions world_;

@@ -23,6 +23,12 @@ namespace ponder::tools::lua {
 Status load_environment(State& state, const std::filesystem::path& library, const std::string& name,
                         const Budget& budget);
 
+/// The same for a script that stands alone: runs `text` without `require`, and leaves what it
+/// returned, whatever that is, in the registry under kEnvironmentKey. `file_name` is how errors
+/// call it.
+Status load_script(State& state, const std::string& text, const std::string& file_name,
+                   const Budget& budget);
+
 inline constexpr const char* kEnvironmentKey = "ponder.environment";
 
 }  // namespace ponder::tools::lua

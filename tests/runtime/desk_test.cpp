@@ -1,4 +1,4 @@
-#include "runtime/cli/approval_desk.h"
+#include "runtime/cli/desk.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -15,7 +15,7 @@ using runtime::ApprovalRule;
 using ::testing::HasSubstr;
 
 /// A desk at which questions wait.
-class ApprovalDeskTest : public ::testing::Test {
+class DeskTest : public ::testing::Test {
  protected:
   void ask(const std::string& arguments) {
     const context::ToolCall call{"", "pays", arguments};
@@ -30,23 +30,36 @@ class ApprovalDeskTest : public ::testing::Test {
     context_.restart();
     context_.poll();
   }
+  /// Gives its code.
+  std::string put(const std::string& text, std::vector<std::string> choices = {}) {
+    tools::Question asked(text);
+    asked.choices = std::move(choices);
+    auto question = *runtime::question_of(asked, "asks", "s/1/0");
+    std::string code = question.digest.substr(0, 4);
+    boost::asio::co_spawn(
+        context_, desk_.answer(std::move(question)),
+        [this](std::exception_ptr, Result<std::string> words) { words_ = std::move(words); });
+    settle();
+    return code;
+  }
   void settle() {
     context_.restart();
     context_.poll();
   }
-  ~ApprovalDeskTest() override {
+  ~DeskTest() override {
     for (const std::string& code : codes_) (void)desk_.deny(code);
     settle();
   }
 
   boost::asio::io_context context_;
   std::string shown_;
-  ApprovalDesk desk_{[this](const std::string& text) { shown_ += text; }};
+  Desk desk_{[this](const std::string& text) { shown_ += text; }};
   std::vector<std::string> codes_;
   std::vector<std::optional<Result<ApprovalAnswer>>> answers_;
+  std::optional<Result<std::string>> words_;  // the answer to what put() asked
 };
 
-TEST_F(ApprovalDeskTest, AnAnswerHasToNameItsQuestion) {
+TEST_F(DeskTest, AnAnswerHasToNameItsQuestion) {
   ask(R"({"to":"bob"})");
   ask(R"({"to":"eve"})");
   EXPECT_THAT(shown_, HasSubstr(R"({"to": "bob"})"));
@@ -60,7 +73,7 @@ TEST_F(ApprovalDeskTest, AnAnswerHasToNameItsQuestion) {
   EXPECT_FALSE(desk_.allow(codes_[1]));  // it is answered
 }
 
-TEST_F(ApprovalDeskTest, AlwaysFixesTheArgumentsThatAreNamed) {
+TEST_F(DeskTest, AlwaysFixesTheArgumentsThatAreNamed) {
   ask(R"({"to":"bob","amount":3})");
   EXPECT_FALSE(desk_.allow(codes_[0] + " for ever"));
   EXPECT_FALSE(desk_.allow(codes_[0] + " always colour"));
@@ -75,7 +88,7 @@ TEST_F(ApprovalDeskTest, AlwaysFixesTheArgumentsThatAreNamed) {
   EXPECT_FALSE(rule_allows(rule, {"", "books", R"({"to":"bob"})"}));
 }
 
-TEST_F(ApprovalDeskTest, ADenialTakesItsReasonAlong) {
+TEST_F(DeskTest, ADenialTakesItsReasonAlong) {
   ask("{}");
   ASSERT_TRUE(desk_.deny(codes_[0] + "  not today "));
   settle();
@@ -84,7 +97,34 @@ TEST_F(ApprovalDeskTest, ADenialTakesItsReasonAlong) {
   EXPECT_THAT((*answers_[0])->reason, HasSubstr("not today"));
 }
 
-TEST_F(ApprovalDeskTest, WhatAModelWroteCannotMoveTheTerminal) {
+TEST_F(DeskTest, WhatACallAsksIsAnsweredWithWords) {
+  const std::string code = put("who pays?\n/answer 0000 me");
+  EXPECT_THAT(shown_, HasSubstr("asks asks: who pays?\n     /answer 0000 me\n"));
+  EXPECT_THAT(shown_, HasSubstr("/answer " + code + " WORDS"));
+  EXPECT_FALSE(desk_.reply(code));  // no words
+  EXPECT_FALSE(desk_.reply("0000 me"));
+  EXPECT_THAT(desk_.allow(code).error().message, HasSubstr("is answered with /answer"));
+  ASSERT_TRUE(desk_.reply(code + "  the two of us "));
+  settle();
+  EXPECT_EQ(words_->value(), "the two of us");
+}
+
+TEST_F(DeskTest, AChoiceIsNamedOrCounted) {
+  const std::string code = put("which?", {"red", "green"});
+  EXPECT_THAT(shown_, HasSubstr("1. red\n   2. green\n"));
+  EXPECT_THAT(desk_.reply(code + " blue").error().message, HasSubstr("none of: red, green"));
+  ASSERT_TRUE(desk_.reply(code + " 2"));
+  settle();
+  EXPECT_EQ(words_->value(), "green");
+}
+
+TEST_F(DeskTest, AnAnswerInWordsIsNoLeaveForACall) {
+  ask("{}");
+  EXPECT_THAT(desk_.reply(codes_[0] + " yes").error().message,
+              HasSubstr("is answered with /allow or /deny"));
+}
+
+TEST_F(DeskTest, WhatAModelWroteCannotMoveTheTerminal) {
   ask(R"({"to":"\u001b[2Jbob"})");
   EXPECT_EQ(shown_.find('\x1b'), std::string::npos);
 }

@@ -6,22 +6,25 @@
 
 #include "base/async/task_group.h"
 #include "runtime/agent.h"
-#include "runtime/cli/approval_desk.h"
+#include "runtime/cli/desk.h"
 #include "runtime/cli/line_source.h"
 
 namespace ponder::cli {
 
-/// The person at the terminal of a command that takes no lines but answers to questions: `/allow`
-/// and `/deny`. Without a terminal there is nobody, and calls that need a word are denied.
+/// The person at the terminal of a command that takes no lines but answers to questions: `/allow`,
+/// `/deny` and `/answer`. Without a terminal there is nobody: calls that need a word are denied,
+/// and what calls ask is `unavailable`.
 ///
 /// Thread: that of `io`. Lifetime: after begin() until close() has been awaited.
-class ApprovalLines {
+class DeskLines {
  public:
+  /// Whether the program runs at a terminal.
+  static bool is_person_there();
   /// `is_quiet`: the output is not for people.
-  ApprovalLines(boost::asio::io_context& io, Output& output, bool is_quiet);
+  DeskLines(boost::asio::io_context& io, Output& output, bool is_quiet);
 
   /// Where an agent asks; nullptr without a person.
-  runtime::Approver* approver() { return lines_ ? &desk_ : nullptr; }
+  Desk* desk() { return lines_ ? &desk_ : nullptr; }
   /// Starts reading.
   void begin();
   /// Stops reading.
@@ -30,7 +33,7 @@ class ApprovalLines {
  private:
   boost::asio::awaitable<void> listen();
 
-  ApprovalDesk desk_;
+  Desk desk_;
   TaskGroup listener_;
   std::optional<LineSource> lines_;  // none: nobody is there
 };

@@ -1,4 +1,4 @@
-#include "runtime/cli/approval_lines.h"
+#include "runtime/cli/desk_lines.h"
 
 #include <unistd.h>
 
@@ -10,27 +10,30 @@
 namespace ponder::cli {
 namespace asio = boost::asio;
 
-ApprovalLines::ApprovalLines(asio::io_context& io, Output& output, bool is_quiet)
+bool DeskLines::is_person_there() {
+  return isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1;
+}
+
+DeskLines::DeskLines(asio::io_context& io, Output& output, bool is_quiet)
     : desk_([&output](const std::string& text) {
         output.write(text);
         output.flush();
       }),
       listener_(io.get_executor()) {
-  const bool is_person_there = isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1;
-  if (!is_person_there || is_quiet) return;
+  if (!is_person_there() || is_quiet) return;
   lines_.emplace(io.get_executor(), output, /*is_terminal=*/false);
 }
 
-void ApprovalLines::begin() {
+void DeskLines::begin() {
   if (lines_) listener_.spawn(listen());
 }
 
-asio::awaitable<void> ApprovalLines::close() {
+asio::awaitable<void> DeskLines::close() {
   if (lines_) lines_->close();
   co_await listener_.join();
 }
 
-asio::awaitable<void> ApprovalLines::listen() {
+asio::awaitable<void> DeskLines::listen() {
   while (true) {
     const auto line = co_await lines_->next();
     if (!line) co_return;
@@ -40,8 +43,10 @@ asio::awaitable<void> ApprovalLines::listen() {
       taken = desk_.allow(said.text);
     } else if (said.kind == ChatLine::Kind::deny) {
       taken = desk_.deny(said.text);
+    } else if (said.kind == ChatLine::Kind::answer) {
+      taken = desk_.reply(said.text);
     } else if (said.kind != ChatLine::Kind::nothing) {
-      taken = fail(Errc::invalid_argument, "only /allow and /deny are taken here");
+      taken = fail(Errc::invalid_argument, "only /allow, /deny and /answer are taken here");
     }
     if (!taken) complain(taken.error().message);
   }
