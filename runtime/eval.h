@@ -36,7 +36,7 @@ struct EvalCase {
   std::string kind;
   SessionId session;
   bool is_solved = false;
-  std::string reason;   // one of few: "wrong plan", "no plan", or the turn's end; empty when solved
+  std::string reason;   // one of few: "wrong answer", "no answer", the turn's end; empty if solved
   std::string failure;  // why not: the turn's end or the verifier's words; empty when solved
   TurnEnd end = TurnEnd::answered;
   std::uint32_t steps = 0;  // completions

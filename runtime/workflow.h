@@ -11,6 +11,7 @@
 #include "runtime/event.h"
 #include "runtime/session_state.h"
 #include "runtime/session_store.h"
+#include "runtime/toolset.h"
 #include "tools/code/code_tools.h"
 
 namespace ponder::tools {
@@ -21,7 +22,7 @@ namespace ponder::runtime {
 
 /// What to open a workflow with.
 struct WorkflowOptions {
-  std::string name;               // "travel", or "code"
+  std::string name;               // "assistant", "code", or an environment: "travel"
   std::filesystem::path library;  // the folder of environments, see DataDirs
   std::uint64_t world_seed = 1;
   std::string size = "S";                  // S, M or L
@@ -30,12 +31,14 @@ struct WorkflowOptions {
   std::filesystem::path directory;         // absolute, for artefacts; empty: none are wanted
   tools::CodeProject project;              // of "code"; of the others' options it has request
   bool has_person = false;                 // somebody answers what the model asks
+  ToolsetOptions toolset;                  // of "code" and "assistant": what is added to their tools
 };
 
 /// The verifier's word on a finished session.
 struct WorkflowVerdict {
   bool is_solved = false;
-  bool has_plan = false;  // something was submitted; without, "solved" means that nothing fits
+  bool is_checked = true;  // false: nothing could be checked, and "solved" means "answered"
+  bool has_answer = false;  // something was submitted; without, "solved" means that nothing fits
   std::string detail;  // one line: what holds, or the first constraint that fails with its numbers
   std::string report;  // JSON object: every constraint with its values
 };
@@ -51,11 +54,13 @@ class Workflow {
   static Result<std::unique_ptr<Workflow>> open(const WorkflowOptions& options);
   /// The workflow of a session as it was after all that the log tells: what the user said, and the
   /// calls that changed the world (those that are idempotent) once more, in the place of a call
-  /// that had sub-agents theirs. For resuming and judging.
+  /// that had sub-agents theirs. What was added to its tools is not in the log: `toolset` is what
+  /// the user grants now. For resuming and judging.
   static Result<std::unique_ptr<Workflow>> reopen(const std::filesystem::path& library,
                                                   const SessionId& session,
                                                   const SessionState& state,
-                                                  const SessionStore& store);
+                                                  const SessionStore& store,
+                                                  const ToolsetOptions& toolset = {});
   virtual ~Workflow() = default;
 
   virtual const std::string& name() const = 0;

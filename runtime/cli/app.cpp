@@ -7,6 +7,8 @@
 
 #include "context/chat_format.h"
 #include "runtime/cli/chat_line.h"
+#include "runtime/cli/toolset_flags.h"
+#include "runtime/cli/env_commands.h"
 #include "runtime/cli/mcp_commands.h"
 #include "runtime/cli/version.h"
 
@@ -147,7 +149,10 @@ void add_project_options(CLI::App& command, ProjectOptions& project) {
 void add_agent_commands(CLI::App& app, const Environment& environment, Action& action) {
   auto* run_command = app.add_subcommand("run", "run an agent on one request");
   auto run_options = std::make_shared<RunOptions>();
-  run_command->add_option("workflow", run_options->workflow, "travel or code")->required();
+  run_command
+      ->add_option("workflow", run_options->workflow,
+                   "code, an environment such as travel, or a .lua file")
+      ->required();
   run_command->add_option("request", run_options->request, "what you want, in plain words");
   run_command->add_option("--task", run_options->task_seed,
                           "a generated task instead of a request");
@@ -159,6 +164,7 @@ void add_agent_commands(CLI::App& app, const Environment& environment, Action& a
   add_project_options(*run_command, run_options->project);
   add_world_options(*run_command, run_options->world_seed, run_options->size);
   add_model_options(*run_command, run_options->model);
+  add_toolset_flags(*run_command, run_options->toolset);
   add_context_options(*run_command, run_options->context);
   add_approve_option(*run_command, run_options->approve);
   add_money_options(*run_command, run_options->money);
@@ -176,6 +182,7 @@ void add_agent_commands(CLI::App& app, const Environment& environment, Action& a
   add_project_options(*chat_command, chat_options->project);
   add_world_options(*chat_command, chat_options->world_seed, chat_options->size);
   add_model_options(*chat_command, chat_options->model);
+  add_toolset_flags(*chat_command, chat_options->toolset);
   add_context_options(*chat_command, chat_options->context);
   add_approve_option(*chat_command, chat_options->approve);
   add_money_options(*chat_command, chat_options->money);
@@ -186,7 +193,9 @@ void add_agent_commands(CLI::App& app, const Environment& environment, Action& a
 
   auto* eval_command = app.add_subcommand("eval", "measure the success rate on generated tasks");
   auto eval_options = std::make_shared<EvalOptions>();
-  eval_command->add_option("workflow", eval_options->workflow, "travel")->required();
+  eval_command
+      ->add_option("workflow", eval_options->workflow, "an environment: a name, or a .lua file")
+      ->required();
   eval_command->add_option("--count", eval_options->count, "number of tasks")
       ->capture_default_str();
   eval_command->add_option("--seed", eval_options->seed, "seed of the first task")
@@ -218,6 +227,7 @@ void add_work_command(CLI::App& app, const Environment& environment, Action& act
       ->capture_default_str();
   command->add_flag("--json", options->json, "stream the events as JSON lines");
   add_model_options(*command, options->model);
+  add_toolset_flags(*command, options->toolset);
   command->callback([&action, &environment, options] {
     action = [&environment, options] { return work(environment, *options); };
   });
@@ -227,6 +237,7 @@ void add_work_command(CLI::App& app, const Environment& environment, Action& act
 void add_action_options(CLI::App& command, SessionsOptions& options) {
   const std::string& action = options.action;
   if (action == "resume" || action == "replay") add_model_options(command, options.model);
+  if (action == "resume") add_toolset_flags(command, options.toolset);
   if (action == "resume") add_approve_option(command, options.approve);
   if (action == "resume") add_money_options(command, options.money);
   if (action == "doctor")
@@ -435,6 +446,7 @@ int main_with(const Environment& environment, int argc, char** argv) {
   app.footer(kFooter);
   Action action;
   add_agent_commands(app, environment, action);
+  add_env_commands(app, environment, action);
   add_work_command(app, environment, action);
   add_session_commands(app, environment, action);
   add_context_commands(app, environment, action);

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -22,8 +23,8 @@ struct Environment {
   std::string model;                   // PONDER_MODEL
   std::string library;                 // PONDER_LIBRARY
   std::filesystem::path state_folder;  // below XDG_STATE_HOME or HOME
-  std::string path;                    // PATH and HOME, for programs that a person names
-  std::string home;
+  std::filesystem::path home;          // HOME
+  std::filesystem::path config;        // PONDER_CONFIG, else below XDG_CONFIG_HOME or HOME
   std::string sessions;     // PONDER_SESSIONS, else in the state folder
   std::string lease;        // PONDER_LEASE: seconds that a shared session stays one program's
   std::string synchronous;  // PONDER_SYNCHRONOUS: full (default) or normal
@@ -31,6 +32,8 @@ struct Environment {
   std::string api_key;      // PONDER_API_KEY, else OPENAI_API_KEY
   std::string prices;       // PONDER_PRICES: a price list (runtime/money.h)
   bool no_color = false;    // NO_COLOR
+  /// Any other variable, by its name; empty where it is not set.
+  std::function<std::string(const std::string& name)> variable;
 };
 
 /// Where completions come from, as several commands take it.
@@ -69,8 +72,18 @@ struct ProjectOptions {
   std::string sandbox = "isolated";
 };
 
+/// What is added to the user's configuration of tools.
+struct ToolsetFlags {
+  std::filesystem::path config;  // empty: the user's
+  std::vector<std::filesystem::path> tools;
+  std::vector<std::string> grants;
+  std::string web;               // PROVIDER or PROVIDER=PLACE
+  std::vector<std::string> mcp;  // NAME=PLACE
+};
+
 struct RunOptions {
   ModelOptions model;
+  ToolsetFlags toolset;
   ContextLimits context;
   MoneyOptions money;
   std::uint32_t agent_depth_max = 0;  // sub-agents
@@ -89,6 +102,7 @@ struct RunOptions {
 
 struct WorkOptions {
   ModelOptions model;
+  ToolsetFlags toolset;
   std::string approve = "never";  // or always: nobody is there to be asked
   std::uint32_t concurrency_max = 8;
   bool is_draining = false;  // ends when the queue is empty
@@ -97,6 +111,7 @@ struct WorkOptions {
 
 struct ChatOptions {
   ModelOptions model;
+  ToolsetFlags toolset;
   ContextLimits context;
   MoneyOptions money;
   std::uint32_t agent_depth_max = 0;  // sub-agents
@@ -119,6 +134,7 @@ struct SessionsOptions {
   std::optional<std::int64_t> at;  // fork: the last event that is shared; none: the last there is
   bool mends = false;              // doctor
   ModelOptions model;
+  ToolsetFlags toolset;         // resume
   MoneyOptions money;           // resume
   std::string approve = "ask";  // resume
   bool json = false;

@@ -10,6 +10,7 @@
 
 #include "runtime/cli/commands.h"
 #include "runtime/cli/version.h"
+#include "runtime/toolset.h"
 #include "tools/mcp/mcp_tools.h"
 #include "tools/mcp/pins.h"
 
@@ -21,7 +22,7 @@ namespace asio = boost::asio;
 using nlohmann::json;
 
 std::filesystem::path pins_file(const Environment& environment) {
-  return environment.state_folder / "mcp_tools.json";
+  return runtime::mcp_pins_file(environment.state_folder);
 }
 
 json definition_json(const std::string& text) {
@@ -124,8 +125,7 @@ mcp::Options options_for(const Environment& environment, const McpTryOptions& op
   }
   mcp::Options all;
   all.servers.push_back(std::move(server));
-  if (!environment.path.empty()) all.environment.emplace_back("PATH", environment.path);
-  if (!environment.home.empty()) all.environment.emplace_back("HOME", environment.home);
+  all.environment = runtime::mcp_environment(environment.variable);
   all.client_version = version_line();
   return all;
 }

@@ -8,6 +8,7 @@
 #include "runtime/cli/conclude.h"
 #include "runtime/cli/desk_lines.h"
 #include "runtime/cli/live_view.h"
+#include "runtime/cli/toolset_flags.h"
 #include "runtime/work_queue.h"
 #include "runtime/workflow.h"
 
@@ -85,6 +86,9 @@ int run(const Environment& environment, const RunOptions& options) {
   how.project = project_of(options.project);
   how.has_person = DeskLines::is_person_there() && !options.json && !options.queued;
   if (!options.out.empty()) how.directory = std::filesystem::absolute(options.out);
+  auto toolset = toolset_of(environment, options.toolset);
+  if (!toolset) return complain(toolset.error().message);
+  how.toolset = std::move(*toolset);
   const auto workflow = runtime::Workflow::open(how);
   if (!workflow) return complain(workflow.error().message);
   if (!options.out.empty()) {

@@ -13,6 +13,7 @@
 #include "runtime/cli/desk_lines.h"
 #include "runtime/cli/go_on.h"
 #include "runtime/cli/live_view.h"
+#include "runtime/cli/toolset_flags.h"
 #include "runtime/sub_agents.h"
 #include "runtime/work_queue.h"
 #include "runtime/workflow.h"
@@ -120,7 +121,9 @@ int resume(const Environment& environment, const runtime::SessionId& id,
   if (!is_own) return complain(is_own.error().message);
   const auto library = library_dir(environment);
   if (!library) return complain(library.error().message);
-  const auto workflow = runtime::Workflow::reopen(*library, id, state, store);
+  const auto toolset = toolset_of(environment, options.toolset);
+  if (!toolset) return complain(toolset.error().message);
+  const auto workflow = runtime::Workflow::reopen(*library, id, state, store, *toolset);
   if (!workflow) return complain(workflow.error().message);
   if (!has_rest(state, **workflow))
     return complain(

@@ -16,6 +16,7 @@ return {
   instructions = "You plan trips. Each day has a city, a hotel, two restaurants and an "
     .. "attraction of that city. Use nothing twice. Check the plan, then submit it. If no plan "
     .. "fits, say so and do not submit.",
+  answer = { noun = "plan", file = "itinerary.json", schema = '{"type": "array"}' },
   tools = toolbox,
   build = world.build,
   task = tasks.task,
