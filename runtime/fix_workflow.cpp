@@ -176,7 +176,7 @@ class FixWorkflow final : public Workflow {
     PONDER_TRY(report_, judge_.judge());
     WorkflowVerdict verdict;
     verdict.is_solved = report_->is_fixed;
-    verdict.has_plan = true;  // a report is there in any case
+    verdict.has_answer = true;  // a report is there in any case
     verdict.detail = report_->verdict;
     verdict.report = dump(tools::fix_report_json(*report_), -1);
     return verdict;

@@ -374,6 +374,18 @@ void add_engine_commands(CLI::App& app, const Environment& environment, Action& 
   add_bench_loop(*bench_group, environment, action);
 }
 
+void add_index_command(CLI::App& app, Action& action) {
+  auto* command = app.add_subcommand("index", "a search index over a folder's documents");
+  auto options = std::make_shared<IndexCommand>();
+  command->add_option("folder", options->folder, "text, Markdown, HTML and PDF files are indexed")
+      ->required()
+      ->check(CLI::ExistingDirectory);
+  command->add_option("--out", options->out, "the index (default: .ponder-index.db in the folder)");
+  command->add_option("--find", options->find, "words to look up in it afterwards");
+  command->add_flag("--json", options->json, "print JSON");
+  command->callback([&action, options] { action = [options] { return index(*options); }; });
+}
+
 }  // namespace
 
 int main_with(const Environment& environment, int argc, char** argv) {
@@ -391,6 +403,7 @@ int main_with(const Environment& environment, int argc, char** argv) {
   add_context_commands(app, environment, action);
   add_engine_commands(app, environment, action);
   add_model_commands(app, action);
+  add_index_command(app, action);
   add_mcp_commands(app, environment, action);
   auto* doctor_command = app.add_subcommand("doctor", "what this machine has, and what is missing");
   auto doctor_json = std::make_shared<bool>(false);

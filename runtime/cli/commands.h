@@ -240,6 +240,13 @@ struct ConvertOptions {
   std::string to;
 };
 
+struct IndexCommand {
+  std::filesystem::path folder;
+  std::filesystem::path out;  // empty: in the folder
+  std::string find;           // words to look up afterwards
+  bool json = false;
+};
+
 int run(const Environment& environment, const RunOptions& options);
 /// `run` with the workflow "fix".
 int fix(const Environment& environment, RunOptions options);
@@ -265,6 +272,7 @@ int approve_mcp_pins(const Environment& environment, const McpPinsOptions& optio
 /// 0: the server was reached, and the call, if there was one, did not fail.
 int try_mcp_server(const Environment& environment, const McpTryOptions& options);
 int verify(const Environment& environment, const std::filesystem::path& dir, bool json);
+int index(const IndexCommand& command);
 int doctor(const Environment& environment, bool json);
 int bench_engine(const Environment& environment, const BenchOptions& options);
 int bench_loop(const Environment& environment, const LoopOptions& options);

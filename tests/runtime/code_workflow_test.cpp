@@ -117,7 +117,7 @@ TEST_F(CodeWorkflowTest, ASessionGoesOnInTheSameFolder) {
   const auto workflow = open();
   const SessionStarted start = workflow->session_start();
   EXPECT_THAT(start.environment, HasSubstr("\"sandbox\":\"isolated\""));
-  const auto again = reopen_code_workflow(start);
+  const auto again = reopen_code_workflow(start, {});
   ASSERT_TRUE(again) << again.error().message;
   EXPECT_EQ((*again)->session_start().environment, start.environment);
   EXPECT_EQ((*again)->request(), "the sum is wrong");
@@ -127,7 +127,7 @@ TEST_F(CodeWorkflowTest, AFolderThatIsGoneIsAClearError) {
   const auto workflow = open();
   SessionStarted start = workflow->session_start();
   fs::remove_all(project_.path());
-  const auto again = reopen_code_workflow(start);
+  const auto again = reopen_code_workflow(start, {});
   ASSERT_FALSE(again);
   EXPECT_EQ(again.error().code, Errc::not_found);
 }
