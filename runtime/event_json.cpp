@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "runtime/event_fields.h"
+#include "runtime/json_writer.h"
 
 namespace ponder::runtime {
 namespace {
@@ -16,26 +17,27 @@ namespace {
 using namespace fields;
 using nlohmann::json;
 
-/// One struct of these per event: its name, and both directions.
+/// One struct of these per event: its name, and both directions. Members are written in the order
+/// of their names.
 template <class T>
 struct Mapping;
 
 template <>
 struct Mapping<SessionStarted> {
   static constexpr const char* kType = "session_started";
-  static json write(const SessionStarted& e) {
-    return {{"model", e.model},
-            {"family", e.family},
-            {"policy", e.policy},
-            {"vocabulary", e.vocabulary},
-            {"workflow", e.workflow},
-            {"instructions", e.instructions},
-            {"tools", tools_to_json(e.tools)},
-            {"limits", limits_to_json(e.limits)},
-            {"context", budget_to_json(e.context)},
-            {"sampling", sampling_to_json(e.sampling)},
-            {"environment", e.environment},
-            {"currency", e.currency}};
+  static void write(JsonObject& out, const SessionStarted& e) {
+    out.add("context", budget_to_json(e.context));
+    out.add("currency", e.currency);
+    out.add("environment", e.environment);
+    out.add("family", e.family);
+    out.add("instructions", e.instructions);
+    out.add("limits", limits_to_json(e.limits));
+    out.add("model", e.model);
+    out.add("policy", e.policy);
+    out.add("sampling", sampling_to_json(e.sampling));
+    out.add("tools", tools_to_json(e.tools));
+    out.add("vocabulary", e.vocabulary);
+    out.add("workflow", e.workflow);
   }
   static SessionStarted read(const json& in) {
     SessionStarted e;
@@ -58,8 +60,8 @@ struct Mapping<SessionStarted> {
 template <>
 struct Mapping<SessionForked> {
   static constexpr const char* kType = "session_forked";
-  static json write(const SessionForked& e) {
-    return {{"parent", e.parent}, {"parent_seq", e.parent_seq}};
+  static void write(JsonObject& out, const SessionForked& e) {
+    out.add("parent", e.parent).add("parent_seq", e.parent_seq);
   }
   static SessionForked read(const json& in) {
     return {in.at("parent").get<std::string>(), in.at("parent_seq").get<std::int64_t>()};
@@ -69,10 +71,13 @@ struct Mapping<SessionForked> {
 template <>
 struct Mapping<TaskAssigned> {
   static constexpr const char* kType = "task_assigned";
-  static json write(const TaskAssigned& e) {
-    return {{"parent", e.parent},   {"completion", e.completion_seq},
-            {"call", e.call_index}, {"depth", e.depth},
-            {"tools", e.tools},     {"limits", limits_to_json(e.limits)}};
+  static void write(JsonObject& out, const TaskAssigned& e) {
+    out.add("call", e.call_index);
+    out.add("completion", e.completion_seq);
+    out.add("depth", e.depth);
+    out.add("limits", limits_to_json(e.limits));
+    out.add("parent", e.parent);
+    out.add("tools", e.tools);
   }
   static TaskAssigned read(const json& in) {
     return {in.at("parent").get<std::string>(),
@@ -87,18 +92,20 @@ struct Mapping<TaskAssigned> {
 template <>
 struct Mapping<BudgetChanged> {
   static constexpr const char* kType = "budget_changed";
-  static json write(const BudgetChanged& e) { return {{"cost_pico_max", e.cost_pico_max}}; }
+  static void write(JsonObject& out, const BudgetChanged& e) {
+    out.add("cost_pico_max", e.cost_pico_max);
+  }
   static BudgetChanged read(const json& in) { return {in.at("cost_pico_max").get<std::int64_t>()}; }
 };
 
 template <>
 struct Mapping<ModelChanged> {
   static constexpr const char* kType = "model_changed";
-  static json write(const ModelChanged& e) {
-    return {{"model", e.model},
-            {"family", e.family},
-            {"policy", e.policy},
-            {"vocabulary", e.vocabulary}};
+  static void write(JsonObject& out, const ModelChanged& e) {
+    out.add("family", e.family);
+    out.add("model", e.model);
+    out.add("policy", e.policy);
+    out.add("vocabulary", e.vocabulary);
   }
   static ModelChanged read(const json& in) {
     return {in.at("model").get<std::string>(), in.at("family").get<std::string>(),
@@ -109,15 +116,17 @@ struct Mapping<ModelChanged> {
 template <>
 struct Mapping<UserMessage> {
   static constexpr const char* kType = "user_message";
-  static json write(const UserMessage& e) { return {{"content", e.content}}; }
+  static void write(JsonObject& out, const UserMessage& e) {
+    out.add("content", e.content);
+  }
   static UserMessage read(const json& in) { return {in.value("content", "")}; }
 };
 
 template <>
 struct Mapping<UserInterjected> {
   static constexpr const char* kType = "user_interjected";
-  static json write(const UserInterjected& e) {
-    return {{"content", e.content}, {"ends_turn", e.ends_turn}};
+  static void write(JsonObject& out, const UserInterjected& e) {
+    out.add("content", e.content).add("ends_turn", e.ends_turn);
   }
   static UserInterjected read(const json& in) {
     return {in.at("content").get<std::string>(), in.value("ends_turn", false)};
@@ -127,8 +136,10 @@ struct Mapping<UserInterjected> {
 template <>
 struct Mapping<ModeChanged> {
   static constexpr const char* kType = "mode_changed";
-  static json write(const ModeChanged& e) {
-    return {{"thinking", e.is_thinking}, {"policy", e.policy}, {"reason", e.reason}};
+  static void write(JsonObject& out, const ModeChanged& e) {
+    out.add("policy", e.policy);
+    out.add("reason", e.reason);
+    out.add("thinking", e.is_thinking);
   }
   static ModeChanged read(const json& in) {
     return {in.at("thinking").get<bool>(), in.value("policy", ""), in.value("reason", "")};
@@ -138,8 +149,8 @@ struct Mapping<ModeChanged> {
 template <>
 struct Mapping<MessagePinned> {
   static constexpr const char* kType = "message_pinned";
-  static json write(const MessagePinned& e) {
-    return {{"message", e.message_seq}, {"pinned", e.is_pinned}};
+  static void write(JsonObject& out, const MessagePinned& e) {
+    out.add("message", e.message_seq).add("pinned", e.is_pinned);
   }
   static MessagePinned read(const json& in) {
     return {in.at("message").get<std::int64_t>(), in.value("pinned", true)};
@@ -149,10 +160,9 @@ struct Mapping<MessagePinned> {
 template <>
 struct Mapping<ModelStarted> {
   static constexpr const char* kType = "model_started";
-  static json write(const ModelStarted& e) {
-    json out = {{"step", e.step}, {"attempt", e.attempt}};
-    if (e.values) out["values"] = tool_values_to_json(*e.values);
-    return out;
+  static void write(JsonObject& out, const ModelStarted& e) {
+    out.add("attempt", e.attempt).add("step", e.step);
+    if (e.values) out.add("values", tool_values_to_json(*e.values));
   }
   static ModelStarted read(const json& in) {
     ModelStarted e{in.at("step").get<std::uint32_t>(), in.value("attempt", 0U)};
@@ -164,16 +174,18 @@ struct Mapping<ModelStarted> {
 template <>
 struct Mapping<ModelCompleted> {
   static constexpr const char* kType = "model_completed";
-  static json write(const ModelCompleted& e) {
-    json out = message_to_json(e.message);
-    out["step"] = e.step;
-    out["call_faults"] = e.call_faults;
-    out["finish"] = finish_name(e.finish);
-    out["verdict"] = verdict_name(e.verdict);
-    out["notes"] = e.notes;
-    out["usage"] = usage_to_json(e.usage);
-    out["prompt_hash"] = e.prompt_hash;
-    return out;
+  static void write(JsonObject& out, const ModelCompleted& e) {
+    out.add("call_faults", e.call_faults);
+    out.add_objects("calls", e.message.tool_calls, write_call);
+    out.add("content", e.message.content);
+    out.add("finish", finish_name(e.finish));
+    out.add("notes", e.notes);
+    out.add("prompt_hash", e.prompt_hash);
+    out.add("reasoning", e.message.reasoning);
+    out.add("sampled", e.message.sampled);
+    out.add("step", e.step);
+    write_usage(out, "usage", e.usage);
+    out.add("verdict", verdict_name(e.verdict));
   }
   static ModelCompleted read(const json& in) {
     ModelCompleted e;
@@ -193,7 +205,9 @@ struct Mapping<ModelCompleted> {
 template <>
 struct Mapping<ModelRetried> {
   static constexpr const char* kType = "model_retried";
-  static json write(const ModelRetried& e) { return {{"step", e.step}, {"reason", e.reason}}; }
+  static void write(JsonObject& out, const ModelRetried& e) {
+    out.add("reason", e.reason).add("step", e.step);
+  }
   static ModelRetried read(const json& in) {
     return {in.at("step").get<std::uint32_t>(), in.value("reason", "")};
   }
@@ -202,8 +216,8 @@ struct Mapping<ModelRetried> {
 template <>
 struct Mapping<ApprovalAsked> {
   static constexpr const char* kType = "approval_asked";
-  static json write(const ApprovalAsked& e) {
-    return {{"step", e.step}, {"call", e.call_index}, {"digest", e.digest}};
+  static void write(JsonObject& out, const ApprovalAsked& e) {
+    out.add("call", e.call_index).add("digest", e.digest).add("step", e.step);
   }
   static ApprovalAsked read(const json& in) {
     return {in.at("step").get<std::uint32_t>(), in.at("call").get<std::uint32_t>(),
@@ -214,16 +228,15 @@ struct Mapping<ApprovalAsked> {
 template <>
 struct Mapping<ApprovalAnswered> {
   static constexpr const char* kType = "approval_answered";
-  static json write(const ApprovalAnswered& e) {
-    json out = {{"step", e.step},
-                {"call", e.call_index},
-                {"digest", e.digest},
-                {"decision", approval_decision_name(e.decision)},
-                {"reason", e.reason}};
+  static void write(JsonObject& out, const ApprovalAnswered& e) {
+    out.add("call", e.call_index);
+    out.add("decision", approval_decision_name(e.decision));
+    out.add("digest", e.digest);
+    out.add("reason", e.reason);
     if (e.decision == ApprovalDecision::allow_session) {
-      out["rule"] = approval_rule_to_json(e.rule);
+      out.add("rule", approval_rule_to_json(e.rule));
     }
-    return out;
+    out.add("step", e.step);
   }
   static ApprovalAnswered read(const json& in) {
     ApprovalAnswered e;
@@ -242,8 +255,8 @@ struct Mapping<ApprovalAnswered> {
 template <>
 struct Mapping<ToolIntended> {
   static constexpr const char* kType = "tool_intended";
-  static json write(const ToolIntended& e) {
-    return {{"step", e.step}, {"call", e.call_index}, {"effect", effect_name(e.effect)}};
+  static void write(JsonObject& out, const ToolIntended& e) {
+    out.add("call", e.call_index).add("effect", effect_name(e.effect)).add("step", e.step);
   }
   static ToolIntended read(const json& in) {
     return {in.at("step").get<std::uint32_t>(), in.at("call").get<std::uint32_t>(),
@@ -254,7 +267,9 @@ struct Mapping<ToolIntended> {
 template <>
 struct Mapping<ToolStarted> {
   static constexpr const char* kType = "tool_started";
-  static json write(const ToolStarted& e) { return {{"step", e.step}, {"call", e.call_index}}; }
+  static void write(JsonObject& out, const ToolStarted& e) {
+    out.add("call", e.call_index).add("step", e.step);
+  }
   static ToolStarted read(const json& in) {
     return {in.at("step").get<std::uint32_t>(), in.at("call").get<std::uint32_t>()};
   }
@@ -263,12 +278,12 @@ struct Mapping<ToolStarted> {
 template <>
 struct Mapping<SubAgentStarted> {
   static constexpr const char* kType = "sub_agent_started";
-  static json write(const SubAgentStarted& e) {
-    return {{"step", e.step},
-            {"call", e.call_index},
-            {"child", e.child},
-            {"fork", e.is_fork},
-            {"budget", sub_agent_budget_to_json(e.budget)}};
+  static void write(JsonObject& out, const SubAgentStarted& e) {
+    out.add("budget", sub_agent_budget_to_json(e.budget));
+    out.add("call", e.call_index);
+    out.add("child", e.child);
+    out.add("fork", e.is_fork);
+    out.add("step", e.step);
   }
   static SubAgentStarted read(const json& in) {
     return {in.at("step").get<std::uint32_t>(), in.at("call").get<std::uint32_t>(),
@@ -280,10 +295,13 @@ struct Mapping<SubAgentStarted> {
 template <>
 struct Mapping<SubAgentFinished> {
   static constexpr const char* kType = "sub_agent_finished";
-  static json write(const SubAgentFinished& e) {
-    return {{"step", e.step},   {"call", e.call_index},
-            {"child", e.child}, {"reason", turn_end_name(e.reason)},
-            {"steps", e.steps}, {"usage", usage_to_json(e.usage)}};
+  static void write(JsonObject& out, const SubAgentFinished& e) {
+    out.add("call", e.call_index);
+    out.add("child", e.child);
+    out.add("reason", turn_end_name(e.reason));
+    out.add("step", e.step);
+    out.add("steps", e.steps);
+    write_usage(out, "usage", e.usage);
   }
   static SubAgentFinished read(const json& in) {
     return {in.at("step").get<std::uint32_t>(),
@@ -298,12 +316,12 @@ struct Mapping<SubAgentFinished> {
 template <>
 struct Mapping<ToolFinished> {
   static constexpr const char* kType = "tool_finished";
-  static json write(const ToolFinished& e) {
-    return {{"step", e.step},
-            {"call", e.call_index},
-            {"outcome", outcome_name(e.outcome)},
-            {"content", e.content},
-            {"elapsed_ms", e.elapsed_ms}};
+  static void write(JsonObject& out, const ToolFinished& e) {
+    out.add("call", e.call_index);
+    out.add("content", e.content);
+    out.add("elapsed_ms", e.elapsed_ms);
+    out.add("outcome", outcome_name(e.outcome));
+    out.add("step", e.step);
   }
   static ToolFinished read(const json& in) {
     return {in.at("step").get<std::uint32_t>(), in.at("call").get<std::uint32_t>(),
@@ -315,18 +333,21 @@ struct Mapping<ToolFinished> {
 template <>
 struct Mapping<ContextReduced> {
   static constexpr const char* kType = "context_reduced";
-  static json write(const ContextReduced& e) {
-    json out = reduction_to_json(e.reduction);
-    out["removed_seqs"] = e.removed_seqs;
-    out["blobs"] = blobs_to_json(e.blobs);
-    out["tools"] = e.reader ? tools_to_json({*e.reader}) : json::array();
-    out["tokens_before"] = e.tokens_before;
-    out["tokens_after"] = e.tokens_after;
-    out["tokens_prompt_max"] = e.tokens_prompt_max;
-    out["note"] = e.note;
-    out["summary_usage"] = usage_to_json(e.summary_usage);
-    out["summary_prompt_hash"] = e.summary_prompt_hash;
-    return out;
+  static void write(JsonObject& out, const ContextReduced& e) {
+    const context::Reduction& reduction = e.reduction;
+    out.add("blobs", blobs_to_json(e.blobs));
+    out.add("note", e.note);
+    out.add("paged_out", paged_to_json(reduction.paged_out));
+    out.add("removed", reduction.removed);
+    out.add("removed_seqs", e.removed_seqs);
+    out.add("strategy", context::strategy_name(reduction.strategy));
+    out.add("summary", reduction.summary);
+    out.add("summary_prompt_hash", e.summary_prompt_hash);
+    write_usage(out, "summary_usage", e.summary_usage);
+    out.add("tokens_after", e.tokens_after);
+    out.add("tokens_before", e.tokens_before);
+    out.add("tokens_prompt_max", e.tokens_prompt_max);
+    out.add("tools", e.reader ? tools_to_json({*e.reader}) : json::array());
   }
   static ContextReduced read(const json& in) {
     ContextReduced e;
@@ -348,8 +369,8 @@ struct Mapping<ContextReduced> {
 template <>
 struct Mapping<TurnEnded> {
   static constexpr const char* kType = "turn_ended";
-  static json write(const TurnEnded& e) {
-    return {{"reason", turn_end_name(e.reason)}, {"detail", e.detail}};
+  static void write(JsonObject& out, const TurnEnded& e) {
+    out.add("detail", e.detail).add("reason", turn_end_name(e.reason));
   }
   static TurnEnded read(const json& in) {
     return {turn_end_of(in.at("reason").get<std::string>()), in.value("detail", "")};
@@ -359,21 +380,17 @@ struct Mapping<TurnEnded> {
 template <>
 struct Mapping<WorkflowFinished> {
   static constexpr const char* kType = "workflow_finished";
-  static json write(const WorkflowFinished& e) {
-    return {{"solved", e.is_solved},
-            {"detail", e.detail},
-            {"directory", e.directory},
-            {"files", e.files}};
+  static void write(JsonObject& out, const WorkflowFinished& e) {
+    out.add("detail", e.detail);
+    out.add("directory", e.directory);
+    out.add("files", e.files);
+    out.add("solved", e.is_solved);
   }
   static WorkflowFinished read(const json& in) {
     return {in.at("solved").get<bool>(), in.value("detail", ""), in.value("directory", ""),
             in.value("files", std::vector<std::string>())};
   }
 };
-
-std::string dump(const json& value) {
-  return value.dump(-1, ' ', false, json::error_handler_t::replace);
-}
 
 /// Tries each event type in turn; nothing when none has this name.
 template <class... T>
@@ -429,7 +446,11 @@ std::string event_payload(const Event& event) {
         if constexpr (std::is_same_v<E, UnreadableEvent>) {
           return e.payload;
         } else {
-          return dump(Mapping<E>::write(e));
+          std::string out;
+          JsonObject object(out);
+          Mapping<E>::write(object, e);
+          object.end();
+          return out;
         }
       },
       event);
@@ -454,15 +475,25 @@ Event read_event(std::string_view type, int version, std::string_view payload) {
 }
 
 std::string record_line(const SessionId& session, const Record& record) {
-  const std::string head = fmt::format(
-      R"({{"session":{},"seq":{},"time_ms":{},"type":{},"version":{},)", dump(session.value),
-      record.seq, record.unix_ms, dump(event_type(record.event)), event_version(record.event));
+  std::string out;
+  JsonObject line(out);
+  line.add("session", session.value);
+  line.add("seq", record.seq);
+  line.add("time_ms", record.unix_ms);
+  line.add("type", event_type(record.event));
+  line.add("version", event_version(record.event));
   if (const auto* unreadable = std::get_if<UnreadableEvent>(&record.event)) {
     // It may be no JSON at all: it travels as a string.
-    const json data = {{"payload", unreadable->payload}, {"problem", unreadable->problem}};
-    return fmt::format(R"({}"unreadable":true,"data":{}}})", head, dump(data));
+    line.add("unreadable", true);
+    line.add_object("data", [unreadable](JsonObject& data) {
+      data.add("payload", unreadable->payload);
+      data.add("problem", unreadable->problem);
+    });
+  } else {
+    line.add_json("data", event_payload(record.event));
   }
-  return fmt::format(R"({}"data":{}}})", head, event_payload(record.event));
+  line.end();
+  return out;
 }
 
 }  // namespace ponder::runtime
