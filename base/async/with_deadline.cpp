@@ -19,12 +19,4 @@ Error error_of_current_exception() {
   }
 }
 
-asio::awaitable<void> detail::ring(Alarm* alarm) {
-  if (alarm->is_work_done) co_return;
-  const bool has_come = co_await alarm->timer.wait();
-  if (!has_come || alarm->is_work_done || alarm->group.is_cancelled()) co_return;
-  alarm->has_rung = true;
-  alarm->group.cancel();
-}
-
 }  // namespace ponder
