@@ -37,19 +37,22 @@ CacheLayout::CacheLayout(const ModelConfig& config, kernels::DType dtype, bool h
                          IndexKeys index_keys)
     : dtype(dtype),
       index_keys(index_keys),
-      key_dtype(dtype == kernels::DType::f32 ? kernels::DType::f32 : kernels::DType::bf16),
+      key_dtype(index_keys == IndexKeys::fp8   ? kernels::DType::fp8_e4m3
+                : dtype == kernels::DType::f32 ? kernels::DType::f32
+                                               : kernels::DType::bf16),
       latent_bytes(bytes_of(dtype)),
       key_bytes(bytes_of(key_dtype)) {
   const std::size_t rank = config.kv_lora_rank;
   const std::size_t rope_dim = config.qk_rope_head_dim;
-  latent_stride = round_up(dtype == kernels::DType::fp8_e4m3
-                               ? fp8_latent_layout(rank, rope_dim).bytes
-                               : rank + rope_dim,
-                           kAlignmentBytes / latent_bytes);
-  index_stride = round_up(config.index_head_dim, kAlignmentBytes / key_bytes);
-  const std::size_t index_block_bytes = index_keys == IndexKeys::int8
-                                            ? kernels::index_page_bytes(config.index_head_dim)
-                                            : kPageTokens * index_stride * key_bytes;
+  latent_stride = round_up(
+      dtype == kernels::DType::fp8_e4m3 ? fp8_latent_layout(rank, rope_dim).bytes : rank + rope_dim,
+      kAlignmentBytes / latent_bytes);
+  const bool has_floating_keys = index_keys == IndexKeys::floating;
+  index_stride = has_floating_keys ? round_up(config.index_head_dim, kAlignmentBytes / key_bytes)
+                                   : config.index_head_dim;
+  const std::size_t index_block_bytes = has_floating_keys
+                                            ? kPageTokens * index_stride * key_bytes
+                                            : kernels::index_page_bytes(config.index_head_dim);
   const std::size_t num_layers = config.num_hidden_layers + (has_drafts ? 1 : 0);
   for (std::size_t layer = 0; layer < num_layers; ++layer) {
     latent_offsets.push_back(page_bytes);

@@ -22,20 +22,20 @@ enum class PageId : std::uint32_t {};
 
 /// Where things lie inside a page: for each layer a latent block [64, latent_stride] with rows
 /// [c | k_rope], or as engine/fp8_latent.h has them, and on layers that own an indexer an index-key
-/// block: [64, index_stride], or a page of int8 keys.
+/// block: [64, index_stride], or a page of int8 or E4M3 keys, of which each has its scale.
 struct CacheLayout {
   /// With `has_drafts` the first MTP layer has its blocks too, after those of the hidden layers.
-  /// IndexKeys::int8 requires: index_head_dim is a power of two, 4 or more.
+  /// IndexKeys other than floating require: index_head_dim is a power of two, 4 or more.
   CacheLayout(const ModelConfig& config, kernels::DType dtype, bool has_drafts = false,
               IndexKeys index_keys = IndexKeys::floating);
 
   kernels::DType dtype;  // of the latents: f32, bf16 or fp8_e4m3
   IndexKeys index_keys;
-  kernels::DType key_dtype;                 // of floating keys: f32 or bf16
+  kernels::DType key_dtype;                 // f32, bf16, or of E4M3 keys fp8_e4m3
   std::size_t latent_bytes = 0;             // of an element of the latents
-  std::size_t key_bytes = 0;                // of a floating key's element
+  std::size_t key_bytes = 0;                // of such a key's element
   std::size_t latent_stride = 0;            // elements; fp8_e4m3: bytes
-  std::size_t index_stride = 0;             // elements; floating keys only
+  std::size_t index_stride = 0;             // elements
   std::vector<std::size_t> latent_offsets;  // [layers], bytes from the start of a page
   std::vector<std::size_t> index_offsets;   // [layers]; kNoBlock without an indexer
   std::size_t page_bytes = 0;

@@ -319,6 +319,15 @@ void skip_irrelevant(ConfigFields& fields) {
 
 }  // namespace
 
+const char* index_keys_name(IndexKeys index_keys) noexcept {
+  switch (index_keys) {
+    case IndexKeys::floating: return "floating";
+    case IndexKeys::int8: return "int8";
+    case IndexKeys::fp8: return "fp8";
+  }
+  return "unknown";
+}
+
 std::string_view model_type_name(Architecture architecture) {
   const auto* known =
       std::ranges::find(kArchitectures, architecture, &KnownArchitecture::architecture);

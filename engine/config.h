@@ -35,11 +35,15 @@ enum class FfnKind { dense, moe };
 /// A shared layer has no indexer weights; it reuses the selection of the nearest full layer before.
 enum class IndexerKind { full, shared };
 
-/// What the index keys of a cache are: numbers like the latents, or rotated and rounded to int8
+/// What the index keys of a cache are: numbers like the latents; rotated and rounded to int8
 /// (kernels/sparse_attention_args.h), a quarter of the bytes of fp32 and several times as fast to
-/// score. The selected sets differ a little, so pages of one kind mean nothing to the other. The
-/// user's choice, not the checkpoint's.
-enum class IndexKeys { floating, int8 };
+/// score; or rotated and rounded to E4M3 as DeepSeek does (engine/index_fp8.h), for parity. The
+/// selected sets differ a little, so pages of one kind mean nothing to the others. The user's
+/// choice, not the checkpoint's.
+enum class IndexKeys { floating, int8, fp8 };
+
+/// As it is said on the command line and in reports.
+const char* index_keys_name(IndexKeys index_keys) noexcept;
 
 /// Which numbers the cache holds. `automatic`: f32 for an F32 checkpoint and for models whose cache
 /// is small anyway, else bf16. `fp8`: latents in FP8 (engine/fp8_latent.h), the rest in bf16: 1.6

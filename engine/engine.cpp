@@ -17,6 +17,7 @@
 #include "engine/mask_cache.h"
 #include "engine/model.h"
 #include "engine/prefix_cache.h"
+#include "engine/penalties.h"
 #include "engine/sampler.h"
 #include "engine/scheduler.h"
 #include "engine/speculation.h"
@@ -91,6 +92,7 @@ class EngineImpl final : public Engine {
   Scheduler scheduler_;
   Speculation speculation_;
   std::uint32_t batch_rows_max_;
+  Penalties penalties_;
   Sampler sampler_;
   MaskCache masks_;
   std::vector<Scheduler::Work> work_;
@@ -351,8 +353,10 @@ bool EngineImpl::publish(Request& request, std::span<const float> logits) {
   if (request.callbacks.on_logits) request.callbacks.on_logits(logits);
   std::span<const std::uint64_t> mask;
   if (request.matcher) mask = request.matcher->allowed();
-  const auto token =
-      sampler_.sample(logits, mask, request.spec.sampling, request.tokens.size());
+  const SamplingParams& sampling = request.spec.sampling;
+  const auto penalized =
+      penalties_.apply(logits, sampling, request.tokens, request.stats.tokens_prompt);
+  const auto token = sampler_.sample(penalized, mask, sampling, request.tokens.size());
   if (!token) {
     const char* why = request.matcher ? "the grammar leaves no token" : "the logits are not finite";
     finish(request.id, FinishReason::failed, why);

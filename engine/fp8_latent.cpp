@@ -1,38 +1,11 @@
 #include "engine/fp8_latent.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "engine/numeric_formats.h"
 
 namespace ponder::engine {
-namespace {
-
-constexpr float kAbsmaxMin = 1e-4F;  // so that scales stay above 2^-23
-
-/// Writes `n` codes and returns their scale.
-float quantize_group(std::byte* codes, const float* values, std::size_t n) noexcept {
-  float absmax = kAbsmaxMin;
-  bool is_finite = true;
-  for (std::size_t i = 0; i < n; ++i) {
-    absmax = std::max(absmax, std::fabs(values[i]));
-    is_finite = is_finite && std::isfinite(values[i]);
-  }
-  if (!is_finite) {
-    std::memset(codes, 0, n);
-    return std::numeric_limits<float>::quiet_NaN();
-  }
-  const float scale = ue8m0_scale(absmax);
-  const float reciprocal = 1.0F / scale;  // exact, as the product with it
-  for (std::size_t i = 0; i < n; ++i) {
-    codes[i] = static_cast<std::byte>(float_to_e4m3(values[i] * reciprocal));
-  }
-  return scale;
-}
-
-}  // namespace
 
 kernels::Fp8LatentLayout fp8_latent_layout(std::size_t kv_lora_rank,
                                            std::size_t qk_rope_head_dim) noexcept {
@@ -49,7 +22,7 @@ void write_fp8_latent(std::byte* to, const float* latent, std::size_t kv_lora_ra
   std::byte* scales = to + layout.scales_at;
   for (std::size_t i = 0; i < kv_lora_rank; i += kernels::kFp8LatentGroup) {
     const std::size_t n = std::min(kernels::kFp8LatentGroup, kv_lora_rank - i);
-    const float scale = quantize_group(to + i, latent + i, n);
+    const float scale = quantize_e4m3(to + i, latent + i, n);
     std::memcpy(scales, &scale, sizeof scale);
     scales += sizeof scale;
   }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <utility>
 
 namespace ponder::engine {
 namespace {
@@ -13,6 +14,15 @@ Status check_sampling(const SamplingParams& params) {
   }
   if (!(params.top_p > 0.0F && params.top_p <= 1.0F)) {
     return fail(Errc::invalid_argument, fmt::format("top_p: {}", params.top_p));
+  }
+  if (!(params.repetition_penalty > 0.0F) || std::isinf(params.repetition_penalty)) {
+    return fail(Errc::invalid_argument,
+                fmt::format("repetition_penalty: {}", params.repetition_penalty));
+  }
+  for (const auto& [name, value] : {std::pair("frequency_penalty", params.frequency_penalty),
+                                    std::pair("presence_penalty", params.presence_penalty)}) {
+    if (!std::isfinite(value))
+      return fail(Errc::invalid_argument, fmt::format("{}: {}", name, value));
   }
   return {};
 }

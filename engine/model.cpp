@@ -39,12 +39,13 @@ Status check_limits(const ModelConfig& config) {
   return at_most("n_routed_experts", config.n_routed_experts, kernels::kExpertsMax);
 }
 
-/// The rotation of int8 index keys exists for powers of two only.
+/// The rotation of rounded index keys exists for powers of two only.
 Status check_index_keys(IndexKeys index_keys, const ModelConfig& config) {
   const std::size_t dim = config.index_head_dim;
   if (index_keys == IndexKeys::floating || (std::has_single_bit(dim) && dim >= 4)) return {};
   return fail(Errc::invalid_argument,
-              fmt::format("index_keys int8: index_head_dim {} is not a power of two", dim));
+              fmt::format("index_keys {}: index_head_dim {} is not a power of two",
+                          index_keys_name(index_keys), dim));
 }
 
 /// Up to this many bytes of fp32 cache for each token, halving them is not worth the rounding.

@@ -165,7 +165,9 @@ class Model {
   void project_output(const LayerWeights& weights);
 
   // model_indexer.cpp
-  void quantize_index();
+  void round_index();
+  void round_index_to_int8();
+  void round_index_to_fp8();
   void select(std::size_t layer, std::span<const BatchSegment> segments, RowTrace* trace);
   void select_rows(const void* const* pages, std::size_t row, std::size_t num_rows,
                    std::size_t first_key);

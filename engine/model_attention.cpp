@@ -42,7 +42,7 @@ void Model::start_attention(std::size_t layer, std::span<const BatchSegment> seg
                                  .eps = static_cast<float>(config_.rms_norm_eps)});
   project(weights, has_indexer);
   rotate(config_.layers[layer], has_indexer);
-  if (has_indexer && layout_.index_keys == IndexKeys::int8) quantize_index();
+  if (has_indexer) round_index();
   write_cache(layer, segments, has_indexer);
 }
 
@@ -139,10 +139,10 @@ void Model::store_latent(std::byte* to, const float* latent) {
 
 /// Writes n numbers in the type of the cache's values that are not FP8.
 void Model::store_values(std::byte* to, const float* from, std::size_t n) {
-  if (layout_.key_dtype == kernels::DType::bf16) {
-    table_->f32_to_bf16(reinterpret_cast<kernels::bf16*>(to), from, n);
-  } else {
+  if (layout_.dtype == kernels::DType::f32) {
     std::memcpy(to, from, n * sizeof(float));
+  } else {
+    table_->f32_to_bf16(reinterpret_cast<kernels::bf16*>(to), from, n);
   }
 }
 

@@ -1,12 +1,31 @@
 #include <numeric>
 
+#include "engine/index_fp8.h"
 #include "engine/model.h"
 #include "engine/model_workspace.h"
 
 namespace ponder::engine {
 
-/// Queries and keys through one function, so that their products are those of the unrotated rows.
-void Model::quantize_index() {
+/// Queries and keys are turned alike, so that their products are those of the rows as they were.
+void Model::round_index() {
+  if (layout_.index_keys == IndexKeys::int8) round_index_to_int8();
+  if (layout_.index_keys == IndexKeys::fp8) round_index_to_fp8();
+}
+
+/// A key is rounded when it is written to its page.
+void Model::round_index_to_fp8() {
+  const std::size_t dim = config_.index_head_dim;
+  const std::size_t heads = config_.index_n_heads;
+  pool_.parallel_for(ws_->rows, 1, [&](std::size_t row, std::size_t) {
+    rotate_index_row(ws_->index_k.data() + row * dim, dim);
+    for (std::size_t head = row * heads; head < (row + 1) * heads; ++head) {
+      rotate_index_row(ws_->index_q.data() + head * dim, dim);
+      round_index_query(ws_->index_q.data() + head * dim, dim);
+    }
+  });
+}
+
+void Model::round_index_to_int8() {
   const ModelConfig& c = config_;
   kernels::index_quantize(executor(), {.x = ws_->index_q.data(),
                                        .x_stride = c.index_head_dim,
@@ -25,11 +44,20 @@ void Model::quantize_index() {
 void Model::write_index_key(std::size_t layer, const BlockTable& table, std::size_t row,
                             std::size_t position) {
   const std::size_t dim = config_.index_head_dim;
-  if (layout_.index_keys == IndexKeys::floating) {
-    store_values(table.index_row(layer, position), ws_->index_k.data() + row * dim, dim);
-  } else {
-    kernels::write_index_key(table.index_block(layer, position), position % kPageTokens,
-                             ws_->index_k_codes.data() + row * dim, ws_->index_k_scales[row], dim);
+  const float* key = ws_->index_k.data() + row * dim;
+  const std::size_t token = position % kPageTokens;
+  switch (layout_.index_keys) {
+    case IndexKeys::floating:
+      store_values(table.index_row(layer, position), key, dim);
+      return;
+    case IndexKeys::int8:
+      kernels::write_index_key(table.index_block(layer, position), token,
+                               ws_->index_k_codes.data() + row * dim, ws_->index_k_scales[row],
+                               dim);
+      return;
+    case IndexKeys::fp8:
+      write_fp8_index_key(table.index_block(layer, position), token, key, dim);
+      return;
   }
 }
 

@@ -1,6 +1,9 @@
 #include "engine/numeric_formats.h"
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <limits>
 
 #include "base/assert.h"
 
@@ -61,6 +64,26 @@ float ue8m0_scale(float amax) noexcept {
   const float fraction = std::frexp(amax, &exponent);  // amax = fraction * 2^exponent, in [0.5, 1)
   // 448 = 0.875 * 2^9, so a power of two is enough exactly when the fraction is at most 0.875.
   return std::ldexp(1.0f, exponent - 9 + (fraction > 0.875f ? 1 : 0));
+}
+
+float quantize_e4m3(std::byte* codes, const float* values, std::size_t n) noexcept {
+  constexpr float kAbsmaxMin = 1e-4F;  // so that scales stay above 2^-23
+  float absmax = kAbsmaxMin;
+  bool is_finite = true;
+  for (std::size_t i = 0; i < n; ++i) {
+    absmax = std::max(absmax, std::fabs(values[i]));
+    is_finite = is_finite && std::isfinite(values[i]);
+  }
+  if (!is_finite) {
+    std::memset(codes, 0, n);
+    return std::numeric_limits<float>::quiet_NaN();
+  }
+  const float scale = ue8m0_scale(absmax);
+  const float reciprocal = 1.0F / scale;  // exact, as the product with it
+  for (std::size_t i = 0; i < n; ++i) {
+    codes[i] = static_cast<std::byte>(float_to_e4m3(values[i] * reciprocal));
+  }
+  return scale;
 }
 
 }  // namespace ponder::engine

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 
 /// The number formats in which weights are stored, bit by bit: the one place in the engine that
@@ -28,5 +29,10 @@ std::uint8_t float_to_e4m3(float value) noexcept;
 /// 2^ceil(log2(amax / 448)), exactly: the smallest power of two by which values up to amax can be
 /// divided to fit E4M3. 1 for amax == 0. Requires: amax >= 0 and finite.
 float ue8m0_scale(float amax) noexcept;
+
+/// Rounds `n` values to E4M3 with one scale, which it returns: that of their largest magnitude,
+/// taken to be 1e-4 at least, as DeepSeek's kernels do. With a NaN or an infinity among them codes
+/// are 0 and the scale is NaN.
+float quantize_e4m3(std::byte* codes, const float* values, std::size_t n) noexcept;
 
 }  // namespace ponder::engine

@@ -13,7 +13,8 @@ namespace ponder::engine {
 /// Random numbers that depend on nothing but the request's seed and the position: [0, 1).
 double counter_uniform(std::uint64_t seed, std::uint64_t position) noexcept;
 
-/// Picks the next token: mask, then temperature, then top_p, then one random number.
+/// Picks the next token: mask, then temperature, then top_p, then one random number. Penalties come
+/// before it (engine/penalties.h).
 ///
 /// top_p keeps the shortest list of the most probable tokens (equal ones by ascending id) whose
 /// mass reaches top_p, at least one. Temperature 0 takes the largest logit, the lowest id among

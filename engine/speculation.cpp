@@ -146,7 +146,10 @@ bool Speculation::propose(Draft& draft, std::span<const float> logits) {
   std::span<const std::uint64_t> mask;
   if (draft.matcher) mask = draft.matcher->allowed();
   const std::size_t position = request.tokens.size() + drafts.size();
-  const auto token = sampler_.sample(logits, mask, request.spec.sampling, position);
+  const SamplingParams& sampling = request.spec.sampling;
+  const auto penalized =
+      penalties_.apply(logits, sampling, request.tokens, request.stats.tokens_prompt, drafts);
+  const auto token = sampler_.sample(penalized, mask, sampling, position);
   if (!token) return false;
   if (draft.matcher) draft.matcher->accept(*token);
   drafts.push_back(*token);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/model.h"
+#include "engine/penalties.h"
 #include "engine/prefix_cache.h"
 #include "engine/sampler.h"
 #include "engine/scheduler.h"
@@ -83,6 +84,7 @@ class Speculation {
   Model* model_;
   PrefixCache* cache_;
   std::uint32_t tokens_max_;
+  Penalties penalties_;
   Sampler sampler_;
   std::unordered_map<RequestId, State> states_;
   std::vector<Draft> drafts_;   // of the call

@@ -172,9 +172,10 @@ struct IndexScoresArgs {
   std::size_t q_head_stride;
   const float* head_weights;  // [rows, heads], all constant factors included
   std::size_t head_weights_stride;
-  const void* const* pages;  // each [kPageSize, key_stride] of key_dtype
-  std::size_t key_stride;
-  DType key_dtype;               // f32 or bf16
+  const void* const* pages;  // each [kPageSize, key_stride] of key_dtype; of fp8_e4m3 followed by
+                             // [kPageSize] f32 scales, powers of two: a key is code * scale
+  std::size_t key_stride;    // fp8_e4m3: a multiple of 4
+  DType key_dtype;           // f32, bf16 or fp8_e4m3
   const std::int32_t* num_keys;  // [rows] visible keys
   std::size_t rows;
   std::size_t heads;

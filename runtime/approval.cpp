@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/digest.h"
 #include "context/json.h"
-#include "runtime/digest.h"
 #include "runtime/text.h"
 
 namespace ponder::runtime {

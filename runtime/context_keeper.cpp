@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "base/digest.h"
 #include "runtime/blob_tool.h"
-#include "runtime/digest.h"
 #include "runtime/pins.h"
 #include "runtime/text.h"
 

@@ -13,9 +13,9 @@
 #include <span>
 #include <utility>
 
+#include "base/digest.h"
 #include "context/completion_parser.h"
 #include "context/thinking_policy.h"
-#include "runtime/digest.h"
 #include "runtime/next_turn.h"
 #include "runtime/tool_grammar.h"
 

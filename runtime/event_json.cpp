@@ -8,19 +8,12 @@
 #include <type_traits>
 #include <utility>
 
+#include "runtime/detail/call_event_mapping.h"
 #include "runtime/event_fields.h"
 #include "runtime/json_writer.h"
 
 namespace ponder::runtime {
-namespace {
-
-using namespace fields;
-using nlohmann::json;
-
-/// One struct of these per event: its name, and both directions. Members are written in the order
-/// of their names.
-template <class T>
-struct Mapping;
+namespace detail {
 
 template <>
 struct Mapping<SessionStarted> {
@@ -214,123 +207,6 @@ struct Mapping<ModelRetried> {
 };
 
 template <>
-struct Mapping<ApprovalAsked> {
-  static constexpr const char* kType = "approval_asked";
-  static void write(JsonObject& out, const ApprovalAsked& e) {
-    out.add("call", e.call_index).add("digest", e.digest).add("step", e.step);
-  }
-  static ApprovalAsked read(const json& in) {
-    return {in.at("step").get<std::uint32_t>(), in.at("call").get<std::uint32_t>(),
-            in.at("digest").get<std::string>()};
-  }
-};
-
-template <>
-struct Mapping<ApprovalAnswered> {
-  static constexpr const char* kType = "approval_answered";
-  static void write(JsonObject& out, const ApprovalAnswered& e) {
-    out.add("call", e.call_index);
-    out.add("decision", approval_decision_name(e.decision));
-    out.add("digest", e.digest);
-    out.add("reason", e.reason);
-    if (e.decision == ApprovalDecision::allow_session) {
-      out.add("rule", approval_rule_to_json(e.rule));
-    }
-    out.add("step", e.step);
-  }
-  static ApprovalAnswered read(const json& in) {
-    ApprovalAnswered e;
-    e.step = in.at("step").get<std::uint32_t>();
-    e.call_index = in.at("call").get<std::uint32_t>();
-    e.digest = in.at("digest").get<std::string>();
-    e.decision = decision_of(in.at("decision").get<std::string>());
-    e.reason = in.value("reason", "");
-    if (e.decision == ApprovalDecision::allow_session) {
-      e.rule = approval_rule_from_json(in.at("rule"));
-    }
-    return e;
-  }
-};
-
-template <>
-struct Mapping<ToolIntended> {
-  static constexpr const char* kType = "tool_intended";
-  static void write(JsonObject& out, const ToolIntended& e) {
-    out.add("call", e.call_index).add("effect", effect_name(e.effect)).add("step", e.step);
-  }
-  static ToolIntended read(const json& in) {
-    return {in.at("step").get<std::uint32_t>(), in.at("call").get<std::uint32_t>(),
-            effect_of(in.value("effect", "irreversible"))};
-  }
-};
-
-template <>
-struct Mapping<ToolStarted> {
-  static constexpr const char* kType = "tool_started";
-  static void write(JsonObject& out, const ToolStarted& e) {
-    out.add("call", e.call_index).add("step", e.step);
-  }
-  static ToolStarted read(const json& in) {
-    return {in.at("step").get<std::uint32_t>(), in.at("call").get<std::uint32_t>()};
-  }
-};
-
-template <>
-struct Mapping<SubAgentStarted> {
-  static constexpr const char* kType = "sub_agent_started";
-  static void write(JsonObject& out, const SubAgentStarted& e) {
-    out.add("budget", sub_agent_budget_to_json(e.budget));
-    out.add("call", e.call_index);
-    out.add("child", e.child);
-    out.add("fork", e.is_fork);
-    out.add("step", e.step);
-  }
-  static SubAgentStarted read(const json& in) {
-    return {in.at("step").get<std::uint32_t>(), in.at("call").get<std::uint32_t>(),
-            in.at("child").get<std::string>(), in.value("fork", false),
-            sub_agent_budget_from_json(in.at("budget"))};
-  }
-};
-
-template <>
-struct Mapping<SubAgentFinished> {
-  static constexpr const char* kType = "sub_agent_finished";
-  static void write(JsonObject& out, const SubAgentFinished& e) {
-    out.add("call", e.call_index);
-    out.add("child", e.child);
-    out.add("reason", turn_end_name(e.reason));
-    out.add("step", e.step);
-    out.add("steps", e.steps);
-    write_usage(out, "usage", e.usage);
-  }
-  static SubAgentFinished read(const json& in) {
-    return {in.at("step").get<std::uint32_t>(),
-            in.at("call").get<std::uint32_t>(),
-            in.at("child").get<std::string>(),
-            turn_end_of(in.at("reason").get<std::string>()),
-            in.value("steps", 0U),
-            usage_from_json(in.value("usage", json::object()))};
-  }
-};
-
-template <>
-struct Mapping<ToolFinished> {
-  static constexpr const char* kType = "tool_finished";
-  static void write(JsonObject& out, const ToolFinished& e) {
-    out.add("call", e.call_index);
-    out.add("content", e.content);
-    out.add("elapsed_ms", e.elapsed_ms);
-    out.add("outcome", outcome_name(e.outcome));
-    out.add("step", e.step);
-  }
-  static ToolFinished read(const json& in) {
-    return {in.at("step").get<std::uint32_t>(), in.at("call").get<std::uint32_t>(),
-            outcome_of(in.at("outcome").get<std::string>()), in.value("content", ""),
-            in.value("elapsed_ms", std::int64_t{0})};
-  }
-};
-
-template <>
 struct Mapping<ContextReduced> {
   static constexpr const char* kType = "context_reduced";
   static void write(JsonObject& out, const ContextReduced& e) {
@@ -391,6 +267,13 @@ struct Mapping<WorkflowFinished> {
             in.value("files", std::vector<std::string>())};
   }
 };
+
+}  // namespace detail
+
+namespace {
+
+using detail::Mapping;
+using nlohmann::json;
 
 /// Tries each event type in turn; nothing when none has this name.
 template <class... T>

@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "runtime/digest.h"
+#include "base/digest.h"
 #include "runtime/event_json.h"
 
 namespace ponder::runtime {

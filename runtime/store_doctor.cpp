@@ -9,10 +9,10 @@
 #include <span>
 #include <utility>
 
+#include "base/digest.h"
 #include "context/budget.h"
 #include "runtime/call_gate.h"
 #include "runtime/context_keeper.h"
-#include "runtime/digest.h"
 #include "runtime/event_json.h"
 #include "runtime/postgres_session_store.h"
 #include "runtime/session_state.h"

@@ -19,4 +19,28 @@ Error error_of_current_exception() {
   }
 }
 
+detail::Watch::Watch(const asio::any_io_executor& executor, TaskGroup& group, Deadline deadline,
+                     DeadlineMover* mover)
+    : executor(executor), group(&group), mover(mover) {
+  if (mover != nullptr) mover->watch_ = this;
+  set(deadline);
+}
+
+detail::Watch::~Watch() {
+  if (mover != nullptr) mover->watch_ = nullptr;
+}
+
+void detail::Watch::set(Deadline deadline) {
+  alarm.reset();  // before the next one takes its place among the timers
+  alarm.emplace(executor, deadline.at(), [this] {
+    if (group->is_cancelled()) return;
+    has_rung = true;
+    group->cancel();
+  });
+}
+
+void DeadlineMover::move_to(Deadline deadline) {
+  if (watch_ != nullptr) watch_->set(deadline);
+}
+
 }  // namespace ponder

@@ -17,6 +17,38 @@ namespace ponder {
 Error error_of_current_exception();
 
 namespace detail {
+struct Watch;
+}
+
+/// Moves the deadline of one with_deadline() while that waits; at other times it does nothing.
+///
+/// Thread: that of the executor. Lifetime: outlives the with_deadline() that it was given to.
+class DeadlineMover {
+ public:
+  void move_to(Deadline deadline);
+
+ private:
+  friend struct detail::Watch;
+  detail::Watch* watch_ = nullptr;
+};
+
+namespace detail {
+
+/// Cancels a group at a deadline, unless somebody has done so before.
+struct Watch {
+  Watch(const boost::asio::any_io_executor& executor, TaskGroup& group, Deadline deadline,
+        DeadlineMover* mover);
+  ~Watch();
+  Watch(const Watch&) = delete;
+  Watch& operator=(const Watch&) = delete;
+  void set(Deadline deadline);
+
+  boost::asio::any_io_executor executor;
+  TaskGroup* group;
+  DeadlineMover* mover;  // may be nullptr
+  std::optional<Alarm> alarm;
+  bool has_rung = false;
+};
 
 template <class T>
 boost::asio::awaitable<void> run_into(std::optional<Result<T>>* out,
@@ -35,26 +67,23 @@ boost::asio::awaitable<void> run_into(std::optional<Result<T>>* out,
 /// ended; a work that was cancelled by the deadline gives Errc::deadline, one that was cancelled
 /// from outside Errc::cancelled, one that threw Errc::internal with the exception's text.
 ///
-/// `work` runs in `group`, by which others may cancel it, too. Nothing else is in it.
+/// `work` runs in `group`, by which others may cancel it, too. Nothing else is in it. `mover` may
+/// move the deadline meanwhile.
 template <class T>
 boost::asio::awaitable<Result<T>> with_deadline(TaskGroup& group,
                                                 boost::asio::awaitable<Result<T>> work,
-                                                Deadline deadline) {
+                                                Deadline deadline,
+                                                DeadlineMover* mover = nullptr) {
   const auto executor = co_await boost::asio::this_coro::executor;
   const bool throws_if_cancelled = co_await boost::asio::this_coro::throw_if_cancelled();
   co_await boost::asio::this_coro::throw_if_cancelled(false);
   std::optional<Result<T>> result;
-  bool has_rung = false;
   group.spawn(detail::run_into<T>(&result, std::move(work)));
-  Alarm alarm(executor, deadline.at(), [&group, &has_rung] {
-    if (group.is_cancelled()) return;
-    has_rung = true;
-    group.cancel();
-  });
+  const detail::Watch watch(executor, group, deadline, mover);
   co_await group.join();
   co_await boost::asio::this_coro::throw_if_cancelled(throws_if_cancelled);
   const bool was_stopped = !result || (!*result && result->error().code == Errc::cancelled);
-  if (has_rung && was_stopped) co_return fail(Errc::deadline, "the deadline passed");
+  if (watch.has_rung && was_stopped) co_return fail(Errc::deadline, "the deadline passed");
   if (!result) co_return fail(Errc::cancelled, "cancelled before it began");
   co_return std::move(*result);
 }
@@ -62,10 +91,11 @@ boost::asio::awaitable<Result<T>> with_deadline(TaskGroup& group,
 /// The same in a group of its own.
 template <class T>
 boost::asio::awaitable<Result<T>> with_deadline(boost::asio::awaitable<Result<T>> work,
-                                                Deadline deadline) {
+                                                Deadline deadline,
+                                                DeadlineMover* mover = nullptr) {
   const auto executor = co_await boost::asio::this_coro::executor;
   TaskGroup group(executor);
-  auto result = co_await with_deadline(group, std::move(work), deadline);
+  auto result = co_await with_deadline(group, std::move(work), deadline, mover);
   co_return result;
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/ip/address.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/ssl/context.hpp>
@@ -23,6 +24,9 @@
 #include <optional>
 
 #include "base/async/with_deadline.h"
+#include "base/http/content_decoder.h"
+#include "base/http/redirect.h"
+#include "base/http/request_check.h"
 
 namespace ponder::http {
 namespace {
@@ -35,7 +39,6 @@ using tcp = asio::ip::tcp;
 using TlsStream = beast::ssl_stream<beast::tcp_stream>;
 using Parser = bhttp::response_parser<bhttp::buffer_body>;
 
-constexpr std::uint64_t kBodyBytesMax = 256ULL * 1024 * 1024;
 constexpr std::uint32_t kHeaderBytesMax = 64 * 1024;
 
 /// Every operation of a request is awaited with this token: errors go to `error`, and the empty
@@ -89,18 +92,24 @@ Error error_of(const Stopper& stopper, const Url& url, const char* doing, error_
       error == bhttp::error::partial_message || error == asio::ssl::error::stream_truncated) {
     what = "the connection was closed";
   }
-  return Error(is_tls ? Errc::invalid_argument : Errc::unavailable,
-               fmt::format("{} {}: {}", doing, url.authority(), what));
+  Errc code = is_tls ? Errc::invalid_argument : Errc::unavailable;
+  if (error == bhttp::error::body_limit) code = Errc::exhausted, what = "the body is too long";
+  if (error == bhttp::error::header_limit) code = Errc::exhausted, what = "the head is too long";
+  return Error(code, fmt::format("{} {}: {}", doing, url.authority(), what));
 }
 
-bhttp::request<bhttp::string_body> message_of(Request request) {
-  bhttp::request<bhttp::string_body> message(bhttp::string_to_verb(request.method),
-                                             request.url.target, 11);
+bhttp::request<bhttp::string_body> message_of(const Request& request,
+                                              const std::string& user_agent) {
+  bhttp::request<bhttp::string_body> message;
+  message.version(11);
+  message.method_string(request.method);
+  message.target(request.url.target);
   message.set(bhttp::field::host, request.url.authority());
-  message.set(bhttp::field::user_agent, "ponder");
+  message.set(bhttp::field::user_agent, user_agent);
   message.set(bhttp::field::connection, "close");
+  if (request.takes_compressed) message.set(bhttp::field::accept_encoding, "gzip, deflate");
   for (const auto& [name, value] : request.headers) message.set(name, value);
-  message.body() = std::move(request.body);
+  message.body() = request.body;
   message.prepare_payload();
   return message;
 }
@@ -112,7 +121,9 @@ Response head_of(const Parser& parser) {
     std::string name(field.name_string());
     std::transform(name.begin(), name.end(), name.begin(),
                    [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    head.headers[name] = std::string(field.value());
+    std::string& value = head.headers[name];
+    if (!value.empty()) value += ", ";
+    value += field.value();
   }
   return head;
 }
@@ -121,14 +132,15 @@ Response head_of(const Parser& parser) {
 template <class Stream>
 class Exchange {
  public:
-  Exchange(Stream& stream, Stopper& stopper, const ClientOptions& options, const Url& url)
-      : stream_(&stream), stopper_(&stopper), options_(&options), url_(&url) {
-    parser_.body_limit(kBodyBytesMax);
+  Exchange(Stream& stream, Stopper& stopper, const ClientOptions& options, const Request& request)
+      : stream_(&stream), stopper_(&stopper), options_(&options), request_(&request) {
+    parser_.body_limit(request.body_bytes_max);
     parser_.header_limit(kHeaderBytesMax);
+    parser_.skip(request.method == "HEAD");
   }
 
-  asio::awaitable<Result<Response>> run(Request request, BodySink sink) {
-    auto message = message_of(std::move(request));
+  asio::awaitable<Result<Response>> run(BodySink sink) {
+    auto message = message_of(*request_, options_->user_agent);
     error_code error;
     begin_operation();
     co_await bhttp::async_write(*stream_, message, into(error));
@@ -137,7 +149,25 @@ class Exchange {
     co_await bhttp::async_read_header(*stream_, buffer_, parser_, into(error));
     if (error) co_return failure("waiting for", error);
     Response response = head_of(parser_);
-    const bool is_success = response.status >= 200 && response.status < 300;
+    response.url = request_->url;
+    if (request_->redirects_max > 0 && is_redirect(response)) co_return response;
+    auto body = co_await read_body(&response, &sink);
+    PONDER_CO_CHECK(body);
+    co_return response;
+  }
+
+ private:
+  asio::awaitable<Status> read_body(Response* response, const BodySink* sink) {
+    const bool is_success = response->status >= 200 && response->status < 300;
+    const bool is_handed_on = is_success || request_->sinks_any_status;
+    const auto encoding = response->headers.find("content-encoding");
+    auto created =
+        ContentDecoder::create(encoding == response->headers.end() ? "" : encoding->second);
+    PONDER_CO_TRY(ContentDecoder decoder, std::move(created));
+    const ContentDecoder::Sink take = [&](std::string_view piece) -> Status {
+      return is_handed_on ? hand_on(*response, piece, *sink) : keep_error_body(response, piece);
+    };
+    error_code error;
     while (!parser_.is_done()) {
       parser_.get().body().data = piece_.data();
       parser_.get().body().size = piece_.size();
@@ -146,37 +176,45 @@ class Exchange {
       co_await bhttp::async_read_some(*stream_, buffer_, parser_, into(error));
       if (error == bhttp::error::need_buffer) error = {};
       const std::string_view piece(piece_.data(), piece_.size() - parser_.get().body().size);
-      if (is_success && !piece.empty()) {
-        const Status taken = sink(response, piece);
-        PONDER_CO_CHECK(taken);
-      }
-      if (!is_success) keep_error_body(response, piece);
+      const Status taken = decoder.feed(piece, take);
+      PONDER_CO_CHECK(taken);
       if (error) co_return failure("reading from", error);
       if (stopper_->is_stopped()) co_return failure("reading from", error);
+      if (!is_handed_on && response->body.size() >= options_->error_body_bytes_max) {
+        co_return Status();
+      }
     }
-    co_return response;
+    co_return decoder.finish();
   }
-
- private:
   tl::unexpected<Error> failure(const char* doing, error_code error) const {
-    return tl::unexpected<Error>(error_of(*stopper_, *url_, doing, error));
+    return tl::unexpected<Error>(error_of(*stopper_, request_->url, doing, error));
   }
   void begin_operation() {
     stopper_->arm();
     beast::get_lowest_layer(*stream_).expires_after(options_->idle_ms_max);
   }
-  void keep_error_body(Response& response, std::string_view piece) const {
-    const std::size_t room = options_->error_body_bytes_max - response.body.size();
-    response.body.append(piece.substr(0, room));
+  Status hand_on(const Response& response, std::string_view piece, const BodySink& sink) {
+    bytes_handed_on_ += piece.size();
+    if (bytes_handed_on_ > request_->body_bytes_max) {
+      return fail(Errc::exhausted,
+                  fmt::format("the body is longer than {} bytes", request_->body_bytes_max));
+    }
+    return sink(response, piece);
+  }
+  Status keep_error_body(Response* response, std::string_view piece) const {
+    const std::size_t room = options_->error_body_bytes_max - response->body.size();
+    response->body.append(piece.substr(0, room));
+    return {};
   }
 
   Stream* stream_;
   Stopper* stopper_;
   const ClientOptions* options_;
-  const Url* url_;
+  const Request* request_;
   beast::flat_buffer buffer_;
   Parser parser_;
   std::array<char, 16 * 1024> piece_;
+  std::uint64_t bytes_handed_on_ = 0;
 };
 
 class BeastClient final : public Client {
@@ -185,43 +223,78 @@ class BeastClient final : public Client {
       : options_(std::move(options)), tls_(std::move(tls)) {}
 
   asio::awaitable<Result<Response>> send(Request request, BodySink sink) override {
-    const auto executor = co_await asio::this_coro::executor;
-    const bool throws_if_cancelled = co_await asio::this_coro::throw_if_cancelled();
-    co_await asio::this_coro::throw_if_cancelled(false);
-    auto result = co_await send_on(executor, std::move(request), std::move(sink));
-    co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
+    const Deadline deadline = request.deadline;
+    auto work = follow(std::move(request), std::move(sink));
+    if (deadline.is_never()) {
+      auto result = co_await std::move(work);
+      co_return result;
+    }
+    auto result = co_await with_deadline(std::move(work), deadline);
     co_return result;
   }
 
  private:
-  asio::awaitable<Result<Response>> send_on(asio::any_io_executor executor, Request request,
-                                            BodySink sink) {
+  /// Sends the request, and those that redirects lead to.
+  asio::awaitable<Result<Response>> follow(Request request, BodySink sink) {
+    const auto executor = co_await asio::this_coro::executor;
+    const bool throws_if_cancelled = co_await asio::this_coro::throw_if_cancelled();
+    co_await asio::this_coro::throw_if_cancelled(false);
+    Result<Response> result = fail(Errc::internal, "nothing was sent");
+    for (std::uint32_t redirects = 0;; ++redirects) {
+      result = co_await send_on(executor, &request, &sink);
+      if (!result || request.redirects_max == 0 || !is_redirect(*result)) break;
+      if (redirects == request.redirects_max) {
+        result = fail(Errc::exhausted, fmt::format("more than {} redirects", redirects));
+        break;
+      }
+      auto next = redirected(std::move(request), *result);
+      if (!next) {
+        result = tl::unexpected<Error>(next.error());
+        break;
+      }
+      request = std::move(*next);
+    }
+    co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
+    co_return result;
+  }
+
+  asio::awaitable<Result<Response>> send_on(asio::any_io_executor executor, const Request* request,
+                                            const BodySink* sink) {
+    const Status checked = check_request(*request);
+    PONDER_CO_CHECK(checked);
     const auto state = co_await asio::this_coro::cancellation_state;
-    const Url url = request.url;
     Stopper stopper(state, executor);
     TlsStream stream(executor, tls_);
-    stopper.tcp_stream = &beast::get_lowest_layer(stream);
-    const Status connected = co_await connect(&stopper, stopper.tcp_stream, url);
+    auto& tcp_stream = beast::get_lowest_layer(stream);
+    stopper.tcp_stream = &tcp_stream;
+    const Status connected = co_await connect(&stopper, &tcp_stream, request->url);
     PONDER_CO_CHECK(connected);
-    if (!url.is_tls) {
-      Exchange<beast::tcp_stream> exchange(beast::get_lowest_layer(stream), stopper, options_, url);
-      auto result = co_await exchange.run(std::move(request), std::move(sink));
+    if (!request->url.is_tls) {
+      Exchange<beast::tcp_stream> exchange(tcp_stream, stopper, options_, *request);
+      auto result = co_await exchange.run(*sink);
       co_return result;
     }
-    const Status secured = co_await secure(&stopper, &stream, url);
+    const Status secured = co_await secure(&stopper, &stream, request->url);
     PONDER_CO_CHECK(secured);
-    Exchange<TlsStream> exchange(stream, stopper, options_, url);
-    auto result = co_await exchange.run(std::move(request), std::move(sink));
+    Exchange<TlsStream> exchange(stream, stopper, options_, *request);
+    auto result = co_await exchange.run(*sink);
     co_return result;
   }
 
   asio::awaitable<Status> connect(Stopper* stopper, beast::tcp_stream* stream, Url url) {
     error_code error;
     if (stopper->is_stopped()) co_return fail(Errc::cancelled, "the request was cancelled");
+    const Status allowed = options_.addresses.check_host(url);
+    PONDER_CO_CHECK(allowed);
     stopper->arm();
-    const auto places = co_await stopper->resolver.async_resolve(url.host, url.port, into(error));
+    const auto found = co_await stopper->resolver.async_resolve(url.host, url.port, into(error));
     if (error || stopper->is_stopped()) {
       co_return tl::unexpected<Error>(error_of(*stopper, url, "finding", error));
+    }
+    const std::vector<tcp::endpoint> places = admitted(found, url);
+    if (places.empty()) {
+      co_return fail(Errc::invalid_argument,
+                     fmt::format("{} is at no public address", url.authority()));
     }
     stopper->arm();
     stream->expires_after(options_.connect_ms_max);
@@ -234,10 +307,23 @@ class BeastClient final : public Client {
     co_return Status();
   }
 
+  /// The addresses of the host that may be connected to.
+  std::vector<tcp::endpoint> admitted(const tcp::resolver::results_type& found,
+                                      const Url& url) const {
+    std::vector<tcp::endpoint> places;
+    for (const auto& entry : found) {
+      const tcp::endpoint place = entry.endpoint();
+      if (options_.addresses.admits(url, place.address())) places.push_back(place);
+    }
+    return places;
+  }
+
   asio::awaitable<Status> secure(Stopper* stopper, TlsStream* stream, Url url) {
     stream->set_verify_mode(asio::ssl::verify_peer);
     stream->set_verify_callback(asio::ssl::host_name_verification(url.host));
-    if (SSL_set_tlsext_host_name(stream->native_handle(), url.host.c_str()) != 1) {
+    error_code no_address;
+    asio::ip::make_address(url.host, no_address);  // RFC 6066, 3: addresses are no server names
+    if (no_address && SSL_set_tlsext_host_name(stream->native_handle(), url.host.c_str()) != 1) {
       co_return fail(Errc::invalid_argument, fmt::format("{} is no host name", url.host));
     }
     error_code error;

@@ -13,33 +13,32 @@
 #include <utility>
 #include <vector>
 
+#include "base/clock.h"
+#include "base/http/address_policy.h"
+#include "base/http/url.h"
 #include "base/result.h"
 
 namespace ponder::http {
-
-/// An absolute http or https address, taken apart.
-struct Url {
-  bool is_tls = false;
-  std::string host;
-  std::string port;               // always set
-  std::string target;             // path and query, at least "/"
-  std::string authority() const;  // host[:port] as the Host header wants it
-};
-/// `invalid_argument` names what is wrong.
-Result<Url> parse_url(std::string_view text);
 
 struct Request {
   Request(std::string method, Url url) : method(std::move(method)), url(std::move(url)) {}
   std::string method;
   Url url;
-  std::vector<std::pair<std::string, std::string>> headers;
+  std::vector<std::pair<std::string, std::string>> headers;  // Host, Connection and the like not
   std::string body;
+  Deadline deadline = Deadline::never();  // of the whole, redirects and body included
+  /// What the sink gets at most, after decompression.
+  std::uint64_t body_bytes_max = std::uint64_t{256} << 20;
+  std::uint32_t redirects_max = 0;  // 0: a redirect is an answer like any other
+  bool takes_compressed = false;    // asks for gzip or deflate; what comes is decoded either way
+  bool sinks_any_status = false;    // the sink gets the body of every status
 };
 
 struct Response {
   int status = 0;
-  std::map<std::string, std::string> headers;  // names in lower case
+  std::map<std::string, std::string> headers;  // names in lower case; repeated ones joined by ", "
   std::string body;  // of a status other than 2xx, its beginning; otherwise empty
+  Url url;           // what was asked last, after redirects
 };
 
 struct ClientOptions {
@@ -47,6 +46,8 @@ struct ClientOptions {
   std::chrono::milliseconds idle_ms_max{300'000};  // without a byte; long prefills are silent
   std::size_t error_body_bytes_max = 16 * 1024;
   std::filesystem::path ca_file;  // more certificates to trust than the system's
+  AddressPolicy addresses;        // empty: any host, as for endpoints that a person has named
+  std::string user_agent = "ponder";
 };
 
 /// Receives the body of a 2xx response piece by piece; an error ends the request with it.
@@ -54,9 +55,14 @@ using BodySink = std::function<Status(const Response& head, std::string_view pie
 
 /// HTTP/1.1 over TCP or TLS, one connection for each request.
 ///
-/// TLS verifies the certificate and the host's name. Cancelling the coroutine closes the
-/// connection and gives `cancelled`. Errors: `unavailable` when the host cannot be found or
-/// reached, hangs up or stays silent; `invalid_argument` when TLS refuses.
+/// TLS verifies the certificate and the host's name. Every connection, also of a redirect, keeps
+/// the options' AddressPolicy. Redirects lead from https to https only, and take no secrets to
+/// another origin. Cancelling the coroutine closes the connection and gives `cancelled`.
+///
+/// Errors: `unavailable` when the host cannot be found or reached, hangs up or stays silent;
+/// `invalid_argument` when TLS or the policy refuses, or the request is malformed; `exhausted` when
+/// the body is too long or the redirects are too many; `deadline`; `corrupt` when a compressed body
+/// is damaged.
 /// Thread: send() runs on the caller's executor; several may run at once.
 class Client {
  public:

@@ -50,6 +50,16 @@ std::size_t transpose_pairs(const bf16* const (&keys)[kLanes], std::size_t dim, 
   return d;
 }
 
+// The scale of a key of E4M3 codes: a power of two, so that the order of products is of no account.
+inline float key_scale(const IndexScoresArgs& args, std::size_t key) {
+  float scale = 0.0f;
+  __builtin_memcpy(&scale,
+                   static_cast<const fp8_e4m3*>(args.pages[key / kPageSize]) +
+                       kPageSize * args.key_stride + key % kPageSize * sizeof scale,
+                   sizeof scale);
+  return scale;
+}
+
 // Lanes past the last key repeat it; nobody reads their scores.
 template <class K>
 void load_group(const IndexScoresArgs& args, std::size_t key, std::size_t key_last,
@@ -62,6 +72,17 @@ void load_group(const IndexScoresArgs& args, std::size_t key, std::size_t key_la
   std::size_t d = 0;
   if constexpr (sizeof(K) == sizeof(bf16)) d = transpose_pairs(keys, args.dim, group, block);
   transpose_from(keys, d, args.dim, group, block);
+  if constexpr (sizeof(K) == sizeof(fp8_e4m3)) {
+    float scales[kLanes];
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      scales[lane] = kFp8Factor * key_scale(args, key + lane < key_last ? key + lane : key_last);
+    }
+    const Vec by_lane = load(scales);
+    for (d = 0; d < args.dim; ++d) {
+      float* values = &block.values[d][group * kLanes];
+      store(values, mul(load(values), by_lane));
+    }
+  }
 }
 
 template <class K>
@@ -131,6 +152,8 @@ void index_scores(const IndexScoresArgs& args, std::size_t row_begin, std::size_
   for (std::size_t key = key_begin; key < end; key += kKeyBlock) {
     if (args.key_dtype == DType::f32) {
       load_keys<float>(args, key, end, block);
+    } else if (args.key_dtype == DType::fp8_e4m3) {
+      load_keys<fp8_e4m3>(args, key, end, block);
     } else {
       load_keys<bf16>(args, key, end, block);
     }

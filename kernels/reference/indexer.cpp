@@ -16,6 +16,13 @@ float key_at(const IndexScoresArgs& args, std::size_t key, std::size_t dim) noex
   const void* page = args.pages[key / kPageSize];
   const std::size_t i = key % kPageSize * args.key_stride + dim;
   if (args.key_dtype == DType::f32) return static_cast<const float*>(page)[i];
+  if (args.key_dtype == DType::fp8_e4m3) {
+    const auto* codes = static_cast<const fp8_e4m3*>(page);
+    float scale = 0.0f;
+    std::memcpy(&scale, codes + kPageSize * args.key_stride + key % kPageSize * sizeof scale,
+                sizeof scale);
+    return fp8_e4m3_to_f32(codes[i]) * scale;
+  }
   return kernels::bf16_to_f32(static_cast<const bf16*>(page)[i]);
 }
 

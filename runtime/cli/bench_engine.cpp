@@ -97,7 +97,7 @@ int bench_engine(const Environment& environment, const BenchOptions& options) {
   how.draft_tokens_max = options.model.num_drafts;
   how.isa = environment.isa;
   how.cache_dtype = cache_dtype_of(options.model.cache_dtype);
-  how.index_keys = index_keys_of(options.index_keys);
+  how.index_keys = index_keys_of(options.model.index_keys);
   if (options.activations == "bf16") how.activations = engine::Activations::bf16;
   const auto engine = engine::Engine::open(*dir, how);
   if (!engine) return complain(engine.error().message);

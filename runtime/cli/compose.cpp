@@ -107,6 +107,7 @@ Result<std::unique_ptr<runtime::ModelClient>> open_model(const Environment& envi
   engine.draft_tokens_max = options.num_drafts;
   engine.isa = environment.isa;
   engine.cache_dtype = cache_dtype_of(options.cache_dtype);
+  engine.index_keys = index_keys_of(options.index_keys);
   engine.spill_dir = options.spill_dir;
   engine.spill_bytes_max = std::uint64_t{options.spill_gib_max} << 30;
   PONDER_TRY(auto model, runtime::EmbeddedModel::open(dir, engine));
@@ -153,9 +154,13 @@ tools::CodeProject project_of(const ProjectOptions& options) {
   tools::CodeProject project;
   project.folder = std::filesystem::absolute(options.folder);
   project.test_command = options.test_command;
+  project.test_reports = options.test_reports;
   const auto isolation = tools::parse_isolation(options.sandbox);
   PONDER_ASSERT(isolation.has_value());
   project.isolation = *isolation;
+  for (const auto& path : options.readable) {
+    project.readable.push_back(std::filesystem::absolute(path));
+  }
   return project;
 }
 
@@ -164,6 +169,11 @@ runtime::ApprovalMode approval_mode_of(const std::string& name) {
   if (name == "never") return runtime::ApprovalMode::never;
   PONDER_ASSERT(name == "ask");
   return runtime::ApprovalMode::ask;
+}
+
+runtime::ApprovalMode approval_mode_for(const runtime::Workflow& workflow,
+                                        const std::string& name) {
+  return workflow.is_contained() ? runtime::ApprovalMode::always : approval_mode_of(name);
 }
 
 Status expect_no_sub_agent(const runtime::SessionId& id, const runtime::SessionState& state) {
@@ -184,6 +194,7 @@ engine::CacheDType cache_dtype_of(const std::string& name) {
 
 engine::IndexKeys index_keys_of(const std::string& name) {
   if (name == "int8") return engine::IndexKeys::int8;
+  if (name == "fp8") return engine::IndexKeys::fp8;
   PONDER_ASSERT(name == "floating");
   return engine::IndexKeys::floating;
 }

@@ -157,9 +157,10 @@ void print(const Inspection& found) {
   if (amounts.mtp.parameters > 0) print_amount("MTP layers", amounts.mtp);
   print_amount("active for a token", amounts.active);
   print_amount("without routed experts", amounts.resident);
-  const std::string cache = found.index_keys == "int8"
-                                ? fmt::format("cache ({}, int8 keys)", found.cache_dtype)
-                                : fmt::format("cache ({})", found.cache_dtype);
+  const std::string cache =
+      found.index_keys == "floating"
+          ? fmt::format("cache ({})", found.cache_dtype)
+          : fmt::format("cache ({}, {} keys)", found.cache_dtype, found.index_keys);
   fmt::print("{:<22} {} for {} tokens, {} bytes each\n", cache,
              engine::bytes_text(need.cache_bytes), found.context_tokens,
              found.cache_bytes_per_token);

@@ -303,7 +303,16 @@ TEST(Engine, ImpossibleRequestsAreRefusedWithTheirFault) {
   EXPECT_EQ(fault([](auto& r) { r.sampling.temperature = -1.0F; }), "temperature: -1");
   EXPECT_EQ(fault([](auto& r) { r.sampling.temperature = NAN; }), "temperature: nan");
   EXPECT_EQ(fault([](auto& r) { r.sampling.top_p = 0.0F; }), "top_p: 0");
+  EXPECT_EQ(fault([](auto& r) { r.sampling.repetition_penalty = 0.0F; }), "repetition_penalty: 0");
+  EXPECT_EQ(fault([](auto& r) { r.sampling.presence_penalty = NAN; }), "presence_penalty: nan");
   EXPECT_FALSE(engine->has_work());
+}
+
+TEST(Engine, APresencePenaltyThatOutweighsTheLogitsActsOnTheAnswerAlone) {
+  const auto engine = open_engine();
+  GenerationRequest r = request(golden_prompt(), 20);
+  r.sampling.presence_penalty = -1e6F;  // what has been said is all that can be said
+  EXPECT_EQ(run(*engine, r).tokens, std::vector<TokenId>(20, kContinuation[0]));
 }
 
 TEST(Engine, ConstrainedGenerationFollowsItsGrammarToAStopToken) {

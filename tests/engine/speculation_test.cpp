@@ -127,6 +127,24 @@ TEST_P(Drafts, SampledTokensAreThoseOfPlainDecodingWhereSomeDraftsAreRightAndSom
   EXPECT_EQ(drafting->stats().nan_scores, 0U);
 }
 
+TEST_P(Drafts, PenaltiesCountDraftsAsPlainDecodingCountsTokens) {
+  const auto plain = open_engine(0);
+  const auto drafting = open_engine(GetParam());
+  std::uint32_t num_accepted = 0;
+  for (std::uint64_t seed = 0; seed < 6; ++seed) {
+    SamplingParams sampling = hot(seed);
+    sampling.repetition_penalty = 1.3F;
+    sampling.frequency_penalty = 40.0F;
+    sampling.presence_penalty = 80.0F;
+    const auto want = run(*plain, request(golden_prompt(70), 50, sampling));
+    const auto got = run(*drafting, request(golden_prompt(70), 50, sampling));
+    EXPECT_EQ(got.tokens, want.tokens) << "seed " << seed;
+    EXPECT_NE(got.tokens, run(*plain, request(golden_prompt(70), 50, hot(seed))).tokens);
+    num_accepted += got.stats.tokens_accepted;
+  }
+  EXPECT_GT(num_accepted, 0U);
+}
+
 TEST_P(Drafts, WhereEveryDraftIsRightAStepGivesAllOfThemAndOneMore) {
   const auto engine = open_engine(GetParam(), predictable_dir());
   const auto outcome = run(*engine, request(golden_prompt(), 1 + 12 * (GetParam() + 1)));

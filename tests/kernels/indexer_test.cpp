@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <limits>
 #include <numeric>
 
 #include "kernels/ops.h"
@@ -24,11 +26,25 @@ struct Case {
     const std::size_t num_pages = (max_keys + kPageSize - 1) / kPageSize;
     keys = random_floats(num_pages * kPageSize * stride(), rng);
     keys_bf16 = to_bf16(keys);
+    keys_fp8.resize(num_pages * fp8_page_bytes());
+    for (std::size_t page = 0; page < num_pages; ++page) {
+      fp8_e4m3* at = keys_fp8.data() + page * fp8_page_bytes();
+      for (std::size_t i = 0; i < kPageSize * fp8_stride(); ++i) {
+        const auto code = static_cast<fp8_e4m3>(rng());
+        at[i] = (code & 0x7F) == 0x7F ? fp8_e4m3{0x7E} : code;  // the other one is NaN
+      }
+      for (std::size_t token = 0; token < kPageSize; ++token) {
+        const float scale = std::ldexp(1.0f, -static_cast<int>(8 + rng() % 3));
+        std::memcpy(at + kPageSize * fp8_stride() + token * sizeof scale, &scale, sizeof scale);
+      }
+    }
     page_order.resize(num_pages);
     std::iota(page_order.begin(), page_order.end(), std::size_t{0});
     std::shuffle(page_order.begin(), page_order.end(), rng);
   }
   std::size_t stride() const { return dim + 2; }
+  std::size_t fp8_stride() const { return (dim + 3) / 4 * 4; }
+  std::size_t fp8_page_bytes() const { return kPageSize * (fp8_stride() + sizeof(float)); }
 
   std::size_t heads;
   std::size_t dim;
@@ -39,6 +55,7 @@ struct Case {
   std::size_t max_keys = 0;
   std::vector<float> keys;
   std::vector<bf16> keys_bf16;
+  std::vector<fp8_e4m3> keys_fp8;
   std::vector<std::size_t> page_order;
 };
 
@@ -49,9 +66,9 @@ std::vector<float> with_args(const Case& c, Score score) {
   std::vector<const void*> pages;
   for (const std::size_t page : c.page_order) {
     const std::size_t at = page * kPageSize * c.stride();
-    const void* bf16_page = c.keys_bf16.data() + at;
-    pages.push_back(c.dtype == DType::f32 ? static_cast<const void*>(c.keys.data() + at)
-                                          : bf16_page);
+    if (c.dtype == DType::f32) pages.push_back(c.keys.data() + at);
+    if (c.dtype == DType::bf16) pages.push_back(c.keys_bf16.data() + at);
+    if (c.dtype == DType::fp8_e4m3) pages.push_back(c.keys_fp8.data() + page * c.fp8_page_bytes());
   }
   pages.push_back(nullptr);  // whoever reads past the last page crashes
   IndexScoresArgs args{};
@@ -63,7 +80,7 @@ std::vector<float> with_args(const Case& c, Score score) {
   args.head_weights = c.weights.data();
   args.head_weights_stride = c.heads;
   args.pages = pages.data();
-  args.key_stride = c.stride();
+  args.key_stride = c.dtype == DType::fp8_e4m3 ? c.fp8_stride() : c.stride();
   args.key_dtype = c.dtype;
   args.num_keys = c.num_keys.data();
   args.rows = c.num_keys.size();
@@ -97,7 +114,7 @@ TEST_P(IndexScores, MatchScalarOnOddShapes) {
                                    {64, 128},
                                    {2, 256},
                                    {7, 31}}) {
-    for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const DType dtype : {DType::f32, DType::bf16, DType::fp8_e4m3}) {
       const Case c(heads, dim, key_counts, dtype, rng);
       ASSERT_TRUE(all_close(run(table(), c), run(scalar_table(), c), tolerance_for(c)))
           << "heads=" << heads << " dim=" << dim << " dtype=" << int(dtype);
@@ -121,6 +138,19 @@ TEST_P(IndexScores, RangesAndThreadsDoNotChangeBits) {
     const auto got =
         with_args(c, [&](const IndexScoresArgs& args) { index_scores({&table(), &pool}, args); });
     EXPECT_TRUE(same_bits(got, want)) << threads;
+  }
+}
+
+TEST_P(IndexScores, AScaleThatIsNotANumberTakesItsKeyAlone) {
+  Case c(4, 64, {100}, DType::fp8_e4m3, rng);
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  fp8_e4m3* page = c.keys_fp8.data() + c.page_order[0] * c.fp8_page_bytes();
+  const auto want = run(table(), c);
+  std::memcpy(page + kPageSize * c.fp8_stride() + 7 * sizeof nan, &nan, sizeof nan);
+  const auto got = run(table(), c);
+  for (std::size_t key = 0; key < 100; ++key) {
+    EXPECT_EQ(std::isnan(got[key]), key == 7);
+    if (key != 7) EXPECT_EQ(got[key], want[key]);
   }
 }
 

@@ -5,7 +5,7 @@
 
 #include <optional>
 
-#include "runtime/digest.h"
+#include "base/digest.h"
 #include "tests/runtime/store_place.h"
 
 namespace ponder::runtime {

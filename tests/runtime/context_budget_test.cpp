@@ -3,8 +3,8 @@
 
 #include <boost/asio/steady_timer.hpp>
 
+#include "base/digest.h"
 #include "context/prompt.h"
-#include "runtime/digest.h"
 #include "runtime/pins.h"
 #include "runtime/replay.h"
 #include "tests/runtime/agent_fixture.h"

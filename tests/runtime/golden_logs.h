@@ -9,7 +9,7 @@
 #include <sstream>
 #include <string>
 
-#include "runtime/digest.h"
+#include "base/digest.h"
 #include "runtime/session_lines.h"
 #include "runtime/session_state.h"
 

@@ -5,7 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "runtime/digest.h"
+#include "base/digest.h"
 #include "runtime/log_diff.h"
 #include "runtime/trajectory.h"
 #include "tests/runtime/agent_fixture.h"
