@@ -380,29 +380,21 @@ asio::awaitable<Result<std::optional<TurnEnded>>> Agent::fit_context() {
 }
 
 asio::awaitable<Result<Completion>> Agent::complete(ModelRequest request, ModelSink sink) {
-  std::vector<Event> none;
-  const Status flushed = co_await append(std::move(none));  // the request follows from all of it
-  PONDER_CO_CHECK(flushed);
+  if (!noted_.empty()) {  // the request follows from all of it
+    std::vector<Event> none;
+    const Status flushed = co_await append(std::move(none));
+    PONDER_CO_CHECK(flushed);
+  }
   const auto executor = co_await asio::this_coro::executor;
-  std::optional<Result<Completion>> result;
   TaskGroup group(executor);
   active_ = &group;
-  group.spawn(complete_into(&result, std::move(request), std::move(sink)));
-  if (is_stopping()) group.cancel();
-  co_await group.join();
-  active_ = nullptr;
-  if (!result) co_return fail(Errc::cancelled, "");
-  if (*result) (*result)->usage.cost_pico = cost_of((*result)->usage, parts_.prices);
-  co_return std::move(*result);
-}
-
-asio::awaitable<void> Agent::complete_into(std::optional<Result<Completion>>* out,
-                                           ModelRequest request, ModelSink sink) {
-  co_await asio::this_coro::throw_if_cancelled(false);
+  if (is_stopping() || log_.error()) group.cancel();
   request.deadline = turn_deadline_;
   auto work = parts_.model->complete(std::move(request), std::move(sink));
-  auto result = co_await with_deadline(std::move(work), turn_deadline_);
-  out->emplace(std::move(result));
+  auto result = co_await with_deadline(group, std::move(work), turn_deadline_);
+  active_ = nullptr;
+  if (result) result->usage.cost_pico = cost_of(result->usage, parts_.prices);
+  co_return result;
 }
 
 asio::awaitable<Result<std::optional<TurnEnded>>> Agent::ask_model() {
@@ -446,8 +438,9 @@ asio::awaitable<Result<TurnEnded>> Agent::end_turn(TurnEnded end) {
 }
 
 void Agent::note(Event event) {
-  apply(state_, Record{state_.last_seq + 1, 0, event});
-  noted_.push_back(std::move(event));
+  Record record{state_.last_seq + 1, 0, std::move(event)};
+  apply(state_, record);
+  noted_.push_back(std::move(record.event));
 }
 
 asio::awaitable<Status> Agent::append(std::vector<Event> events, std::vector<Blob> blobs) {
@@ -455,6 +448,8 @@ asio::awaitable<Status> Agent::append(std::vector<Event> events, std::vector<Blo
   for (Event& event : events) note(std::move(event));
   std::vector<Event> all = std::exchange(noted_, {});
   const Status status = co_await log_.append(std::move(all), std::move(blobs));
+  // What is under way could not be written down: nobody is to wait for it.
+  if (!status && active_ != nullptr) active_->cancel();
   co_return status;
 }
 

@@ -159,8 +159,6 @@ class Agent {
   boost::asio::awaitable<std::optional<ToolValues>> changed_values();
   /// The answer to a request; `cancelled` when the turn was.
   boost::asio::awaitable<Result<Completion>> complete(ModelRequest request, ModelSink sink);
-  boost::asio::awaitable<void> complete_into(std::optional<Result<Completion>>* out,
-                                             ModelRequest request, ModelSink sink);
   // In agent_calls.cpp:
   boost::asio::awaitable<Status> answer_calls();
   /// From the intent to the outcome; waits while too many calls of the tool are under way.

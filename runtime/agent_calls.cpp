@@ -27,7 +27,7 @@ asio::awaitable<Status> Agent::answer_calls() {
   active_ = &group;
   for (const std::uint32_t i : plan.runnable) open_calls_[i] = group.spawn(run_call(i));
   for (const std::uint32_t i : plan.to_ask) open_calls_[i] = group.spawn(approve_call(i));
-  if (is_stopping()) group.cancel();
+  if (is_stopping() || log_.error()) group.cancel();
   co_await group.join();
   active_ = nullptr;
   open_calls_.clear();

@@ -196,13 +196,21 @@ Sampling sampling_from_json(const json& in) {
   return out;
 }
 
-json usage_to_json(const Usage& usage) {
-  return {{"tokens_prompt", usage.tokens_prompt},
-          {"tokens_cached", usage.tokens_cached},
-          {"tokens_generated", usage.tokens_generated},
-          {"prefill_ms", usage.prefill_ms},
-          {"decode_ms", usage.decode_ms},
-          {"cost_pico", usage.cost_pico}};
+void write_call(JsonObject& out, const context::ToolCall& call) {
+  out.add("arguments", call.arguments);
+  out.add("id", call.id);
+  out.add("name", call.name);
+}
+
+void write_usage(JsonObject& out, std::string_view name, const Usage& usage) {
+  out.add_object(name, [&](JsonObject& inner) {
+    inner.add("cost_pico", usage.cost_pico);
+    inner.add("decode_ms", usage.decode_ms);
+    inner.add("prefill_ms", usage.prefill_ms);
+    inner.add("tokens_cached", usage.tokens_cached);
+    inner.add("tokens_generated", usage.tokens_generated);
+    inner.add("tokens_prompt", usage.tokens_prompt);
+  });
 }
 
 Usage usage_from_json(const json& in) {
@@ -214,17 +222,6 @@ Usage usage_from_json(const json& in) {
   out.decode_ms = in.value("decode_ms", 0.0);
   out.cost_pico = in.value("cost_pico", std::int64_t{0});
   return out;
-}
-
-json message_to_json(const context::Message& message) {
-  json calls = json::array();
-  for (const auto& call : message.tool_calls) {
-    calls.push_back({{"id", call.id}, {"name", call.name}, {"arguments", call.arguments}});
-  }
-  return {{"reasoning", message.reasoning},
-          {"content", message.content},
-          {"calls", std::move(calls)},
-          {"sampled", message.sampled}};
 }
 
 context::Message message_from_json(const json& in) {
@@ -240,18 +237,15 @@ context::Message message_from_json(const json& in) {
   return out;
 }
 
-json reduction_to_json(const context::Reduction& reduction) {
-  json paged_out = json::array();
-  for (const auto& paged : reduction.paged_out) {
-    paged_out.push_back({{"message", paged.message},
-                         {"hash", paged.hash},
-                         {"bytes", paged.bytes},
-                         {"line", paged.line}});
+json paged_to_json(const std::vector<context::PagedResult>& paged_out) {
+  json out = json::array();
+  for (const context::PagedResult& paged : paged_out) {
+    out.push_back({{"message", paged.message},
+                   {"hash", paged.hash},
+                   {"bytes", paged.bytes},
+                   {"line", paged.line}});
   }
-  return {{"strategy", std::string(context::strategy_name(reduction.strategy))},
-          {"removed", reduction.removed},
-          {"paged_out", std::move(paged_out)},
-          {"summary", reduction.summary}};
+  return out;
 }
 
 context::Reduction reduction_from_json(const json& in) {

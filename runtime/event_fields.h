@@ -2,11 +2,13 @@
 
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "context/budget.h"
 #include "context/message.h"
 #include "runtime/event.h"
+#include "runtime/json_writer.h"
 
 /// The pieces that several events share, as JSON (runtime/event_json.h has the events themselves).
 ///
@@ -38,11 +40,11 @@ nlohmann::json budget_to_json(const ContextBudget& budget);
 ContextBudget budget_from_json(const nlohmann::json& in);
 nlohmann::json sampling_to_json(const Sampling& sampling);
 Sampling sampling_from_json(const nlohmann::json& in);
-nlohmann::json usage_to_json(const Usage& usage);
+void write_usage(JsonObject& out, std::string_view name, const Usage& usage);
 Usage usage_from_json(const nlohmann::json& in);
-nlohmann::json message_to_json(const context::Message& message);
+void write_call(JsonObject& out, const context::ToolCall& call);
 context::Message message_from_json(const nlohmann::json& in);
-nlohmann::json reduction_to_json(const context::Reduction& reduction);
+nlohmann::json paged_to_json(const std::vector<context::PagedResult>& paged_out);
 context::Reduction reduction_from_json(const nlohmann::json& in);
 nlohmann::json blobs_to_json(const std::vector<BlobRef>& blobs);
 std::vector<BlobRef> blobs_from_json(const nlohmann::json& in);

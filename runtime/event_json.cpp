@@ -10,6 +10,7 @@
 
 #include "runtime/detail/call_event_mapping.h"
 #include "runtime/event_fields.h"
+#include "runtime/json_writer.h"
 
 namespace ponder::runtime {
 namespace detail {
@@ -17,19 +18,19 @@ namespace detail {
 template <>
 struct Mapping<SessionStarted> {
   static constexpr const char* kType = "session_started";
-  static json write(const SessionStarted& e) {
-    return {{"model", e.model},
-            {"family", e.family},
-            {"policy", e.policy},
-            {"vocabulary", e.vocabulary},
-            {"workflow", e.workflow},
-            {"instructions", e.instructions},
-            {"tools", tools_to_json(e.tools)},
-            {"limits", limits_to_json(e.limits)},
-            {"context", budget_to_json(e.context)},
-            {"sampling", sampling_to_json(e.sampling)},
-            {"environment", e.environment},
-            {"currency", e.currency}};
+  static void write(JsonObject& out, const SessionStarted& e) {
+    out.add("context", budget_to_json(e.context));
+    out.add("currency", e.currency);
+    out.add("environment", e.environment);
+    out.add("family", e.family);
+    out.add("instructions", e.instructions);
+    out.add("limits", limits_to_json(e.limits));
+    out.add("model", e.model);
+    out.add("policy", e.policy);
+    out.add("sampling", sampling_to_json(e.sampling));
+    out.add("tools", tools_to_json(e.tools));
+    out.add("vocabulary", e.vocabulary);
+    out.add("workflow", e.workflow);
   }
   static SessionStarted read(const json& in) {
     SessionStarted e;
@@ -52,8 +53,8 @@ struct Mapping<SessionStarted> {
 template <>
 struct Mapping<SessionForked> {
   static constexpr const char* kType = "session_forked";
-  static json write(const SessionForked& e) {
-    return {{"parent", e.parent}, {"parent_seq", e.parent_seq}};
+  static void write(JsonObject& out, const SessionForked& e) {
+    out.add("parent", e.parent).add("parent_seq", e.parent_seq);
   }
   static SessionForked read(const json& in) {
     return {in.at("parent").get<std::string>(), in.at("parent_seq").get<std::int64_t>()};
@@ -63,10 +64,13 @@ struct Mapping<SessionForked> {
 template <>
 struct Mapping<TaskAssigned> {
   static constexpr const char* kType = "task_assigned";
-  static json write(const TaskAssigned& e) {
-    return {{"parent", e.parent},   {"completion", e.completion_seq},
-            {"call", e.call_index}, {"depth", e.depth},
-            {"tools", e.tools},     {"limits", limits_to_json(e.limits)}};
+  static void write(JsonObject& out, const TaskAssigned& e) {
+    out.add("call", e.call_index);
+    out.add("completion", e.completion_seq);
+    out.add("depth", e.depth);
+    out.add("limits", limits_to_json(e.limits));
+    out.add("parent", e.parent);
+    out.add("tools", e.tools);
   }
   static TaskAssigned read(const json& in) {
     return {in.at("parent").get<std::string>(),
@@ -81,18 +85,20 @@ struct Mapping<TaskAssigned> {
 template <>
 struct Mapping<BudgetChanged> {
   static constexpr const char* kType = "budget_changed";
-  static json write(const BudgetChanged& e) { return {{"cost_pico_max", e.cost_pico_max}}; }
+  static void write(JsonObject& out, const BudgetChanged& e) {
+    out.add("cost_pico_max", e.cost_pico_max);
+  }
   static BudgetChanged read(const json& in) { return {in.at("cost_pico_max").get<std::int64_t>()}; }
 };
 
 template <>
 struct Mapping<ModelChanged> {
   static constexpr const char* kType = "model_changed";
-  static json write(const ModelChanged& e) {
-    return {{"model", e.model},
-            {"family", e.family},
-            {"policy", e.policy},
-            {"vocabulary", e.vocabulary}};
+  static void write(JsonObject& out, const ModelChanged& e) {
+    out.add("family", e.family);
+    out.add("model", e.model);
+    out.add("policy", e.policy);
+    out.add("vocabulary", e.vocabulary);
   }
   static ModelChanged read(const json& in) {
     return {in.at("model").get<std::string>(), in.at("family").get<std::string>(),
@@ -103,15 +109,17 @@ struct Mapping<ModelChanged> {
 template <>
 struct Mapping<UserMessage> {
   static constexpr const char* kType = "user_message";
-  static json write(const UserMessage& e) { return {{"content", e.content}}; }
+  static void write(JsonObject& out, const UserMessage& e) {
+    out.add("content", e.content);
+  }
   static UserMessage read(const json& in) { return {in.value("content", "")}; }
 };
 
 template <>
 struct Mapping<UserInterjected> {
   static constexpr const char* kType = "user_interjected";
-  static json write(const UserInterjected& e) {
-    return {{"content", e.content}, {"ends_turn", e.ends_turn}};
+  static void write(JsonObject& out, const UserInterjected& e) {
+    out.add("content", e.content).add("ends_turn", e.ends_turn);
   }
   static UserInterjected read(const json& in) {
     return {in.at("content").get<std::string>(), in.value("ends_turn", false)};
@@ -121,8 +129,10 @@ struct Mapping<UserInterjected> {
 template <>
 struct Mapping<ModeChanged> {
   static constexpr const char* kType = "mode_changed";
-  static json write(const ModeChanged& e) {
-    return {{"thinking", e.is_thinking}, {"policy", e.policy}, {"reason", e.reason}};
+  static void write(JsonObject& out, const ModeChanged& e) {
+    out.add("policy", e.policy);
+    out.add("reason", e.reason);
+    out.add("thinking", e.is_thinking);
   }
   static ModeChanged read(const json& in) {
     return {in.at("thinking").get<bool>(), in.value("policy", ""), in.value("reason", "")};
@@ -132,8 +142,8 @@ struct Mapping<ModeChanged> {
 template <>
 struct Mapping<MessagePinned> {
   static constexpr const char* kType = "message_pinned";
-  static json write(const MessagePinned& e) {
-    return {{"message", e.message_seq}, {"pinned", e.is_pinned}};
+  static void write(JsonObject& out, const MessagePinned& e) {
+    out.add("message", e.message_seq).add("pinned", e.is_pinned);
   }
   static MessagePinned read(const json& in) {
     return {in.at("message").get<std::int64_t>(), in.value("pinned", true)};
@@ -143,10 +153,9 @@ struct Mapping<MessagePinned> {
 template <>
 struct Mapping<ModelStarted> {
   static constexpr const char* kType = "model_started";
-  static json write(const ModelStarted& e) {
-    json out = {{"step", e.step}, {"attempt", e.attempt}};
-    if (e.values) out["values"] = tool_values_to_json(*e.values);
-    return out;
+  static void write(JsonObject& out, const ModelStarted& e) {
+    out.add("attempt", e.attempt).add("step", e.step);
+    if (e.values) out.add("values", tool_values_to_json(*e.values));
   }
   static ModelStarted read(const json& in) {
     ModelStarted e{in.at("step").get<std::uint32_t>(), in.value("attempt", 0U)};
@@ -158,16 +167,18 @@ struct Mapping<ModelStarted> {
 template <>
 struct Mapping<ModelCompleted> {
   static constexpr const char* kType = "model_completed";
-  static json write(const ModelCompleted& e) {
-    json out = message_to_json(e.message);
-    out["step"] = e.step;
-    out["call_faults"] = e.call_faults;
-    out["finish"] = finish_name(e.finish);
-    out["verdict"] = verdict_name(e.verdict);
-    out["notes"] = e.notes;
-    out["usage"] = usage_to_json(e.usage);
-    out["prompt_hash"] = e.prompt_hash;
-    return out;
+  static void write(JsonObject& out, const ModelCompleted& e) {
+    out.add("call_faults", e.call_faults);
+    out.add_objects("calls", e.message.tool_calls, write_call);
+    out.add("content", e.message.content);
+    out.add("finish", finish_name(e.finish));
+    out.add("notes", e.notes);
+    out.add("prompt_hash", e.prompt_hash);
+    out.add("reasoning", e.message.reasoning);
+    out.add("sampled", e.message.sampled);
+    out.add("step", e.step);
+    write_usage(out, "usage", e.usage);
+    out.add("verdict", verdict_name(e.verdict));
   }
   static ModelCompleted read(const json& in) {
     ModelCompleted e;
@@ -187,7 +198,9 @@ struct Mapping<ModelCompleted> {
 template <>
 struct Mapping<ModelRetried> {
   static constexpr const char* kType = "model_retried";
-  static json write(const ModelRetried& e) { return {{"step", e.step}, {"reason", e.reason}}; }
+  static void write(JsonObject& out, const ModelRetried& e) {
+    out.add("reason", e.reason).add("step", e.step);
+  }
   static ModelRetried read(const json& in) {
     return {in.at("step").get<std::uint32_t>(), in.value("reason", "")};
   }
@@ -196,18 +209,21 @@ struct Mapping<ModelRetried> {
 template <>
 struct Mapping<ContextReduced> {
   static constexpr const char* kType = "context_reduced";
-  static json write(const ContextReduced& e) {
-    json out = reduction_to_json(e.reduction);
-    out["removed_seqs"] = e.removed_seqs;
-    out["blobs"] = blobs_to_json(e.blobs);
-    out["tools"] = e.reader ? tools_to_json({*e.reader}) : json::array();
-    out["tokens_before"] = e.tokens_before;
-    out["tokens_after"] = e.tokens_after;
-    out["tokens_prompt_max"] = e.tokens_prompt_max;
-    out["note"] = e.note;
-    out["summary_usage"] = usage_to_json(e.summary_usage);
-    out["summary_prompt_hash"] = e.summary_prompt_hash;
-    return out;
+  static void write(JsonObject& out, const ContextReduced& e) {
+    const context::Reduction& reduction = e.reduction;
+    out.add("blobs", blobs_to_json(e.blobs));
+    out.add("note", e.note);
+    out.add("paged_out", paged_to_json(reduction.paged_out));
+    out.add("removed", reduction.removed);
+    out.add("removed_seqs", e.removed_seqs);
+    out.add("strategy", context::strategy_name(reduction.strategy));
+    out.add("summary", reduction.summary);
+    out.add("summary_prompt_hash", e.summary_prompt_hash);
+    write_usage(out, "summary_usage", e.summary_usage);
+    out.add("tokens_after", e.tokens_after);
+    out.add("tokens_before", e.tokens_before);
+    out.add("tokens_prompt_max", e.tokens_prompt_max);
+    out.add("tools", e.reader ? tools_to_json({*e.reader}) : json::array());
   }
   static ContextReduced read(const json& in) {
     ContextReduced e;
@@ -229,8 +245,8 @@ struct Mapping<ContextReduced> {
 template <>
 struct Mapping<TurnEnded> {
   static constexpr const char* kType = "turn_ended";
-  static json write(const TurnEnded& e) {
-    return {{"reason", turn_end_name(e.reason)}, {"detail", e.detail}};
+  static void write(JsonObject& out, const TurnEnded& e) {
+    out.add("detail", e.detail).add("reason", turn_end_name(e.reason));
   }
   static TurnEnded read(const json& in) {
     return {turn_end_of(in.at("reason").get<std::string>()), in.value("detail", "")};
@@ -240,11 +256,11 @@ struct Mapping<TurnEnded> {
 template <>
 struct Mapping<WorkflowFinished> {
   static constexpr const char* kType = "workflow_finished";
-  static json write(const WorkflowFinished& e) {
-    return {{"solved", e.is_solved},
-            {"detail", e.detail},
-            {"directory", e.directory},
-            {"files", e.files}};
+  static void write(JsonObject& out, const WorkflowFinished& e) {
+    out.add("detail", e.detail);
+    out.add("directory", e.directory);
+    out.add("files", e.files);
+    out.add("solved", e.is_solved);
   }
   static WorkflowFinished read(const json& in) {
     return {in.at("solved").get<bool>(), in.value("detail", ""), in.value("directory", ""),
@@ -258,10 +274,6 @@ namespace {
 
 using detail::Mapping;
 using nlohmann::json;
-
-std::string dump(const json& value) {
-  return value.dump(-1, ' ', false, json::error_handler_t::replace);
-}
 
 /// Tries each event type in turn; nothing when none has this name.
 template <class... T>
@@ -317,7 +329,11 @@ std::string event_payload(const Event& event) {
         if constexpr (std::is_same_v<E, UnreadableEvent>) {
           return e.payload;
         } else {
-          return dump(Mapping<E>::write(e));
+          std::string out;
+          JsonObject object(out);
+          Mapping<E>::write(object, e);
+          object.end();
+          return out;
         }
       },
       event);
@@ -342,15 +358,25 @@ Event read_event(std::string_view type, int version, std::string_view payload) {
 }
 
 std::string record_line(const SessionId& session, const Record& record) {
-  const std::string head = fmt::format(
-      R"({{"session":{},"seq":{},"time_ms":{},"type":{},"version":{},)", dump(session.value),
-      record.seq, record.unix_ms, dump(event_type(record.event)), event_version(record.event));
+  std::string out;
+  JsonObject line(out);
+  line.add("session", session.value);
+  line.add("seq", record.seq);
+  line.add("time_ms", record.unix_ms);
+  line.add("type", event_type(record.event));
+  line.add("version", event_version(record.event));
   if (const auto* unreadable = std::get_if<UnreadableEvent>(&record.event)) {
     // It may be no JSON at all: it travels as a string.
-    const json data = {{"payload", unreadable->payload}, {"problem", unreadable->problem}};
-    return fmt::format(R"({}"unreadable":true,"data":{}}})", head, dump(data));
+    line.add("unreadable", true);
+    line.add_object("data", [unreadable](JsonObject& data) {
+      data.add("payload", unreadable->payload);
+      data.add("problem", unreadable->problem);
+    });
+  } else {
+    line.add_json("data", event_payload(record.event));
   }
-  return fmt::format(R"({}"data":{}}})", head, event_payload(record.event));
+  line.end();
+  return out;
 }
 
 }  // namespace ponder::runtime

@@ -12,8 +12,10 @@
 namespace ponder::runtime {
 namespace {
 
-// Ten thousand sessions at work come back to a page each.
-constexpr int kCacheKibMax = 128 * 1024;
+// For the inner pages of a large file, and what a group of appends touches. Not for the page that
+// each of ten thousand sessions comes back to: reading one takes a few microseconds, and SQLite
+// (3.40) walks through the whole cache at the end of each transaction that has split a page.
+constexpr int kCacheKibMax = 8 * 1024;
 
 }  // namespace
 

@@ -16,9 +16,10 @@ struct StoreOptions {
   /// Another program's write is waited for as long as this.
   std::chrono::milliseconds busy_ms_max{5000};
   RandomBits random = random_bits();  // of the ids; called from any thread
-  /// A commit that leaves SQLite's log longer than this moves its pages into the file. A thousand
-  /// sessions at work write a page each per group, and come back to it in the next.
-  int wal_pages_checkpoint = 8000;
+  /// A commit that leaves SQLite's log longer than this moves its pages to the file, and all wait.
+  /// Ten thousand sessions at work write a page each about once in a second, so that what is moved
+  /// later is moved less often. 128 MiB.
+  int wal_pages_checkpoint = 32000;
   /// Where writes run, one at a time and in order; without one, on a thread of the store's own. Its
   /// context outlives the store, which must not end before its writes have.
   boost::asio::any_io_executor writer;

@@ -7,6 +7,7 @@
 
 #include "runtime/event.h"
 #include "runtime/event_fields.h"
+#include "runtime/json_writer.h"
 
 /// The events of calls as JSON; runtime/event_json.cpp has those of the session.
 namespace ponder::runtime::detail {
@@ -14,15 +15,16 @@ namespace ponder::runtime::detail {
 using namespace fields;
 using nlohmann::json;
 
-/// One struct of these per event: its name, and both directions.
+/// One struct of these per event: its name, and both directions. Members are written in the order
+/// of their names.
 template <class T>
 struct Mapping;
 
 template <>
 struct Mapping<ApprovalAsked> {
   static constexpr const char* kType = "approval_asked";
-  static json write(const ApprovalAsked& e) {
-    return {{"step", e.step}, {"call", e.call_index}, {"digest", e.digest}};
+  static void write(JsonObject& out, const ApprovalAsked& e) {
+    out.add("call", e.call_index).add("digest", e.digest).add("step", e.step);
   }
   static ApprovalAsked read(const json& in) {
     return {in.at("step").get<std::uint32_t>(), in.at("call").get<std::uint32_t>(),
@@ -33,16 +35,15 @@ struct Mapping<ApprovalAsked> {
 template <>
 struct Mapping<ApprovalAnswered> {
   static constexpr const char* kType = "approval_answered";
-  static json write(const ApprovalAnswered& e) {
-    json out = {{"step", e.step},
-                {"call", e.call_index},
-                {"digest", e.digest},
-                {"decision", approval_decision_name(e.decision)},
-                {"reason", e.reason}};
+  static void write(JsonObject& out, const ApprovalAnswered& e) {
+    out.add("call", e.call_index);
+    out.add("decision", approval_decision_name(e.decision));
+    out.add("digest", e.digest);
+    out.add("reason", e.reason);
     if (e.decision == ApprovalDecision::allow_session) {
-      out["rule"] = approval_rule_to_json(e.rule);
+      out.add("rule", approval_rule_to_json(e.rule));
     }
-    return out;
+    out.add("step", e.step);
   }
   static ApprovalAnswered read(const json& in) {
     ApprovalAnswered e;
@@ -61,8 +62,8 @@ struct Mapping<ApprovalAnswered> {
 template <>
 struct Mapping<ToolIntended> {
   static constexpr const char* kType = "tool_intended";
-  static json write(const ToolIntended& e) {
-    return {{"step", e.step}, {"call", e.call_index}, {"effect", effect_name(e.effect)}};
+  static void write(JsonObject& out, const ToolIntended& e) {
+    out.add("call", e.call_index).add("effect", effect_name(e.effect)).add("step", e.step);
   }
   static ToolIntended read(const json& in) {
     return {in.at("step").get<std::uint32_t>(), in.at("call").get<std::uint32_t>(),
@@ -73,7 +74,9 @@ struct Mapping<ToolIntended> {
 template <>
 struct Mapping<ToolStarted> {
   static constexpr const char* kType = "tool_started";
-  static json write(const ToolStarted& e) { return {{"step", e.step}, {"call", e.call_index}}; }
+  static void write(JsonObject& out, const ToolStarted& e) {
+    out.add("call", e.call_index).add("step", e.step);
+  }
   static ToolStarted read(const json& in) {
     return {in.at("step").get<std::uint32_t>(), in.at("call").get<std::uint32_t>()};
   }
@@ -82,12 +85,9 @@ struct Mapping<ToolStarted> {
 template <>
 struct Mapping<QuestionAsked> {
   static constexpr const char* kType = "question_asked";
-  static json write(const QuestionAsked& e) {
-    return {{"step", e.step},
-            {"call", e.call_index},
-            {"n", e.n},
-            {"text", e.text},
-            {"choices", e.choices}};
+  static void write(JsonObject& out, const QuestionAsked& e) {
+    out.add("call", e.call_index).add("choices", e.choices).add("n", e.n);
+    out.add("step", e.step).add("text", e.text);
   }
   static QuestionAsked read(const json& in) {
     return {in.at("step").get<std::uint32_t>(), in.at("call").get<std::uint32_t>(),
@@ -99,12 +99,9 @@ struct Mapping<QuestionAsked> {
 template <>
 struct Mapping<QuestionAnswered> {
   static constexpr const char* kType = "question_answered";
-  static json write(const QuestionAnswered& e) {
-    return {{"step", e.step},
-            {"call", e.call_index},
-            {"n", e.n},
-            {"end", question_end_name(e.end)},
-            {"answer", e.answer}};
+  static void write(JsonObject& out, const QuestionAnswered& e) {
+    out.add("answer", e.answer).add("call", e.call_index);
+    out.add("end", question_end_name(e.end)).add("n", e.n).add("step", e.step);
   }
   static QuestionAnswered read(const json& in) {
     return {in.at("step").get<std::uint32_t>(), in.at("call").get<std::uint32_t>(),
@@ -116,8 +113,9 @@ struct Mapping<QuestionAnswered> {
 template <>
 struct Mapping<ToolNoted> {
   static constexpr const char* kType = "tool_noted";
-  static json write(const ToolNoted& e) {
-    return {{"step", e.step}, {"call", e.call_index}, {"kind", e.kind}, {"content", e.content}};
+  static void write(JsonObject& out, const ToolNoted& e) {
+    out.add("call", e.call_index).add("content", e.content).add("kind", e.kind);
+    out.add("step", e.step);
   }
   static ToolNoted read(const json& in) {
     return {in.at("step").get<std::uint32_t>(), in.at("call").get<std::uint32_t>(),
@@ -128,10 +126,9 @@ struct Mapping<ToolNoted> {
 template <>
 struct Mapping<ToolValueSet> {
   static constexpr const char* kType = "tool_value_set";
-  static json write(const ToolValueSet& e) {
-    json out = {{"step", e.step}, {"call", e.call_index}, {"tool", e.tool}, {"key", e.key}};
-    if (e.value) out["value"] = *e.value;
-    return out;
+  static void write(JsonObject& out, const ToolValueSet& e) {
+    out.add("call", e.call_index).add("key", e.key).add("step", e.step).add("tool", e.tool);
+    if (e.value) out.add("value", *e.value);
   }
   static ToolValueSet read(const json& in) {
     ToolValueSet e;
@@ -147,12 +144,12 @@ struct Mapping<ToolValueSet> {
 template <>
 struct Mapping<SubAgentStarted> {
   static constexpr const char* kType = "sub_agent_started";
-  static json write(const SubAgentStarted& e) {
-    return {{"step", e.step},
-            {"call", e.call_index},
-            {"child", e.child},
-            {"fork", e.is_fork},
-            {"budget", sub_agent_budget_to_json(e.budget)}};
+  static void write(JsonObject& out, const SubAgentStarted& e) {
+    out.add("budget", sub_agent_budget_to_json(e.budget));
+    out.add("call", e.call_index);
+    out.add("child", e.child);
+    out.add("fork", e.is_fork);
+    out.add("step", e.step);
   }
   static SubAgentStarted read(const json& in) {
     return {in.at("step").get<std::uint32_t>(), in.at("call").get<std::uint32_t>(),
@@ -164,10 +161,13 @@ struct Mapping<SubAgentStarted> {
 template <>
 struct Mapping<SubAgentFinished> {
   static constexpr const char* kType = "sub_agent_finished";
-  static json write(const SubAgentFinished& e) {
-    return {{"step", e.step},   {"call", e.call_index},
-            {"child", e.child}, {"reason", turn_end_name(e.reason)},
-            {"steps", e.steps}, {"usage", usage_to_json(e.usage)}};
+  static void write(JsonObject& out, const SubAgentFinished& e) {
+    out.add("call", e.call_index);
+    out.add("child", e.child);
+    out.add("reason", turn_end_name(e.reason));
+    out.add("step", e.step);
+    out.add("steps", e.steps);
+    write_usage(out, "usage", e.usage);
   }
   static SubAgentFinished read(const json& in) {
     return {in.at("step").get<std::uint32_t>(),
@@ -182,12 +182,12 @@ struct Mapping<SubAgentFinished> {
 template <>
 struct Mapping<ToolFinished> {
   static constexpr const char* kType = "tool_finished";
-  static json write(const ToolFinished& e) {
-    return {{"step", e.step},
-            {"call", e.call_index},
-            {"outcome", outcome_name(e.outcome)},
-            {"content", e.content},
-            {"elapsed_ms", e.elapsed_ms}};
+  static void write(JsonObject& out, const ToolFinished& e) {
+    out.add("call", e.call_index);
+    out.add("content", e.content);
+    out.add("elapsed_ms", e.elapsed_ms);
+    out.add("outcome", outcome_name(e.outcome));
+    out.add("step", e.step);
   }
   static ToolFinished read(const json& in) {
     return {in.at("step").get<std::uint32_t>(), in.at("call").get<std::uint32_t>(),

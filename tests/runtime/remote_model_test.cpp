@@ -328,15 +328,13 @@ TEST_F(RemoteModelTest, TheDeadlineEndsARequestThatIsUnderWay) {
 asio::awaitable<Result<Completion>> ask_and_cancel(RemoteModel* model, ModelRequest request) {
   co_await asio::this_coro::throw_if_cancelled(false);
   const auto executor = co_await asio::this_coro::executor;
-  std::optional<Result<Completion>> out;
-  detail::Alarm alarm(executor, Deadline::never());
-  ModelSink sink = [&alarm, executor](const ModelDelta&) {
-    asio::post(executor, [&alarm] { alarm.group.cancel(); });
+  TaskGroup group(executor);
+  ModelSink sink = [&group, executor](const ModelDelta&) {
+    asio::post(executor, [&group] { group.cancel(); });
   };
   auto work = model->complete(std::move(request), std::move(sink));
-  alarm.group.spawn(detail::run_into<Completion>(&out, std::move(work), &alarm));
-  co_await alarm.group.join();
-  co_return std::move(*out);
+  auto answer = co_await with_deadline(group, std::move(work), Deadline::never());
+  co_return answer;
 }
 
 TEST_F(RemoteModelTest, CancellingClosesTheConnection) {
