@@ -81,8 +81,7 @@ Result<WorkflowVerdict> AssistantWorkflow::judge(const SessionState&) {
   WorkflowVerdict verdict;
   verdict.is_solved = true;
   verdict.is_checked = false;
-  verdict.has_plan = true;
-  verdict.detail = "nothing checks the answers of an assistant";
+  verdict.has_answer = true;
   verdict.report = "{}";
   return verdict;
 }
@@ -90,10 +89,11 @@ Result<WorkflowVerdict> AssistantWorkflow::judge(const SessionState&) {
 Result<std::vector<std::string>> AssistantWorkflow::write_artefacts(const fs::path& dir,
                                                                     const SessionId&,
                                                                     const SessionState& state) {
-  const auto answer =
-      std::find_if(state.conversation.rbegin(), state.conversation.rend(),
-                   [](const context::Message& m) { return m.role == context::Role::assistant; });
-  if (answer == state.conversation.rend()) return std::vector<std::string>();
+  const context::Conversation& said = state.conversation;
+  const auto answer = std::find_if(said.rbegin(), said.rend(), [](const context::Message& m) {
+    return m.role == context::Role::assistant;
+  });
+  if (answer == said.rend()) return std::vector<std::string>();
   std::error_code error;
   fs::create_directories(dir, error);
   if (error) return fail(Errc::unavailable, fmt::format("{}: {}", dir.string(), error.message()));

@@ -91,16 +91,16 @@ class Replay {
       std::erase(walk.children, ended->child);
       return run_child(ended->child);
     } else if (const auto* done = std::get_if<ToolFinished>(&record.event)) {
-      return repeat(walk, *done);
+      return repeat(walk, *done, record.seq);
     }
     return {};
   }
 
-  /// The session that made the latest call: a fork shares what its parent did, with its keys.
-  static SessionId owner_of(const Walk& walk) {
+  /// The session that wrote an event: a fork shares what its parent did, with its keys.
+  static SessionId owner_of(const Walk& walk, std::int64_t seq) {
     for (const Record& record : walk.records) {
       const auto* forked = std::get_if<SessionForked>(&record.event);
-      if (forked != nullptr && record.seq > walk.completion_seq) return SessionId{forked->parent};
+      if (forked != nullptr && record.seq > seq) return SessionId{forked->parent};
     }
     return walk.session;
   }
@@ -109,12 +109,13 @@ class Replay {
     const auto records = store_->load(SessionId{child});
     if (!records) return {};  // it had not begun
     const SessionState state = fold(*records);
+    if (state.task_seq == 0) return {};  // nor had this one
     return run(SessionId{child}, state.task_seq, state.last_seq, {});
   }
 
   /// Runs a call for what it changes; its answer is in the log already. A call that failed may have
   /// left something in the environment's memory.
-  Status repeat(const Walk& walk, const ToolFinished& done) {
+  Status repeat(const Walk& walk, const ToolFinished& done, std::int64_t seq) {
     const bool ran = walk.completion != nullptr && walk.intended.contains(done.call_index) &&
                      done.call_index < walk.completion->message.tool_calls.size();
     if (!ran) return {};
@@ -124,8 +125,9 @@ class Replay {
     const bool has_changed =
         done.outcome == Outcome::success && tool->effect() != tools::Effect::pure;
     if (!has_changed && done.outcome != Outcome::error) return {};
-    const auto ignored =
-        player_->call(call, idempotency_key(owner_of(walk), walk.completion_seq, done.call_index));
+    const std::string key =
+        idempotency_key(owner_of(walk, seq), walk.completion_seq, done.call_index);
+    const auto ignored = player_->call(call, key);
     if (!ignored) return tl::unexpected<Error>(ignored.error());
     return {};
   }

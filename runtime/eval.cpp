@@ -84,6 +84,9 @@ class EvalRun {
     how.world_seed = world_seed_of(task_seed);
     how.size = options_.size;
     how.task_seed = task_seed;
+    how.fix = options_.fix;
+    how.project.isolation = options_.isolation;
+    how.project.readable = options_.readable;
     auto workflow = Workflow::open(how);
     if (!workflow) co_return tl::unexpected<Error>(workflow.error());
     AgentParts parts(*model_, (*workflow)->registry(), *store_, *clock_);

@@ -12,6 +12,7 @@
 #include "runtime/event.h"
 #include "runtime/model_client.h"
 #include "runtime/session_store.h"
+#include "runtime/workflow.h"
 
 namespace ponder::runtime {
 
@@ -29,6 +30,9 @@ struct EvalOptions {
   Sampling sampling;
   Limits limits;
   std::uint32_t concurrency_max = 1;  // sessions at once on one model
+  FixOptions fix;                     // of "codefix"
+  tools::Isolation isolation = tools::Isolation::isolated;
+  std::vector<std::filesystem::path> readable;  // in the sandbox of "codefix"
 };
 
 struct EvalCase {

@@ -42,6 +42,21 @@ Status add_scripts(tools::Registry& registry, const ToolsetOptions& options, con
   return tools::add_lua_tools(registry, scripts, clock, pool);
 }
 
+/// A tool that may not do what it declares is offered all the same: its calls say what is missing.
+/// The person hears it before. Of the tools from the first-th on.
+void tell_what_is_not_granted(const tools::Registry& registry, std::size_t first,
+                              const std::vector<std::string>& granted,
+                              const ToolsetOptions& options) {
+  for (std::size_t i = first; i < registry.specs().size(); ++i) {
+    const context::ToolSpec& spec = registry.specs()[i];
+    for (const std::string& capability : registry.find(spec.name)->capabilities()) {
+      if (std::find(granted.begin(), granted.end(), capability) != granted.end()) continue;
+      tell(options, fmt::format("the tool {} needs {}, which is not granted (--grant)", spec.name,
+                                capability));
+    }
+  }
+}
+
 Status add_web(tools::Registry& registry, const ToolsetOptions& options,
                const boost::asio::any_io_executor& pool) {
   if (!options.config.web) return {};
@@ -117,9 +132,11 @@ Result<mcp::Options> mcp_options(const ToolsetOptions& options) {
 Result<std::vector<std::string>> add_toolset(tools::Registry& registry,
                                              const ToolsetOptions& options, const Clock& clock,
                                              boost::asio::any_io_executor pool) {
+  const std::size_t num_before = registry.specs().size();
   PONDER_CHECK(add_scripts(registry, options, clock, pool));
   PONDER_TRY(std::vector<std::string> granted,
              tools::covered_capabilities(registry, options.config.tools.grants));
+  tell_what_is_not_granted(registry, num_before, granted, options);
   PONDER_CHECK(add_web(registry, options, pool));
   if (options.config.web) granted.emplace_back(tools::kWeb);
   PONDER_CHECK(add_servers(registry, options));
@@ -128,9 +145,9 @@ Result<std::vector<std::string>> add_toolset(tools::Registry& registry,
 }
 
 bool was_person_there(const SessionStarted& start) {
-  return std::any_of(
-      start.tools.begin(), start.tools.end(),
-      [](const context::ToolSpec& tool) { return tool.name == tools::kAskUserTool; });
+  return std::any_of(start.tools.begin(), start.tools.end(), [](const context::ToolSpec& tool) {
+    return tool.name == tools::kAskUserTool;
+  });
 }
 
 void tell_changed_tools(const SessionStarted& start, const tools::Registry& registry,

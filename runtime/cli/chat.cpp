@@ -358,7 +358,7 @@ int chat(const Environment& environment, const ChatOptions& options) {
     output.flush();
   });
   parts.desk = &desk;
-  parts.agent.approvals.mode = approval_mode_of(options.approve);
+  parts.agent.approvals.mode = approval_mode_for(**workflow, options.approve);
   if (parts.is_terminal) parts.agent.approvals.approver = &desk;
   if (parts.is_terminal) parts.agent.questions.respondent = &desk;
   Hearing hearing(**workflow);

@@ -70,6 +70,14 @@ struct ProjectOptions {
   std::string test_command;  // run by sh
   std::string test_reports;  // JUnit files that it writes: a pattern in the folder
   std::string sandbox = "isolated";
+  std::vector<std::filesystem::path> readable;  // for programs, beside the project
+};
+
+/// What `ponder fix` takes beside the project.
+struct FixCommandOptions {
+  std::string issue;                  // words, or a file with them
+  std::vector<std::string> protects;  // globs of files that the agent may not change
+  std::uint32_t repeats = 2;
 };
 
 /// What is added to the user's configuration of tools.
@@ -90,6 +98,7 @@ struct RunOptions {
   std::string approve = "ask";        // or never, always
   std::string workflow;
   ProjectOptions project;
+  FixCommandOptions fix;
   std::string request;
   std::optional<std::uint64_t> task_seed;  // a generated task instead of a request
   std::uint64_t world_seed = 1'000'000;    // a world that training never saw
@@ -154,6 +163,11 @@ struct EvalOptions {
   bool json = false;
   bool verbose = false;
   std::uint32_t concurrency_max = 8;
+  std::filesystem::path tasks;       // codefix: a folder of tasks
+  std::string language;              // codefix: of made tasks; empty: any
+  std::string bug_class;             // codefix: of made tasks; empty: any
+  std::filesystem::path export_dir;  // codefix: write the tasks here instead
+  ProjectOptions project;            // codefix: the sandbox
 };
 
 struct BenchOptions {
@@ -226,7 +240,16 @@ struct ConvertOptions {
   std::string to;
 };
 
+struct IndexCommand {
+  std::filesystem::path folder;
+  std::filesystem::path out;  // empty: in the folder
+  std::string find;           // words to look up afterwards
+  bool json = false;
+};
+
 int run(const Environment& environment, const RunOptions& options);
+/// `run` with the workflow "fix".
+int fix(const Environment& environment, RunOptions options);
 int chat(const Environment& environment, const ChatOptions& options);
 /// 0: it was stopped, or the queue is empty.
 int work(const Environment& environment, const WorkOptions& options);
@@ -249,6 +272,7 @@ int approve_mcp_pins(const Environment& environment, const McpPinsOptions& optio
 /// 0: the server was reached, and the call, if there was one, did not fail.
 int try_mcp_server(const Environment& environment, const McpTryOptions& options);
 int verify(const Environment& environment, const std::filesystem::path& dir, bool json);
+int index(const IndexCommand& command);
 int doctor(const Environment& environment, bool json);
 int bench_engine(const Environment& environment, const BenchOptions& options);
 int bench_loop(const Environment& environment, const LoopOptions& options);

@@ -24,7 +24,7 @@ void tell(const runtime::Agent& agent, const runtime::WorkflowFinished& finished
     fmt::print("wrote {}\n", shown(fs::path(finished.directory) / file));
   }
   fmt::print("session {}\n", agent.id().value);
-  if (!finished.is_solved) return;
+  if (!finished.is_solved || finished.detail.empty()) return;
   fmt::print("{}: {}\n", is_checked ? "verified" : "not checked", printable(finished.detail));
 }
 

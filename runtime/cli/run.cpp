@@ -84,6 +84,8 @@ int run(const Environment& environment, const RunOptions& options) {
   how.task_seed = options.task_seed;
   how.request = options.request;
   how.project = project_of(options.project);
+  how.fix.protects = options.fix.protects;
+  how.fix.repeats = options.fix.repeats;
   how.has_person = DeskLines::is_person_there() && !options.json && !options.queued;
   if (!options.out.empty()) how.directory = std::filesystem::absolute(options.out);
   auto toolset = toolset_of(environment, options.toolset);
@@ -131,7 +133,7 @@ int run(const Environment& environment, const RunOptions& options) {
   if (options.json) view = &json;
   run.parts.sinks.push_back(view);
   DeskLines lines(io, output, options.json);
-  run.parts.approvals.mode = approval_mode_of(options.approve);
+  run.parts.approvals.mode = approval_mode_for(**workflow, options.approve);
   run.parts.approvals.approver = lines.desk();
   run.parts.questions.respondent = lines.desk();
   return run_interruptibly(io, run_and_close(run, lines), [&run] {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <ctime>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
@@ -40,7 +41,8 @@ void print_tree(const std::vector<runtime::SessionSummary>& all,
                 const runtime::SessionSummary& session, int depth) {
   const std::string mark = depth == 0 ? "" : fmt::format("{:>{}}", "", 2 * depth);
   fmt::print("{}{}  {}  {:<8} {:>5} events  {:<18} {}\n", mark, session.id.value,
-             local_time(session.updated_unix_ms), one_line(session.workflow, 8), session.events,
+             local_time(session.updated_unix_ms),
+             one_line(std::filesystem::path(session.workflow).stem().string(), 8), session.events,
              session.last_type, one_line(session.title, 60));
   // The list is sorted the other way round.
   for (auto other = all.rbegin(); other != all.rend(); ++other) {
@@ -149,7 +151,7 @@ int resume(const Environment& environment, const runtime::SessionId& id,
   if (options.json) view = &json;
   parts.sinks.push_back(view);
   DeskLines lines(io, output, options.json);
-  parts.approvals.mode = approval_mode_of(options.approve);
+  parts.approvals.mode = approval_mode_for(**workflow, options.approve);
   parts.approvals.approver = lines.desk();
   parts.questions.respondent = lines.desk();
   auto agent = runtime::Agent::open(parts, id);

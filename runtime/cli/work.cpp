@@ -154,7 +154,7 @@ class Worker {
     parts.grants = out.workflow->grants();
     PONDER_TRY(const Money money, money_of(*environment_, MoneyOptions(), *model));
     parts.prices = money.prices;
-    parts.approvals.mode = approval_mode_of(options_->approve);
+    parts.approvals.mode = approval_mode_for(*out.workflow, options_->approve);
     if (options_->json) parts.sinks.push_back(&json_);
     PONDER_TRY(out.agent, runtime::Agent::open(std::move(parts), id));
     return out;

@@ -75,7 +75,8 @@ TEST_P(Family, EveryKindOfTaskIsSolvedByTheOracleInWorldsOfEverySize) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Shipped, Family, ::testing::Values("retail", "calendar", "analyst"),
+INSTANTIATE_TEST_SUITE_P(Shipped, Family,
+                         ::testing::Values("travel", "retail", "calendar", "analyst"),
                          [](const auto& family) { return std::string(family.param); });
 
 /// One environment with a task of a kind.

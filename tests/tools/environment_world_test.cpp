@@ -177,6 +177,7 @@ TEST_F(WorldOfEnvironment, StatementsReachNeitherTransactionsNorOtherDatabases) 
   for (const std::string& sql :
        {std::string("COMMIT"), std::string("ROLLBACK"), std::string("SAVEPOINT x"),
         std::string("RELEASE call"), std::string("PRAGMA max_page_count=1"),
+        std::string("CREATE TEMP TABLE t(x)"),
         "ATTACH '" + file + "' AS x"}) {
     EXPECT_THAT(write(sql), HasSubstr("are not allowed here")) << sql;
   }

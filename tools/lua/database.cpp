@@ -156,7 +156,8 @@ int push_rows(lua_State* L) {
 Result<Database> Database::create() {
   PONDER_TRY(sqlite::Connection db, sqlite::Connection::open_in_memory());
   db.limit_value_bytes(static_cast<int>(kBytesMax));
-  PONDER_CHECK(db.exec("PRAGMA max_page_count=32768; BEGIN"));  // of 4 KiB: 128 MiB
+  // Pages of 4 KiB: 128 MiB. What sorting needs stays in memory too.
+  PONDER_CHECK(db.exec("PRAGMA max_page_count=32768; PRAGMA temp_store=MEMORY; BEGIN"));
   return Database(std::move(db));
 }
 
