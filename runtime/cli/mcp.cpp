@@ -119,6 +119,8 @@ mcp::Options options_for(const Environment& environment, const McpTryOptions& op
   server.working_folder = std::filesystem::current_path();
   server.url = options.url;
   server.era = options.era;
+  server.connect_ms_max = std::chrono::seconds(options.seconds_max);
+  server.call_ms_max = std::chrono::seconds(options.seconds_max);
   if (!options.token_variable.empty()) {
     const char* token = std::getenv(options.token_variable.c_str());
     server.bearer_token = token == nullptr ? "" : token;
