@@ -7,6 +7,7 @@
 
 #include "context/chat_format.h"
 #include "runtime/cli/chat_line.h"
+#include "runtime/cli/tool_command.h"
 #include "runtime/cli/version.h"
 
 namespace ponder::cli {
@@ -439,6 +440,7 @@ int main_with(const Environment& environment, int argc, char** argv) {
   add_context_commands(app, environment, action);
   add_engine_commands(app, environment, action);
   add_model_commands(app, action);
+  add_tool_commands(app, environment, action);
   auto* doctor_command = app.add_subcommand("doctor", "what this machine has, and what is missing");
   auto doctor_json = std::make_shared<bool>(false);
   doctor_command->add_flag("--json", *doctor_json, "print JSON");
