@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/thread_pool.hpp>
@@ -11,6 +10,7 @@
 #include <system_error>
 #include <utility>
 
+#include "runtime/toolset.h"
 #include "runtime/whole_file.h"
 #include "tools/code/code_tools.h"
 #include "tools/files/file_tools.h"
@@ -41,7 +41,8 @@ class CodeWorkflow final : public Workflow {
  public:
   static Result<std::unique_ptr<CodeWorkflow>> make(tools::CodeProject project, std::string request,
                                                     fs::path directory,
-                                                    const tools::SessionToolOptions& session) {
+                                                    const tools::SessionToolOptions& session,
+                                                    const ToolsetOptions& toolset) {
     std::error_code error;
     project.folder = fs::canonical(project.folder, error);
     if (error) {
@@ -53,6 +54,8 @@ class CodeWorkflow final : public Workflow {
     PONDER_CHECK(tools::add_file_tools(out->registry_, out->project_.folder, pool));
     PONDER_CHECK(tools::add_code_tools(out->registry_, out->project_, pool));
     PONDER_CHECK(tools::add_session_tools(out->registry_, session));
+    PONDER_TRY(const auto added, add_toolset(out->registry_, toolset, system_clock(), pool));
+    out->grants_.insert(out->grants_.end(), added.begin(), added.end());
     return out;
   }
   ~CodeWorkflow() override { pool_.join(); }
@@ -124,11 +127,12 @@ Result<tools::ToolOutput> CodeWorkflow::use(const char* name) {
 
 Result<WorkflowVerdict> CodeWorkflow::judge(const SessionState&) {
   WorkflowVerdict verdict;
-  verdict.has_plan = true;
+  verdict.has_answer = true;
   verdict.report = "{}";
   if (project_.test_command.empty()) {
     verdict.is_solved = true;
-    verdict.detail = "there is no test command (--test): nothing was checked";
+    verdict.is_checked = false;
+    verdict.detail = "there is no test command (--test)";
     return verdict;
   }
   PONDER_TRY(const tools::ToolOutput tests, use("run_tests"));
@@ -162,11 +166,13 @@ Result<std::unique_ptr<Workflow>> open_code_workflow(const WorkflowOptions& opti
   tools::SessionToolOptions session;
   session.has_person = options.has_person;
   PONDER_TRY(auto workflow,
-             CodeWorkflow::make(options.project, options.request, options.directory, session));
+             CodeWorkflow::make(options.project, options.request, options.directory, session,
+                                               options.toolset));
   return std::unique_ptr<Workflow>(std::move(workflow));
 }
 
-Result<std::unique_ptr<Workflow>> reopen_code_workflow(const SessionStarted& start) {
+Result<std::unique_ptr<Workflow>> reopen_code_workflow(const SessionStarted& start,
+                                                       const ToolsetOptions& toolset) {
   const json logged = json::parse(start.environment, nullptr, /*allow_exceptions=*/false);
   tools::CodeProject project;
   std::string request;
@@ -181,13 +187,11 @@ Result<std::unique_ptr<Workflow>> reopen_code_workflow(const SessionStarted& sta
   } catch (const json::exception& e) {
     return fail(Errc::corrupt, fmt::format("the session's environment: {}", e.what()));
   }
-  // What the model was told there is, there is, whether somebody is here now or not.
   tools::SessionToolOptions session;
-  session.has_person =
-      std::any_of(start.tools.begin(), start.tools.end(),
-                  [](const context::ToolSpec& tool) { return tool.name == tools::kAskUserTool; });
+  session.has_person = was_person_there(start);
   PONDER_TRY(auto workflow, CodeWorkflow::make(std::move(project), std::move(request),
-                                               std::move(directory), session));
+                                               std::move(directory), session, toolset));
+  tell_changed_tools(start, workflow->registry(), toolset);
   return std::unique_ptr<Workflow>(std::move(workflow));
 }
 

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "base/assert.h"
-#include "runtime/digest.h"
+#include "base/digest.h"
 #include "runtime/text.h"
 
 namespace ponder::runtime {

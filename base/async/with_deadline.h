@@ -36,7 +36,8 @@ namespace detail {
 
 /// What a work and its alarm know of each other.
 struct Alarm {
-  Alarm(const boost::asio::any_io_executor& executor, Deadline deadline, DeadlineMover* mover);
+  Alarm(const boost::asio::any_io_executor& executor, Deadline deadline,
+        DeadlineMover* mover = nullptr);
   ~Alarm();
   Alarm(const Alarm&) = delete;
   Alarm& operator=(const Alarm&) = delete;

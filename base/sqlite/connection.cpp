@@ -66,6 +66,10 @@ int authorize_query(void*, int action, const char*, const char*, const char*, co
 int authorize_change(void*, int action, const char*, const char*, const char*, const char*) {
   switch (action) {
     case SQLITE_ATTACH:
+    case SQLITE_CREATE_TEMP_INDEX:  // another database, and one that no limit of pages covers
+    case SQLITE_CREATE_TEMP_TABLE:
+    case SQLITE_CREATE_TEMP_TRIGGER:
+    case SQLITE_CREATE_TEMP_VIEW:
     case SQLITE_DETACH:
     case SQLITE_PRAGMA:
     case SQLITE_SAVEPOINT:

@@ -109,9 +109,9 @@ class Connection {
   friend class Transaction;
   struct State;
   explicit Connection(std::unique_ptr<State> state);
-  Result<Statement> prepare_for(std::string_view sql, int (*authorize)(void*, int, const char*,
-                                                                      const char*, const char*,
-                                                                      const char*));
+  Result<Statement> prepare_for(std::string_view sql,
+                                int (*authorize)(void*, int, const char*, const char*, const char*,
+                                                 const char*));
   static Result<Connection> open_handle(const std::string& path, int flags);
   Status configure_writer(const OpenOptions& options);
   Status run_kept(std::optional<Statement>& statement, const char* sql);

@@ -21,6 +21,7 @@
 #include "runtime/cli/desk_lines.h"
 #include "runtime/cli/line_source.h"
 #include "runtime/cli/live_view.h"
+#include "runtime/cli/toolset_flags.h"
 #include "runtime/next_turn.h"
 #include "runtime/pins.h"
 #include "runtime/workflow.h"
@@ -278,12 +279,15 @@ int converse(asio::io_context& io, ChatParts parts, std::unique_ptr<runtime::Age
 }
 
 /// The workflow of a new chat, or of the session that goes on.
-Result<std::unique_ptr<runtime::Workflow>> open_workflow(const std::filesystem::path& library,
+Result<std::unique_ptr<runtime::Workflow>> open_workflow(const Environment& environment,
+                                                         const std::filesystem::path& library,
                                                          const ChatOptions& options,
                                                          const runtime::SessionStore& store,
                                                          const runtime::SessionId& id) {
+  PONDER_TRY(auto toolset, toolset_of(environment, options.toolset));
   if (options.session.empty()) {
     runtime::WorkflowOptions how;
+    how.toolset = std::move(toolset);
     how.name = options.workflow;
     how.library = library;
     how.world_seed = options.world_seed;
@@ -297,7 +301,7 @@ Result<std::unique_ptr<runtime::Workflow>> open_workflow(const std::filesystem::
   if (!state.start)
     return fail(Errc::corrupt, fmt::format("session {} has no readable beginning", id.value));
   PONDER_CHECK(expect_no_sub_agent(id, state));
-  return runtime::Workflow::reopen(library, id, state, store);
+  return runtime::Workflow::reopen(library, id, state, store, toolset);
 }
 
 }  // namespace
@@ -313,7 +317,7 @@ int chat(const Environment& environment, const ChatOptions& options) {
     if (!resolved) return complain(resolved.error().message);
     id = *resolved;
   }
-  const auto workflow = open_workflow(*library, options, **store, id);
+  const auto workflow = open_workflow(environment, *library, options, **store, id);
   if (!workflow) return complain(workflow.error().message);
   asio::io_context io(1);
   const auto model = open_model(environment, options.model);
@@ -354,7 +358,7 @@ int chat(const Environment& environment, const ChatOptions& options) {
     output.flush();
   });
   parts.desk = &desk;
-  parts.agent.approvals.mode = approval_mode_of(options.approve);
+  parts.agent.approvals.mode = approval_mode_for(**workflow, options.approve);
   if (parts.is_terminal) parts.agent.approvals.approver = &desk;
   if (parts.is_terminal) parts.agent.questions.respondent = &desk;
   Hearing hearing(**workflow);

@@ -158,6 +158,9 @@ tools::CodeProject project_of(const ProjectOptions& options) {
   const auto isolation = tools::parse_isolation(options.sandbox);
   PONDER_ASSERT(isolation.has_value());
   project.isolation = *isolation;
+  for (const auto& path : options.readable) {
+    project.readable.push_back(std::filesystem::absolute(path));
+  }
   return project;
 }
 
@@ -166,6 +169,11 @@ runtime::ApprovalMode approval_mode_of(const std::string& name) {
   if (name == "never") return runtime::ApprovalMode::never;
   PONDER_ASSERT(name == "ask");
   return runtime::ApprovalMode::ask;
+}
+
+runtime::ApprovalMode approval_mode_for(const runtime::Workflow& workflow,
+                                        const std::string& name) {
+  return workflow.is_contained() ? runtime::ApprovalMode::always : approval_mode_of(name);
 }
 
 Status expect_no_sub_agent(const runtime::SessionId& id, const runtime::SessionState& state) {

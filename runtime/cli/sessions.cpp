@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <ctime>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
@@ -13,6 +14,7 @@
 #include "runtime/cli/desk_lines.h"
 #include "runtime/cli/go_on.h"
 #include "runtime/cli/live_view.h"
+#include "runtime/cli/toolset_flags.h"
 #include "runtime/sub_agents.h"
 #include "runtime/work_queue.h"
 #include "runtime/workflow.h"
@@ -39,7 +41,8 @@ void print_tree(const std::vector<runtime::SessionSummary>& all,
                 const runtime::SessionSummary& session, int depth) {
   const std::string mark = depth == 0 ? "" : fmt::format("{:>{}}", "", 2 * depth);
   fmt::print("{}{}  {}  {:<8} {:>5} events  {:<18} {}\n", mark, session.id.value,
-             local_time(session.updated_unix_ms), one_line(session.workflow, 8), session.events,
+             local_time(session.updated_unix_ms),
+             one_line(std::filesystem::path(session.workflow).stem().string(), 8), session.events,
              session.last_type, one_line(session.title, 60));
   // The list is sorted the other way round.
   for (auto other = all.rbegin(); other != all.rend(); ++other) {
@@ -120,7 +123,9 @@ int resume(const Environment& environment, const runtime::SessionId& id,
   if (!is_own) return complain(is_own.error().message);
   const auto library = library_dir(environment);
   if (!library) return complain(library.error().message);
-  const auto workflow = runtime::Workflow::reopen(*library, id, state, store);
+  const auto toolset = toolset_of(environment, options.toolset);
+  if (!toolset) return complain(toolset.error().message);
+  const auto workflow = runtime::Workflow::reopen(*library, id, state, store, *toolset);
   if (!workflow) return complain(workflow.error().message);
   if (!has_rest(state, **workflow))
     return complain(
@@ -146,7 +151,7 @@ int resume(const Environment& environment, const runtime::SessionId& id,
   if (options.json) view = &json;
   parts.sinks.push_back(view);
   DeskLines lines(io, output, options.json);
-  parts.approvals.mode = approval_mode_of(options.approve);
+  parts.approvals.mode = approval_mode_for(**workflow, options.approve);
   parts.approvals.approver = lines.desk();
   parts.questions.respondent = lines.desk();
   auto agent = runtime::Agent::open(parts, id);

@@ -85,7 +85,7 @@ Result<std::map<std::string, std::string>> read_secrets(const std::vector<std::s
 std::filesystem::path default_data_folder(const Environment& environment) {
   const bool is_address = environment.sessions.find("://") != std::string::npos;
   const std::filesystem::path store = is_address ? "" : environment.sessions;
-  return store.parent_path() / "tool-data";
+  return store.parent_path() / "tools";
 }
 
 /// One call, at the end of which the exit status is known.

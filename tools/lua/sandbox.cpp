@@ -7,6 +7,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "tools/lua/builtin_modules.h"
 #include "tools/lua/prelude.h"
 #include "tools/lua/strings.h"
 
@@ -28,6 +29,7 @@ Result<std::string> read_module(const std::filesystem::path& library, std::strin
   if (!is_module_name(name)) {
     return fail(Errc::invalid_argument, fmt::format("'{}' is no name of a module", name));
   }
+  if (const auto builtin = builtin_module(name)) return std::string(*builtin);
   std::string relative(name);
   std::replace(relative.begin(), relative.end(), '.', '/');
   std::error_code error;

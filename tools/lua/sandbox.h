@@ -19,7 +19,7 @@ namespace ponder::tools::lua {
 ///
 /// Loads `name` from `library` and leaves what it returned in the registry under kEnvironmentKey.
 /// Once for a state. Modules are text; "travel.rules" is library/travel/rules.lua, and nothing
-/// outside is found.
+/// outside is found but what the program brings (builtin_modules.h).
 Status load_environment(State& state, const std::filesystem::path& library, const std::string& name,
                         const Budget& budget);
 

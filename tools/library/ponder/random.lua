@@ -45,6 +45,19 @@ function Stream:chance(percent) return self:next() % 100 < percent end
 
 function Stream:pick(list) return list[1 + self:next() % #list] end
 
+-- A name out of {{name, weight}, ...}, by its share in the sum of the weights.
+function Stream:weighted(list)
+  local sum = 0
+  for _, item in ipairs(list) do
+    sum = sum + item[2]
+  end
+  local ticket = self:int(0, sum - 1)
+  for _, item in ipairs(list) do
+    ticket = ticket - item[2]
+    if ticket < 0 then return item[1] end
+  end
+end
+
 function Stream:shuffle(list)
   for i = #list, 2, -1 do
     local j = 1 + self:next() % i

@@ -34,4 +34,19 @@ function dates.add(text, days)
   return string.format("%04d-%02d-%02d", year, month, day)
 end
 
+-- Days since 0000-03-01, so that the difference of two dates is that of their numbers.
+function dates.number(text)
+  local year, month, day = dates.split(text)
+  if month < 3 then
+    year, month = year - 1, month + 12
+  end
+  return 365 * year + year // 4 - year // 100 + year // 400 + (153 * (month - 3) + 2) // 5 + day - 1
+end
+
+-- 1 for Monday to 7 for Sunday.
+function dates.weekday(text) return (dates.number(text) + 2) % 7 + 1 end
+
+dates.weekday_names =
+  { "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday" }
+
 return dates
