@@ -302,7 +302,7 @@ TEST_F(SubAgentsFixture, WhatItsCallsAskIsAskedOfTheSamePersonInItsName) {
   person.words = "me";
   questions_.respondent = &person;
   begin({{"plan it", {ScriptedStep(says("", {task("find out")})), ScriptedStep(says("done"))}},
-         {"find out", {ScriptedStep(says("", {{"asks", "{}"}})), ScriptedStep(says("it is you"))}}});
+         {"find out", {ScriptedStep(says("", {{"asks", "{}"}})), ScriptedStep(says("you"))}}});
   EXPECT_EQ(turn_of("plan it").reason, TurnEnd::answered);
   ASSERT_EQ(person.questions.size(), 1U);
   EXPECT_EQ(person.questions[0].sub_agent, children()[0]);
