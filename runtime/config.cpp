@@ -38,6 +38,7 @@ class Section {
   }
   const toml::node* find(std::string_view key) const { return table_.get(key); }
   const toml::table& table() const { return table_; }
+  const fs::path& folder() const { return folder_; }
 
   Result<std::string> text(std::string_view key) const {
     const toml::node* node = find(key);
@@ -170,6 +171,7 @@ Result<McpServerConfig> read_server(const std::string& name, const toml::node& n
   McpServerConfig out;
   out.name = name;
   PONDER_TRY(out.command, section.texts("command"));
+  out.folder = section.folder();
   PONDER_TRY(out.url, section.text("url"));
   PONDER_TRY(out.token, section.secret("token"));
   if (out.command.empty() == out.url.empty()) {

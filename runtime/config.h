@@ -48,6 +48,7 @@ Result<WebConfig> check_web(WebConfig web);
 struct McpServerConfig {
   std::string name;
   std::vector<std::string> command;
+  std::filesystem::path folder;  // where it runs: that of the configuration, or the current one
   std::map<std::string, std::string> environment;
   std::map<std::string, SecretSource> secret_environment;
   std::string url;

@@ -76,6 +76,7 @@ Result<mcp::ServerOptions> server_of(const ToolsetOptions& options, const McpSer
   mcp::ServerOptions server;
   server.name = config.name;
   server.command = config.command;
+  server.working_folder = config.folder;
   server.url = config.url;
   server.effects = config.trust;
   for (const auto& [name, value] : config.environment) server.environment.emplace_back(name, value);

@@ -115,6 +115,7 @@ token = { file = "token" }
   EXPECT_EQ(docs.token->file, fs::absolute(folder_.path() / "token"));
   const McpServerConfig& files = config->mcp[1];
   EXPECT_THAT(files.command, ElementsAre("mcp-files", "--root", "/srv"));
+  EXPECT_EQ(files.folder, fs::absolute(folder_.path()));
   EXPECT_EQ(files.environment.at("TZ"), "UTC");
   EXPECT_EQ(files.secret_environment.at("API_KEY").variable, "FILES_KEY");
   EXPECT_EQ(files.trust.at("read"), tools::Effect::pure);

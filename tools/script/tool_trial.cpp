@@ -230,7 +230,6 @@ struct ReadFile {
 };
 
 Result<ReadFile> read_file(const std::filesystem::path& file, const Clock& clock) {
-  PONDER_TRY(const auto stamp, stamp_of(file));
   PONDER_TRY(std::string text, read_script_text(file));
   ScriptFile script = read_script(text, file.filename().string(), clock);
   return ReadFile{std::move(text), std::move(script)};
