@@ -80,8 +80,8 @@ TEST_F(SubAgentsFixture, AToolThatItsParentLacksCannotBeGivenToIt) {
 }
 
 TEST_F(SubAgentsFixture, TheyRunAtTheSameTimeAndTheirAnswersComeInCallOrder) {
-  add_tool("slow", Effect::pure, [](std::string) {
-    return test::answer_after(std::chrono::milliseconds(30), "s", false);
+  add_tool("slow", Effect::pure, [this](std::string) {
+    return test::answer_when([this] { return !outcomes().empty(); }, "s");
   });
   add_tool("fast", Effect::pure, test::echo);
   begin({{"go",
