@@ -204,7 +204,7 @@ Findings check_co_await(const std::string& path, std::string_view text) {
     list.emplace_back(R"(co_await\b[^;]*[(,]\s*[A-Za-z_:]+\{)", "aggregate beside co_await");
     list.emplace_back(R"(co_await\b.*\[[^\]]*\]\s*(\(|\{|mutable))", "lambda beside co_await");
     list.emplace_back(R"(\{[^}]*co_await)", "co_await inside braces");
-    list.emplace_back(R"(co_await\s*\([^)]*\?)", "conditional under co_await");
+    list.emplace_back(R"(co_await\b[^;]*\?)", "conditional under co_await");
     list.emplace_back(R"(\?.*co_await.*:)", "co_await in a conditional");
     list.emplace_back(R"(PONDER_(CO_)?(TRY|CHECK)\(.*co_await)", "co_await inside a macro");
     return list;

@@ -89,7 +89,7 @@ TEST(TidyCoAwait, MiscompiledFormsAreFound) {
   for (const char* bad :
        {"if (co_await f()) {", "  co_await f({.prompt = s});", "  co_await f(Agg{s});",
         "  co_await f([cap] {});", "  Agg a{s, co_await g()};", "  co_await (b ? f(1) : f(2));",
-        "  PONDER_CO_TRY(auto x, co_await f());"})
+        "  co_await f(a ? b : c);", "  PONDER_CO_TRY(auto x, co_await f());"})
     EXPECT_THAT(check_co_await("runtime/a.cpp", bad), ::testing::Not(IsEmpty())) << bad;
   for (const char* good : {"  const auto ok = co_await f(a, std::move(b));", "  co_return;",
                            "  co_await timer.async_wait(asio::use_awaitable);"})
