@@ -143,14 +143,10 @@ Result<WebConfig> read_web(const Section& section) {
 
 Result<tools::Effect> effect_of(const Section& section, std::string_view tool) {
   PONDER_TRY(const std::string name, section.text(tool));
-  if (name == "pure") return tools::Effect::pure;
-  if (name == "idempotent") return tools::Effect::idempotent;
-  if (name == "compensable") return tools::Effect::compensable;
-  if (name == "irreversible") return tools::Effect::irreversible;
+  const auto effect = tools::effect_named(name);
+  if (effect) return *effect;
   return fault_at(*section.find(tool),
-                  fmt::format("\"{}\" is no effect; known: pure, idempotent, compensable, "
-                              "irreversible",
-                              name));
+                  effect.error().message + "; known: pure, idempotent, compensable, irreversible");
 }
 
 Status read_environment(const Section& section, McpServerConfig& out) {

@@ -10,6 +10,7 @@
 
 #include "runtime/cli/commands.h"
 #include "runtime/cli/version.h"
+#include "runtime/event.h"
 #include "runtime/toolset.h"
 #include "tools/mcp/mcp_tools.h"
 #include "tools/mcp/pins.h"
@@ -132,20 +133,6 @@ mcp::Options options_for(const Environment& environment, const McpTryOptions& op
   return all;
 }
 
-const char* effect_name(tools::Effect effect) {
-  switch (effect) {
-    case tools::Effect::pure:
-      return "pure";
-    case tools::Effect::idempotent:
-      return "idempotent";
-    case tools::Effect::compensable:
-      return "compensable";
-    case tools::Effect::irreversible:
-      return "irreversible";
-  }
-  return "";
-}
-
 void show_server(const mcp::ServerReport& report, const tools::Registry& registry, bool as_json) {
   if (as_json) {
     json tools = json::array();
@@ -164,7 +151,8 @@ void show_server(const mcp::ServerReport& report, const tools::Registry& registr
   fmt::print("{}\n", report.summary);
   for (const context::ToolSpec& spec : registry.specs()) {
     const std::string& text = spec.description;
-    fmt::print("  {} ({}): {}\n", spec.name, effect_name(registry.find(spec.name)->effect()),
+    fmt::print("  {} ({}): {}\n", spec.name,
+               runtime::effect_name(registry.find(spec.name)->effect()),
                text.substr(0, text.find('\n')));
   }
   for (const std::string& remark : report.remarks) fmt::print("not offered: {}\n", remark);

@@ -125,7 +125,7 @@ token = { file = "token" }
   EXPECT_THAT(fault("[mcp.a]\ncommand = ['a']\nurl = 'http://a'\n"),
               HasSubstr("either command or url"));
   EXPECT_THAT(fault("[mcp.a]\ncommand = ['a']\ntrust = { x = 'always' }\n"),
-              AllOf(HasSubstr(":3: "), HasSubstr("\"always\" is no effect")));
+              AllOf(HasSubstr(":3: "), HasSubstr("'always' is no effect")));
 }
 
 TEST_F(ConfigTest, WhatIsNotKnownOrOfAnotherTypeIsNamedWithItsLine) {
