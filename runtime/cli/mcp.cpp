@@ -10,8 +10,8 @@
 
 #include "runtime/cli/commands.h"
 #include "runtime/cli/version.h"
-#include "runtime/event.h"
-#include "runtime/toolset.h"
+#include "runtime/session/event.h"
+#include "runtime/workflow/toolset.h"
 #include "tools/mcp/mcp_tools.h"
 #include "tools/mcp/pins.h"
 

@@ -16,7 +16,7 @@
 #include "runtime/cli/compose.h"
 #include "runtime/cli/terminal.h"
 #include "runtime/cli/tool_template.h"
-#include "runtime/event.h"
+#include "runtime/session/event.h"
 #include "tools/registry.h"
 #include "tools/script/grants.h"
 #include "tools/script/lua_tools.h"

@@ -15,8 +15,8 @@
 #include "runtime/cli/terminal.h"
 #include "runtime/cli/tool_command.h"
 #include "runtime/data_dir.h"
-#include "runtime/embedded_model.h"
-#include "runtime/event.h"
+#include "runtime/model/embedded_model.h"
+#include "runtime/session/event.h"
 #include "tools/script/tool_trial.h"
 
 /// `ponder tool test`: what a trial of a tool showed, and what the tool costs the model.

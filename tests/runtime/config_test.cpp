@@ -1,4 +1,4 @@
-#include "runtime/config.h"
+#include "runtime/workflow/config.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "runtime/remote_model.h"
+#include "runtime/model/remote_model.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,7 +9,7 @@
 
 #include "base/async/with_deadline.h"
 #include "base/http/sse.h"
-#include "runtime/remote_protocol.h"
+#include "runtime/model/remote_protocol.h"
 #include "tests/runtime/fake_server.h"
 #include "tests/runtime/support.h"
 
@@ -94,6 +94,21 @@ TEST(RemoteProtocol, LiveValuesStandAsEnumsInTheSchemasOfTheirTools) {
   EXPECT_EQ(properties(0).at("door").at("enum"), (nlohmann::json{"red", "bl\"ue"}));
   EXPECT_FALSE(properties(0).contains("gone"));
   EXPECT_FALSE(properties(1).at("door").contains("enum"));
+}
+
+TEST(RemoteProtocol, PenaltiesAreAskedForOnlyWhereTheyDoAnything) {
+  ModelRequest request(context::Conversation{}, "openai", Sampling(), 100);
+  const auto plain = nlohmann::json::parse(chat_request_body(request, "m").value());
+  for (const char* name : {"repetition_penalty", "frequency_penalty", "presence_penalty"}) {
+    EXPECT_FALSE(plain.contains(name)) << name;
+  }
+  request.sampling.repetition_penalty = 1.1;
+  request.sampling.frequency_penalty = -0.5;
+  request.sampling.presence_penalty = 0.25;
+  const auto body = nlohmann::json::parse(chat_request_body(request, "m").value());
+  EXPECT_EQ(body.at("repetition_penalty"), 1.1);
+  EXPECT_EQ(body.at("frequency_penalty"), -0.5);
+  EXPECT_EQ(body.at("presence_penalty"), 0.25);
 }
 
 TEST_F(RemoteModelTest, AnEndpointThatRefusesLiveValuesIsAskedWithoutThemFromThenOn) {

@@ -1,12 +1,12 @@
-#include "runtime/session_state.h"
+#include "runtime/session/session_state.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
 
-#include "runtime/event_json.h"
-#include "runtime/model_client.h"
+#include "runtime/model/model_client.h"
+#include "runtime/session/event_json.h"
 #include "runtime/text.h"
 
 namespace ponder::runtime {

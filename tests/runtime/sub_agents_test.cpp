@@ -1,4 +1,4 @@
-#include "runtime/sub_agents.h"
+#include "runtime/agent/sub_agents.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,7 +6,7 @@
 #include <boost/asio/post.hpp>
 #include <set>
 
-#include "runtime/log_check.h"
+#include "runtime/session/log_check.h"
 #include "tests/runtime/serving_tool.h"
 #include "tests/runtime/sub_agents_fixture.h"
 

@@ -54,6 +54,17 @@ TEST(TidyIncludes, AnUpwardIncludeIsFound) {
   EXPECT_THAT(check_includes("runtime/a.cpp", "#include \"tools/detail/x.h\"\n"), SizeIs(1));
 }
 
+TEST(TidyIncludes, ARoomOfTheRuntimeKnowsOnlyTheRoomsBelowIt) {
+  EXPECT_THAT(check_includes("runtime/session/a.cpp", "#include \"runtime/agent/agent.h\"\n"),
+              SizeIs(1));
+  EXPECT_THAT(check_includes("runtime/agent/a.cpp", "#include \"runtime/store/x.h\"\n"), SizeIs(1));
+  EXPECT_THAT(check_includes("runtime/agent/a.cpp", "#include \"runtime/session/event.h\"\n"),
+              IsEmpty());
+  EXPECT_THAT(check_includes("runtime/session/a.cpp", "#include \"runtime/text.h\"\n"), IsEmpty());
+  EXPECT_THAT(check_includes("runtime/cli/a.cpp", "#include \"runtime/workflow/eval.h\"\n"),
+              IsEmpty());
+}
+
 TEST(TidyLines, LongLinesTabsAndLeftoversAreFound) {
   EXPECT_THAT(check_lines("base/a.h", std::string(101, 'x') + "\n"), SizeIs(1));
   EXPECT_THAT(check_lines("base/a.h", "\tint x;\n"), SizeIs(1));
