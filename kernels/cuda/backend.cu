@@ -36,7 +36,7 @@ int describe(int device, DeviceInfo* info) {
   cudaDeviceProp properties{};
   if (const cudaError_t error = cudaGetDeviceProperties(&properties, device)) return error;
   *info = {};
-  std::strncpy(info->name, properties.name, sizeof info->name - 1);
+  std::memcpy(info->name, properties.name, sizeof info->name - 1);  // the last byte stays 0
   info->compute_capability = properties.major * 10 + properties.minor;
   info->num_processors = properties.multiProcessorCount;
   if (const cudaError_t error = cudaSetDevice(device)) return error;
