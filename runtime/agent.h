@@ -19,10 +19,21 @@
 #include "runtime/log_writer.h"
 #include "runtime/model_client.h"
 #include "runtime/money.h"
+#include "runtime/question.h"
 #include "runtime/session_state.h"
 #include "runtime/session_store.h"
 
 namespace ponder::runtime {
+
+class CallPlace;
+
+/// How far a call is, in its own words.
+struct CallProgress {
+  std::uint32_t call_index = 0;  // in the latest completion
+  std::string tool;
+  std::string text;             // may be empty
+  std::optional<double> share;  // 0 to 1
+};
 
 /// Sees a session as it happens. Called on the session's executor; must not block for long.
 class EventSink {
@@ -32,6 +43,8 @@ class EventSink {
   virtual void on_event(const SessionId& session, const Record& record) = 0;
   /// A piece of the completion under way; what counts arrives as ModelCompleted.
   virtual void on_delta(const SessionId&, const ModelDelta&) {}
+  /// Kept nowhere.
+  virtual void on_progress(const SessionId&, const CallProgress&) {}
   /// As on_event, of a sub-agent's session, however far below the one that is watched.
   virtual void on_sub_agent_event(const SessionId&, const Record&) {}
 };
@@ -47,6 +60,7 @@ struct AgentParts {
   const Clock* clock;
   std::vector<std::string> grants;  // capabilities that tools may use; others end in `denied`
   ApprovalPolicy approvals;         // for calls with lasting effects
+  QuestionPolicy questions;         // for calls that ask a person
   std::vector<EventSink*> sinks;
   Prices prices;                          // of the model
   Deadline deadline = Deadline::never();  // of every turn, whatever the session's limits
@@ -59,7 +73,8 @@ struct AgentParts {
 /// in call order; an intent is on the disk before its tool starts. What happens at one moment is
 /// written at once: a completion with the intents of its calls, the last outcome with the next
 /// request. So a step waits for the disk twice. Calls can hand tasks to other agents
-/// (runtime/sub_agents.h), which run inside the call.
+/// (runtime/sub_agents.h), which run inside the call, ask a person, and keep notes and values
+/// (runtime/session_services.h).
 ///
 /// Thread: one executor whose handlers never run at the same time; all methods are called there.
 /// Lifetime: it has the session's lease (session_store.h) and gives it back at its end; it must
@@ -116,6 +131,7 @@ class Agent {
   const SessionState& state() const { return state_; }
 
  private:
+  friend class SessionServices;
   friend class SubAgentCaller;
   Agent(AgentParts parts, SessionId id, SessionState state);
 
@@ -149,7 +165,8 @@ class Agent {
   boost::asio::awaitable<Status> answer_calls();
   /// From the intent to the outcome; waits while too many calls of the tool are under way.
   boost::asio::awaitable<void> run_call(std::uint32_t call_index);
-  boost::asio::awaitable<void> run_tool(std::uint32_t call_index, tools::Tool* tool);
+  boost::asio::awaitable<void> run_tool(std::uint32_t call_index, tools::Tool* tool,
+                                        CallPlace* place);
   boost::asio::awaitable<void> finish_call(std::uint32_t call_index, ToolFinished finished);
   /// Where calls of the tool take their places; nullptr when any number may run.
   Slots* slots_for(const boost::asio::any_io_executor& executor, const tools::Tool& tool);

@@ -8,6 +8,7 @@
 #include "runtime/agent.h"
 #include "runtime/call_gate.h"
 #include "runtime/next_turn.h"
+#include "runtime/session_services.h"
 #include "runtime/sub_agents.h"
 #include "runtime/turn_rules.h"
 #include "tools/registry.h"
@@ -92,39 +93,40 @@ asio::awaitable<void> Agent::run_call(std::uint32_t call_index) {
   const std::string name = state_.calls[call_index].call.name;
   tools::Tool* tool = toolbox().registry_for(state_, name).find(name);
   PONDER_ASSERT(tool != nullptr);  // plan_calls admitted it
-  std::optional<Slots::Lease> lease;
-  if (Slots* const slots = slots_for(executor, *tool)) {
-    auto place = co_await slots->take();
-    if (place) lease.emplace(std::move(*place));
-  }
+  CallPlace place(slots_for(executor, *tool));
+  co_await place.take();
   const bool is_cancelled = cancellation.cancelled() != asio::cancellation_type::none;
   if (!is_cancelled && !is_stopping()) {
-    co_await run_tool(call_index, tool);
+    co_await run_tool(call_index, tool, &place);
   } else {
     ToolFinished finished = cancelled_before_it_began(state_);
     co_await finish_call(call_index, std::move(finished));
   }
 }
 
-asio::awaitable<void> Agent::run_tool(std::uint32_t call_index, tools::Tool* tool) {
+asio::awaitable<void> Agent::run_tool(std::uint32_t call_index, tools::Tool* tool,
+                                      CallPlace* place) {
   const Limits limits = state_.start->limits;
   // A copy: the state drops its calls when the last of them has finished.
   std::string arguments = state_.calls[call_index].call.arguments;
-  // While calls are open the message that made them is the last one.
-  std::string key = idempotency_key(id_, state_.origins.back(), call_index);
-  const auto started_at = parts_.clock->now();
+  const Clock& clock = *parts_.clock;
+  const auto started_at = clock.now();
   const std::int64_t ms_max = tool->limits_its_time() ? limits.turn_ms_max : limits.tool_ms_max;
-  const Deadline own_deadline = Deadline::after(*parts_.clock, std::chrono::milliseconds(ms_max));
-  const Deadline deadline = Deadline::earlier(own_deadline, turn_deadline_);
-  tools::ToolContext context(*parts_.clock, deadline, limits.output_bytes_max);
-  context.idempotency_key = std::move(key);
+  const Deadline own = Deadline::after(clock, std::chrono::milliseconds(ms_max));
+  CallTime time(clock, own, turn_deadline_);
+  SessionServices services(*this, call_index, time, *place);
   SubAgentCaller agents(*this, call_index);
+  const Deadline deadline = Deadline::earlier(own, turn_deadline_);
+  tools::ToolContext context(clock, deadline, limits.output_bytes_max);
+  // While calls are open the message that made them is the last one.
+  context.idempotency_key = idempotency_key(id_, state_.origins.back(), call_index);
+  context.services = &services;
   if (may_have_sub_agents(state_)) context.agents = &agents;
   auto work = tool->invoke(std::move(arguments), context);
-  const auto result = co_await with_deadline(std::move(work), deadline);
+  const auto result = co_await with_deadline(std::move(work), deadline, &time.mover);
 
   ToolFinished finished = outcome_of(result, limits.output_bytes_max, ms_max, state_.is_superseded);
-  const auto elapsed = parts_.clock->now() - started_at;
+  const auto elapsed = clock.now() - started_at - services.waited();
   finished.elapsed_ms = std::chrono::duration_cast<std::chrono::milliseconds>(elapsed).count();
   co_await finish_call(call_index, std::move(finished));
 }

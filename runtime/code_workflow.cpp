@@ -10,10 +10,12 @@
 #include <system_error>
 #include <utility>
 
+#include "runtime/toolset.h"
 #include "runtime/whole_file.h"
 #include "tools/code/code_tools.h"
 #include "tools/files/file_tools.h"
 #include "tools/registry.h"
+#include "tools/session/session_tools.h"
 
 namespace ponder::runtime {
 namespace asio = boost::asio;
@@ -38,7 +40,9 @@ constexpr const char* kTestInstructions =
 class CodeWorkflow final : public Workflow {
  public:
   static Result<std::unique_ptr<CodeWorkflow>> make(tools::CodeProject project, std::string request,
-                                                    fs::path directory) {
+                                                    fs::path directory,
+                                                    const tools::SessionToolOptions& session,
+                                                    const ToolsetOptions& toolset) {
     std::error_code error;
     project.folder = fs::canonical(project.folder, error);
     if (error) {
@@ -49,6 +53,9 @@ class CodeWorkflow final : public Workflow {
     const auto pool = out->pool_.get_executor();
     PONDER_CHECK(tools::add_file_tools(out->registry_, out->project_.folder, pool));
     PONDER_CHECK(tools::add_code_tools(out->registry_, out->project_, pool));
+    PONDER_CHECK(tools::add_session_tools(out->registry_, session));
+    PONDER_TRY(const auto added, add_toolset(out->registry_, toolset, system_clock(), pool));
+    out->grants_.insert(out->grants_.end(), added.begin(), added.end());
     return out;
   }
   ~CodeWorkflow() override { pool_.join(); }
@@ -91,6 +98,7 @@ SessionStarted CodeWorkflow::session_start() const {
   start.tools = registry_.specs();
   const json environment = {{"folder", project_.folder.string()},
                             {"test_command", project_.test_command},
+                            {"test_reports", project_.test_reports},
                             {"sandbox", tools::isolation_name(project_.isolation)},
                             {"request", request_},
                             {"directory", directory_.string()}};
@@ -119,11 +127,12 @@ Result<tools::ToolOutput> CodeWorkflow::use(const char* name) {
 
 Result<WorkflowVerdict> CodeWorkflow::judge(const SessionState&) {
   WorkflowVerdict verdict;
-  verdict.has_plan = true;
+  verdict.has_answer = true;
   verdict.report = "{}";
   if (project_.test_command.empty()) {
     verdict.is_solved = true;
-    verdict.detail = "there is no test command (--test): nothing was checked";
+    verdict.is_checked = false;
+    verdict.detail = "there is no test command (--test)";
     return verdict;
   }
   PONDER_TRY(const tools::ToolOutput tests, use("run_tests"));
@@ -154,12 +163,16 @@ Result<std::vector<std::string>> CodeWorkflow::write_artefacts(const fs::path& d
 }  // namespace
 
 Result<std::unique_ptr<Workflow>> open_code_workflow(const WorkflowOptions& options) {
+  tools::SessionToolOptions session;
+  session.has_person = options.has_person;
   PONDER_TRY(auto workflow,
-             CodeWorkflow::make(options.project, options.request, options.directory));
+             CodeWorkflow::make(options.project, options.request, options.directory, session,
+                                               options.toolset));
   return std::unique_ptr<Workflow>(std::move(workflow));
 }
 
-Result<std::unique_ptr<Workflow>> reopen_code_workflow(const SessionStarted& start) {
+Result<std::unique_ptr<Workflow>> reopen_code_workflow(const SessionStarted& start,
+                                                       const ToolsetOptions& toolset) {
   const json logged = json::parse(start.environment, nullptr, /*allow_exceptions=*/false);
   tools::CodeProject project;
   std::string request;
@@ -167,14 +180,18 @@ Result<std::unique_ptr<Workflow>> reopen_code_workflow(const SessionStarted& sta
   try {
     project.folder = logged.at("folder").get<std::string>();
     project.test_command = logged.at("test_command").get<std::string>();
+    project.test_reports = logged.value("test_reports", "");
     PONDER_TRY(project.isolation, tools::parse_isolation(logged.at("sandbox").get<std::string>()));
     request = logged.at("request").get<std::string>();
     directory = logged.at("directory").get<std::string>();
   } catch (const json::exception& e) {
     return fail(Errc::corrupt, fmt::format("the session's environment: {}", e.what()));
   }
-  PONDER_TRY(auto workflow,
-             CodeWorkflow::make(std::move(project), std::move(request), std::move(directory)));
+  tools::SessionToolOptions session;
+  session.has_person = was_person_there(start);
+  PONDER_TRY(auto workflow, CodeWorkflow::make(std::move(project), std::move(request),
+                                               std::move(directory), session, toolset));
+  tell_changed_tools(start, workflow->registry(), toolset);
   return std::unique_ptr<Workflow>(std::move(workflow));
 }
 

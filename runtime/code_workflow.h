@@ -16,7 +16,8 @@ inline constexpr const char* kCodeWorkflow = "code";
 /// Fails when the folder is not there, or this machine cannot keep the sandbox's promises.
 Result<std::unique_ptr<Workflow>> open_code_workflow(const WorkflowOptions& options);
 
-/// The same for a session's beginning.
-Result<std::unique_ptr<Workflow>> reopen_code_workflow(const SessionStarted& start);
+/// The same for a session's beginning, with the tools that are added to it now.
+Result<std::unique_ptr<Workflow>> reopen_code_workflow(const SessionStarted& start,
+                                                       const ToolsetOptions& toolset);
 
 }  // namespace ponder::runtime

@@ -4,6 +4,7 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
+#include <fstream>
 #include <initializer_list>
 #include <string_view>
 #include <utility>
@@ -134,19 +135,9 @@ Result<WebConfig> read_web(const Section& section) {
   PONDER_TRY(out.index, section.path("index"));
   PONDER_TRY(out.key, section.secret("key"));
   PONDER_TRY(out.allow, section.texts("allow"));
-  const bool is_known =
-      std::find(std::begin(kProviders), std::end(kProviders), out.search) != std::end(kProviders);
-  if (!out.search.empty() && !is_known) {
-    return fault_at(*section.find("search"), fmt::format("\"{}\" is no search provider; known: {}",
-                                                         out.search, fmt::join(kProviders, ", ")));
-  }
-  const auto needs = [&](const char* what) {
-    return fault_at(*section.find("search"), fmt::format("\"{}\" needs {}", out.search, what));
-  };
-  if (out.search == "searxng" && out.address.empty()) return needs("address");
-  if (out.search == "local" && out.index.empty()) return needs("index");
-  if ((out.search == "brave" || out.search == "tavily") && !out.key) return needs("key");
-  return out;
+  auto checked = check_web(std::move(out));
+  if (!checked) return fault_at(section.table(), "web: " + checked.error().message);
+  return checked;
 }
 
 Result<tools::Effect> effect_of(const Section& section, std::string_view tool) {
@@ -224,6 +215,39 @@ Result<Config> read_config(const Section& root) {
 }
 
 }  // namespace
+
+Result<WebConfig> check_web(WebConfig web) {
+  const auto needs = [&](const char* what) {
+    return fail(Errc::invalid_argument, fmt::format("\"{}\" needs {}", web.search, what));
+  };
+  const bool is_known =
+      std::find(std::begin(kProviders), std::end(kProviders), web.search) != std::end(kProviders);
+  if (!web.search.empty() && !is_known) {
+    return fail(Errc::invalid_argument, fmt::format("\"{}\" is no search provider; known: {}",
+                                                    web.search, fmt::join(kProviders, ", ")));
+  }
+  if (web.search == "searxng" && web.address.empty()) return needs("address");
+  if (web.search == "local" && web.index.empty()) return needs("index");
+  if ((web.search == "brave" || web.search == "tavily") && !web.key) return needs("key");
+  return web;
+}
+
+Result<std::string> read_secret(
+    const SecretSource& source,
+    const std::function<std::string(const std::string& name)>& variable) {
+  if (!source.variable.empty()) {
+    std::string value = variable ? variable(source.variable) : std::string();
+    if (!value.empty()) return value;
+    return fail(Errc::not_found, fmt::format("the variable {} is not set", source.variable));
+  }
+  std::ifstream in(source.file);
+  std::string line;
+  if (!std::getline(in, line) || line.empty()) {
+    return fail(Errc::not_found, fmt::format("{}: no secret can be read", source.file.string()));
+  }
+  if (line.ends_with('\r')) line.pop_back();
+  return line;
+}
 
 Result<Config> load_config(const fs::path& file, const fs::path& home) {
   std::error_code error;

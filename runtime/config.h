@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -18,6 +19,12 @@ struct SecretSource {
   std::filesystem::path file;
 };
 
+/// The secret's value, of a file its first line. `variable` gives the value of an environment
+/// variable, empty where it is not set. `not_found` names what is not set or cannot be read.
+Result<std::string> read_secret(
+    const SecretSource& source,
+    const std::function<std::string(const std::string& name)>& variable);
+
 /// The user's own tools, and what they may do.
 struct ToolsConfig {
   std::vector<std::filesystem::path> files;  // Lua files, and folders of such
@@ -32,6 +39,10 @@ struct WebConfig {
   std::optional<SecretSource> key;
   std::vector<std::string> allow;  // hosts that may be read although they are not public
 };
+
+/// The same, when it says enough. `invalid_argument` names a provider that is not known, or what it
+/// needs.
+Result<WebConfig> check_web(WebConfig web);
 
 /// A server of tools that speaks the Model Context Protocol: a command or an address.
 struct McpServerConfig {

@@ -2,18 +2,19 @@
 
 #include <fmt/format.h>
 
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/io_context.hpp>
 #include <boost/asio/thread_pool.hpp>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <system_error>
 #include <utility>
+#include <variant>
 
 #include "runtime/call_gate.h"
 #include "runtime/whole_file.h"
 #include "tools/environment.h"
-#include "tools/registry.h"
+#include "tools/player.h"
 
 namespace ponder::runtime {
 namespace asio = boost::asio;
@@ -23,19 +24,117 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kSessionFile = "session.json";
-constexpr std::chrono::milliseconds kReplayMsMax{60'000};
-constexpr std::size_t kReplayBytesMax = 1 << 20;
 
 std::string dump(const json& value, int indent) {
   return value.dump(indent, ' ', false, json::error_handler_t::replace);
 }
 
-/// Runs a call for what it changes; its answer is in the log already, so failures repeat silently.
-asio::awaitable<void> run_again(tools::Tool* tool, std::string arguments,
-                                tools::ToolContext limits) {
-  const auto ignored = co_await tool->invoke(std::move(arguments), limits);
-  (void)ignored;
-}
+/// A session's log, read once more for what its calls did. Calls are repeated in the order in which
+/// they ended, since that is the order in which they changed the world; a call that never ran, was
+/// denied, cancelled or cut short changed nothing.
+class Replay {
+ public:
+  Replay(tools::Player& player, const SessionStore& store) : player_(&player), store_(&store) {}
+
+  /// Takes up words of a person.
+  using Hear = std::function<Status(const std::string&)>;
+
+  /// The events of `session` up to `last_seq`; of a sub-agent, those after its task.
+  Status run(const SessionId& session, std::int64_t task_seq, std::int64_t last_seq,
+             const Hear& hear) {
+    auto records = store_->load(session);
+    if (!records) return {};  // it had not begun
+    Walk walk(session, std::move(*records));
+    bool is_first_word = true;
+    for (const Record& record : walk.records) {
+      if (record.seq <= task_seq || record.seq > last_seq) continue;
+      const auto* word = std::get_if<UserMessage>(&record.event);
+      if (word == nullptr) {
+        PONDER_CHECK(take(walk, record));
+        continue;
+      }
+      // The first message stated the task that the log holds; a sub-agent hears nobody.
+      const bool is_new = task_seq == 0 && !std::exchange(is_first_word, false);
+      if (is_new) {
+        PONDER_CHECK(hear(word->content));
+      }
+    }
+    for (const std::string& child : walk.children) {
+      PONDER_CHECK(run_child(child));
+    }
+    return {};
+  }
+
+ private:
+  /// Where in a log we are.
+  struct Walk {
+    Walk(SessionId session, std::vector<Record> records)
+        : session(std::move(session)), records(std::move(records)) {}
+    SessionId session;
+    std::vector<Record> records;
+    std::vector<std::string> children;  // sub-agents that have not ended
+    const ModelCompleted* completion = nullptr;
+    std::int64_t completion_seq = 0;
+    std::set<std::uint32_t> intended;  // of its calls
+  };
+
+  Status take(Walk& walk, const Record& record) {
+    if (const auto* completed = std::get_if<ModelCompleted>(&record.event)) {
+      walk.completion = completed;
+      walk.completion_seq = record.seq;
+      walk.intended.clear();
+    } else if (const auto* intent = std::get_if<ToolIntended>(&record.event)) {
+      walk.intended.insert(intent->call_index);
+    } else if (const auto* started = std::get_if<SubAgentStarted>(&record.event)) {
+      walk.children.push_back(started->child);
+    } else if (const auto* ended = std::get_if<SubAgentFinished>(&record.event)) {
+      std::erase(walk.children, ended->child);
+      return run_child(ended->child);
+    } else if (const auto* done = std::get_if<ToolFinished>(&record.event)) {
+      return repeat(walk, *done, record.seq);
+    }
+    return {};
+  }
+
+  /// The session that wrote an event: a fork shares what its parent did, with its keys.
+  static SessionId owner_of(const Walk& walk, std::int64_t seq) {
+    for (const Record& record : walk.records) {
+      const auto* forked = std::get_if<SessionForked>(&record.event);
+      if (forked != nullptr && record.seq > seq) return SessionId{forked->parent};
+    }
+    return walk.session;
+  }
+
+  Status run_child(const std::string& child) {
+    const auto records = store_->load(SessionId{child});
+    if (!records) return {};  // it had not begun
+    const SessionState state = fold(*records);
+    if (state.task_seq == 0) return {};  // nor had this one
+    return run(SessionId{child}, state.task_seq, state.last_seq, {});
+  }
+
+  /// Runs a call for what it changes; its answer is in the log already. A call that failed may have
+  /// left something in the environment's memory.
+  Status repeat(const Walk& walk, const ToolFinished& done, std::int64_t seq) {
+    const bool ran = walk.completion != nullptr && walk.intended.contains(done.call_index) &&
+                     done.call_index < walk.completion->message.tool_calls.size();
+    if (!ran) return {};
+    const context::ToolCall& call = walk.completion->message.tool_calls[done.call_index];
+    const tools::Tool* tool = player_->registry().find(call.name);
+    if (tool == nullptr) return {};  // one of ponder's own
+    const bool has_changed =
+        done.outcome == Outcome::success && tool->effect() != tools::Effect::pure;
+    if (!has_changed && done.outcome != Outcome::error) return {};
+    const std::string key =
+        idempotency_key(owner_of(walk, seq), walk.completion_seq, done.call_index);
+    const auto ignored = player_->call(call, key);
+    if (!ignored) return tl::unexpected<Error>(ignored.error());
+    return {};
+  }
+
+  tools::Player* player_;
+  const SessionStore* store_;
+};
 
 /// A workflow over an environment written in Lua.
 class EnvironmentWorkflow final : public Workflow {
@@ -43,7 +142,7 @@ class EnvironmentWorkflow final : public Workflow {
   static Result<std::unique_ptr<EnvironmentWorkflow>> make(tools::WorldOptions world) {
     std::unique_ptr<EnvironmentWorkflow> out(new EnvironmentWorkflow);
     PONDER_TRY(out->environment_, tools::Environment::open(world, out->pool_.get_executor()));
-    PONDER_CHECK(out->environment_->add_tools(out->registry_));
+    PONDER_TRY(out->player_, tools::Player::make(*out->environment_));
     out->name_ = world.name;
     return out;
   }
@@ -62,7 +161,7 @@ class EnvironmentWorkflow final : public Workflow {
   }
   Status begin_request(const std::string& words) {
     request_ = words;
-    if (words.empty()) return {};
+    if (words.empty() || !environment_->card().has_requests) return {};
     PONDER_TRY(const tools::Task task, environment_->task_from_text(words));
     return begin(task, "free");
   }
@@ -74,13 +173,14 @@ class EnvironmentWorkflow final : public Workflow {
     PONDER_TRY(const tools::Task task, environment_->task_from_json(task_json));
     return begin(task, logged.value("kind", "free"));
   }
-  /// Of a session that a person began, all of it; of a sub-agent what comes after its task.
-  Status replay(const SessionId& session, const SessionState& state, const SessionStore& store,
-                std::int64_t task_seq = 0);
+  Status replay(const SessionId& session, const SessionState& state, const SessionStore& store) {
+    const auto hears = [this](const std::string& words) { return hear(words); };
+    return Replay(*player_, store).run(session, state.task_seq, state.last_seq, hears);
+  }
 
   const std::string& name() const override { return name_; }
-  const tools::Registry& registry() const override { return registry_; }
-  const std::vector<std::string>& grants() const override { return grants_; }
+  const tools::Registry& registry() const override { return player_->registry(); }
+  const std::vector<std::string>& grants() const override { return tools::Environment::grants(); }
   const std::string& request() const override { return request_; }
   const std::string& task_kind() const override { return task_kind_; }
   const fs::path& directory() const override { return directory_; }
@@ -93,16 +193,11 @@ class EnvironmentWorkflow final : public Workflow {
 
  private:
   EnvironmentWorkflow() = default;
-  Status replay_call(const context::ToolCall& call, std::string key);
-  Status replay_sub_agents(const SessionState& state, std::int64_t completion_seq,
-                           std::size_t call_index, const SessionStore& store);
 
   asio::thread_pool pool_{1};  // first: everything else may still use it while it goes
-  tools::Registry registry_;
   std::unique_ptr<tools::Environment> environment_;
+  std::unique_ptr<tools::Player> player_;
   std::string name_;
-  // Environments only reach their own database, which the world is made of.
-  std::vector<std::string> grants_ = {"sql"};
   std::string request_;
   std::string task_kind_ = "free";
   fs::path directory_;
@@ -113,7 +208,7 @@ SessionStarted EnvironmentWorkflow::session_start() const {
   SessionStarted start;
   start.workflow = name_;
   start.instructions = environment_->instructions();
-  start.tools = registry_.specs();
+  start.tools = registry().specs();
   const tools::WorldOptions& world = environment_->world();
   start.environment = dump({{"world_seed", world.seed},
                             {"size", world.size},
@@ -126,63 +221,10 @@ SessionStarted EnvironmentWorkflow::session_start() const {
 }
 
 Status EnvironmentWorkflow::hear(const std::string& user_text) {
+  if (!environment_->card().has_requests) return {};
   const auto task = environment_->task_from_text(user_text);
   if (!task) return {};  // not a task: a question or small talk
   return begin(*task, "free");
-}
-
-Status EnvironmentWorkflow::replay(const SessionId& session, const SessionState& state,
-                                   const SessionStore& store, std::int64_t task_seq) {
-  bool is_first = true;
-  const context::Conversation history = state.history();
-  const std::vector<std::int64_t> origins = state.history_origins();
-  for (std::size_t i = 0; i < history.size(); ++i) {
-    if (origins[i] <= task_seq) continue;
-    const context::Message& message = history[i];
-    // The first message stated the task that the log holds; a sub-agent hears nobody.
-    const bool is_new_word =
-        message.role == context::Role::user && task_seq == 0 && !std::exchange(is_first, false);
-    if (is_new_word) {
-      PONDER_CHECK(hear(message.content));
-    }
-    for (std::size_t k = 0; k < message.tool_calls.size(); ++k) {
-      PONDER_CHECK(replay_call(message.tool_calls[k], idempotency_key(session, origins[i], k)));
-      PONDER_CHECK(replay_sub_agents(state, origins[i], k, store));
-    }
-  }
-  return {};
-}
-
-Status EnvironmentWorkflow::replay_sub_agents(const SessionState& state,
-                                              std::int64_t completion_seq, std::size_t call_index,
-                                              const SessionStore& store) {
-  for (const SubAgentState& one : state.sub_agents) {
-    const bool is_of_call =
-        one.completion_seq == completion_seq && one.started.call_index == call_index;
-    if (!is_of_call) continue;
-    const SessionId child{one.started.child};
-    const auto records = store.load(child);
-    if (!records) continue;  // it had not begun
-    const SessionState below = fold(*records);
-    PONDER_CHECK(replay(child, below, store, below.task_seq));
-  }
-  return {};
-}
-
-Status EnvironmentWorkflow::replay_call(const context::ToolCall& call, std::string key) {
-  const auto admitted = registry_.admit(call, grants_);
-  tools::Tool* const* tool = std::get_if<tools::Tool*>(&admitted);
-  if (tool == nullptr || (*tool)->effect() != tools::Effect::idempotent) return {};
-  asio::io_context context;
-  const Clock& clock = system_clock();
-  tools::ToolContext limits(clock, Deadline::after(clock, kReplayMsMax), kReplayBytesMax);
-  limits.idempotency_key = std::move(key);
-  std::exception_ptr error;
-  asio::co_spawn(context, run_again(*tool, call.arguments, limits),
-                 [&error](std::exception_ptr e) { error = std::move(e); });
-  context.run();
-  if (error) return fail(Errc::internal, fmt::format("{} failed when replayed", call.name));
-  return {};
 }
 
 Result<WorkflowVerdict> EnvironmentWorkflow::judge(const SessionState&) {
@@ -194,7 +236,7 @@ Result<WorkflowVerdict> EnvironmentWorkflow::judge(const SessionState&) {
   }
   PONDER_TRY(tools::Judgement judgement, environment_->judge());
   verdict.is_solved = judgement.is_solved;
-  verdict.has_plan = judgement.is_submitted;
+  verdict.has_answer = judgement.is_submitted;
   verdict.detail = std::move(judgement.detail);
   verdict.report = std::move(judgement.verification.json);
   return verdict;
@@ -250,6 +292,8 @@ Result<std::unique_ptr<Workflow>> open_environment_workflow(const WorkflowOption
   tools::WorldOptions world;
   world.library = options.library;
   world.name = options.name;
+  // The log names it, and whoever goes on may be in another folder.
+  if (tools::is_environment_path(world.name)) world.name = fs::absolute(world.name).string();
   world.seed = options.world_seed;
   world.size = options.size;
   PONDER_TRY(auto workflow, EnvironmentWorkflow::make(std::move(world)));
@@ -278,7 +322,7 @@ Result<WorkflowVerdict> verify_artefacts(const fs::path& library, const fs::path
   if (!verification) return tl::unexpected<Error>(verification.error());
   WorkflowVerdict verdict;
   verdict.is_solved = verification->is_ok;
-  verdict.has_plan = true;
+  verdict.has_answer = true;
   verdict.detail =
       verification->is_ok
           ? "every constraint holds"

@@ -84,10 +84,15 @@ class EvalRun {
     how.world_seed = world_seed_of(task_seed);
     how.size = options_.size;
     how.task_seed = task_seed;
+    how.fix = options_.fix;
+    how.project.isolation = options_.isolation;
+    how.project.readable = options_.readable;
     auto workflow = Workflow::open(how);
     if (!workflow) co_return tl::unexpected<Error>(workflow.error());
     AgentParts parts(*model_, (*workflow)->registry(), *store_, *clock_);
     parts.grants = (*workflow)->grants();
+    // Generated tasks live in a world of their own, and nobody is there to be asked.
+    parts.approvals.mode = ApprovalMode::always;
     const auto begun_at = clock_->now();
     auto agent = co_await Agent::start(std::move(parts), start_of(**workflow));
     if (!agent) co_return tl::unexpected<Error>(agent.error());
@@ -125,7 +130,7 @@ class EvalRun {
       out.reason = turn_end_name(end.reason);
       out.failure = end.detail;
     } else {
-      out.reason = verdict.has_plan ? "wrong plan" : "no plan";
+      out.reason = verdict.has_answer ? "wrong answer" : "no answer";
       out.failure = verdict.detail;
     }
     return out;

@@ -12,6 +12,7 @@
 #include "runtime/event.h"
 #include "runtime/model_client.h"
 #include "runtime/session_store.h"
+#include "runtime/workflow.h"
 
 namespace ponder::runtime {
 
@@ -29,6 +30,9 @@ struct EvalOptions {
   Sampling sampling;
   Limits limits;
   std::uint32_t concurrency_max = 1;  // sessions at once on one model
+  FixOptions fix;                     // of "codefix"
+  tools::Isolation isolation = tools::Isolation::isolated;
+  std::vector<std::filesystem::path> readable;  // in the sandbox of "codefix"
 };
 
 struct EvalCase {
@@ -36,7 +40,7 @@ struct EvalCase {
   std::string kind;
   SessionId session;
   bool is_solved = false;
-  std::string reason;   // one of few: "wrong plan", "no plan", or the turn's end; empty when solved
+  std::string reason;   // one of few: "wrong answer", "no answer", the turn's end; empty if solved
   std::string failure;  // why not: the turn's end or the verifier's words; empty when solved
   TurnEnd end = TurnEnd::answered;
   std::uint32_t steps = 0;  // completions

@@ -34,6 +34,18 @@ const char* approval_decision_name(ApprovalDecision decision) noexcept {
   return "unknown";
 }
 
+const char* question_end_name(QuestionEnd end) noexcept {
+  switch (end) {
+    case QuestionEnd::answered:
+      return "answered";
+    case QuestionEnd::expired:
+      return "expired";
+    case QuestionEnd::unavailable:
+      return "unavailable";
+  }
+  return "unknown";
+}
+
 const char* turn_end_name(TurnEnd end) noexcept {
   switch (end) {
     case TurnEnd::answered:

@@ -211,6 +211,47 @@ struct ToolStarted {
   std::uint32_t call_index = 0;
 };
 
+/// A call asked a person something (runtime/question.h).
+struct QuestionAsked {
+  std::uint32_t step = 0;
+  std::uint32_t call_index = 0;
+  std::uint32_t n = 0;  // of the call's questions; counts from 0
+  std::string text;
+  std::vector<std::string> choices;  // empty: any words
+};
+
+enum class QuestionEnd {
+  answered,
+  expired,      // nobody answered in time
+  unavailable,  // the way to the person was lost
+};
+
+/// How the latest question with this number ended.
+struct QuestionAnswered {
+  std::uint32_t step = 0;
+  std::uint32_t call_index = 0;
+  std::uint32_t n = 0;
+  QuestionEnd end = QuestionEnd::answered;
+  std::string answer;  // the person's words; where there are none, why
+};
+
+/// Something that a call left beside its result; the model does not see it.
+struct ToolNoted {
+  std::uint32_t step = 0;
+  std::uint32_t call_index = 0;
+  std::string kind;
+  std::string content;
+};
+
+/// A call kept a value for later calls of its tool, or forgot one.
+struct ToolValueSet {
+  std::uint32_t step = 0;
+  std::uint32_t call_index = 0;
+  std::string tool;
+  std::string key;
+  std::optional<std::string> value;  // none: forgotten
+};
+
 /// What a sub-agent may use.
 struct SubAgentBudget {
   std::uint32_t steps_max = 0;
@@ -261,8 +302,8 @@ struct ToolFinished {
   std::uint32_t step = 0;
   std::uint32_t call_index = 0;
   Outcome outcome = Outcome::error;
-  std::string content;  // what the model reads
-  std::int64_t elapsed_ms = 0;
+  std::string content;          // what the model reads
+  std::int64_t elapsed_ms = 0;  // without the time that it waited for a person
 };
 
 /// A text that left the conversation and can be read back (session_store.h).
@@ -312,8 +353,9 @@ using Event =
     std::variant<SessionStarted, SessionForked, TaskAssigned, BudgetChanged, ModelChanged,
                  UserMessage, UserInterjected, ModeChanged, MessagePinned, ModelStarted,
                  ModelCompleted, ModelRetried, ApprovalAsked, ApprovalAnswered, ToolIntended,
-                 ToolStarted, SubAgentStarted, SubAgentFinished, ToolFinished, ContextReduced,
-                 TurnEnded, WorkflowFinished, UnreadableEvent>;
+                 ToolStarted, QuestionAsked, QuestionAnswered, ToolNoted, ToolValueSet,
+                 SubAgentStarted, SubAgentFinished, ToolFinished, ContextReduced, TurnEnded,
+                 WorkflowFinished, UnreadableEvent>;
 
 /// An event in its place in the log.
 struct Record {
@@ -325,6 +367,7 @@ struct Record {
 /// The names that JSON and people see.
 const char* outcome_name(Outcome outcome) noexcept;
 const char* approval_decision_name(ApprovalDecision decision) noexcept;
+const char* question_end_name(QuestionEnd end) noexcept;
 const char* turn_end_name(TurnEnd end) noexcept;
 const char* verdict_name(Verdict verdict) noexcept;
 const char* finish_name(Finish finish) noexcept;

@@ -63,6 +63,12 @@ ApprovalDecision decision_of(const std::string& name) {
   return enum_of(name, kAll, &approval_decision_name, "decision");
 }
 
+QuestionEnd question_end_of(const std::string& name) {
+  constexpr std::array kAll = {QuestionEnd::answered, QuestionEnd::expired,
+                               QuestionEnd::unavailable};
+  return enum_of(name, kAll, &question_end_name, "end");
+}
+
 json tools_to_json(const std::vector<context::ToolSpec>& tools) {
   json out = json::array();
   for (const auto& tool : tools) {

@@ -22,6 +22,8 @@ Finish finish_of(const std::string& name);
 tools::Effect effect_of(const std::string& name);
 /// An unknown decision makes a damaged event, and so no approval.
 ApprovalDecision decision_of(const std::string& name);
+/// Likewise no answer.
+QuestionEnd question_end_of(const std::string& name);
 nlohmann::json tools_to_json(const std::vector<context::ToolSpec>& tools);
 std::vector<context::ToolSpec> tools_from_json(const nlohmann::json& in);
 nlohmann::json tool_values_to_json(const ToolValues& values);

@@ -45,6 +45,10 @@ class Checker {
   void look(const TurnEnded&) { expect_turn_and_outcomes(); }
   void look(const ToolIntended& e) { expect_open_call(e.step, e.call_index); }
   void look(const ToolStarted& e) { expect_open_call(e.step, e.call_index); }
+  void look(const QuestionAsked& e) { expect_question(e.step, e.call_index, e.n, 1); }
+  void look(const QuestionAnswered& e) { expect_question(e.step, e.call_index, e.n, 0); }
+  void look(const ToolNoted& e) { expect_open_call(e.step, e.call_index); }
+  void look(const ToolValueSet& e) { expect_open_call(e.step, e.call_index); }
   void look(const SubAgentStarted& e) { expect_open_call(e.step, e.call_index); }
   void look(const SubAgentFinished& e) { expect_open_call(e.step, e.call_index); }
   void look(const ToolFinished& e) { expect_open_call(e.step, e.call_index); }
@@ -77,11 +81,18 @@ class Checker {
     expect_start_and_outcomes();
     if (state_.start && !state_.is_turn_open) out_of_order("it stands outside of a turn");
   }
-  void expect_open_call(std::uint32_t step, std::uint32_t call_index) {
+  bool expect_open_call(std::uint32_t step, std::uint32_t call_index) {
     const bool is_open = state_.step == step + 1 && call_index < state_.calls.size() &&
                          !state_.calls[call_index].finished;
-    if (is_open) return;
-    out_of_order("it is about a call that is not open");
+    if (!is_open) out_of_order("it is about a call that is not open");
+    return is_open;
+  }
+  /// `num_more`: how far its number may lie beyond those that were asked.
+  void expect_question(std::uint32_t step, std::uint32_t call_index, std::uint32_t n,
+                       std::size_t num_more) {
+    if (!expect_open_call(step, call_index)) return;
+    const std::size_t num_asked = state_.calls[call_index].questions.size();
+    if (n >= num_asked + num_more) out_of_order("it is about a question that was not asked");
   }
 
   SessionState state_;

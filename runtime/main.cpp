@@ -15,12 +15,12 @@ std::string variable(const char* name) {
   return value == nullptr ? std::string() : std::string(value);
 }
 
-/// Where sessions live without PONDER_SESSIONS: the user's state directory.
-std::string default_sessions() {
-  const std::string state = variable("XDG_STATE_HOME");
-  if (!state.empty()) return state + "/ponder/sessions.db";
-  const std::string home = variable("HOME");
-  return (home.empty() ? std::string(".") : home + "/.local/state") + "/ponder/sessions.db";
+/// Our folder in one of the user's, as the XDG base directory specification has them.
+std::filesystem::path user_folder(const char* xdg_name, const char* below_home) {
+  const std::filesystem::path xdg = variable(xdg_name);
+  if (xdg.is_absolute()) return xdg / "ponder";
+  const std::filesystem::path home = variable("HOME");
+  return (home.empty() ? std::filesystem::path(".") : home / below_home) / "ponder";
 }
 
 ponder::cli::Environment read_environment() {
@@ -30,7 +30,13 @@ ponder::cli::Environment read_environment() {
   environment.model = variable("PONDER_MODEL");
   environment.library = variable("PONDER_LIBRARY");
   environment.sessions = variable("PONDER_SESSIONS");
-  if (environment.sessions.empty()) environment.sessions = default_sessions();
+  environment.home = variable("HOME");
+  environment.state_folder = user_folder("XDG_STATE_HOME", ".local/state");
+  if (environment.sessions.empty()) environment.sessions = environment.state_folder / "sessions.db";
+  environment.config = variable("PONDER_CONFIG");
+  if (environment.config.empty())
+    environment.config = user_folder("XDG_CONFIG_HOME", ".config") / "config.toml";
+  environment.variable = [](const std::string& name) { return variable(name.c_str()); };
   environment.lease = variable("PONDER_LEASE");
   environment.synchronous = variable("PONDER_SYNCHRONOUS");
   environment.isa = variable("PONDER_ISA");

@@ -211,7 +211,10 @@ struct Applier {
   void operator()(const SessionForked&) {
     // What a person allowed was allowed in the session it came from.
     state.approval_rules.clear();
-    for (CallState& call : state.calls) call.approval.reset();
+    for (CallState& call : state.calls) {
+      call.approval.reset();
+      call.questions.clear();
+    }
     // Whoever waits for an answer, or owes one, is on the other branch.
     if (state.task) state.task->parent.clear();
     std::erase_if(state.sub_agents, [](const SubAgentState& one) { return !one.is_finished; });
@@ -311,6 +314,26 @@ struct Applier {
   }
   void operator()(const ToolStarted& e) {
     if (CallState* call = find_call(state, e.call_index)) call->is_started = true;
+  }
+  void operator()(const QuestionAsked& e) {
+    CallState* call = find_call(state, e.call_index);
+    if (call == nullptr || e.step + 1 != state.step || e.n > call->questions.size()) return;
+    if (e.n == call->questions.size()) call->questions.emplace_back();
+    call->questions[e.n] = {e, std::nullopt};
+  }
+  void operator()(const QuestionAnswered& e) {
+    CallState* call = find_call(state, e.call_index);
+    const bool is_asked =
+        call != nullptr && e.step + 1 == state.step && e.n < call->questions.size();
+    if (is_asked) call->questions[e.n].answered = e;
+  }
+  void operator()(const ToolNoted&) {}
+  void operator()(const ToolValueSet& e) {
+    if (e.value) {
+      state.kept_values[{e.tool, e.key}] = *e.value;
+    } else {
+      state.kept_values.erase({e.tool, e.key});
+    }
   }
   void operator()(const SubAgentStarted& e) {
     // While calls are open the message that made them is the last one.

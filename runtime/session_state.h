@@ -15,6 +15,12 @@
 
 namespace ponder::runtime {
 
+/// A question that a call asked a person.
+struct QuestionState {
+  QuestionAsked asked;
+  std::optional<QuestionAnswered> answered;
+};
+
 /// One call of the latest completion and how far it got.
 struct CallState {
   context::ToolCall call;
@@ -22,6 +28,7 @@ struct CallState {
   std::optional<tools::Effect> effect;  // set once intended
   bool is_started = false;
   std::optional<ApprovalAnswered> approval;  // the latest answer about it
+  std::vector<QuestionState> questions;      // in the order in which it asks them
   std::optional<ToolFinished> finished;
   std::int64_t finished_seq = 0;
 };
@@ -54,6 +61,8 @@ struct SessionState {
   std::vector<ApprovalRule> approval_rules;  // calls that need not be asked about
   std::set<std::int64_t> pinned;             // events whose messages no cut may take
   ToolValues tool_values;                    // that the latest request was made with
+  /// What tools keep for their later calls, by tool and key.
+  std::map<std::pair<std::string, std::string>, std::string> kept_values;
   std::uint32_t reductions_in_row = 0;       // since the latest completion
   bool has_side_effects = false;             // a call was intended that is more than pure
   bool is_turn_open = false;

@@ -4,14 +4,9 @@
 #include <string>
 #include <string_view>
 
+#include "base/text.h"
+
 namespace ponder::runtime {
-
-/// The text with every byte that is not part of valid UTF-8 replaced by U+FFFD. Valid text comes
-/// back as it is, so the function applied twice changes nothing more.
-std::string clean_utf8(std::string_view text);
-
-/// At most `bytes_max` bytes of valid UTF-8, cut between characters.
-std::string_view cut_utf8(std::string_view text, std::size_t bytes_max);
 
 /// The first line, at most `bytes_max` bytes, for titles and messages.
 std::string first_line(std::string_view text, std::size_t bytes_max);

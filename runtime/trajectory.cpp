@@ -86,6 +86,21 @@ class Trajectory {
     if (e.verdict != Verdict::ok) out["extra"]["verdict"] = verdict_name(e.verdict);
     agent_step_ = steps_.size() - 1;
     sub_agents_.clear();
+    questions_.clear();
+  }
+  void show(const QuestionAsked& e) { questions_[{e.call_index, e.n}] = e.text; }
+  void show(const QuestionAnswered& e) {
+    add_extra("questions", e.call_index,
+              {{"question", questions_[{e.call_index, e.n}]},
+               {"end", question_end_name(e.end)},
+               {"answer", e.answer}});
+  }
+  void show(const ToolNoted& e) {
+    add_extra("notes", e.call_index, {{"kind", e.kind}, {"content", e.content}});
+  }
+  void add_extra(const char* what, std::uint32_t call_index, json entry) {
+    if (!agent_step_ || call_index >= calls_.size()) return;
+    steps_[*agent_step_]["extra"][what][calls_[call_index].id].push_back(std::move(entry));
   }
   void show(const SubAgentStarted& e) { sub_agents_[e.call_index].push_back(e.child); }
   void show(const ToolFinished& e) {
@@ -117,6 +132,7 @@ class Trajectory {
   std::int64_t unix_ms_ = 0;
   std::vector<context::ToolCall> calls_;
   std::map<std::uint32_t, std::vector<std::string>> sub_agents_;  // by call of calls_
+  std::map<std::pair<std::uint32_t, std::uint32_t>, std::string> questions_;  // by call and number
   std::optional<std::size_t> agent_step_;                         // whose calls these are
 };
 
@@ -147,6 +163,9 @@ class Page {
 
  private:
   void line(const std::string& words) { text += words + "\n\n"; }
+  std::string name_of(std::uint32_t call_index) const {
+    return call_index < calls_.size() ? calls_[call_index].name : "tool";
+  }
 
   void show(const SessionStarted& e) {
     line(fmt::format("Workflow `{}`, model `{}`.", e.workflow, e.model));
@@ -179,10 +198,19 @@ class Page {
       line(fmt::format("Call of `{}`:\n\n{}", call.name, fenced(call.arguments)));
     }
   }
+  void show(const QuestionAsked& e) {
+    line(fmt::format("`{}` asked:\n\n{}", name_of(e.call_index), quoted(e.text)));
+  }
+  void show(const QuestionAnswered& e) {
+    line(fmt::format("The answer to `{}` ({}):\n\n{}", name_of(e.call_index),
+                     question_end_name(e.end), quoted(e.answer)));
+  }
+  void show(const ToolNoted& e) {
+    line(fmt::format("Note of `{}` ({}):\n\n{}", name_of(e.call_index), e.kind, fenced(e.content)));
+  }
   void show(const ToolFinished& e) {
-    const std::string name = e.call_index < calls_.size() ? calls_[e.call_index].name : "tool";
-    line(fmt::format("Result of `{}` ({}, {} ms):\n\n{}", name, outcome_name(e.outcome),
-                     e.elapsed_ms, fenced(e.content)));
+    line(fmt::format("Result of `{}` ({}, {} ms):\n\n{}", name_of(e.call_index),
+                     outcome_name(e.outcome), e.elapsed_ms, fenced(e.content)));
   }
   void show(const ContextReduced& e) {
     line(fmt::format("*Context: {} took {} messages out and shortened {}.*",

@@ -9,26 +9,41 @@
 
 #include "tools/detail/environment_host.h"
 #include "tools/detail/lua_tool.h"
+#include "tools/json_schema.h"
 
 namespace ponder::tools {
 namespace {
 
 constexpr std::size_t kLuaBytesMax = 128 << 20;
 
-std::vector<std::string> environments_in(const std::filesystem::path& library) {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(library, error)) {
-    if (entry.path().extension() == ".lua") names.push_back(entry.path().stem().string());
-  }
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
 /// The member `name` if it is a string, else "".
 std::string text_member(const Json& object, const char* name) {
   const auto it = object.find(name);
   return it != object.end() && it->is_string() ? it->get<std::string>() : std::string();
+}
+
+/// Where an environment's script lies.
+struct Place {
+  std::filesystem::path folder;
+  std::string module;
+};
+
+Result<Place> place_of(const WorldOptions& options) {
+  if (is_environment_path(options.name)) {
+    const std::filesystem::path path(options.name);
+    std::error_code error;
+    if (path.extension() != ".lua" || !std::filesystem::is_regular_file(path, error)) {
+      return fail(Errc::not_found, fmt::format("{}: there is no such .lua file", options.name));
+    }
+    return Place{std::filesystem::absolute(path, error).parent_path(), path.stem().string()};
+  }
+  const std::vector<std::string> known = environment_names(options.library);
+  if (std::find(known.begin(), known.end(), options.name) == known.end()) {
+    return fail(Errc::not_found,
+                fmt::format("there is no environment '{}' in {}, there are: {}", options.name,
+                            options.library.string(), fmt::join(known, ", ")));
+  }
+  return Place{options.library, options.name};
 }
 
 Result<Task> task_of(const Json& json) {
@@ -37,6 +52,10 @@ Result<Task> task_of(const Json& json) {
   task.id = text_member(json, "id");
   task.kind = text_member(json, "kind");
   task.text = text_member(json, "text");
+  const auto difficulty = json.find("difficulty");
+  if (difficulty != json.end() && difficulty->is_number_integer()) task.difficulty = *difficulty;
+  const auto effort = json.find("effort");
+  if (effort != json.end() && effort->is_number()) task.effort = effort->get<double>();
   task.json = dump_json(json);
   return task;
 }
@@ -67,7 +86,43 @@ tl::unexpected<Error> no_task() {
   return fail(Errc::invalid_argument, "the environment was given no task");
 }
 
+/// Whether the answer fits the environment's schema, which compiled when it was opened.
+Status check_answer(const EnvironmentCard& card, const std::string& answer_json) {
+  if (card.answer_schema.empty()) return {};
+  PONDER_TRY(const JsonSchema schema, JsonSchema::compile(card.answer_schema));
+  const Status status = schema.check(answer_json);
+  if (!status) return fail_in(fmt::format("the {}", card.answer_noun), status.error());
+  return {};
+}
+
+Json changes_json(const std::vector<WorldChange>& changes) {
+  Json list = Json::array();
+  for (const WorldChange& change : changes) {
+    list.push_back({{"tool", change.tool}, {"arguments", change.arguments}, {"key", change.key}});
+  }
+  return list;
+}
+
 }  // namespace
+
+std::vector<std::string> environment_names(const std::filesystem::path& library) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(library, error)) {
+    if (entry.path().extension() == ".lua") names.push_back(entry.path().stem().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+bool is_environment_path(std::string_view name) {
+  return name.find('/') != std::string_view::npos || name.ends_with(".lua");
+}
+
+const std::vector<std::string>& Environment::grants() {
+  static const std::vector<std::string> names = {"sql", "sql_write"};
+  return names;
+}
 
 Environment::Environment(Key, std::shared_ptr<Host> host) : host_(std::move(host)) {}
 Environment::~Environment() = default;
@@ -75,12 +130,7 @@ Environment::~Environment() = default;
 Result<std::unique_ptr<Environment>> Environment::open(const WorldOptions& options,
                                                        boost::asio::any_io_executor pool,
                                                        const Clock& clock) {
-  const std::vector<std::string> known = environments_in(options.library);
-  if (std::find(known.begin(), known.end(), options.name) == known.end()) {
-    return fail(Errc::not_found,
-                fmt::format("there is no environment '{}' in {}, there are: {}", options.name,
-                            options.library.string(), fmt::join(known, ", ")));
-  }
+  PONDER_TRY(const Place place, place_of(options));
   if (options.size != "S" && options.size != "M" && options.size != "L") {
     return fail(Errc::invalid_argument,
                 fmt::format("there is no size '{}', there are: S, M, L", options.size));
@@ -90,13 +140,13 @@ Result<std::unique_ptr<Environment>> Environment::open(const WorldOptions& optio
   boost::asio::any_io_executor strand = boost::asio::make_strand(std::move(pool));
   auto host = std::make_shared<Host>(options, std::move(strand), clock, std::move(state),
                                      std::move(database));
-  const Status status = host->start();
+  const Status status = host->start(place.folder, place.module);
   if (!status) return fail_in(fmt::format("environment {}", options.name), status.error());
   return std::make_unique<Environment>(Key(), std::move(host));
 }
 
 const std::string& Environment::name() const { return host_->world().name; }
-const std::string& Environment::instructions() const { return host_->instructions(); }
+const EnvironmentCard& Environment::card() const { return host_->card(); }
 const WorldOptions& Environment::world() const { return host_->world(); }
 
 Status Environment::add_tools(Registry& registry) const {
@@ -107,6 +157,7 @@ Status Environment::add_tools(Registry& registry) const {
 }
 
 Result<Task> Environment::task(std::uint64_t seed, const std::string& kind) {
+  PONDER_CHECK(host_->end());
   const Json seed_json = seed;
   const Json kind_json = kind.empty() ? Json(nullptr) : Json(kind);
   const Host::Argument arguments[] = {&seed_json, nullptr, &kind_json};
@@ -144,18 +195,20 @@ Status Environment::begin(const Task& task) {
   return host_->begin(json);
 }
 
-Result<std::string> Environment::submitted_plan() {
-  PONDER_TRY(const Json plan, host_->submitted());
-  if (plan.is_null()) return fail(Errc::not_found, "no plan was submitted");
-  return dump_json(plan);
+Result<std::string> Environment::submitted() {
+  PONDER_TRY(const Json answer, host_->submitted());
+  if (answer.is_null()) {
+    return fail(Errc::not_found, fmt::format("no {} was submitted", card().answer_noun));
+  }
+  return dump_json(answer);
 }
 
-Result<Verification> Environment::verify(const std::string& plan_json) {
+Result<Verification> Environment::verify(const std::string& answer_json) {
   if (!host_->task()) return no_task();
-  PONDER_TRY(const Json plan, parse_json(plan_json));
+  PONDER_TRY(const Json answer, parse_json(answer_json));
   // Lua takes the length of a string as it takes that of a list.
-  if (!plan.is_array()) return fail(Errc::invalid_argument, "a plan is a JSON array");
-  const Host::Argument arguments[] = {&*host_->task(), &plan, nullptr};
+  PONDER_CHECK(check_answer(card(), answer_json));
+  const Host::Argument arguments[] = {&*host_->task(), &answer, nullptr};
   PONDER_TRY(auto results, host_->call("verify", arguments));
   return verification_of(std::move(results[0]));
 }
@@ -167,7 +220,7 @@ Result<Solution> Environment::solve() {
   Solution solution;
   solution.is_feasible = !results[0].is_null();
   if (solution.is_feasible) {
-    solution.plan_json = dump_json(results[0]);
+    solution.answer_json = dump_json(results[0]);
   } else {
     const Json& conflict = results[1];
     solution.conflict =
@@ -176,49 +229,95 @@ Result<Solution> Environment::solve() {
   return solution;
 }
 
+Result<std::vector<context::ToolCall>> Environment::oracle() {
+  if (!host_->task()) return no_task();
+  const Host::Argument arguments[] = {&*host_->task(), nullptr};
+  PONDER_TRY(const auto results, host_->call("oracle", arguments));
+  std::vector<context::ToolCall> calls;
+  for (const Json& said : results[0]) {
+    const bool is_call = said.is_object() && !text_member(said, "tool").empty();
+    if (!is_call) {
+      return fail(Errc::internal, "oracle: a list of {tool, arguments} was expected");
+    }
+    context::ToolCall call;
+    call.name = text_member(said, "tool");
+    call.arguments = dump_json(said.value("arguments", Json::object()));
+    calls.push_back(std::move(call));
+  }
+  return calls;
+}
+
 Result<Judgement> Environment::judge() {
   if (!host_->task()) return no_task();
   Judgement judgement;
-  PONDER_TRY(const Json plan, host_->submitted());
-  judgement.is_submitted = !plan.is_null();
+  PONDER_TRY(const Json answer, host_->submitted());
+  judgement.is_submitted = !answer.is_null();
   if (judgement.is_submitted) {
-    PONDER_TRY(judgement.verification, verify(dump_json(plan)));
+    auto verified = verify(dump_json(answer));
+    if (!verified && verified.error().code == Errc::invalid_argument) {
+      judgement.detail = verified.error().message;  // no answer of the form that is asked for
+      judgement.verification.json = "{}";
+      return judgement;
+    }
+    if (!verified) return tl::unexpected<Error>(verified.error());
+    judgement.verification = std::move(*verified);
     judgement.is_solved = judgement.verification.is_ok;
     const auto& violations = judgement.verification.violations;
     judgement.detail = judgement.is_solved  ? "every constraint holds"
-                       : violations.empty() ? "the verifier refused the plan"
+                       : violations.empty() ? "the verifier refused the " + card().answer_noun
                                             : violations.front();
     return judgement;
   }
+  judgement.detail = fmt::format("no {} was submitted", card().answer_noun);
+  // A solver speaks of the world as the task found it.
+  if (!card().has_solver || card().is_changeable) return judgement;
   PONDER_TRY(const Solution solution, solve());
   judgement.is_solved = !solution.is_feasible;
-  judgement.detail =
-      solution.is_feasible
-          ? "no plan was submitted, though there is one"
-          : fmt::format("there is no plan ({}), and none was submitted", solution.conflict);
+  judgement.detail = solution.is_feasible
+                         ? judgement.detail + ", though there is one"
+                         : fmt::format("there is no {} ({}), and none was submitted",
+                                       card().answer_noun, solution.conflict);
   return judgement;
 }
 
 Result<std::vector<Artefact>> Environment::artefacts() {
-  PONDER_TRY(const std::string plan, submitted_plan());
-  return artefacts_of(plan);
+  PONDER_TRY(const std::string answer, submitted());
+  return artefacts_of(answer);
 }
 
-Result<std::vector<Artefact>> Environment::artefacts_of(const std::string& plan_json) {
+Result<std::vector<Artefact>> Environment::artefacts_of(const std::string& answer_json) {
   if (!host_->task()) return no_task();
-  PONDER_TRY(const Json plan, parse_json(plan_json));
-  PONDER_TRY(const Verification verified, verify(plan_json));
+  PONDER_TRY(const Json answer, parse_json(answer_json));
+  PONDER_TRY(const Verification verified, verify(answer_json));
   PONDER_TRY(const Json verification, parse_json(verified.json));
-  const Host::Argument arguments[] = {&*host_->task(), &plan, nullptr, &verification};
-  PONDER_TRY(const auto results, host_->call("artefacts", arguments));
+  Json contents = Json::object();
+  if (card().has_artefacts) {
+    const Host::Argument arguments[] = {&*host_->task(), &answer, nullptr, &verification};
+    PONDER_TRY(auto results, host_->call("artefacts", arguments));
+    if (results[0].is_object()) contents = std::move(results[0]);
+  }
+  if (!contents.contains(card().answer_file)) {
+    contents[card().answer_file] =
+        answer.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  }
+  if (!contents.contains(kProofFile)) {
+    Json proof = {{"format", 1},
+                  {"world", {{"name", name()}, {"seed", world().seed}, {"size", world().size}}},
+                  {"task", *host_->task()},
+                  {"calls", changes_json(host_->changes())}};
+    proof.update(verification);
+    contents[kProofFile] = proof.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  }
   std::vector<Artefact> files;
-  for (const auto& [name, content] : results[0].items()) {
+  for (const auto& [file_name, content] : contents.items()) {
     if (!content.is_string()) {
-      return fail(Errc::internal, fmt::format("artefacts: '{}' is no text", name));
+      return fail(Errc::internal, fmt::format("artefacts: '{}' is no text", file_name));
     }
-    files.push_back(Artefact{name, content});
+    files.push_back(Artefact{file_name, content});
   }
   return files;
 }
+
+Result<std::string> Environment::dump() { return host_->dump(); }
 
 }  // namespace ponder::tools

@@ -8,23 +8,20 @@
 #include <utility>
 
 namespace ponder::tools {
-namespace {
 
-/// What chat formats and endpoints accept as the name of a function.
-bool is_tool_name(std::string_view name) {
+Status check_tool_name(std::string_view name) {
   constexpr std::size_t kBytesMax = 64;
-  return !name.empty() && name.size() <= kBytesMax &&
-         std::all_of(name.begin(), name.end(),
-                     [](unsigned char c) { return std::isalnum(c) != 0 || c == '_' || c == '-'; });
+  const bool is_name =
+      !name.empty() && name.size() <= kBytesMax &&
+      std::all_of(name.begin(), name.end(),
+                  [](unsigned char c) { return std::isalnum(c) != 0 || c == '_' || c == '-'; });
+  if (is_name) return {};
+  return fail(Errc::invalid_argument, fmt::format("'{}' is no name for a tool", name));
 }
-
-}  // namespace
 
 Status Registry::add(std::unique_ptr<Tool> tool) {
   const context::ToolSpec& spec = tool->spec();
-  if (!is_tool_name(spec.name)) {
-    return fail(Errc::invalid_argument, fmt::format("'{}' is no name for a tool", spec.name));
-  }
+  PONDER_CHECK(check_tool_name(spec.name));
   if (entries_.contains(spec.name)) {
     return fail(Errc::invalid_argument, fmt::format("there are two tools '{}'", spec.name));
   }

@@ -52,6 +52,9 @@ class Registry {
   std::vector<context::ToolSpec> specs_;
 };
 
+/// `invalid_argument` unless `name` is what chat formats and endpoints take as a function's name.
+Status check_tool_name(std::string_view name);
+
 /// What the model reads when a tool failed: "error: " and the message.
 ToolOutput error_output(std::string_view message);
 

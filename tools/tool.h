@@ -22,6 +22,8 @@ enum class Effect {
   compensable,   // has an undo
   irreversible,  // must never be fired twice; the default for a tool that does not say
 };
+/// `invalid_argument` when there is no effect of that name.
+Result<Effect> effect_named(std::string_view name);
 
 /// What the model gets back. A tool that ran and failed is data, not an Error.
 struct ToolOutput {
@@ -73,14 +75,21 @@ struct Note {
 
 /// What a session does for one call of a tool, beside running it.
 ///
-/// Thread: the session's executor. Lifetime: the call.
+/// Thread: the session's executor. Lifetime: the call. All sizes and numbers are bounded
+/// (runtime/session_services.h): what is too long, or no UTF-8 where it must stay as it is, is
+/// `invalid_argument`, and what is too many is `exhausted`.
 class CallServices {
  public:
   virtual ~CallServices() = default;
-  /// The person's answer. The question and the answer are events of the session; a question that a
-  /// crash left open is asked again when the call is made again. Errors: `unavailable` when nobody
-  /// can be asked, `deadline` when nobody answered, `cancelled`.
+  /// The person's answer; one of the choices, where there are some. The question and the answer are
+  /// events of the session. A call that is made again after a crash asks the same questions in the
+  /// same order: those that were answered have their answer at once, one that was open is asked
+  /// again. Errors: `unavailable` when nobody can be asked, `deadline` when nobody answered,
+  /// `cancelled`.
   virtual boost::asio::awaitable<Result<std::string>> ask(Question question) = 0;
+  /// How long the call has waited for a person so far. That is not the tool's time: the deadline in
+  /// its ToolContext is later by this.
+  virtual Clock::Instant::duration waited() const { return {}; }
   /// Shows whoever watches how far the call is; kept nowhere. `share` is 0 to 1.
   virtual void progress(std::string_view text, std::optional<double> share) = 0;
   /// Keeps a note in the session's log.

@@ -6,12 +6,10 @@
 
 #include "tools/detail/json.h"
 #include "tools/environment.h"
+#include "tools/player.h"
 
 namespace ponder::tools {
 namespace {
-
-constexpr const char* kPlanFile = "itinerary.json";
-constexpr const char* kProofFile = "proof.json";
 
 Result<std::string> read_file(const std::filesystem::path& path) {
   constexpr std::uintmax_t kBytesMax = 16 << 20;
@@ -53,17 +51,40 @@ Result<WorldOptions> world_of(const Json& proof, const std::filesystem::path& li
   return world;
 }
 
-/// Whether the files say what the plan says: each is rendered again and compared.
-Status compare_files(Environment& environment, const std::string& plan,
+/// Whether the files say what the answer says: each is rendered again and compared.
+Status compare_files(Environment& environment, const std::string& answer,
                      const std::filesystem::path& directory) {
-  PONDER_TRY(const auto artefacts, environment.artefacts_of(plan));
+  const std::string& source = environment.card().answer_file;
+  PONDER_TRY(const auto artefacts, environment.artefacts_of(answer));
   for (const Artefact& artefact : artefacts) {
     // These two were the source of all others, and may hold more than what is rendered.
-    if (artefact.file_name == kPlanFile || artefact.file_name == kProofFile) continue;
+    if (artefact.file_name == source || artefact.file_name == kProofFile) continue;
     PONDER_TRY(const std::string text, read_file(directory / artefact.file_name));
     if (text != artefact.content) {
       return fail(Errc::corrupt, fmt::format("{} does not say what {} says",
-                                             (directory / artefact.file_name).string(), kPlanFile));
+                                             (directory / artefact.file_name).string(), source));
+    }
+  }
+  return {};
+}
+
+/// Makes the calls once more that changed the world.
+Status repeat_calls(Player& player, const Json& proof, const std::filesystem::path& path) {
+  for (const Json& said : proof.value("calls", Json::array())) {
+    context::ToolCall call;
+    std::string key;
+    try {
+      call.name = said.at("tool").get<std::string>();
+      call.arguments = said.at("arguments").get<std::string>();
+      key = said.at("key").get<std::string>();
+    } catch (const Json::exception&) {
+      return fail(Errc::corrupt,
+                  fmt::format("{}: a call needs 'tool', 'arguments' and 'key'", path.string()));
+    }
+    PONDER_TRY(const ToolOutput output, player.call(call, key));
+    if (output.is_error) {
+      return fail(Errc::corrupt, fmt::format("{}: the call of {} fails now: {}", path.string(),
+                                             call.name, output.content));
     }
   }
   return {};
@@ -76,20 +97,19 @@ Result<Verification> verify_artefacts(const std::filesystem::path& library,
                                       boost::asio::any_io_executor pool) {
   const auto proof_path = directory / kProofFile;
   PONDER_TRY(const Json proof, read_json(proof_path));
-  PONDER_TRY(const Json plan, read_json(directory / kPlanFile));
-  if (!plan.is_array()) {
-    return fail(Errc::corrupt,
-                fmt::format("{}: a plan is a JSON array", (directory / kPlanFile).string()));
-  }
   PONDER_TRY(const WorldOptions world, world_of(proof, library, proof_path));
   PONDER_TRY(auto environment, Environment::open(world, std::move(pool)));
+  const auto answer_path = directory / environment->card().answer_file;
+  PONDER_TRY(const Json answer, read_json(answer_path));
   PONDER_TRY(const Task task, environment->task_from_json(dump_json(proof["task"])));
   PONDER_CHECK(environment->begin(task));
-  const std::string plan_text = dump_json(plan);
-  auto verification = environment->verify(plan_text);
-  if (!verification) return fail_in((directory / kPlanFile).string(), verification.error());
+  PONDER_TRY(auto player, Player::make(*environment));
+  PONDER_CHECK(repeat_calls(*player, proof, proof_path));
+  const std::string answer_text = dump_json(answer);
+  auto verification = environment->verify(answer_text);
+  if (!verification) return fail_in(answer_path.string(), verification.error());
   if (verification->is_ok) {
-    PONDER_CHECK(compare_files(*environment, plan_text, directory));
+    PONDER_CHECK(compare_files(*environment, answer_text, directory));
   }
   return verification;
 }

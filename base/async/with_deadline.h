@@ -17,19 +17,43 @@ namespace ponder {
 Error error_of_current_exception();
 
 namespace detail {
+struct Alarm;
+}
+
+/// Moves the deadline of one with_deadline() while that waits; at other times it does nothing.
+///
+/// Thread: that of the executor. Lifetime: outlives the with_deadline() that it was given to.
+class DeadlineMover {
+ public:
+  void move_to(Deadline deadline);
+
+ private:
+  friend struct detail::Alarm;
+  detail::Alarm* alarm_ = nullptr;
+};
+
+namespace detail {
 
 /// What a work and its alarm know of each other.
 struct Alarm {
-  Alarm(const boost::asio::any_io_executor& executor, Deadline deadline)
-      : group(executor), timer(executor, deadline.at()) {}
+  Alarm(const boost::asio::any_io_executor& executor, Deadline deadline,
+        DeadlineMover* mover = nullptr);
+  ~Alarm();
+  Alarm(const Alarm&) = delete;
+  Alarm& operator=(const Alarm&) = delete;
+
+  boost::asio::any_io_executor executor;
   TaskGroup group;
-  Timer timer;
+  Deadline deadline;
+  DeadlineMover* mover;        // may be nullptr
+  std::optional<Timer> timer;  // while it is waited for
   bool is_work_done = false;
   bool has_rung = false;
 };
 
 /// Cancels the group at the deadline, unless the work ends before.
 boost::asio::awaitable<void> ring(Alarm* alarm);
+
 
 template <class T>
 boost::asio::awaitable<void> run_into(std::optional<Result<T>>* out,
@@ -41,7 +65,7 @@ boost::asio::awaitable<void> run_into(std::optional<Result<T>>* out,
     out->emplace(tl::unexpected<Error>(error_of_current_exception()));
   }
   alarm->is_work_done = true;
-  alarm->timer.cancel();
+  if (alarm->timer) alarm->timer->cancel();
 }
 
 }  // namespace detail
@@ -49,13 +73,15 @@ boost::asio::awaitable<void> run_into(std::optional<Result<T>>* out,
 /// Awaits `work`, and cancels it when `deadline` passes. Either way it waits until `work` has
 /// ended; a work that was cancelled by the deadline gives Errc::deadline, one that was cancelled
 /// from outside Errc::cancelled, one that threw Errc::internal with the exception's text.
+/// `mover` may move the deadline meanwhile.
 template <class T>
 boost::asio::awaitable<Result<T>> with_deadline(boost::asio::awaitable<Result<T>> work,
-                                                Deadline deadline) {
+                                                Deadline deadline,
+                                                DeadlineMover* mover = nullptr) {
   const auto executor = co_await boost::asio::this_coro::executor;
   const bool throws_if_cancelled = co_await boost::asio::this_coro::throw_if_cancelled();
   co_await boost::asio::this_coro::throw_if_cancelled(false);
-  detail::Alarm alarm(executor, deadline);
+  detail::Alarm alarm(executor, deadline, mover);
   std::optional<Result<T>> result;
   alarm.group.spawn(detail::run_into<T>(&result, std::move(work), &alarm));
   alarm.group.spawn(detail::ring(&alarm));

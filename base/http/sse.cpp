@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
+#include <cstdint>
+#include <system_error>
 #include <utility>
 
 namespace ponder::http {
@@ -26,6 +29,7 @@ Status SseReader::feed(std::string_view bytes, const Sink& sink) {
 
 Status SseReader::take_line(const Sink& sink) {
   if (line_.empty()) {
+    last_event_id_ = id_;
     if (!has_data_) return {};
     const std::string data = std::exchange(data_, {});
     has_data_ = false;
@@ -33,14 +37,26 @@ Status SseReader::take_line(const Sink& sink) {
   }
   const std::string line = std::exchange(line_, {});
   const std::size_t colon = line.find(':');
-  if (std::string_view(line).substr(0, colon) != "data") return {};
   std::string_view value;
   if (colon != std::string::npos) value = std::string_view(line).substr(colon + 1);
   if (value.starts_with(' ')) value.remove_prefix(1);
-  if (has_data_) data_ += '\n';
-  data_ += value;
-  has_data_ = true;
+  take_field(std::string_view(line).substr(0, colon), value);
   return {};
+}
+
+void SseReader::take_field(std::string_view name, std::string_view value) {
+  if (name == "data") {
+    if (has_data_) data_ += '\n';
+    data_ += value;
+    has_data_ = true;
+  } else if (name == "id") {
+    if (value.find('\0') == std::string_view::npos) id_ = value;
+  } else if (name == "retry") {
+    std::uint32_t ms = 0;
+    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), ms);
+    const bool is_number = error == std::errc() && end == value.data() + value.size();
+    if (is_number && !value.empty()) retry_ = std::chrono::milliseconds(ms);
+  }
 }
 
 }  // namespace ponder::http

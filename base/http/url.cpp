@@ -153,4 +153,35 @@ Result<Url> resolve_url(const Url& base, std::string_view reference) {
   return url_of(whole, address);
 }
 
+std::string percent_encoded(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    const bool is_kept = std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+                         std::string_view("-._~").find(c) != std::string_view::npos;
+    if (is_kept) {
+      out += c;
+    } else {
+      out += fmt::format("%{:02X}", static_cast<unsigned char>(c));
+    }
+  }
+  return out;
+}
+
+std::string percent_decoded(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool is_escape =
+        text[i] == '%' && i + 2 < text.size() && is_hex(text[i + 1]) && is_hex(text[i + 2]);
+    if (!is_escape) {
+      out += text[i];
+      continue;
+    }
+    unsigned byte = 0;
+    std::from_chars(text.data() + i + 1, text.data() + i + 3, byte, 16);
+    out += static_cast<char>(byte);
+    i += 2;
+  }
+  return out;
+}
+
 }  // namespace ponder::http

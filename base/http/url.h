@@ -30,4 +30,10 @@ Result<Url> parse_url(std::string_view text);
 /// The address that `reference`, which stands in what `base` gave, means (RFC 3986, 5.2).
 Result<Url> resolve_url(const Url& base, std::string_view reference);
 
+/// `text` as it can stand for a value in a query or a form: everything but letters, digits and
+/// "-._~" as %XX.
+std::string percent_encoded(std::string_view text);
+/// What `text` means with each %XX undone.
+std::string percent_decoded(std::string_view text);
+
 }  // namespace ponder::http

@@ -61,6 +61,29 @@ int authorize_query(void*, int action, const char*, const char*, const char*, co
   }
 }
 
+/// What a statement may do that changes this database alone. VACUUM asks nothing: it fails inside a
+/// transaction.
+int authorize_change(void*, int action, const char*, const char*, const char*, const char*) {
+  switch (action) {
+    case SQLITE_ATTACH:
+    case SQLITE_CREATE_TEMP_INDEX:  // another database, and one that no limit of pages covers
+    case SQLITE_CREATE_TEMP_TABLE:
+    case SQLITE_CREATE_TEMP_TRIGGER:
+    case SQLITE_CREATE_TEMP_VIEW:
+    case SQLITE_DETACH:
+    case SQLITE_PRAGMA:
+    case SQLITE_SAVEPOINT:
+    case SQLITE_TRANSACTION:
+      return SQLITE_DENY;
+    default:
+      return SQLITE_OK;
+  }
+}
+
+bool is_denied(const Result<Statement>& statement) {
+  return !statement && statement.error().message.ends_with("not authorized");
+}
+
 bool is_blank(std::string_view sql) {
   return sql.find_first_not_of(" \t\r\n;") == std::string_view::npos;
 }
@@ -172,14 +195,30 @@ Result<Statement> Connection::prepare(std::string_view sql) {
   return statement;
 }
 
-Result<Statement> Connection::prepare_query(std::string_view sql) {
-  sqlite3_set_authorizer(state_->db.get(), authorize_query, nullptr);
+Result<Statement> Connection::prepare_for(std::string_view sql,
+                                          int (*authorize)(void*, int, const char*, const char*,
+                                                           const char*, const char*)) {
+  sqlite3_set_authorizer(state_->db.get(), authorize, nullptr);
   auto statement = prepare(sql);
   sqlite3_set_authorizer(state_->db.get(), nullptr, nullptr);
+  return statement;
+}
+
+Result<Statement> Connection::prepare_query(std::string_view sql) {
+  auto statement = prepare_for(sql, authorize_query);
   // VACUUM INTO asks the authorizer nothing, so both checks are needed.
-  const bool is_denied = !statement && statement.error().message.ends_with("not authorized");
-  if (is_denied || (statement && sqlite3_stmt_readonly(statement->statement_.get()) == 0)) {
+  if (is_denied(statement) ||
+      (statement && sqlite3_stmt_readonly(statement->statement_.get()) == 0)) {
     return fail(Errc::invalid_argument, "only a query (SELECT) is allowed here");
+  }
+  return statement;
+}
+
+Result<Statement> Connection::prepare_change(std::string_view sql) {
+  auto statement = prepare_for(sql, authorize_change);
+  if (is_denied(statement)) {
+    return fail(Errc::invalid_argument,
+                "other databases, pragmas and transactions are not allowed here");
   }
   return statement;
 }

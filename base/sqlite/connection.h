@@ -73,6 +73,9 @@ class Connection {
   /// Compiles one statement for somebody who may only look: SELECT and VALUES, no pragmas, no other
   /// databases, no transactions. Anything else is `invalid_argument`.
   Result<Statement> prepare_query(std::string_view sql);
+  /// Compiles one statement for somebody who may also change this database and nothing else: no
+  /// pragmas, no other databases, no transactions. Anything else is `invalid_argument`.
+  Result<Statement> prepare_change(std::string_view sql);
 
   /// Brings the schema to the last of `migrations` by `PRAGMA user_version`, all in one
   /// transaction. A database newer than that is `unavailable` and left alone.
@@ -106,6 +109,9 @@ class Connection {
   friend class Transaction;
   struct State;
   explicit Connection(std::unique_ptr<State> state);
+  Result<Statement> prepare_for(std::string_view sql,
+                                int (*authorize)(void*, int, const char*, const char*, const char*,
+                                                 const char*));
   static Result<Connection> open_handle(const std::string& path, int flags);
   Status configure_writer(const OpenOptions& options);
   Status run_kept(std::optional<Statement>& statement, const char* sql);

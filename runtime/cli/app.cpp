@@ -7,6 +7,10 @@
 
 #include "context/chat_format.h"
 #include "runtime/cli/chat_line.h"
+#include "runtime/cli/env_commands.h"
+#include "runtime/cli/mcp_commands.h"
+#include "runtime/cli/shared_options.h"
+#include "runtime/cli/toolset_flags.h"
 #include "runtime/cli/version.h"
 
 namespace ponder::cli {
@@ -17,6 +21,7 @@ examples:
   ponder run travel "Three days from Hangzhou, starting 2025-10-01. Hotels at most 800 CNY a night."
   ponder chat                                  talk to the travel agent, also while it works
   ponder eval travel --count 200               success rate on unseen tasks
+  ponder fix --repo DIR --issue "..." --test CMD --model URL    a verified patch
   ponder run travel "..." --model http://localhost:8000/v1 --model-name NAME
 
 environment:
@@ -37,114 +42,74 @@ environment:
 /// What to run once the command line has been understood.
 using Action = std::function<int()>;
 
-void add_index_keys_option(CLI::App& command, std::string& index_keys) {
+void add_fix_command(CLI::App& app, const Environment& environment, Action& action) {
+  auto* command = app.add_subcommand("fix", "mend a project so that a failing test passes");
+  auto options = std::make_shared<RunOptions>();
+  command->add_option("--repo", options->project.folder, "the project; it is copied, not changed")
+      ->required()
+      ->check(CLI::ExistingDirectory);
+  command->add_option("--issue", options->fix.issue, "what is wrong, in words, or a file with them")
+      ->required();
+  command->add_option("--test", options->project.test_command, "the command that runs the tests")
+      ->required();
   command
-      .add_option("--index-keys", index_keys,
-                  "what the indexer's keys are kept as: int8 is fastest, fp8 as DeepSeek has it")
-      ->check(CLI::IsMember({"floating", "int8", "fp8"}))
-      ->capture_default_str();
-}
-
-void add_cache_dtype_option(CLI::App& command, std::string& cache_dtype, bool has_auto = true) {
-  std::vector<std::string> names = {"f32", "bf16", "fp8"};
-  if (has_auto) names.insert(names.begin(), "auto");
+      ->add_option("--out", options->out,
+                   "directory for fix.patch, JUnit files, the report and the trajectory")
+      ->default_str("ponder-fix");
+  command->add_option("--protect", options->fix.protects,
+                      "glob of files that the agent may not change, beside tests and settings of "
+                      "their runners; may be given again");
   command
-      .add_option("--cache-dtype", cache_dtype,
-                  "what the cache's latents are kept as; fp8 holds more tokens and rounds more")
-      ->check(CLI::IsMember(names))
+      ->add_option("--repeat", options->fix.repeats, "runs of the tests, to find those that waver")
+      ->check(CLI::Range(1, 20))
       ->capture_default_str();
+  command->add_option("--steps", options->steps_max, "step limit")->capture_default_str();
+  command->add_flag("--json", options->json, "stream the events as JSON lines");
+  add_sandbox_options(*command, options->project);
+  add_model_options(*command, options->model);
+  add_context_options(*command, options->context);
+  add_money_options(*command, options->money);
+  command->callback([&action, &environment, options] {
+    action = [&environment, options] { return fix(environment, *options); };
+  });
 }
 
-void add_activations_option(CLI::App& command, std::string& activations) {
-  command.add_option("--activations", activations, "what BF16 and FP8 weights are multiplied with")
-      ->check(CLI::IsMember({"f32", "bf16"}))
-      ->capture_default_str();
-}
-
-void add_model_options(CLI::App& command, ModelOptions& options) {
-  command.add_option("--model", options.model,
-                     "model directory, endpoint such as http://host/v1, or script:FILE (JSON lines "
-                     "of answers); default: ponder-mini");
-  command.add_option("--model-name", options.model_name, "the endpoint's name for the model");
-  command.add_option("--temperature", options.temperature, "0 is greedy")->capture_default_str();
-  command.add_option("--top-p", options.top_p, "nucleus sampling")
-      ->check(CLI::Range(0.0, 1.0))
-      ->capture_default_str();
-  command.add_option("--sampling-seed", options.seed, "seed of the sampler")->capture_default_str();
-  command.add_option("--threads", options.num_threads, "engine threads; 0: one for each core");
-  command.add_option("--drafts", options.num_drafts,
-                     "tokens that the model's MTP layer guesses ahead; changes none of them");
-  add_cache_dtype_option(command, options.cache_dtype);
-  add_index_keys_option(command, options.index_keys);
-  command.add_flag("--no-grammar", options.no_grammar, "do not constrain tool calls");
-  command.add_option("--spill-dir", options.spill_dir,
-                     "folder for cache pages that memory has no room for; also warms later runs");
-  command.add_option("--spill-limit", options.spill_gib_max, "GiB in that folder")
-      ->capture_default_str();
-}
-
-void add_context_options(CLI::App& command, ContextLimits& limits) {
+void add_eval_command(CLI::App& app, const Environment& environment, Action& action) {
+  auto* command = app.add_subcommand("eval", "measure the success rate on generated tasks");
+  auto options = std::make_shared<EvalOptions>();
   command
-      .add_option("--context-strategy", limits.strategy,
-                  "how a new session makes room in the model's window; auto: discard-all while the "
-                  "tools only looked, else summary")
-      ->check(CLI::IsMember({"auto", "summary", "discard-75", "discard-all", "page-out"}))
+      ->add_option("workflow", options->workflow,
+                   "codefix, an environment such as travel, or a .lua file")
+      ->required();
+  command->add_option("--count", options->count, "number of tasks")->capture_default_str();
+  command->add_option("--seed", options->seed, "seed of the first task")->capture_default_str();
+  command->add_flag("--json", options->json, "print the report as JSON");
+  command->add_option("--concurrency", options->concurrency_max, "sessions at once on one engine")
+      ->check(CLI::Range(1, 256))
       ->capture_default_str();
-  command
-      .add_option("--context-limit", limits.limit_percent, "percent of the window at which it does")
-      ->check(CLI::Range(1, 100))
-      ->capture_default_str();
-}
-
-void add_approve_option(CLI::App& command, std::string& approve) {
-  command
-      .add_option("--approve", approve,
-                  "calls with lasting effects (not pure or idempotent): ask you on a terminal and "
-                  "deny them elsewhere, never run them, or always run them")
-      ->check(CLI::IsMember({"ask", "never", "always"}))
-      ->capture_default_str();
-}
-
-void add_money_options(CLI::App& command, MoneyOptions& options) {
-  command.add_option("--budget-money", options.budget,
-                     "what the session may cost, as 0.50; its sub-agents included");
-  command.add_option("--prices", options.prices, "price list (default: PONDER_PRICES)");
-}
-
-void add_agents_option(CLI::App& command, std::uint32_t& depth_max) {
-  constexpr std::uint32_t kDepthMax = 5;
-  command
-      .add_flag("--agents{1}", depth_max,
-                "let the agent hand tasks to sub-agents; =2: and these to theirs, and so on")
-      ->check(CLI::Range(0U, kDepthMax));
-}
-
-void add_world_options(CLI::App& command, std::uint64_t& seed, std::string& size) {
-  command.add_option("--seed", seed, "seed of the generated world")->capture_default_str();
-  command.add_option("--size", size, "size of the generated world")
-      ->check(CLI::IsMember({"S", "M", "L"}))
-      ->capture_default_str();
-}
-
-void add_project_options(CLI::App& command, ProjectOptions& project) {
-  command.add_option("--folder", project.folder, "code: the project's folder")
-      ->check(CLI::ExistingDirectory)
-      ->capture_default_str();
-  command.add_option("--test", project.test_command,
-                     "code: the command that runs the tests, in the sandbox; its success is the "
-                     "verdict");
-  command
-      .add_option("--sandbox", project.sandbox,
-                  "code: how programs are kept in (docs/tools.md); ponder doctor says what this "
-                  "machine can do")
-      ->check(CLI::IsMember({"isolated", "confined"}))
-      ->capture_default_str();
+  command->add_flag("--verbose", options->verbose, "print a line for each task");
+  command->add_option("--tasks", options->tasks, "codefix: a folder of tasks instead of made ones")
+      ->check(CLI::ExistingDirectory);
+  command->add_option("--language", options->language, "codefix: only these made tasks")
+      ->check(CLI::IsMember({"python", "lua", "cpp"}));
+  command->add_option("--class", options->bug_class, "codefix: only made tasks with such a bug");
+  command->add_option(
+      "--export", options->export_dir,
+      "codefix: write the made tasks to this folder, with a script that solves them");
+  add_sandbox_options(*command, options->project);
+  add_model_options(*command, options->model);
+  command->callback([&action, &environment, options] {
+    action = [&environment, options] { return eval(environment, *options); };
+  });
 }
 
 void add_agent_commands(CLI::App& app, const Environment& environment, Action& action) {
   auto* run_command = app.add_subcommand("run", "run an agent on one request");
   auto run_options = std::make_shared<RunOptions>();
-  run_command->add_option("workflow", run_options->workflow, "travel or code")->required();
+  run_command
+      ->add_option("workflow", run_options->workflow,
+                   "code, an environment such as travel, or a .lua file")
+      ->required();
   run_command->add_option("request", run_options->request, "what you want, in plain words");
   run_command->add_option("--task", run_options->task_seed,
                           "a generated task instead of a request");
@@ -156,6 +121,7 @@ void add_agent_commands(CLI::App& app, const Environment& environment, Action& a
   add_project_options(*run_command, run_options->project);
   add_world_options(*run_command, run_options->world_seed, run_options->size);
   add_model_options(*run_command, run_options->model);
+  add_toolset_flags(*run_command, run_options->toolset);
   add_context_options(*run_command, run_options->context);
   add_approve_option(*run_command, run_options->approve);
   add_money_options(*run_command, run_options->money);
@@ -173,30 +139,13 @@ void add_agent_commands(CLI::App& app, const Environment& environment, Action& a
   add_project_options(*chat_command, chat_options->project);
   add_world_options(*chat_command, chat_options->world_seed, chat_options->size);
   add_model_options(*chat_command, chat_options->model);
+  add_toolset_flags(*chat_command, chat_options->toolset);
   add_context_options(*chat_command, chat_options->context);
   add_approve_option(*chat_command, chat_options->approve);
   add_money_options(*chat_command, chat_options->money);
   add_agents_option(*chat_command, chat_options->agent_depth_max);
   chat_command->callback([&action, &environment, chat_options] {
     action = [&environment, chat_options] { return chat(environment, *chat_options); };
-  });
-
-  auto* eval_command = app.add_subcommand("eval", "measure the success rate on generated tasks");
-  auto eval_options = std::make_shared<EvalOptions>();
-  eval_command->add_option("workflow", eval_options->workflow, "travel")->required();
-  eval_command->add_option("--count", eval_options->count, "number of tasks")
-      ->capture_default_str();
-  eval_command->add_option("--seed", eval_options->seed, "seed of the first task")
-      ->capture_default_str();
-  eval_command->add_flag("--json", eval_options->json, "print the report as JSON");
-  eval_command
-      ->add_option("--concurrency", eval_options->concurrency_max, "sessions at once on one engine")
-      ->check(CLI::Range(1, 256))
-      ->capture_default_str();
-  eval_command->add_flag("--verbose", eval_options->verbose, "print a line for each task");
-  add_model_options(*eval_command, eval_options->model);
-  eval_command->callback([&action, &environment, eval_options] {
-    action = [&environment, eval_options] { return eval(environment, *eval_options); };
   });
 }
 
@@ -215,6 +164,7 @@ void add_work_command(CLI::App& app, const Environment& environment, Action& act
       ->capture_default_str();
   command->add_flag("--json", options->json, "stream the events as JSON lines");
   add_model_options(*command, options->model);
+  add_toolset_flags(*command, options->toolset);
   command->callback([&action, &environment, options] {
     action = [&environment, options] { return work(environment, *options); };
   });
@@ -224,6 +174,7 @@ void add_work_command(CLI::App& app, const Environment& environment, Action& act
 void add_action_options(CLI::App& command, SessionsOptions& options) {
   const std::string& action = options.action;
   if (action == "resume" || action == "replay") add_model_options(command, options.model);
+  if (action == "resume") add_toolset_flags(command, options.toolset);
   if (action == "resume") add_approve_option(command, options.approve);
   if (action == "resume") add_money_options(command, options.money);
   if (action == "doctor")
@@ -423,6 +374,18 @@ void add_engine_commands(CLI::App& app, const Environment& environment, Action& 
   add_bench_loop(*bench_group, environment, action);
 }
 
+void add_index_command(CLI::App& app, Action& action) {
+  auto* command = app.add_subcommand("index", "a search index over a folder's documents");
+  auto options = std::make_shared<IndexCommand>();
+  command->add_option("folder", options->folder, "text, Markdown, HTML and PDF files are indexed")
+      ->required()
+      ->check(CLI::ExistingDirectory);
+  command->add_option("--out", options->out, "the index (default: .ponder-index.db in the folder)");
+  command->add_option("--find", options->find, "words to look up in it afterwards");
+  command->add_flag("--json", options->json, "print JSON");
+  command->callback([&action, options] { action = [options] { return index(*options); }; });
+}
+
 }  // namespace
 
 int main_with(const Environment& environment, int argc, char** argv) {
@@ -432,11 +395,16 @@ int main_with(const Environment& environment, int argc, char** argv) {
   app.footer(kFooter);
   Action action;
   add_agent_commands(app, environment, action);
+  add_fix_command(app, environment, action);
+  add_eval_command(app, environment, action);
+  add_env_commands(app, environment, action);
   add_work_command(app, environment, action);
   add_session_commands(app, environment, action);
   add_context_commands(app, environment, action);
   add_engine_commands(app, environment, action);
   add_model_commands(app, action);
+  add_index_command(app, action);
+  add_mcp_commands(app, environment, action);
   auto* doctor_command = app.add_subcommand("doctor", "what this machine has, and what is missing");
   auto doctor_json = std::make_shared<bool>(false);
   doctor_command->add_flag("--json", *doctor_json, "print JSON");

@@ -14,12 +14,14 @@
 #include "base/async/task_group.h"
 #include "runtime/agent.h"
 #include "runtime/call_gate.h"
-#include "runtime/cli/approval_desk.h"
 #include "runtime/cli/chat_line.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/compose.h"
+#include "runtime/cli/desk.h"
+#include "runtime/cli/desk_lines.h"
 #include "runtime/cli/line_source.h"
 #include "runtime/cli/live_view.h"
+#include "runtime/cli/toolset_flags.h"
 #include "runtime/next_turn.h"
 #include "runtime/pins.h"
 #include "runtime/workflow.h"
@@ -55,7 +57,7 @@ struct ChatParts {
   runtime::AgentParts agent;
   runtime::SessionStarted start;
   const Hearing* hearing;
-  ApprovalDesk* desk;
+  Desk* desk;
   Output* output;
   std::optional<std::int64_t> cost_pico_max;
   bool is_terminal;  // lines are edited, and a plain one steers the turn that runs
@@ -117,6 +119,7 @@ class Chat {
     }
     if (line.kind == Kind::allow) report(parts_.desk->allow(line.text));
     if (line.kind == Kind::deny) report(parts_.desk->deny(line.text));
+    if (line.kind == Kind::answer) report(parts_.desk->reply(line.text));
     if (line.kind == Kind::help && !parts_.is_json) tell(kChatHelp);
     if (line.kind == Kind::unknown) {
       complain(line.text + ": no such command, or it needs words; /help lists them");
@@ -276,17 +279,21 @@ int converse(asio::io_context& io, ChatParts parts, std::unique_ptr<runtime::Age
 }
 
 /// The workflow of a new chat, or of the session that goes on.
-Result<std::unique_ptr<runtime::Workflow>> open_workflow(const std::filesystem::path& library,
+Result<std::unique_ptr<runtime::Workflow>> open_workflow(const Environment& environment,
+                                                         const std::filesystem::path& library,
                                                          const ChatOptions& options,
                                                          const runtime::SessionStore& store,
                                                          const runtime::SessionId& id) {
+  PONDER_TRY(auto toolset, toolset_of(environment, options.toolset));
   if (options.session.empty()) {
     runtime::WorkflowOptions how;
+    how.toolset = std::move(toolset);
     how.name = options.workflow;
     how.library = library;
     how.world_seed = options.world_seed;
     how.size = options.size;
     how.project = project_of(options.project);
+    how.has_person = DeskLines::is_person_there() && !options.json;
     return runtime::Workflow::open(how);
   }
   PONDER_TRY(const auto records, store.load(id));
@@ -294,7 +301,7 @@ Result<std::unique_ptr<runtime::Workflow>> open_workflow(const std::filesystem::
   if (!state.start)
     return fail(Errc::corrupt, fmt::format("session {} has no readable beginning", id.value));
   PONDER_CHECK(expect_no_sub_agent(id, state));
-  return runtime::Workflow::reopen(library, id, state, store);
+  return runtime::Workflow::reopen(library, id, state, store, toolset);
 }
 
 }  // namespace
@@ -310,7 +317,7 @@ int chat(const Environment& environment, const ChatOptions& options) {
     if (!resolved) return complain(resolved.error().message);
     id = *resolved;
   }
-  const auto workflow = open_workflow(*library, options, **store, id);
+  const auto workflow = open_workflow(environment, *library, options, **store, id);
   if (!workflow) return complain(workflow.error().message);
   asio::io_context io(1);
   const auto model = open_model(environment, options.model);
@@ -337,7 +344,7 @@ int chat(const Environment& environment, const ChatOptions& options) {
   parts.agent.prices = money->prices;
   parts.agent.grants = (*workflow)->grants();
   auto terminal = inspect_stdout(environment.no_color);
-  parts.is_terminal = terminal.is_tty && isatty(STDIN_FILENO) == 1 && !options.json;
+  parts.is_terminal = DeskLines::is_person_there() && !options.json;
   const bool is_tty = terminal.is_tty && !options.json;
   terminal.is_tty = false;  // the line editor owns the bottom of the screen
   Output output;
@@ -346,13 +353,14 @@ int chat(const Environment& environment, const ChatOptions& options) {
   JsonView json;
   runtime::EventSink* view = &live;
   if (options.json) view = &json;
-  ApprovalDesk desk([&output](const std::string& text) {
+  Desk desk([&output](const std::string& text) {
     output.write(text);
     output.flush();
   });
   parts.desk = &desk;
-  parts.agent.approvals.mode = approval_mode_of(options.approve);
+  parts.agent.approvals.mode = approval_mode_for(**workflow, options.approve);
   if (parts.is_terminal) parts.agent.approvals.approver = &desk;
+  if (parts.is_terminal) parts.agent.questions.respondent = &desk;
   Hearing hearing(**workflow);
   parts.hearing = &hearing;
   parts.agent.sinks = {view, &hearing};

@@ -16,9 +16,10 @@ struct Command {
 constexpr std::array kCommands = {
     Command{"/steer", Kind::steer, true},    Command{"/send", Kind::send, true},
     Command{"/cancel", Kind::cancel, false}, Command{"/allow", Kind::allow, true},
-    Command{"/deny", Kind::deny, true},      Command{"/pin", Kind::pin, false},
-    Command{"/unpin", Kind::unpin, false},   Command{"/help", Kind::help, false},
-    Command{"/quit", Kind::quit, false},     Command{"/exit", Kind::quit, false}};
+    Command{"/deny", Kind::deny, true},      Command{"/answer", Kind::answer, true},
+    Command{"/pin", Kind::pin, false},       Command{"/unpin", Kind::unpin, false},
+    Command{"/help", Kind::help, false},     Command{"/quit", Kind::quit, false},
+    Command{"/exit", Kind::quit, false}};
 
 std::string_view trimmed(std::string_view text) {
   const std::size_t begin = text.find_first_not_of(" \t\r");
@@ -39,6 +40,8 @@ result carries your words, and the agent keeps its train of thought.
   /allow CODE, /allow CODE always [ARGUMENT...], /deny CODE [REASON]
                  answer whether a call with a lasting effect may run:
                  once, or for the session (while the named arguments stay)
+  /answer CODE TEXT
+                 answers what a call asked; TEXT is a choice or its number
   /pin [TEXT]    the latest answer or tool result (that holds TEXT) stays
                  when the context is cut; what you say always stays
   /unpin [TEXT]  takes that back

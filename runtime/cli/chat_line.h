@@ -15,6 +15,7 @@ struct ChatLine {
     cancel,
     allow,  // a call that waits for a person's word
     deny,
+    answer,  // what a call asked
     pin,
     unpin,
     help,

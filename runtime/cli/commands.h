@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,15 +20,20 @@ namespace ponder::cli {
 /// What the program takes from its environment; read once, in main.
 struct Environment {
   std::filesystem::path executable;
-  std::string model;        // PONDER_MODEL
-  std::string library;      // PONDER_LIBRARY
-  std::string sessions;     // PONDER_SESSIONS, else below XDG_STATE_HOME or HOME
+  std::string model;                   // PONDER_MODEL
+  std::string library;                 // PONDER_LIBRARY
+  std::filesystem::path state_folder;  // below XDG_STATE_HOME or HOME
+  std::filesystem::path home;          // HOME
+  std::filesystem::path config;        // PONDER_CONFIG, else below XDG_CONFIG_HOME or HOME
+  std::string sessions;     // PONDER_SESSIONS, else in the state folder
   std::string lease;        // PONDER_LEASE: seconds that a shared session stays one program's
   std::string synchronous;  // PONDER_SYNCHRONOUS: full (default) or normal
   std::string isa;          // PONDER_ISA
   std::string api_key;      // PONDER_API_KEY, else OPENAI_API_KEY
   std::string prices;       // PONDER_PRICES: a price list (runtime/money.h)
   bool no_color = false;    // NO_COLOR
+  /// Any other variable, by its name; empty where it is not set.
+  std::function<std::string(const std::string& name)> variable;
 };
 
 /// Where completions come from, as several commands take it.
@@ -62,17 +68,37 @@ struct MoneyOptions {
 struct ProjectOptions {
   std::filesystem::path folder = ".";
   std::string test_command;  // run by sh
+  std::string test_reports;  // JUnit files that it writes: a pattern in the folder
   std::string sandbox = "isolated";
+  std::vector<std::filesystem::path> readable;  // for programs, beside the project
+};
+
+/// What `ponder fix` takes beside the project.
+struct FixCommandOptions {
+  std::string issue;                  // words, or a file with them
+  std::vector<std::string> protects;  // globs of files that the agent may not change
+  std::uint32_t repeats = 2;
+};
+
+/// What is added to the user's configuration of tools.
+struct ToolsetFlags {
+  std::filesystem::path config;  // empty: the user's
+  std::vector<std::filesystem::path> tools;
+  std::vector<std::string> grants;
+  std::string web;               // PROVIDER or PROVIDER=PLACE
+  std::vector<std::string> mcp;  // NAME=PLACE
 };
 
 struct RunOptions {
   ModelOptions model;
+  ToolsetFlags toolset;
   ContextLimits context;
   MoneyOptions money;
   std::uint32_t agent_depth_max = 0;  // sub-agents
   std::string approve = "ask";        // or never, always
   std::string workflow;
   ProjectOptions project;
+  FixCommandOptions fix;
   std::string request;
   std::optional<std::uint64_t> task_seed;  // a generated task instead of a request
   std::uint64_t world_seed = 1'000'000;    // a world that training never saw
@@ -85,6 +111,7 @@ struct RunOptions {
 
 struct WorkOptions {
   ModelOptions model;
+  ToolsetFlags toolset;
   std::string approve = "never";  // or always: nobody is there to be asked
   std::uint32_t concurrency_max = 8;
   bool is_draining = false;  // ends when the queue is empty
@@ -93,6 +120,7 @@ struct WorkOptions {
 
 struct ChatOptions {
   ModelOptions model;
+  ToolsetFlags toolset;
   ContextLimits context;
   MoneyOptions money;
   std::uint32_t agent_depth_max = 0;  // sub-agents
@@ -115,6 +143,7 @@ struct SessionsOptions {
   std::optional<std::int64_t> at;  // fork: the last event that is shared; none: the last there is
   bool mends = false;              // doctor
   ModelOptions model;
+  ToolsetFlags toolset;         // resume
   MoneyOptions money;           // resume
   std::string approve = "ask";  // resume
   bool json = false;
@@ -134,6 +163,11 @@ struct EvalOptions {
   bool json = false;
   bool verbose = false;
   std::uint32_t concurrency_max = 8;
+  std::filesystem::path tasks;       // codefix: a folder of tasks
+  std::string language;              // codefix: of made tasks; empty: any
+  std::string bug_class;             // codefix: of made tasks; empty: any
+  std::filesystem::path export_dir;  // codefix: write the tasks here instead
+  ProjectOptions project;            // codefix: the sandbox
 };
 
 struct BenchOptions {
@@ -154,6 +188,25 @@ struct LoopOptions {
   std::uint32_t tokens_result = 100;
   std::uint32_t tokens_user = 30;
   std::uint32_t repeats = 5;
+  bool json = false;
+};
+
+/// `ponder mcp list|approve`.
+struct McpPinsOptions {
+  std::string server;              // approve; list: empty for all
+  std::vector<std::string> tools;  // approve; empty: all that wait
+  bool json = false;
+};
+
+/// `ponder mcp try`.
+struct McpTryOptions {
+  std::vector<std::string> command;  // or
+  std::string url;
+  std::string token_variable;  // names the environment variable that holds a bearer token
+  std::string era = "auto";
+  std::string tool;  // to call; empty: shows what there is
+  std::string arguments = "{}";
+  std::uint32_t seconds_max = 60;
   bool json = false;
 };
 
@@ -187,7 +240,16 @@ struct ConvertOptions {
   std::string to;
 };
 
+struct IndexCommand {
+  std::filesystem::path folder;
+  std::filesystem::path out;  // empty: in the folder
+  std::string find;           // words to look up afterwards
+  bool json = false;
+};
+
 int run(const Environment& environment, const RunOptions& options);
+/// `run` with the workflow "fix".
+int fix(const Environment& environment, RunOptions options);
 int chat(const Environment& environment, const ChatOptions& options);
 /// 0: it was stopped, or the queue is empty.
 int work(const Environment& environment, const WorkOptions& options);
@@ -205,7 +267,12 @@ int replay_session(const Environment& environment, const runtime::SessionStore& 
                    const runtime::SessionId& id, const SessionsOptions& options);
 int explain_context(const Environment& environment, const ContextOptions& options);
 int eval(const Environment& environment, const EvalOptions& options);
+int list_mcp_pins(const Environment& environment, const McpPinsOptions& options);
+int approve_mcp_pins(const Environment& environment, const McpPinsOptions& options);
+/// 0: the server was reached, and the call, if there was one, did not fail.
+int try_mcp_server(const Environment& environment, const McpTryOptions& options);
 int verify(const Environment& environment, const std::filesystem::path& dir, bool json);
+int index(const IndexCommand& command);
 int doctor(const Environment& environment, bool json);
 int bench_engine(const Environment& environment, const BenchOptions& options);
 int bench_loop(const Environment& environment, const LoopOptions& options);

@@ -154,9 +154,13 @@ tools::CodeProject project_of(const ProjectOptions& options) {
   tools::CodeProject project;
   project.folder = std::filesystem::absolute(options.folder);
   project.test_command = options.test_command;
+  project.test_reports = options.test_reports;
   const auto isolation = tools::parse_isolation(options.sandbox);
   PONDER_ASSERT(isolation.has_value());
   project.isolation = *isolation;
+  for (const auto& path : options.readable) {
+    project.readable.push_back(std::filesystem::absolute(path));
+  }
   return project;
 }
 
@@ -165,6 +169,11 @@ runtime::ApprovalMode approval_mode_of(const std::string& name) {
   if (name == "never") return runtime::ApprovalMode::never;
   PONDER_ASSERT(name == "ask");
   return runtime::ApprovalMode::ask;
+}
+
+runtime::ApprovalMode approval_mode_for(const runtime::Workflow& workflow,
+                                        const std::string& name) {
+  return workflow.is_contained() ? runtime::ApprovalMode::always : approval_mode_of(name);
 }
 
 Status expect_no_sub_agent(const runtime::SessionId& id, const runtime::SessionState& state) {

@@ -17,6 +17,7 @@
 #include "runtime/money.h"
 #include "runtime/session_state.h"
 #include "runtime/session_store.h"
+#include "runtime/workflow.h"
 #include "tools/code/code_tools.h"
 
 /// Putting the program together for one command: paths, store, model, and Ctrl-C.
@@ -54,11 +55,14 @@ struct Money {
 Result<Money> money_of(const Environment& environment, const MoneyOptions& options,
                        const runtime::ModelClient& model);
 
-/// The project of the workflow "code", as the options say. Requires: a sandbox that exists.
+/// The project of the workflows "code" and "fix", as the options say. Requires: a sandbox that
+/// exists.
 tools::CodeProject project_of(const ProjectOptions& options);
 
 /// What `--approve` says: ask, never or always. Requires: one of these.
 runtime::ApprovalMode approval_mode_of(const std::string& name);
+/// The same, but for a workflow that is contained, whose calls need nobody's word.
+runtime::ApprovalMode approval_mode_for(const runtime::Workflow& workflow, const std::string& name);
 
 /// `invalid_argument` for a session that a call of another one waits for; says what to do instead.
 Status expect_no_sub_agent(const runtime::SessionId& id, const runtime::SessionState& state);

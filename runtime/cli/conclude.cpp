@@ -18,12 +18,14 @@ std::string shown(const fs::path& path) {
   return relative.empty() || *relative.begin() == ".." ? path.string() : relative.string();
 }
 
-void tell(const runtime::Agent& agent, const runtime::WorkflowFinished& finished) {
+void tell(const runtime::Agent& agent, const runtime::WorkflowFinished& finished,
+          bool is_checked) {
   for (const auto& file : finished.files) {
     fmt::print("wrote {}\n", shown(fs::path(finished.directory) / file));
   }
   fmt::print("session {}\n", agent.id().value);
-  if (finished.is_solved) fmt::print("verified: {}\n", printable(finished.detail));
+  if (!finished.is_solved || finished.detail.empty()) return;
+  fmt::print("{}: {}\n", is_checked ? "verified" : "not checked", printable(finished.detail));
 }
 
 }  // namespace
@@ -42,7 +44,7 @@ boost::asio::awaitable<int> conclude(runtime::Agent& agent, runtime::Workflow& w
   runtime::WorkflowFinished finished;
   finished.is_solved = verdict->is_solved;
   finished.detail = verdict->detail;
-  if (verdict->has_plan && !workflow.directory().empty()) {
+  if (verdict->has_answer && !workflow.directory().empty()) {
     const auto files = workflow.write_artefacts(workflow.directory(), agent.id(), agent.state());
     if (!files) co_return complain(files.error().message);
     finished.directory = workflow.directory().string();
@@ -50,10 +52,10 @@ boost::asio::awaitable<int> conclude(runtime::Agent& agent, runtime::Workflow& w
   }
   const auto recorded = co_await agent.record(finished);
   if (!recorded) co_return complain(recorded.error().message);
-  if (!is_quiet) tell(agent, finished);
+  if (!is_quiet) tell(agent, finished, verdict->is_checked);
   if (!verdict->is_solved) co_return complain("not verified: " + printable(verdict->detail));
   // A request that no trip can meet was answered rightly, but there is no trip.
-  co_return verdict->has_plan ? 0 : 1;
+  co_return verdict->has_answer ? 0 : 1;
 }
 
 }  // namespace ponder::cli

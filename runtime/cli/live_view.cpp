@@ -2,13 +2,17 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <string_view>
 #include <variant>
 
 #include "runtime/event_json.h"
 #include "runtime/money.h"
 #include "runtime/session_state.h"
+#include "tools/session/session_tools.h"
 
 namespace ponder::cli {
 namespace {
@@ -19,6 +23,7 @@ constexpr const char* kRed = "\x1b[31m";
 constexpr const char* kBold = "\x1b[1m";
 constexpr const char* kReset = "\x1b[0m";
 constexpr std::size_t kLineColumns = 110;
+constexpr std::chrono::seconds kProgressEvery{2};  // as a line
 
 }  // namespace
 
@@ -151,13 +156,65 @@ void LiveView::show(const runtime::MessagePinned& event) {
         event.message_seq, style(kReset));
 }
 
+std::string LiveView::call_name(std::uint32_t call_index) const {
+  const auto call = calls_.find(call_index);
+  return call == calls_.end() ? "tool" : call->second;
+}
+
 void LiveView::show(const runtime::ApprovalAnswered& event) {
   end_section();
-  const auto call = calls_.find(event.call_index);
-  print("{}   approval of {}: {}{}{}{}\n", style(kDim),
-        call == calls_.end() ? "call" : call->second,
+  print("{}   approval of {}: {}{}{}{}\n", style(kDim), call_name(event.call_index),
         runtime::approval_decision_name(event.decision), event.reason.empty() ? "" : ": ",
         printable(event.reason), style(kReset));
+}
+
+void LiveView::show(const runtime::QuestionAsked& event) {
+  // Whoever can answer is asked elsewhere (desk.h).
+  questions_[{event.call_index, event.n}] = event.text;
+}
+
+void LiveView::show(const runtime::QuestionAnswered& event) {
+  end_section();
+  const bool is_answered = event.end == runtime::QuestionEnd::answered;
+  const std::string end = runtime::question_end_name(event.end);
+  print("{}   {} asked: {}\n   {}{}{}\n", style(kDim), call_name(event.call_index),
+        one_line(questions_[{event.call_index, event.n}], kLineColumns),
+        is_answered ? "answer: " : end + ": ", one_line(event.answer, kLineColumns), style(kReset));
+}
+
+void LiveView::show(const runtime::ToolNoted& event) {
+  end_section();
+  print("{}   {}, {}: {}{}\n", style(kDim), call_name(event.call_index),
+        one_line(event.kind, kLineColumns), one_line(event.content, kLineColumns), style(kReset));
+}
+
+void LiveView::show(const runtime::ToolValueSet& event) {
+  if (event.tool != tools::kTodoTool || event.key != tools::kTodoKey) return;
+  end_section();
+  std::string_view list = event.value ? std::string_view(*event.value) : "the list is empty\n";
+  while (!list.empty()) {
+    const std::size_t end = std::min(list.find('\n'), list.size());
+    print("   {}\n", one_line(list.substr(0, end), kLineColumns));
+    list.remove_prefix(std::min(end + 1, list.size()));
+  }
+}
+
+void LiveView::on_progress(const runtime::SessionId&, const runtime::CallProgress& progress) {
+  std::string line = progress.tool;
+  if (progress.share) line += fmt::format(" {:.0f}%", 100 * *progress.share);
+  if (!progress.text.empty()) line += ": " + progress.text;
+  if (terminal_.is_tty) {
+    status_bar_.show(one_line(line, kLineColumns));
+    output_->flush();
+    return;
+  }
+  const auto now = clock_->now();
+  const auto [last, is_first] = progress_shown_.try_emplace(progress.call_index, now);
+  if (!is_first && now - last->second < kProgressEvery) return;
+  last->second = now;
+  end_section();
+  print("{}   {}{}\n", style(kDim), one_line(line, kLineColumns), style(kReset));
+  output_->flush();
 }
 
 void LiveView::show(const runtime::ModelStarted& event) {
@@ -174,6 +231,8 @@ void LiveView::show(const runtime::ModelCompleted& event) {
   }
   end_section();
   calls_.clear();
+  questions_.clear();
+  progress_shown_.clear();
   for (std::uint32_t i = 0; i < event.message.tool_calls.size(); ++i) {
     calls_[i] = event.message.tool_calls[i].name;
     print("{}-> {}{}\n", style(kCyan), call_line(event.message.tool_calls[i], kLineColumns),
@@ -194,8 +253,7 @@ void LiveView::show(const runtime::ModelRetried& event) {
 
 void LiveView::show(const runtime::ToolFinished& event) {
   end_section();
-  const auto call = calls_.find(event.call_index);
-  const std::string name = call == calls_.end() ? "tool" : call->second;
+  const std::string name = call_name(event.call_index);
   const bool is_good = event.outcome == runtime::Outcome::success;
   const std::string outcome = runtime::outcome_name(event.outcome);
   print("{}<- {}: {}{}{} {}({} ms){}\n", style(is_good ? kCyan : kRed), name,

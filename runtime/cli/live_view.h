@@ -36,6 +36,9 @@ class LiveView final : public runtime::EventSink {
            Output& output);
   void on_event(const runtime::SessionId& session, const runtime::Record& record) override;
   void on_delta(const runtime::SessionId& session, const runtime::ModelDelta& delta) override;
+  /// In the status line; without one as lines, of which one in a while.
+  void on_progress(const runtime::SessionId& session,
+                   const runtime::CallProgress& progress) override;
   /// A line each, with the place of the call that it works for.
   void on_sub_agent_event(const runtime::SessionId& session,
                           const runtime::Record& record) override;
@@ -53,6 +56,10 @@ class LiveView final : public runtime::EventSink {
   void show(const runtime::ModeChanged& event);
   void show(const runtime::MessagePinned& event);
   void show(const runtime::ApprovalAnswered& event);
+  void show(const runtime::QuestionAsked& event);
+  void show(const runtime::QuestionAnswered& event);
+  void show(const runtime::ToolNoted& event);
+  void show(const runtime::ToolValueSet& event);
   void show(const runtime::ModelStarted& event);
   void show(const runtime::ModelCompleted& event);
   void show(const runtime::ModelRetried& event);
@@ -69,6 +76,7 @@ class LiveView final : public runtime::EventSink {
   }
   void write(Section section, const std::string& text);
   void end_section();
+  std::string call_name(std::uint32_t call_index) const;
   std::string status(const runtime::Usage& usage, std::uint32_t tokens_generated) const;
   const char* style(const char* escape) const { return terminal_.has_color ? escape : ""; }
 
@@ -85,6 +93,8 @@ class LiveView final : public runtime::EventSink {
   runtime::Usage usage_last_;
   Clock::Instant step_start_;
   std::map<std::uint32_t, std::string> calls_;  // of the latest completion, as shown
+  std::map<std::pair<std::uint32_t, std::uint32_t>, std::string> questions_;  // call, number
+  std::map<std::uint32_t, Clock::Instant> progress_shown_;                    // by call
   SubAgentLines sub_agents_;
   std::string currency_;
 };

@@ -3,11 +3,12 @@
 #include <system_error>
 
 #include "runtime/agent.h"
-#include "runtime/cli/approval_lines.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/compose.h"
 #include "runtime/cli/conclude.h"
+#include "runtime/cli/desk_lines.h"
 #include "runtime/cli/live_view.h"
+#include "runtime/cli/toolset_flags.h"
 #include "runtime/work_queue.h"
 #include "runtime/workflow.h"
 
@@ -61,7 +62,7 @@ asio::awaitable<int> run_session(Run& run) {
   co_return status;
 }
 
-asio::awaitable<int> run_and_close(Run& run, ApprovalLines& lines) {
+asio::awaitable<int> run_and_close(Run& run, DeskLines& lines) {
   lines.begin();
   const int status = co_await run_session(run);
   co_await lines.close();
@@ -83,7 +84,13 @@ int run(const Environment& environment, const RunOptions& options) {
   how.task_seed = options.task_seed;
   how.request = options.request;
   how.project = project_of(options.project);
+  how.fix.protects = options.fix.protects;
+  how.fix.repeats = options.fix.repeats;
+  how.has_person = DeskLines::is_person_there() && !options.json && !options.queued;
   if (!options.out.empty()) how.directory = std::filesystem::absolute(options.out);
+  auto toolset = toolset_of(environment, options.toolset);
+  if (!toolset) return complain(toolset.error().message);
+  how.toolset = std::move(*toolset);
   const auto workflow = runtime::Workflow::open(how);
   if (!workflow) return complain(workflow.error().message);
   if (!options.out.empty()) {
@@ -125,9 +132,10 @@ int run(const Environment& environment, const RunOptions& options) {
   runtime::EventSink* view = &live;
   if (options.json) view = &json;
   run.parts.sinks.push_back(view);
-  ApprovalLines lines(io, output, options.json);
-  run.parts.approvals.mode = approval_mode_of(options.approve);
-  run.parts.approvals.approver = lines.approver();
+  DeskLines lines(io, output, options.json);
+  run.parts.approvals.mode = approval_mode_for(**workflow, options.approve);
+  run.parts.approvals.approver = lines.desk();
+  run.parts.questions.respondent = lines.desk();
   return run_interruptibly(io, run_and_close(run, lines), [&run] {
     run.is_interrupted = true;
     if (run.agent) run.agent->cancel();

@@ -2,17 +2,19 @@
 
 #include <algorithm>
 #include <ctime>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include "runtime/agent.h"
-#include "runtime/cli/approval_lines.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/compose.h"
+#include "runtime/cli/desk_lines.h"
 #include "runtime/cli/go_on.h"
 #include "runtime/cli/live_view.h"
+#include "runtime/cli/toolset_flags.h"
 #include "runtime/sub_agents.h"
 #include "runtime/work_queue.h"
 #include "runtime/workflow.h"
@@ -39,7 +41,8 @@ void print_tree(const std::vector<runtime::SessionSummary>& all,
                 const runtime::SessionSummary& session, int depth) {
   const std::string mark = depth == 0 ? "" : fmt::format("{:>{}}", "", 2 * depth);
   fmt::print("{}{}  {}  {:<8} {:>5} events  {:<18} {}\n", mark, session.id.value,
-             local_time(session.updated_unix_ms), one_line(session.workflow, 8), session.events,
+             local_time(session.updated_unix_ms),
+             one_line(std::filesystem::path(session.workflow).stem().string(), 8), session.events,
              session.last_type, one_line(session.title, 60));
   // The list is sorted the other way round.
   for (auto other = all.rbegin(); other != all.rend(); ++other) {
@@ -98,7 +101,7 @@ int show(const runtime::SessionStore& store, const runtime::SessionId& id, bool 
 }
 
 asio::awaitable<int> go_on_and_close(runtime::Agent& agent, runtime::Workflow& workflow,
-                                     bool is_quiet, ApprovalLines& lines,
+                                     bool is_quiet, DeskLines& lines,
                                      std::optional<std::int64_t> cost_pico_max) {
   if (cost_pico_max) {
     const Status taken = co_await agent.set_cost_max(*cost_pico_max);
@@ -120,7 +123,9 @@ int resume(const Environment& environment, const runtime::SessionId& id,
   if (!is_own) return complain(is_own.error().message);
   const auto library = library_dir(environment);
   if (!library) return complain(library.error().message);
-  const auto workflow = runtime::Workflow::reopen(*library, id, state, store);
+  const auto toolset = toolset_of(environment, options.toolset);
+  if (!toolset) return complain(toolset.error().message);
+  const auto workflow = runtime::Workflow::reopen(*library, id, state, store, *toolset);
   if (!workflow) return complain(workflow.error().message);
   if (!has_rest(state, **workflow))
     return complain(
@@ -145,9 +150,10 @@ int resume(const Environment& environment, const runtime::SessionId& id,
   runtime::EventSink* view = &live;
   if (options.json) view = &json;
   parts.sinks.push_back(view);
-  ApprovalLines lines(io, output, options.json);
-  parts.approvals.mode = approval_mode_of(options.approve);
-  parts.approvals.approver = lines.approver();
+  DeskLines lines(io, output, options.json);
+  parts.approvals.mode = approval_mode_for(**workflow, options.approve);
+  parts.approvals.approver = lines.desk();
+  parts.questions.respondent = lines.desk();
   auto agent = runtime::Agent::open(parts, id);
   if (!agent) return complain(agent.error().message);
   auto work = go_on_and_close(**agent, **workflow, options.json, lines, money->cost_pico_max);

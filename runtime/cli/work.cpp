@@ -19,6 +19,7 @@
 #include "runtime/cli/compose.h"
 #include "runtime/cli/go_on.h"
 #include "runtime/cli/live_view.h"
+#include "runtime/cli/toolset_flags.h"
 #include "runtime/work_queue.h"
 #include "runtime/workflow.h"
 
@@ -37,10 +38,11 @@ constexpr std::chrono::milliseconds kPollMs{500};  // how soon a session that be
 class Worker {
  public:
   Worker(const Environment& environment, const WorkOptions& options, std::filesystem::path library,
-         runtime::SessionStore& store, asio::io_context& io)
+         runtime::ToolsetOptions toolset, runtime::SessionStore& store, asio::io_context& io)
       : environment_(&environment),
         options_(&options),
         library_(std::move(library)),
+        toolset_(std::move(toolset)),
         store_(&store),
         wake_(io) {}
   ~Worker() { asking_.join(); }
@@ -146,13 +148,13 @@ class Worker {
       return fail(Errc::corrupt, fmt::format("session {} has no readable beginning", id.value));
     }
     Opened out;
-    PONDER_TRY(out.workflow, runtime::Workflow::reopen(library_, id, state, *store_));
+    PONDER_TRY(out.workflow, runtime::Workflow::reopen(library_, id, state, *store_, toolset_));
     PONDER_TRY(runtime::ModelClient * model, model_for(state.start->model));
     runtime::AgentParts parts(*model, out.workflow->registry(), *store_, system_clock());
     parts.grants = out.workflow->grants();
     PONDER_TRY(const Money money, money_of(*environment_, MoneyOptions(), *model));
     parts.prices = money.prices;
-    parts.approvals.mode = approval_mode_of(options_->approve);
+    parts.approvals.mode = approval_mode_for(*out.workflow, options_->approve);
     if (options_->json) parts.sinks.push_back(&json_);
     PONDER_TRY(out.agent, runtime::Agent::open(std::move(parts), id));
     return out;
@@ -185,6 +187,7 @@ class Worker {
   const Environment* environment_;
   const WorkOptions* options_;
   std::filesystem::path library_;
+  runtime::ToolsetOptions toolset_;
   runtime::SessionStore* store_;
   asio::steady_timer wake_;
   std::map<std::string, std::unique_ptr<runtime::ModelClient>> models_;  // by the log's name
@@ -203,7 +206,9 @@ int work(const Environment& environment, const WorkOptions& options) {
   if (!store) return complain(store.error().message);
   if ((*store)->queue() == nullptr) return complain(kNoQueue);
   asio::io_context io(1);
-  Worker worker(environment, options, std::move(*library), **store, io);
+  auto toolset = toolset_of(environment, options.toolset);
+  if (!toolset) return complain(toolset.error().message);
+  Worker worker(environment, options, std::move(*library), std::move(*toolset), **store, io);
   return run_interruptibly(io, worker.run(), [&worker] { worker.stop(); });
 }
 

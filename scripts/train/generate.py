@@ -121,7 +121,7 @@ class Generator:
             ), f"{kind} {seed}: is possible"
             return
         assert solved and submitted is not None, f"{kind} {seed}: the expert gave up"
-        verdict = self.env.lua_env.verify(task, submitted.days, session.db)
+        verdict = self.env.lua_env.verify(task, submitted, session.db)
         assert verdict.ok, f"{kind} {seed}: {to_python(verdict.violations)}"
 
 

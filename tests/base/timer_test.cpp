@@ -105,6 +105,47 @@ TEST_F(ManualTimeTest, ADeadlinePassesWhenTheContextsTimeReachesIt) {
   EXPECT_EQ(result->error().code, Errc::deadline);
 }
 
+TEST_F(ManualTimeTest, ADeadlineThatIsMovedPassesWhereItWasMovedTo) {
+  std::optional<Result<int>> result;
+  DeadlineMover mover;
+  mover.move_to(Deadline(kNoon));  // nobody waits
+  asio::co_spawn(context_,
+                 with_deadline(wait_for_ever(context_.get_executor()), Deadline(kNoon), &mover),
+                 [&](std::exception_ptr, Result<int> value) { result = std::move(value); });
+  run();
+  mover.move_to(Deadline::never());
+  run();
+  EXPECT_EQ(time_.num_timers(), 0u);
+  mover.move_to(Deadline(kNoon + hours(2)));
+  run();
+  EXPECT_EQ(time_.next(), kNoon + hours(2));
+  mover.move_to(Deadline(kNoon + hours(1)));
+  run();
+  EXPECT_FALSE(time_.ring_one(kNoon));
+  EXPECT_FALSE(result.has_value());
+  EXPECT_TRUE(time_.ring_one(kNoon + hours(1)));
+  run();
+  ASSERT_TRUE(result.has_value());
+  EXPECT_EQ(result->error().code, Errc::deadline);
+  mover.move_to(Deadline(kNoon));  // nobody waits any more
+}
+
+TEST_F(ManualTimeTest, ADeadlineThatIsMovedAsItRingsDoesNotPass) {
+  std::optional<Result<int>> result;
+  DeadlineMover mover;
+  asio::co_spawn(context_,
+                 with_deadline(wait_for_ever(context_.get_executor()), Deadline(kNoon), &mover),
+                 [&](std::exception_ptr, Result<int> value) { result = std::move(value); });
+  run();
+  EXPECT_TRUE(time_.ring_one(kNoon));
+  mover.move_to(Deadline(kNoon + hours(1)));
+  run();
+  EXPECT_FALSE(result.has_value());
+  EXPECT_TRUE(time_.ring_one(kNoon + hours(1)));
+  run();
+  EXPECT_TRUE(result.has_value());
+}
+
 TEST(Timer, WithoutManualTimeTheMachinesClockRingsIt) {
   asio::io_context context;
   bool has_come = false;

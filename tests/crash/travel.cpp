@@ -66,7 +66,7 @@ Result<SolvedTask> solved_task(const fs::path& library) {
     if (task.kind != "two_day") continue;
     PONDER_CHECK(environment->begin(task));
     PONDER_TRY(const tools::Solution solution, environment->solve());
-    if (solution.is_feasible) return SolvedTask{seed, plan_text(solution.plan_json)};
+    if (solution.is_feasible) return SolvedTask{seed, plan_text(solution.answer_json)};
   }
 }
 

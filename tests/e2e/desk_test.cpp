@@ -7,6 +7,7 @@
 #include "tests/e2e/endpoint.h"
 #include "tests/e2e/process.h"
 #include "tests/e2e/pseudo_terminal.h"
+#include "tools/process/sandbox_support.h"
 
 /// Calls with lasting effects, and calls that take too long, before a person at a terminal.
 namespace ponder::e2e {
@@ -130,6 +131,82 @@ TEST_F(DeskOnATerminal, OneCallIsCancelledByNameAndTheTurnGoesOn) {
   EXPECT_EQ(terminal.wait(), 0) << terminal.screen();
   ASSERT_EQ(server.requests().size(), 2U);
   EXPECT_THAT(server.requests()[1], HasSubstr("the call was cancelled"));
+}
+
+/// The workflow whose model may ask, on a terminal.
+class QuestionOnATerminal : public DeskOnATerminal {
+ protected:
+  void SetUp() override {
+    const Status status =
+        tools::check_support(tools::sandbox_support(), tools::Isolation::isolated);
+    if (!status) GTEST_SKIP() << status.error().message;
+  }
+  std::vector<std::string> work_with(std::vector<std::string> command, const FakeServer& server) {
+    const std::vector<std::string> model = model_at(server);
+    command.insert(command.end(), model.begin(), model.end());
+    return command;
+  }
+  static std::string answer_code_on(const PseudoTerminal& terminal) {
+    std::smatch found;
+    const std::regex command("/answer ([0-9a-f]+)");
+    return std::regex_search(terminal.screen(), found, command) ? found[1] : std::string();
+  }
+};
+
+constexpr const char* kWhich = R"({"question": "which?", "choices": ["red", "green"]})";
+
+TEST_F(QuestionOnATerminal, AQuestionIsAnsweredWithItsCodeAndThePlanIsSeen) {
+  const char* const plan = R"({"items": [{"text": "paint it", "status": "in_progress"}]})";
+  FakeServer server({calls("todo", plan), calls("ask_user", kWhich), answers("green it is")});
+  PseudoTerminal terminal(
+      scratch_.path(),
+      work_with({"run", "code", "paint", "--folder", scratch_.path().string()}, server));
+  ASSERT_TRUE(terminal.shows("[>] paint it")) << terminal.screen();
+  ASSERT_TRUE(terminal.shows("ask_user asks: which?")) << terminal.screen();
+  ASSERT_TRUE(terminal.shows("NUMBER")) << terminal.screen();
+  const std::string code = answer_code_on(terminal);
+  terminal.type("/answer 0000-9 2\r");
+  ASSERT_TRUE(terminal.shows("no question has the code")) << terminal.screen();
+  terminal.type("/answer " + code + " blue\r");
+  ASSERT_TRUE(terminal.shows("none of: red, green")) << terminal.screen();
+  terminal.type("/answer " + code + " 2\r");
+  ASSERT_TRUE(terminal.shows("answer: green")) << terminal.screen();
+  ASSERT_TRUE(terminal.shows("green it is")) << terminal.screen();
+  EXPECT_EQ(terminal.wait(), 0) << terminal.screen();
+  ASSERT_EQ(server.requests().size(), 3U);
+  EXPECT_THAT(server.requests()[2], HasSubstr("green"));
+}
+
+TEST_F(QuestionOnATerminal, AQuestionThatAKillLeftOpenIsAskedAgain) {
+  FakeServer server({calls("ask_user", kWhich), answers("red it is")});
+  std::string code;
+  {
+    PseudoTerminal terminal(
+        scratch_.path(),
+        work_with({"run", "code", "paint", "--folder", scratch_.path().string()}, server));
+    ASSERT_TRUE(terminal.shows("NUMBER")) << terminal.screen();
+    code = answer_code_on(terminal);
+  }
+  const std::string list = ponder(scratch_.path(), {"sessions", "list", "--json"}).out;
+  std::smatch id;
+  const std::regex pattern("\"id\": ?\"([^\"]+)\"");
+  ASSERT_TRUE(std::regex_search(list, id, pattern)) << list;
+  PseudoTerminal terminal(scratch_.path(), work_with({"sessions", "resume", id[1]}, server));
+  ASSERT_TRUE(terminal.shows("/answer " + code + " NUMBER")) << terminal.screen();
+  terminal.type("/answer " + code + " red\r");
+  ASSERT_TRUE(terminal.shows("red it is")) << terminal.screen();
+  EXPECT_EQ(terminal.wait(), 0) << terminal.screen();
+}
+
+TEST_F(QuestionOnATerminal, FromAPipeTheModelIsNotOfferedTheQuestion) {
+  FakeServer server({answers("done")});
+  const auto finished = ponder(
+      scratch_.path(),
+      work_with({"run", "code", "paint", "--folder", scratch_.path().string()}, server));
+  EXPECT_EQ(finished.status, 0) << finished.err;
+  ASSERT_EQ(server.requests().size(), 1U);
+  EXPECT_THAT(server.requests()[0], HasSubstr("\"todo\""));
+  EXPECT_THAT(server.requests()[0], Not(HasSubstr("ask_user")));
 }
 
 }  // namespace

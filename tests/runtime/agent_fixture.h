@@ -43,7 +43,11 @@ class Recorder final : public EventSink {
   void on_delta(const SessionId&, const ModelDelta& delta) override {
     types.push_back("delta " + delta.text);
   }
+  void on_progress(const SessionId&, const CallProgress& progress) override {
+    this->progress.push_back(progress);
+  }
   std::vector<std::string> types;
+  std::vector<CallProgress> progress;
   std::string trigger;
   std::function<void()> action;
 };
@@ -64,6 +68,7 @@ class AgentFixture : public ::testing::Test {
     AgentParts parts(*model_, registry_, *store_, clock_);
     parts.grants = grants_;
     parts.approvals = approvals_;
+    parts.questions = questions_;
     parts.sinks = {&recorder_};
     parts.prices = prices_;
     return parts;
@@ -128,6 +133,7 @@ class AgentFixture : public ::testing::Test {
   tools::Registry registry_;
   std::vector<std::string> grants_;
   ApprovalPolicy approvals_ = {ApprovalMode::always, nullptr, 600'000};
+  QuestionPolicy questions_;
   std::vector<std::string> journal_;
   Recorder recorder_;
   Limits limits_;

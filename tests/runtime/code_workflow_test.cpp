@@ -11,6 +11,7 @@
 #include "runtime/agent.h"
 #include "runtime/scripted_model.h"
 #include "runtime/sqlite_session_store.h"
+#include "tests/runtime/scripted_steps.h"
 #include "tests/runtime/support.h"
 #include "tools/process/sandbox_support.h"
 
@@ -22,18 +23,8 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using ::testing::HasSubstr;
 
-ScriptedStep calls(const std::string& tool, const json& arguments) {
-  Completion completion;
-  completion.message.tool_calls = {{"", tool, arguments.dump()}};
-  completion.call_faults = {""};
-  return ScriptedStep(std::move(completion));
-}
-
-ScriptedStep says(const std::string& text) {
-  Completion completion;
-  completion.message.content = text;
-  return ScriptedStep(std::move(completion));
-}
+using test::calls;
+using test::says;
 
 class CodeWorkflowTest : public ::testing::Test {
  protected:
@@ -126,7 +117,7 @@ TEST_F(CodeWorkflowTest, ASessionGoesOnInTheSameFolder) {
   const auto workflow = open();
   const SessionStarted start = workflow->session_start();
   EXPECT_THAT(start.environment, HasSubstr("\"sandbox\":\"isolated\""));
-  const auto again = reopen_code_workflow(start);
+  const auto again = reopen_code_workflow(start, {});
   ASSERT_TRUE(again) << again.error().message;
   EXPECT_EQ((*again)->session_start().environment, start.environment);
   EXPECT_EQ((*again)->request(), "the sum is wrong");
@@ -136,7 +127,7 @@ TEST_F(CodeWorkflowTest, AFolderThatIsGoneIsAClearError) {
   const auto workflow = open();
   SessionStarted start = workflow->session_start();
   fs::remove_all(project_.path());
-  const auto again = reopen_code_workflow(start);
+  const auto again = reopen_code_workflow(start, {});
   ASSERT_FALSE(again);
   EXPECT_EQ(again.error().code, Errc::not_found);
 }

@@ -63,6 +63,20 @@ TEST_F(ConfigTest, SecretsAreNamedAndNotWritten) {
               HasSubstr("either env or file"));
 }
 
+TEST_F(ConfigTest, ASecretIsReadWhereItIs) {
+  const auto variable = [](const std::string& name) {
+    return name == "WEATHER_KEY" ? std::string("abc") : std::string();
+  };
+  folder_.write("mail.key", "xyz\r\nmore\n");
+  folder_.write("empty.key", "");
+  EXPECT_EQ(read_secret({"WEATHER_KEY", {}}, variable).value(), "abc");
+  EXPECT_EQ(read_secret({"", folder_.path() / "mail.key"}, variable).value(), "xyz");
+  EXPECT_THAT(read_secret({"OTHER_KEY", {}}, variable).error().message, HasSubstr("OTHER_KEY"));
+  EXPECT_EQ(read_secret({"WEATHER_KEY", {}}, nullptr).error().code, Errc::not_found);
+  EXPECT_EQ(read_secret({"", folder_.path() / "empty.key"}, variable).error().code,
+            Errc::not_found);
+}
+
 TEST_F(ConfigTest, WebSearchNamesItsProvider) {
   const auto config = load(
       "[web]\nsearch = 'brave'\nkey = { env = 'BRAVE_KEY' }\n"
@@ -77,7 +91,7 @@ TEST_F(ConfigTest, WebSearchNamesItsProvider) {
 
 TEST_F(ConfigTest, WhatAProviderNeedsIsAskedForAtOnce) {
   EXPECT_THAT(fault("[web]\nsearch = 'bing'\n"),
-              AllOf(HasSubstr(":2: "), HasSubstr("no search provider"), HasSubstr("tavily")));
+              AllOf(HasSubstr(":1: "), HasSubstr("no search provider"), HasSubstr("tavily")));
   EXPECT_THAT(fault("[web]\nsearch = 'searxng'\n"), HasSubstr("needs address"));
   EXPECT_THAT(fault("[web]\nsearch = 'tavily'\n"), HasSubstr("needs key"));
   EXPECT_THAT(fault("[web]\nsearch = 'local'\n"), HasSubstr("needs index"));

@@ -11,7 +11,6 @@
 #include "runtime/agent.h"
 #include "runtime/next_turn.h"
 #include "runtime/sqlite_session_store.h"
-#include "runtime/tool_grammar.h"
 #include "tests/runtime/fake_engine.h"
 #include "tests/runtime/fake_tools.h"
 #include "tests/runtime/support.h"
@@ -440,103 +439,6 @@ TEST_F(EmbeddedModelTest, AMissingModelIsNamed) {
   const auto missing = EmbeddedModel::open(dir_.path() / "nothing", {});
   ASSERT_FALSE(missing);
   EXPECT_THAT(missing.error().message, HasSubstr("nothing"));
-}
-
-class ToolGrammarTest : public ::testing::Test {
- protected:
-  ToolGrammarTest() {
-    const std::vector<context::ToolSpec> specs = {{"now", "", R"({"type":"object"})"},
-                                                  {"book", "", R"({"type":"object","properties":{
-            "city":{"type":"string"},"size":{"enum":["S","M"]},"nights":{"type":"integer"}},
-            "required":["city"]})"}};
-    auto built = tool_grammar(specs, context::dsv32());
-    PONDER_ASSERT(built.has_value());
-    grammar_ = *built;
-  }
-  GrammarMatch match(const std::string& invoke) const {
-    return grammar_->match("thinking</think>text\n\n<｜DSML｜function_calls>\n" + invoke +
-                           "\n</｜DSML｜function_calls>");
-  }
-  static std::string invoke(const std::string& name, const std::string& parameters) {
-    return "<｜DSML｜invoke name=\"" + name + "\">\n" + parameters + "\n</｜DSML｜invoke>";
-  }
-  static std::string parameter(const std::string& name, const std::string& is_string,
-                               const std::string& value) {
-    return "<｜DSML｜parameter name=\"" + name + "\" string=\"" + is_string + "\">" + value +
-           "</｜DSML｜parameter>";
-  }
-  std::shared_ptr<const engine::Grammar> grammar_;
-};
-
-TEST_F(ToolGrammarTest, FreeTextIsFreeUntilTheMarkerOpens) {
-  EXPECT_EQ(grammar_->match("thoughts</think>an answer < 7"), GrammarMatch::full);
-  EXPECT_EQ(grammar_->match("so <｜DSML｜function_ca"), GrammarMatch::prefix);
-  EXPECT_EQ(grammar_->match("so <｜DSML｜toolcalls>"), GrammarMatch::none);
-}
-
-TEST_F(ToolGrammarTest, WellFormedCallsOfKnownToolsMatch) {
-  EXPECT_EQ(match(invoke("now", "")), GrammarMatch::full);
-  EXPECT_EQ(match(invoke("book", parameter("city", "true", "Xi'an <b>"))), GrammarMatch::full);
-  EXPECT_EQ(match(invoke("now", "") + "\n" +
-                  invoke("book", parameter("nights", "false", "2") + "\n" +
-                                     parameter("city", "true", "") + "\n" +
-                                     parameter("size", "true", "M"))),
-            GrammarMatch::full);
-}
-
-TEST_F(ToolGrammarTest, WhatTheToolsDoNotDeclareCannotBeWritten) {
-  EXPECT_EQ(match(invoke("later", "")), GrammarMatch::none);
-  EXPECT_EQ(match(invoke("now", parameter("x", "true", "y"))), GrammarMatch::none);
-  const std::string city = parameter("city", "true", "Wuhan");
-  EXPECT_EQ(match(invoke("book", "")), GrammarMatch::none);  // city is required
-  EXPECT_EQ(match(invoke("book", city + "\n" + city)), GrammarMatch::none);
-  EXPECT_EQ(match(invoke("book", city + "\n" + parameter("size", "true", "XL"))),
-            GrammarMatch::none);
-  EXPECT_EQ(match(invoke("book", city + "\n" + parameter("nights", "false", "two"))),
-            GrammarMatch::none);
-  EXPECT_EQ(match(invoke("book", parameter("city", "false", "1"))), GrammarMatch::none);
-}
-
-TEST_F(ToolGrammarTest, NothingFollowsTheBlock) {
-  EXPECT_EQ(grammar_->match("<｜DSML｜function_calls>\n" + invoke("now", "") +
-                            "\n</｜DSML｜function_calls> and more"),
-            GrammarMatch::none);
-}
-
-TEST_F(ToolGrammarTest, LiveValuesAreTheOnlyOnesOfTheirParameterWhileTheyLast) {
-  const std::vector<context::ToolSpec> specs = {
-      {"open", "", R"({"type":"object","properties":{"door":{"type":"string"}}})"}};
-  const auto matches = [&](const std::vector<LiveValues>& live, const std::string& value) {
-    grammar_ = *tool_grammar(specs, context::dsv32(), live);
-    return match(invoke("open", parameter("door", "true", value))) == GrammarMatch::full;
-  };
-  EXPECT_TRUE(matches({}, "anything"));
-  EXPECT_TRUE(matches({{"open", "door", {"red", "blue"}}}, "blue"));
-  EXPECT_FALSE(matches({{"open", "door", {"red", "blue"}}}, "green"));
-  EXPECT_TRUE(matches({{"open", "window", {"red"}}}, "green"));
-  EXPECT_TRUE(matches({{"close", "door", {"red"}}}, "green"));
-  EXPECT_FALSE(matches({{"open", "door", {"red", "<think>"}}}, "<think>"));
-}
-
-TEST(LiveValues, TheModelIsHeldToTheHashesThatItCanRead) {
-  SessionState state;
-  state.start.emplace();
-  state.is_turn_open = true;
-  EXPECT_TRUE(next_request(state).live_values.empty());
-  state.blobs = {{std::string(64, 'a'), 10, "a result"}, {std::string(64, 'b'), 10, "another"}};
-  const auto live = next_request(state).live_values;
-  ASSERT_EQ(live.size(), 1U);
-  EXPECT_EQ(live[0].tool, context::kReadBlobTool);
-  EXPECT_EQ(live[0].parameter, "hash");
-  EXPECT_EQ(live[0].values, (std::vector{std::string(context::kHashShown, 'a'),
-                                         std::string(context::kHashShown, 'b')}));
-}
-
-TEST(ToolGrammar, ASchemaThatIsNoneIsRefusedByName) {
-  const auto broken = tool_grammar({{"bad", "", "[]"}}, context::dsv32());
-  ASSERT_FALSE(broken);
-  EXPECT_EQ(broken.error().code, Errc::invalid_argument);
-  EXPECT_THAT(broken.error().message, HasSubstr("bad"));
 }
 
 }  // namespace

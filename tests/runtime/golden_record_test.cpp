@@ -3,6 +3,7 @@
 
 #include "tests/runtime/agent_fixture.h"
 #include "tests/runtime/golden_logs.h"
+#include "tests/runtime/serving_tool.h"
 #include "tests/runtime/sub_agents_fixture.h"
 #include "tests/runtime/token_history_fixture.h"
 
@@ -144,6 +145,34 @@ TEST_F(GoldenScriptedRun, CallsThatWereApprovedAndDenied) {
          ScriptedStep(says("paid"))});
   EXPECT_EQ(turn("pay").reason, TurnEnd::answered);
   keep("approvals", {"approval_asked", "approval_answered"});
+}
+
+/// Asks, notes the answer, keeps it, and forgets what it kept before.
+boost::asio::awaitable<Result<tools::ToolOutput>> remember(tools::ToolContext context) {
+  tools::CallServices& services = *context.services;
+  tools::Question question("which?");
+  question.choices = {"one", "two"};
+  const auto which = co_await services.ask(std::move(question));
+  if (!which) co_return test::output_of(which);
+  tools::Note note("log", "the answer is " + *which);
+  const Status noted = co_await services.note(std::move(note));
+  const Status kept = co_await services.set_value("answer", *which);
+  const Status forgotten = co_await services.set_value("before", std::nullopt);
+  const Status again = co_await services.set_value("before", "x");
+  const Status gone = co_await services.set_value("before", std::nullopt);
+  EXPECT_TRUE(noted && kept && forgotten && again && gone);
+  co_return test::output_of(which);
+}
+
+TEST_F(GoldenScriptedRun, ACallThatAskedAPersonAndKeptTheAnswer) {
+  auto tool = std::make_unique<test::ServingTool>("remembers", Effect::idempotent, remember);
+  ASSERT_TRUE(registry_.add(std::move(tool)));
+  test::AnsweringPerson person;
+  person.words = "2";
+  questions_.respondent = &person;
+  start({ScriptedStep(says("", {{"remembers", "{}"}})), ScriptedStep(says("two it is"))});
+  EXPECT_EQ(turn().reason, TurnEnd::answered);
+  keep("questions", {"question_asked", "question_answered", "tool_noted", "tool_value_set"});
 }
 
 class GoldenSubAgentRun : public test::SubAgentsFixture {};

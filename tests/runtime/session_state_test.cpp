@@ -195,6 +195,44 @@ TEST(SessionState, TheTokenBudgetOfACompletionShrinksWithTheTurn) {
   EXPECT_EQ(next_request(log.state()).tokens_generated_max, 5U);
 }
 
+/// A log with an open call of `a`, which asked two questions of which one was answered.
+Log asking_log() {
+  Log log;
+  log.add(travel_start()).add(UserMessage{"go"}).add(completed(0, "", {"a"}));
+  log.add(ToolIntended{0, 0, tools::Effect::pure}).add(ToolStarted{0, 0});
+  log.add(QuestionAsked{0, 0, 0, "who?", {}});
+  log.add(QuestionAnswered{0, 0, 0, QuestionEnd::answered, "me"});
+  log.add(QuestionAsked{0, 0, 1, "when?", {"now", "later"}});
+  return log;
+}
+
+TEST(SessionState, AnOpenCallHasItsQuestionsAndAForkNone) {
+  Log log = asking_log();
+  const SessionState state = log.state();
+  ASSERT_EQ(state.calls[0].questions.size(), 2U);
+  EXPECT_EQ(state.calls[0].questions[0].answered->answer, "me");
+  EXPECT_FALSE(state.calls[0].questions[1].answered);
+  // Neither of another step nor beyond what was asked.
+  log.add(QuestionAnswered{1, 0, 1, QuestionEnd::answered, "now"});
+  log.add(QuestionAnswered{0, 0, 7, QuestionEnd::answered, "now"});
+  log.add(QuestionAsked{0, 0, 9, "why?", {}});
+  EXPECT_EQ(log.state().calls[0].questions.size(), 2U);
+  EXPECT_FALSE(log.state().calls[0].questions[1].answered);
+  log.add(QuestionAsked{0, 0, 0, "who else?", {}});  // the call was made again and asked otherwise
+  EXPECT_FALSE(log.state().calls[0].questions[0].answered);
+  log.add(SessionForked{"parent", 8});
+  EXPECT_TRUE(log.state().calls[0].questions.empty());
+}
+
+TEST(SessionState, ValuesBelongToAToolOutliveTheCallAndAreInheritedByAFork) {
+  Log log = asking_log();
+  log.add(ToolValueSet{0, 0, "a", "k", "1"}).add(ToolValueSet{0, 0, "a", "gone", "2"});
+  log.add(ToolValueSet{0, 0, "b", "k", "3"}).add(ToolValueSet{0, 0, "a", "gone", std::nullopt});
+  log.add(finished(0, "r")).add(SessionForked{"parent", 12}).add(completed(1, "done"));
+  using Kept = decltype(SessionState::kept_values);
+  EXPECT_EQ(log.state().kept_values, (Kept{{{"a", "k"}, "1"}, {{"b", "k"}, "3"}}));
+}
+
 ContextReduced reduced() {
   ContextReduced e;
   e.reduction = {context::Strategy::summary, {2, 3}, {{5, "abc", 600, "[a line]"}}, "so far"};
@@ -236,6 +274,11 @@ std::vector<Event> one_of_each() {
               1, 2, "digest", ApprovalDecision::allow_session, "", {"pays", {{"to", "\"bob\""}}}},
           ToolIntended{1, 2, tools::Effect::idempotent},
           ToolStarted{1, 2},
+          QuestionAsked{1, 2, 3, "which?", {"one", "two"}},
+          QuestionAnswered{1, 2, 3, QuestionEnd::expired, "too late"},
+          ToolNoted{1, 2, "log", "a line"},
+          ToolValueSet{1, 2, "a", "key", "value"},
+          ToolValueSet{1, 2, "a", "key", std::nullopt},
           ToolFinished{1, 2, Outcome::interrupted, "content", 12},
           reduced(),
           TurnEnded{TurnEnd::repeated_call, "detail"},
@@ -261,6 +304,8 @@ TEST(EventJson, WhatCannotBeReadIsKeptWhole) {
                    R"({"step":0,"call":0,"digest":"d","decision":"allowed"})"),
         std::tuple("approval_answered", 1,
                    R"({"step":0,"call":0,"digest":"d","decision":"allow_session"})"),
+        std::tuple("question_answered", 1,
+                   R"({"step":0,"call":0,"n":0,"end":"guessed","answer":"yes"})"),
         std::tuple("tool_started", 1, R"({"step":"zero","call":0})")}) {
     const Event event = read_event(type, version, payload);
     const auto* unreadable = std::get_if<UnreadableEvent>(&event);

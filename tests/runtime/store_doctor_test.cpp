@@ -182,6 +182,16 @@ TEST_F(StoreDoctorTest, EventsInAnImpossibleOrderAreNamedAndSteppedOver) {
   expect_goes_on(id);
 }
 
+TEST_F(StoreDoctorTest, AnAnswerToWhatNobodyAskedIsNamedAndSteppedOver) {
+  const SessionId id = plant({UserMessage{"go"}, ModelStarted{}, call_of("reads"),
+                              ToolIntended{0, 0, Effect::pure}, ToolStarted{0, 0},
+                              QuestionAnswered{0, 0, 0, QuestionEnd::answered, "yes"},
+                              ToolFinished{0, 0, Outcome::success, "read", 1},
+                              ModelStarted{1, 0}, TurnEnded{}});
+  expect_fault(FaultKind::wrong_order, State::quarantined, true);
+  expect_goes_on(id);
+}
+
 class DoctoredBlobTest : public StoreDoctorTest {
  protected:
   /// A session whose first tool result was paged out.

@@ -61,6 +61,7 @@ class SubAgentsFixture : public AgentFixture {
   AgentParts book_parts() {
     AgentParts parts(*book_, registry_, *store_, clock_);
     parts.approvals = approvals_;
+    parts.questions = questions_;
     parts.prices = prices_;
     parts.sinks = {&recorder_};
     return parts;

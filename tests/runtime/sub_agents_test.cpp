@@ -7,6 +7,7 @@
 #include <set>
 
 #include "runtime/log_check.h"
+#include "tests/runtime/serving_tool.h"
 #include "tests/runtime/sub_agents_fixture.h"
 
 namespace ponder::runtime {
@@ -292,6 +293,20 @@ TEST_F(SubAgentsFixture, ASessionThatMayHaveNoneIsNotOfferedTheTool) {
   EXPECT_EQ(turn_of("go").reason, TurnEnd::answered);
   EXPECT_TRUE(book_->requests("go")[0].conversation[0].tools.empty());
   EXPECT_THAT(result(0), HasSubstr("there is no tool 'agent'"));
+}
+
+TEST_F(SubAgentsFixture, WhatItsCallsAskIsAskedOfTheSamePersonInItsName) {
+  auto tool = std::make_unique<test::ServingTool>("asks", Effect::pure, test::ask_who);
+  ASSERT_TRUE(registry_.add(std::move(tool)));
+  test::AnsweringPerson person;
+  person.words = "me";
+  questions_.respondent = &person;
+  begin({{"plan it", {ScriptedStep(says("", {task("find out")})), ScriptedStep(says("done"))}},
+         {"find out", {ScriptedStep(says("", {{"asks", "{}"}})), ScriptedStep(says("it is you"))}}});
+  EXPECT_EQ(turn_of("plan it").reason, TurnEnd::answered);
+  ASSERT_EQ(person.questions.size(), 1U);
+  EXPECT_EQ(person.questions[0].sub_agent, children()[0]);
+  EXPECT_THAT(types(children()[0]), HasSubstr("question_asked question_answered tool_finished"));
 }
 
 TEST_F(SubAgentsFixture, AForkByAPersonOwesNobodyAnAnswerAndKeepsTheToolsItWasGiven) {

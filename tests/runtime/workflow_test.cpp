@@ -56,7 +56,7 @@ std::string solved_plan(std::uint64_t task_seed) {
   PONDER_ASSERT((*environment)->begin(*task).has_value());
   const auto solution = (*environment)->solve();
   PONDER_ASSERT(solution.has_value());
-  return plan_text(solution->plan_json);
+  return plan_text(solution->answer_json);
 }
 
 /// The first seed from kSeed on whose task can (or cannot) be solved.
@@ -127,7 +127,7 @@ TEST_F(WorkflowTest, ASolvedTaskIsJudgedWrittenDownAndVerifiedFromItsFilesAlone)
   const auto verdict = workflow->judge(agent_->state());
   ASSERT_TRUE(verdict) << verdict.error().message;
   EXPECT_TRUE(verdict->is_solved) << verdict->detail;
-  EXPECT_TRUE(verdict->has_plan);
+  EXPECT_TRUE(verdict->has_answer);
 
   const fs::path out = dir_.path() / "trip";
   const auto files = workflow->write_artefacts(out, agent_->id(), agent_->state());
@@ -150,7 +150,7 @@ TEST_F(WorkflowTest, ASessionThatSubmitsNothingIsNotSolved) {
   const auto verdict = workflow->judge(agent_->state());
   ASSERT_TRUE(verdict) << verdict.error().message;
   EXPECT_FALSE(verdict->is_solved);
-  EXPECT_FALSE(verdict->has_plan);
+  EXPECT_FALSE(verdict->has_answer);
   EXPECT_FALSE(workflow->write_artefacts(dir_.path() / "x", agent_->id(), agent_->state()));
 }
 
@@ -174,7 +174,7 @@ TEST_F(WorkflowTest, ReopeningFromTheLogKnowsWhatWasCheckedAndSubmitted) {
   beginning.start = state.start;
   const auto at_the_beginning = Workflow::reopen(kLibrary, id, beginning, *store_);
   ASSERT_TRUE(at_the_beginning);
-  EXPECT_FALSE((*at_the_beginning)->judge(state)->has_plan);
+  EXPECT_FALSE((*at_the_beginning)->judge(state)->has_answer);
 }
 
 TEST_F(WorkflowTest, ReopeningKnowsWhatSubAgentsSubmittedForksAndOthers) {

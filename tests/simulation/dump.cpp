@@ -40,6 +40,10 @@ void add(std::string& out, const CallState& call) {
                  call.fault, call.effect ? effect_name(*call.effect) : "none", call.is_started,
                  call.finished_seq);
   add_event(out, "  approval", call.approval);
+  for (const QuestionState& question : call.questions) {
+    out += "  asked " + event_payload(Event(question.asked)) + "\n";
+    add_event(out, "  answered", question.answered);
+  }
   add_event(out, "  finished", call.finished);
 }
 
@@ -82,12 +86,12 @@ std::string dump(const ModelRequest& request) {
 std::string dump(const SessionState& state) {
   // Every member is named, so that a new one does not go unnoticed.
   const auto& [start, task, task_seq, conversation, origins, removed, blobs, approval_rules, pinned,
-               tool_values, reductions_in_row, has_side_effects, is_turn_open, turns, step, attempt,
-               completion, calls, call_counts, call_count_max, stale_steps, results_seen,
-               sub_agents, steps_delegated_turn, usage_delegated, interjected, is_superseded,
-               has_fresh_results, tokens_generated_turn, usage_total, usage_last, completions,
-               damaged_completions, tool_calls, malformed_calls, last_end, workflow, unreadable,
-               last_seq] = state;
+               tool_values, kept_values, reductions_in_row, has_side_effects, is_turn_open, turns,
+               step, attempt, completion, calls, call_counts, call_count_max, stale_steps,
+               results_seen, sub_agents, steps_delegated_turn, usage_delegated, interjected,
+               is_superseded, has_fresh_results, tokens_generated_turn, usage_total, usage_last,
+               completions, damaged_completions, tool_calls, malformed_calls, last_end, workflow,
+               unreadable, last_seq] = state;
   std::string out;
   add_event(out, "start", start);
   add_conversation(out, state);
@@ -95,6 +99,9 @@ std::string dump(const SessionState& state) {
     fmt::format_to(std::back_inserter(out), "rule {} {}\n", rule.tool, fmt::join(rule.fixed, " "));
   }
   fmt::format_to(std::back_inserter(out), "pinned {}\n", fmt::join(pinned, " "));
+  for (const auto& [place, value] : kept_values) {
+    fmt::format_to(std::back_inserter(out), "kept {} {}: {}\n", place.first, place.second, value);
+  }
   fmt::format_to(std::back_inserter(out),
                  "reductions {} side effects {} open {} turns {} step {} attempt {}\n",
                  reductions_in_row, has_side_effects, is_turn_open, turns, step, attempt);

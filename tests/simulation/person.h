@@ -1,18 +1,23 @@
 #pragma once
 
 #include "runtime/approval.h"
+#include "runtime/question.h"
 #include "tests/simulation/run.h"
 
 namespace ponder::simulation {
 
-/// A person who is asked for approvals: at times slow, away, or writing nonsense.
-class SimulatedPerson final : public runtime::Approver {
+/// A person who is asked for approvals and answers: at times slow, away, or writing nonsense.
+class SimulatedPerson final : public runtime::Approver, public runtime::Respondent {
  public:
   explicit SimulatedPerson(Run& run) : run_(&run) {}
   boost::asio::awaitable<Result<runtime::ApprovalAnswer>> ask(
       runtime::ApprovalQuestion question) override;
+  boost::asio::awaitable<Result<std::string>> answer(runtime::PersonQuestion question) override;
 
  private:
+  /// False when the question was withdrawn before the person came.
+  boost::asio::awaitable<bool> come();
+
   Run* run_;
 };
 

@@ -8,13 +8,14 @@ namespace ponder::simulation {
 namespace {
 
 constexpr std::array<std::string_view, kNumFaults> kNames = {
-    "slow_tool",      "dead_tool",      "stubborn_tool",  "flooding_tool",    "foreign_bytes",
-    "throwing_tool",  "failing_tool",   "malformed_call", "unknown_tool",     "duplicate_call",
-    "many_calls",     "reasoning_only", "truncated",      "endless_model",    "slow_model",
-    "dead_model",     "failing_model",  "network",        "other_model",      "small_window",
-    "slow_disk",      "full_disk",      "failing_writes", "failing_syncs",    "crash",
-    "power_cut",      "cancel",         "steer",          "send",             "pin",
-    "fork",           "absent_person",  "rival",          "clock_jump",       "small_log"};
+    "slow_tool",     "dead_tool",      "stubborn_tool",  "flooding_tool", "foreign_bytes",
+    "throwing_tool", "failing_tool",   "malformed_call", "unknown_tool",  "duplicate_call",
+    "many_calls",    "reasoning_only", "truncated",      "endless_model", "slow_model",
+    "dead_model",    "failing_model",  "network",        "other_model",   "small_window",
+    "slow_disk",     "full_disk",      "failing_writes", "failing_syncs", "crash",
+    "power_cut",     "cancel",         "steer",          "send",          "pin",
+    "fork",          "absent_person",  "rival",          "clock_jump",    "small_log",
+    "asking_tool"};
 
 }  // namespace
 
@@ -33,10 +34,15 @@ Plan::Plan(std::uint64_t seed) : seed(seed) {
   Random random(seed, "plan");
   // A run with everything at once shows less than one in which a few things have room to happen.
   const unsigned density = static_cast<unsigned>(random.pick<int>({10, 30, 60}));
-  for (std::size_t i = 0; i < kNumFaults; ++i) {
-    faults[i] = random.chance(density);
-    percent[i] = static_cast<std::uint8_t>(random.pick<int>({5, 15, 40}));
-  }
+  const auto draw = [&](std::size_t i, Random& from) {
+    faults[i] = from.chance(density);
+    percent[i] = static_cast<std::uint8_t>(from.pick<int>({5, 15, 40}));
+  };
+  constexpr auto kAsking = static_cast<std::size_t>(Fault::asking_tool);
+  for (std::size_t i = 0; i < kAsking; ++i) draw(i, random);
+  // It came later: what other seeds tell stays as it was.
+  Random later(seed, "asking_tool");
+  draw(kAsking, later);
   num_sessions = 1 + random.below(3);
   if (random.chance(5) && !has(Fault::rival)) num_sessions = 12;
   turns = static_cast<std::uint32_t>(1 + random.below(3));

@@ -52,8 +52,9 @@ enum class Fault : std::uint8_t {
   rival,            // another process works on the same sessions
   clock_jump,       // the wall clock
   small_log,        // SQLite moves its log into the file all the time
+  asking_tool,      // asks the person in mid-call, keeps notes and values
 };
-inline constexpr std::size_t kNumFaults = 35;
+inline constexpr std::size_t kNumFaults = 36;
 
 std::string_view fault_name(Fault fault);
 /// `not_found` with the list of names.

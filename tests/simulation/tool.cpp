@@ -1,7 +1,10 @@
 #include "tests/simulation/tool.h"
 
+#include <fmt/format.h>
+
 #include <boost/asio/this_coro.hpp>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 
@@ -27,20 +30,55 @@ void SimulatedTool::take_effect(const std::string& key) {
   run_->witness->fired(key, effect_);
 }
 
+asio::awaitable<bool> SimulatedTool::use_services(tools::ToolContext context) {
+  Random& random = run_->random;
+  tools::CallServices& services = *context.services;
+  const auto foreign = [this](std::string text) {
+    return run_->strikes(Fault::foreign_bytes) ? foreign_text(run_->random) : std::move(text);
+  };
+  services.progress(foreign("half"), 0.5);
+  tools::Note note("log", foreign("a note"));
+  const Status noted = co_await services.note(std::move(note));
+  (void)noted;  // the disk may refuse it, as any append
+  std::string key = random.pick<std::string>({"a", "b"});
+  std::optional<std::string> value;
+  if (random.chance(80)) value = foreign(fmt::format("{}", random.below(100)));
+  const Status kept = co_await services.set_value(std::move(key), std::move(value));
+  (void)kept;
+  const std::uint64_t num_questions = random.below(3);
+  for (std::uint32_t n = 0; n < num_questions; ++n) {
+    tools::Question question(fmt::format("question {}?", n));
+    if (n == 1) question.choices = {"no", "yes"};
+    const auto answer = co_await services.ask(std::move(question));
+    if (run_->is_dead()) co_return false;
+    if (answer) run_->witness->answered(context.idempotency_key, n, *answer);
+    if (!answer && answer.error().code == Errc::cancelled) co_return false;
+  }
+  co_return true;
+}
+
 asio::awaitable<Result<ToolOutput>> SimulatedTool::invoke(std::string arguments,
                                                           tools::ToolContext context) {
   co_await asio::this_coro::throw_if_cancelled(false);
   Inside inside(run_->live_calls);
   Random& random = run_->random;
-  const auto began = run_->scene->clock.now();
+  auto began = run_->scene->clock.now();
   const std::string& key = context.idempotency_key;
   if (!run_->is_dead()) run_->witness->called(key, spec_.name, arguments);
   const bool acts_first = random.chance(50);
   if (acts_first) take_effect(key);
   bool was_cancelled = false;
+  const bool asks = run_->strikes(Fault::asking_tool);
+  if (asks) {
+    const bool goes_on = co_await use_services(context);
+    was_cancelled = !goes_on;
+    began = run_->scene->clock.now();  // what is written takes as long as the disk does
+  }
   const bool is_dead = run_->strikes(Fault::dead_tool);
   const bool is_slow = run_->strikes(Fault::slow_tool);
-  if (is_dead) {
+  if (was_cancelled) {
+    // It was told to stop while it waited for the person.
+  } else if (is_dead) {
     Timer never(run_->scene->home.get_executor(), Clock::Instant::max());
     co_await never.wait();
     was_cancelled = true;
@@ -49,7 +87,8 @@ asio::awaitable<Result<ToolOutput>> SimulatedTool::invoke(std::string arguments,
     const bool has_come = co_await run_->scene->pause(random.time_to(longest));
     was_cancelled = !has_come;
   }
-  run_->expect_in_time(context.deadline, began, "a tool");
+  const Deadline deadline(context.deadline.at() + context.services->waited());
+  run_->expect_in_time(deadline, began, "a tool");
   const bool is_stubborn = was_cancelled && run_->strikes(Fault::stubborn_tool);
   if (is_stubborn) {
     co_await run_->insist(random.time_to(Run::kStubbornMax));

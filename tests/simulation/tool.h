@@ -22,6 +22,8 @@ class SimulatedTool final : public tools::Tool {
 
  private:
   void take_effect(const std::string& key);
+  /// Asks, notes and keeps; false when it was cancelled.
+  boost::asio::awaitable<bool> use_services(tools::ToolContext context);
   Result<tools::ToolOutput> answer();
 
   Run* run_;

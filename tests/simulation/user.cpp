@@ -97,6 +97,7 @@ AgentParts User::parts() {
   parts.approvals.mode = run_.scene->plan.approval;
   parts.approvals.approver = &person_;
   parts.approvals.answer_ms_max = run_.scene->plan.answer_ms_max;
+  parts.questions = {&person_, run_.scene->plan.answer_ms_max};
   parts.sinks = {this};
   return parts;
 }

@@ -232,6 +232,23 @@ void Witness::check_approval(const SessionFacts& session, const CallKey& key,
   }
 }
 
+void Witness::answered(const std::string& key, std::uint32_t n, const std::string& words) {
+  const auto place = parse_key(key);
+  SessionFacts* session = place ? find(place->session) : nullptr;
+  if (session == nullptr) return;  // called() has said so
+  bool is_in_log = false;
+  for (auto i = static_cast<std::size_t>(place->completion_seq); i < session->log.size(); ++i) {
+    const auto* answer = std::get_if<QuestionAnswered>(&session->log[i].event);
+    const bool is_about_it =
+        answer != nullptr && answer->call_index == place->index && answer->n == n;
+    if (is_about_it) is_in_log = answer->end == QuestionEnd::answered && answer->answer == words;
+  }
+  if (is_in_log && session->said.contains(words)) return;
+  scene_->story.violated("question", "session {}: {} got '{}' to its question {}, which {}",
+                         session->number, key, words, n,
+                         is_in_log ? "nobody said" : "is not in the log");
+}
+
 void Witness::reread(SessionFacts& session, std::vector<Record> stored, bool power_was_cut) {
   const std::size_t kept = power_was_cut ? session.num_durable : session.log.size();
   if (stored.size() < kept) {

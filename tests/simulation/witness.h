@@ -32,6 +32,7 @@ struct SessionFacts {
   std::map<std::size_t, std::string> summary_request;  // by process: the latest
   std::map<std::string, std::uint32_t> fired;    // idempotency key -> times
   std::set<std::string> allowed;                 // digests that the person said yes to
+  std::set<std::string> said;                    // answers that the person gave
 
   /// It was lost before it was to last: it begins anew, a fork not at all.
   void forget();
@@ -64,6 +65,8 @@ class Witness {
   void called(const std::string& key, const std::string& tool, const std::string& arguments);
   /// It takes effect in the world.
   void fired(const std::string& key, tools::Effect effect);
+  /// A tool was told that this is the person's answer to the n-th question of its call.
+  void answered(const std::string& key, std::uint32_t n, const std::string& words);
 
   /// What the store holds. Unless the power was cut it must be all that was acknowledged; from now
   /// on it is what counts.

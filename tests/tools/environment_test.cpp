@@ -297,7 +297,7 @@ TEST_F(MarketEnvironment, ASubmittedPlanIsJudged) {
   EXPECT_EQ(wrong->detail, "amount 4, must be 21");
 
   content("submit", R"({"amount": 21})");
-  EXPECT_EQ(environment->submitted_plan().value(), R"([{"amount":21}])");
+  EXPECT_EQ(environment->submitted().value(), R"([{"amount":21}])");
   auto right = environment->judge();
   EXPECT_TRUE(right->is_solved);
   EXPECT_EQ(right->verification.json, R"({"ok":true,"proof":[],"violations":[]})");

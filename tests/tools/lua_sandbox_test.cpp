@@ -116,6 +116,18 @@ TEST_F(Sandbox, AFinalizerIsRefusedBecauseNoLimitReachesIt) {
             "alive");
 }
 
+TEST_F(Sandbox, NothingOfTheScriptRunsInsideTheHookThatEndsIt) {
+  const Budget budget(1'000'000, Deadline::never(), nullptr);
+  for (const char* script :
+       {"while true do xpcall(error, function() while true do end end) end",
+        "local f = function() local x <close> = setmetatable({}, {__close = function() while true "
+        "do end end}) while true do end end while true do pcall(coroutine.wrap(f)) end"}) {
+    EXPECT_EQ(error_with(script, budget).message, "script.lua:1: instruction limit reached");
+  }
+  EXPECT_EQ(run("return { xpcall(function(x) error(x, 0) end, function(m) return m .. '!' end, 'a') }"),
+            "[false,\"a!\"]");
+}
+
 TEST_F(Sandbox, BytecodeIsRefused) {
   const std::string dumped = std::string("\x1bLua") + "T\0\x19\x93\r\n\x1a\n";
   EXPECT_THAT(error(dumped), HasSubstr("attempt to load a binary chunk"));

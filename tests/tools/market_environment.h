@@ -27,10 +27,10 @@ local function tool(name, parameters, run, capabilities, values)
 end
 
 local any, blank = '{"type": "object"}', function() return "" end
-
+local answer = { noun = "plan", file = "itinerary.json", schema = '{"type": "array"}' }
 return {
   name = "market",
-  instructions = "Count fruit.",
+  instructions = "Count fruit.", answer = answer,
   tools = {
     tool("count", '{"properties": {"name": {"type": "string"}}, "required": ["name"]}',
       function(args, ctx)
@@ -43,7 +43,7 @@ return {
       return { rows = rows, count = #rows }
     end, { "sql" }),
     tool("submit", any, function(args, ctx)
-      ctx.state.submitted = { days = { { amount = args.amount } } }
+      ctx.state.submitted = { { amount = args.amount } }
       return "submitted for " .. (ctx.task and ctx.task.id or "nobody")
     end),
     tool("spy", any, function(args, ctx)
@@ -169,7 +169,7 @@ class MarketEnvironment : public ::testing::Test {
     context::ToolCall call;
     call.name = std::move(name);
     call.arguments = std::move(arguments);
-    std::vector<std::string> grants(1, "sql");
+    std::vector<std::string> grants = Environment::grants();
     auto output = co_await tests::call_tool(registry_, std::move(call), std::move(grants), context);
     co_return output;
   }

@@ -93,7 +93,7 @@ TEST_F(TravelLibrary, TasksOfEveryKindHaveASolutionThatTheVerifierAcceptsOrAConf
       EXPECT_TRUE(judgement->is_solved);
       continue;
     }
-    auto verification = environment->verify(solution->plan_json);
+    auto verification = environment->verify(solution->answer_json);
     ASSERT_TRUE(verification) << verification.error().message;
     EXPECT_TRUE(verification->is_ok) << ::testing::PrintToString(verification->violations);
   }
@@ -126,7 +126,7 @@ TEST_F(TravelLibrary, APlanGoesThroughTheToolsAndIsJudgedSolved) {
     ASSERT_TRUE(environment->begin(*task));
     auto solution = environment->solve();
     if (!solution->is_feasible) continue;
-    const json plan = {{"plan", plan_text(json::parse(solution->plan_json))}};
+    const json plan = {{"plan", plan_text(json::parse(solution->answer_json))}};
     const bool has_fault = task->kind == "tool_error";
     if (has_fault) call(*environment, "check_plan", plan);  // the first call of one tool fails
     EXPECT_THAT(call(*environment, "check_plan", plan), StartsWith("ok"));
@@ -210,7 +210,7 @@ TEST_F(TravelLibrary, ArtefactsAreWellFormedAndVerifyWithoutASession) {
   ASSERT_TRUE(environment->begin(*task));
   auto solution = environment->solve();
   ASSERT_TRUE(solution->is_feasible) << solution->conflict;
-  const json plan = {{"plan", plan_text(json::parse(solution->plan_json))}};
+  const json plan = {{"plan", plan_text(json::parse(solution->answer_json))}};
   call(*environment, "submit_result", plan);
   auto files = environment->artefacts();
   ASSERT_TRUE(files) << files.error().message;
@@ -272,7 +272,7 @@ TEST_F(TravelLibrary, TheSameSeedGivesTheSameWorldTasksAndPlans) {
     EXPECT_EQ(a->json, b->json);
     ASSERT_TRUE(first->begin(*a));
     ASSERT_TRUE(second->begin(*b));
-    EXPECT_EQ(first->solve()->plan_json, second->solve()->plan_json);
+    EXPECT_EQ(first->solve()->answer_json, second->solve()->answer_json);
   }
   auto other = open(kEvaluationSeed + 1);
   EXPECT_NE(call(*first, "get_all_hotels_by_city", {{"city", "Hangzhou"}}),

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/async/offload.h"
+#include "tools/code/junit_report.h"
 #include "tools/code/test_report.h"
 #include "tools/detail/native_tool.h"
 #include "tools/process/run_process.h"
@@ -34,7 +35,8 @@ std::string describe(const ProcessResult& result) {
   return out + fmt::format("[exit code {}]\n", result.exit_code);
 }
 
-std::string describe_tests(const TestReport& report, const ProcessResult& result) {
+std::string describe_tests(const TestReport& report, const std::vector<std::string>& problems,
+                           const ProcessResult& result) {
   std::string out = fmt::format(
       "{} passed, {} failed, {} skipped ({})\n", report.count(TestOutcome::State::passed),
       report.count(TestOutcome::State::failed), report.count(TestOutcome::State::skipped),
@@ -42,9 +44,10 @@ std::string describe_tests(const TestReport& report, const ProcessResult& result
   std::size_t shown = 0;
   for (const TestOutcome& test : report.tests) {
     if (test.state != TestOutcome::State::failed || ++shown > kFailuresShownMax) continue;
-    out += fmt::format("failed: {}\n", test.name);
+    out += fmt::format("failed: {}{}{}\n", test.name, test.detail.empty() ? "" : ": ", test.detail);
   }
   if (shown > kFailuresShownMax) out += fmt::format("[{} failed tests in all]\n", shown);
+  for (const std::string& problem : problems) out += fmt::format("[{}]\n", problem);
   return out + describe(result);
 }
 
@@ -55,6 +58,7 @@ class Runner {
       : project_(std::move(project)), pool_(std::move(pool)) {}
 
   const CodeProject& project() const { return project_; }
+  const asio::any_io_executor& pool() const { return pool_; }
 
   /// `note` gets what the model is to know beside the result.
   asio::awaitable<Result<ProcessResult>> run(std::vector<std::string> argv, Deadline deadline,
@@ -111,6 +115,8 @@ class ProgramTool : public Tool {
     const Deadline own = Deadline::after(*context.clock, seconds);
     const Deadline deadline = Deadline::earlier(own, context.deadline);
     std::string note;
+    auto look = [this] { return reports(); };
+    const auto before = co_await offload(runner_->pool(), look);
     auto argv = command(*parsed);
     auto result = co_await runner_->run(std::move(argv), deadline, &note);
     if (!result && result.error().code == Errc::deadline &&
@@ -120,7 +126,9 @@ class ProgramTool : public Tool {
     }
     Result<std::string> text = tl::unexpected<Error>(Error(Errc::internal, ""));
     if (result) {
-      text = read(*result) + note;
+      auto describe_it = [this, &result, &before] { return read(*result, before); };
+      auto said = co_await offload(runner_->pool(), describe_it);
+      text = std::move(said) + note;
     } else {
       text = tl::unexpected<Error>(result.error());
     }
@@ -133,7 +141,12 @@ class ProgramTool : public Tool {
 
  private:
   virtual std::vector<std::string> command(const Json& arguments) const = 0;
-  virtual std::string read(const ProcessResult& result) const { return describe(result); }
+  /// What lies there before it runs. Blocks, as read() does.
+  virtual std::vector<ReportFile> reports() const { return {}; }
+  virtual std::string read(const ProcessResult& result,
+                           const std::vector<ReportFile>& /*before*/) const {
+    return describe(result);
+  }
 
   ToolCard card_;
   std::shared_ptr<const Runner> runner_;  // shared by the tools of a project
@@ -161,9 +174,29 @@ class TestTool final : public ProgramTool {
     }
     return argv;
   }
-  std::string read(const ProcessResult& result) const override {
-    return describe_tests(
-        read_test_output(result.standard_output.text + "\n" + result.standard_error.text), result);
+  std::vector<ReportFile> reports() const override {
+    if (project().test_reports.empty()) return {};
+    const auto folder = RootedFolder::open(project().folder);
+    if (!folder) return {};
+    auto found = find_reports(*folder, project().test_reports);
+    return found ? std::move(*found) : std::vector<ReportFile>();
+  }
+  std::string read(const ProcessResult& result,
+                   const std::vector<ReportFile>& before) const override {
+    std::vector<std::string> problems;
+    TestReport report = written_report(before, problems);
+    if (report.tests.empty()) {
+      report = read_test_output(result.standard_output.text + "\n" + result.standard_error.text);
+    }
+    return describe_tests(report, problems, result);
+  }
+  TestReport written_report(const std::vector<ReportFile>& before,
+                            std::vector<std::string>& problems) const {
+    if (project().test_reports.empty()) return {};
+    const auto folder = RootedFolder::open(project().folder);
+    if (folder) return read_reports(*folder, project().test_reports, before, problems);
+    problems.push_back(folder.error().message);
+    return {};
   }
 };
 

@@ -18,6 +18,7 @@ inline constexpr const char* kRunPrograms = "exec";
 struct CodeProject {
   std::filesystem::path folder;  // writable inside the sandbox, but for its .git folders
   std::string test_command;      // for sh; what run_tests runs. Empty: there is no such tool
+  std::string test_reports;      // JUnit files that it writes: a pattern in the folder; or empty
   Isolation isolation = Isolation::isolated;
   std::vector<std::filesystem::path> readable;  // beside it, such as a compiler outside of /usr
   ProcessLimits limits;

@@ -29,7 +29,10 @@ std::optional<std::string_view> after(std::string_view text, std::string_view pr
 std::optional<TestOutcome> outcome(std::string_view name, State state) {
   name = trimmed(name);
   if (name.empty()) return std::nullopt;
-  return TestOutcome{std::string(name), state};
+  TestOutcome test;
+  test.name = name;
+  test.state = state;
+  return test;
 }
 
 /// Without a time at its end, as in "name (12.3ms)" or "name (0.00s)".
@@ -85,6 +88,24 @@ std::optional<TestOutcome> read_pytest(std::string_view line) {
   for (const auto& [mark, state] : kVerdicts) {
     const auto at = line.find(mark, separator);
     if (at != std::string_view::npos) return outcome(line.substr(0, at), state);
+  }
+  return std::nullopt;
+}
+
+/// "test_x (tests.test_a.ATest.test_x) ... ok", or "FAIL", "ERROR", "skipped 'why'", "expected
+/// failure"
+std::optional<TestOutcome> read_unittest(std::string_view line) {
+  const auto dots = line.rfind(") ... ");
+  const auto open = line.find(" (");
+  if (dots == std::string_view::npos || open >= dots) return std::nullopt;
+  const std::string_view name = line.substr(0, dots + 1);
+  const std::string_view verdict = trimmed(line.substr(dots + 6));
+  if (verdict == "ok") return outcome(name, State::passed);
+  if (verdict == "FAIL" || verdict == "ERROR" || verdict == "unexpected success") {
+    return outcome(name, State::failed);
+  }
+  if (verdict.starts_with("skipped ") || verdict == "expected failure") {
+    return outcome(name, State::skipped);
   }
   return std::nullopt;
 }
@@ -172,6 +193,7 @@ struct Runner {
 constexpr std::array kRunners = {
     Runner{"ctest", read_ctest},
     Runner{"pytest", read_pytest},
+    Runner{"unittest", read_unittest},
     Runner{"go", read_go},
     Runner{"cargo", read_cargo},
     Runner{"tap", read_tap},
@@ -190,7 +212,9 @@ TestReport read_as(const Runner& runner, const std::vector<std::string_view>& li
     if (is_new) {
       report.tests.push_back(std::move(*test));
     } else {
-      report.tests[place->second].state = test->state;
+      TestOutcome& known = report.tests[place->second];
+      known.is_contradicted = known.is_contradicted || known.state != test->state;
+      known.state = test->state;
     }
   }
   return report;

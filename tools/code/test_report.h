@@ -12,6 +12,8 @@ struct TestOutcome {
   enum class State { passed, failed, skipped };
   std::string name;
   State state = State::passed;
+  bool is_contradicted = false;  // it was reported before, in another state
+  std::string detail = {};  // why it failed, in a line; where that is known
 };
 
 /// What a run of tests said, in the order in which it said it. A test that was reported again, such
@@ -24,8 +26,8 @@ struct TestReport {
 };
 
 /// Reads what test runners print: ctest, pytest (also without -v, where only failures have names),
-/// go test -v, cargo test, node --test (TAP and spec), GoogleTest. The runner that explains most
-/// lines is taken. Bounds: 100,000 tests.
+/// Python's unittest -v, go test -v, cargo test, node --test (TAP and spec), GoogleTest. The runner
+/// that explains most lines is taken. Bounds: 100,000 tests.
 TestReport read_test_output(std::string_view output);
 
 }  // namespace ponder::tools

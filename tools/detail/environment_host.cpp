@@ -7,6 +7,7 @@
 
 #include "tools/lua/json_convert.h"
 #include "tools/lua/sandbox.h"
+#include "tools/lua/tool_output.h"
 
 namespace ponder::tools {
 namespace {
@@ -16,63 +17,11 @@ constexpr std::chrono::seconds kWorldTime{60};
 constexpr std::int64_t kToolInstructions = 50'000'000;
 constexpr std::int64_t kValuesInstructions = 5'000'000;
 
-constexpr const char* kRunsKey = "ponder.runs";    // array of the tools' run functions
-constexpr const char* kValuesKey = "ponder.values";  // the same of their values functions, or false
 constexpr const char* kTaskKey = "ponder.task";    // what ctx.task is
 constexpr const char* kStateKey = "ponder.state";  // what ctx.state is
-constexpr const char* kSqlCapability = "sql";
 
 // The functions from here to the next class run inside lua_pcall and raise; nothing in them has a
 // destructor.
-
-void copy_field(lua_State* L, int from, int to, const char* name) {
-  lua_getfield(L, from, name);
-  lua_setfield(L, to, name);
-}
-
-/// Gives {name, instructions, tools = {{name, description, parameters, effect, capabilities}...}}
-/// and keeps the functions run and values in the registry.
-int declare(lua_State* L) {
-  lua_settop(L, 0);
-  if (lua_getfield(L, LUA_REGISTRYINDEX, lua::kEnvironmentKey) != LUA_TTABLE) {
-    return luaL_error(L, "the environment is no table");
-  }
-  lua_newtable(L);  // 2: what is returned
-  copy_field(L, 1, 2, "instructions");
-  if (lua_getfield(L, 1, "tools") != LUA_TTABLE) {
-    return luaL_error(L, "the environment has no tools");
-  }
-  lua_newtable(L);  // 4: the declarations
-  lua_newtable(L);  // 5: the run functions
-  lua_newtable(L);  // 6: the values functions
-  for (lua_Integer i = 1; lua_rawgeti(L, 3, i) == LUA_TTABLE; ++i) {
-    lua_newtable(L);
-    for (const char* name : {"name", "description", "parameters", "effect", "capabilities"}) {
-      copy_field(L, 7, 8, name);
-    }
-    const int values = lua_getfield(L, 7, "values");
-    if (values != LUA_TFUNCTION && values != LUA_TNIL) {
-      return luaL_error(L, "tool %d: values is no function", static_cast<int>(i));
-    }
-    lua_pushboolean(L, values == LUA_TFUNCTION ? 1 : 0);
-    lua_setfield(L, 8, "has_values");
-    if (values == LUA_TNIL) lua_pushboolean(L, 0);
-    lua_rawseti(L, 6, i);
-    lua_pushvalue(L, 8);
-    lua_rawseti(L, 4, i);
-    if (lua_getfield(L, 7, "run") != LUA_TFUNCTION) {
-      return luaL_error(L, "tool %d has no function run", static_cast<int>(i));
-    }
-    lua_rawseti(L, 5, i);
-    lua_settop(L, 6);
-  }
-  lua_settop(L, 6);
-  lua_setfield(L, LUA_REGISTRYINDEX, kValuesKey);
-  lua_setfield(L, LUA_REGISTRYINDEX, kRunsKey);
-  lua_setfield(L, 2, "tools");
-  lua_settop(L, 2);
-  return 1;
-}
 
 struct CallJob {
   const char* function;
@@ -104,6 +53,7 @@ struct ToolJob {
   lua::Database* database;
   const std::string* idempotency_key;
   bool has_sql;
+  bool has_changes;
 };
 
 /// ctx: only what was declared and granted is in it.
@@ -117,7 +67,13 @@ void push_context(lua_State* L, const ToolJob& job) {
   lua_setfield(L, -2, "idempotency_key");
   if (job.has_sql) {
     job.database->push_sql(L);
-    lua_setfield(L, -2, kSqlCapability);
+    lua_setfield(L, -2, "sql");
+    job.database->push_grid_sql(L);
+    lua_setfield(L, -2, "sql_grid");
+  }
+  if (job.has_changes) {
+    job.database->push_exec(L);
+    lua_setfield(L, -2, "sql_write");
   }
 }
 
@@ -153,13 +109,8 @@ int begin_task(lua_State* L) {
 
 int get_submitted(lua_State* L) {
   lua_settop(L, 0);
-  const bool has_plan = lua_getfield(L, LUA_REGISTRYINDEX, kStateKey) == LUA_TTABLE &&
-                        lua_getfield(L, -1, "submitted") == LUA_TTABLE;
-  if (has_plan) {
-    lua_getfield(L, -1, "days");
-  } else {
-    lua_pushnil(L);
-  }
+  lua_getfield(L, LUA_REGISTRYINDEX, kStateKey);
+  lua_getfield(L, -1, "submitted");
   return 1;
 }
 
@@ -182,14 +133,6 @@ Result<std::vector<ParameterValues>> values_of(const Json& said) {
   return out;
 }
 
-Result<Effect> effect_named(const std::string& name) {
-  if (name == "pure") return Effect::pure;
-  if (name == "idempotent") return Effect::idempotent;
-  if (name == "compensable") return Effect::compensable;
-  if (name == "irreversible") return Effect::irreversible;
-  return fail(Errc::invalid_argument, fmt::format("'{}' is no effect", name));
-}
-
 }  // namespace
 
 Environment::Host::Host(WorldOptions world, boost::asio::any_io_executor strand, const Clock& clock,
@@ -204,60 +147,43 @@ lua::Budget Environment::Host::own_budget() const {
   return lua::Budget(kWorldInstructions, Deadline::after(clock_, kWorldTime), nullptr);
 }
 
-Status Environment::Host::start() {
-  PONDER_CHECK(lua::load_environment(*state_, world_.library, world_.name, own_budget()));
+Status Environment::Host::start(const std::filesystem::path& folder, const std::string& module) {
+  folder_ = folder;
+  PONDER_CHECK(lua::load_environment(*state_, folder_, module, own_budget()));
   PONDER_CHECK(read_declarations());
+  PONDER_CHECK(reset_state(nullptr));
   const Json seed = world_.seed;
   const Json size = world_.size;
   const Argument arguments[] = {nullptr, &seed, &size};
-  PONDER_CHECK(call("build", arguments));
+  const std::lock_guard lock(mutex_);
+  PONDER_CHECK(call_locked("build", arguments, Access::change));
   return database_.seal();
 }
 
 Status Environment::Host::read_declarations() {
   const std::lock_guard lock(mutex_);
-  PONDER_CHECK(state_->call(declare, nullptr, 1, own_budget()));
+  PONDER_CHECK(state_->call(declare_environment, nullptr, 1, own_budget()));
   auto declared = lua::to_json(state_->raw(), -1);
   state_->reset_stack();
-  if (!declared) return fail_in("tools", declared.error());
-  instructions_ = declared->value("instructions", "");
-  for (const Json& tool : (*declared)["tools"]) {
-    PONDER_CHECK(add_tool(tool));
-  }
-  return {};
-}
-
-Status Environment::Host::add_tool(const Json& declared) {
-  LuaToolInfo info;
-  try {
-    info.spec.name = declared.at("name").get<std::string>();
-    info.spec.description = declared.value("description", "");
-    info.spec.parameters = declared.at("parameters").get<std::string>();
-    if (declared.contains("capabilities")) {
-      for (const Json& name : declared["capabilities"]) info.capabilities.push_back(name);
-    }
-    if (declared.contains("effect")) {
-      PONDER_TRY(info.effect, effect_named(declared["effect"].get<std::string>()));
-    }
-    info.has_values = declared.value("has_values", false);
-  } catch (const Json::exception& e) {
-    return fail(Errc::invalid_argument, fmt::format("tool {}: {}", tools_.size() + 1, e.what()));
-  }
-  for (const std::string& capability : info.capabilities) {
-    if (capability == kSqlCapability) continue;
-    return fail(Errc::invalid_argument,
-                fmt::format("tool '{}' asks for '{}', which no environment can have",
-                            info.spec.name, capability));
-  }
-  tools_.push_back(std::move(info));
+  if (!declared) return fail_in("its declarations", declared.error());
+  has_prepare_ = declared->value("prepare", false);
+  PONDER_TRY(declared_, declarations_of(*declared));
   return {};
 }
 
 Result<std::vector<Json>> Environment::Host::call(const char* function,
                                                   std::span<const Argument> arguments) {
   const std::lock_guard lock(mutex_);
+  return call_locked(function, arguments, Access::look);
+}
+
+Result<std::vector<Json>> Environment::Host::call_locked(const char* function,
+                                                         std::span<const Argument> arguments,
+                                                         Access access) {
   CallJob job{function, arguments, &database_};
+  database_.allow_changes(access == Access::change);
   const Status status = state_->call(call_function, &job, 2, own_budget());
+  database_.allow_changes(false);
   if (!status) return fail_in(function, status.error());
   std::vector<Json> results;
   for (const int index : {-2, -1}) {
@@ -272,27 +198,37 @@ Result<std::vector<Json>> Environment::Host::call(const char* function,
   return results;
 }
 
-ToolOutput Environment::Host::output_on_stack() const {
-  lua_State* L = state_->raw();
-  const bool is_failure = lua_isnil(L, -2) || (lua_isboolean(L, -2) && lua_toboolean(L, -2) == 0);
-  const int index = is_failure ? -1 : -2;
-  if (is_failure && lua_isnil(L, -1)) return error_output("the tool gave no result");
-  auto value = lua::to_json(L, index);
-  if (!value) return error_output(fmt::format("the tool's result: {}", value.error().message));
-  // Text goes to the model as it is, everything else as JSON.
-  const std::string text = value->is_string() ? value->get<std::string>() : dump_json(*value);
-  return is_failure ? error_output(text) : ToolOutput(text, false);
-}
-
 Result<ToolOutput> Environment::Host::run_tool(std::size_t index, const std::string& arguments,
                                                const ToolContext& context,
                                                const std::atomic<bool>* stop) {
   auto parsed = parse_json(arguments);
   if (!parsed) return error_output(parsed.error().message);
   const std::lock_guard lock(mutex_);
-  const auto& capabilities = tools_[index].capabilities;
-  ToolJob job{static_cast<lua_Integer>(index) + 1, &*parsed, &database_, &context.idempotency_key,
-              !capabilities.empty()};
+  if (!tools()[index].has_changes) return run_tool_locked(index, *parsed, context, stop);
+  PONDER_CHECK(database_.mark());
+  database_.allow_changes(true);
+  auto output = run_tool_locked(index, *parsed, context, stop);
+  database_.allow_changes(false);
+  if (!output || output->is_error) {
+    PONDER_CHECK(database_.undo());
+    return output;
+  }
+  const Status kept = database_.keep();
+  if (!kept) return error_output(kept.error().message);
+  changes_.push_back(WorldChange{tools()[index].spec.name, arguments, context.idempotency_key});
+  return output;
+}
+
+Result<ToolOutput> Environment::Host::run_tool_locked(std::size_t index, const Json& arguments,
+                                                      const ToolContext& context,
+                                                      const std::atomic<bool>* stop) {
+  const LuaToolInfo& tool = tools()[index];
+  ToolJob job{static_cast<lua_Integer>(index) + 1,
+              &arguments,
+              &database_,
+              &context.idempotency_key,
+              tool.has_sql,
+              tool.has_changes};
   const lua::Budget budget(kToolInstructions, context.deadline, stop);
   const Status status = state_->call(call_tool, &job, 2, budget);
   if (!status) {
@@ -300,17 +236,22 @@ Result<ToolOutput> Environment::Host::run_tool(std::size_t index, const std::str
     if (error.code == Errc::cancelled || error.code == Errc::deadline) return tl::unexpected(error);
     return error_output(error.message);
   }
-  ToolOutput output = output_on_stack();
+  ToolOutput output = lua::tool_output(state_->raw(), -2);
   state_->reset_stack();
   output.content = cap_output(std::move(output.content), context.output_bytes_max);
   return output;
 }
 
-Result<std::vector<ParameterValues>> Environment::Host::tool_values(
-    std::size_t index, const ToolContext& context, const std::atomic<bool>* stop) {
+Result<std::vector<ParameterValues>> Environment::Host::tool_values(std::size_t index,
+                                                                    const ToolContext& context,
+                                                                    const std::atomic<bool>* stop) {
   const std::lock_guard lock(mutex_);
-  ToolJob job{static_cast<lua_Integer>(index) + 1, nullptr, &database_, &context.idempotency_key,
-              !tools_[index].capabilities.empty()};
+  ToolJob job{static_cast<lua_Integer>(index) + 1,
+              nullptr,
+              &database_,
+              &context.idempotency_key,
+              tools()[index].has_sql,
+              /*has_changes=*/false};
   const lua::Budget budget(kValuesInstructions, context.deadline, stop);
   const Status status = state_->call(call_values, &job, 1, budget);
   if (!status) return tl::unexpected(status.error());
@@ -320,9 +261,37 @@ Result<std::vector<ParameterValues>> Environment::Host::tool_values(
   return values_of(*said);
 }
 
+Status Environment::Host::reset_state(const Json& task) {
+  return state_->call(begin_task, const_cast<Json*>(&task), 0, own_budget());
+}
+
+Status Environment::Host::prepare(const Json& task) {
+  const Argument arguments[] = {&task, nullptr};
+  PONDER_CHECK(database_.mark());
+  const auto prepared = call_locked("prepare", arguments, Access::change);
+  if (prepared) return database_.keep();
+  PONDER_CHECK(database_.undo());
+  return tl::unexpected<Error>(prepared.error());
+}
+
+Status Environment::Host::reset(const Json& task) {
+  task_.reset();
+  changes_.clear();
+  PONDER_CHECK(reset_state(task));
+  return database_.restore();
+}
+
+Status Environment::Host::end() {
+  const std::lock_guard lock(mutex_);
+  return reset(nullptr);
+}
+
 Status Environment::Host::begin(const Json& task) {
   const std::lock_guard lock(mutex_);
-  PONDER_CHECK(state_->call(begin_task, const_cast<Json*>(&task), 0, own_budget()));
+  PONDER_CHECK(reset(task));
+  if (has_prepare_) {
+    PONDER_CHECK(prepare(task));
+  }
   task_ = task;
   return {};
 }
@@ -333,6 +302,18 @@ Result<Json> Environment::Host::submitted() {
   auto plan = lua::to_json(state_->raw(), -1);
   state_->reset_stack();
   return plan;
+}
+
+std::vector<WorldChange> Environment::Host::changes() {
+  const std::lock_guard lock(mutex_);
+  return changes_;
+}
+
+Result<std::string> Environment::Host::dump() {
+  PONDER_TRY(const Json answer, submitted());
+  const std::lock_guard lock(mutex_);
+  PONDER_TRY(std::string text, database_.dump());
+  return text + dump_json(answer);
 }
 
 }  // namespace ponder::tools

@@ -6,16 +6,16 @@
 
 #include <array>
 
+#include "base/text.h"
+
 namespace ponder::tools {
 namespace {
 
 constexpr std::uint32_t kMatchLimit = 1'000'000;  // calls of the matcher's inner function
 constexpr std::uint32_t kDepthLimit = 10'000;     // nested backtracking points
+constexpr std::size_t kShownBytesMax = 200;
 constexpr std::uint32_t kHeapKibMax = 4096;
 
-struct FreeMatch {
-  void operator()(pcre2_match_data_8* data) const noexcept { pcre2_match_data_free_8(data); }
-};
 struct FreeContext {
   void operator()(pcre2_match_context_8* c) const noexcept { pcre2_match_context_free_8(c); }
 };
@@ -41,13 +41,17 @@ Result<Regex> Regex::compile(const std::string& pattern) {
                                kOptions, &error, &offset, nullptr);
   if (code == nullptr) {
     return fail(Errc::invalid_argument,
-                fmt::format("pattern '{}': {} at {}", pattern, message_of(error), offset));
+                fmt::format("pattern '{}': {} at {}", cut_utf8(pattern, kShownBytesMax),
+                            message_of(error), offset));
   }
   return Regex(code);
 }
 
-Result<bool> Regex::search(std::string_view text) const {
-  const std::unique_ptr<pcre2_match_data_8, FreeMatch> data(pcre2_match_data_create_8(1, nullptr));
+void Regex::FreeMatch::operator()(pcre2_real_match_data_8* data) const noexcept {
+  pcre2_match_data_free_8(data);
+}
+
+Result<bool> Regex::match(std::string_view text, std::size_t from, const MatchData& data) const {
   const std::unique_ptr<pcre2_match_context_8, FreeContext> context(
       pcre2_match_context_create_8(nullptr));
   if (!data || !context) return fail(Errc::exhausted, "no memory for a pattern match");
@@ -55,13 +59,33 @@ Result<bool> Regex::search(std::string_view text) const {
   pcre2_set_depth_limit_8(context.get(), kDepthLimit);
   pcre2_set_heap_limit_8(context.get(), kHeapKibMax);
   const int code = pcre2_match_8(code_.get(), reinterpret_cast<PCRE2_SPTR8>(text.data()),
-                                 text.size(), 0, 0, data.get(), context.get());
+                                 text.size(), from, 0, data.get(), context.get());
   if (code >= 0) return true;
   if (code == PCRE2_ERROR_NOMATCH) return false;
   const bool is_limit = code == PCRE2_ERROR_MATCHLIMIT || code == PCRE2_ERROR_DEPTHLIMIT ||
                         code == PCRE2_ERROR_HEAPLIMIT;
   if (is_limit) return fail(Errc::exhausted, "the pattern takes too many steps on this text");
   return fail(Errc::invalid_argument, message_of(code));
+}
+
+Result<bool> Regex::search(std::string_view text) const {
+  return match(text, 0, MatchData(pcre2_match_data_create_8(1, nullptr)));
+}
+
+Result<std::vector<Regex::Span>> Regex::find(std::string_view text, std::size_t from) const {
+  const MatchData data(pcre2_match_data_create_from_pattern_8(code_.get(), nullptr));
+  PONDER_TRY(const bool is_found, match(text, from, data));
+  std::vector<Span> spans;
+  if (!is_found) return spans;
+  const PCRE2_SIZE* ends = pcre2_get_ovector_pointer_8(data.get());
+  const std::uint32_t count = pcre2_get_ovector_count_8(data.get());
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const bool is_set = ends[2 * i] != PCRE2_UNSET;
+    spans.push_back(is_set ? Span{ends[2 * i], ends[2 * i + 1], true} : Span{});
+  }
+  // \K in a lookahead can put the beginning behind the end.
+  if (spans[0].begin > spans[0].end) spans[0].end = spans[0].begin;
+  return spans;
 }
 
 }  // namespace ponder::tools

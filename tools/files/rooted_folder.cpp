@@ -210,6 +210,7 @@ Result<std::vector<FileEntry>> RootedFolder::list(const std::string& folder,
     }
     entry.kind = kind_of(status.st_mode);
     entry.bytes = static_cast<std::uint64_t>(status.st_size);
+    entry.modified_ns = status.st_mtim.tv_sec * 1'000'000'000LL + status.st_mtim.tv_nsec;
     entries.push_back(std::move(entry));
     if (entries.size() > entries_max) {
       return fail(Errc::exhausted, fmt::format("{}: holds over {} entries", folder, entries_max));

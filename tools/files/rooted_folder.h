@@ -16,7 +16,8 @@ struct FileEntry {
   enum class Kind { file, folder, link, other };
   std::string name;
   Kind kind = Kind::other;
-  std::uint64_t bytes = 0;  // of a file
+  std::uint64_t bytes = 0;         // of a file
+  std::int64_t modified_ns = 0;    // since the Unix epoch
 };
 
 /// A folder that paths cannot lead out of.

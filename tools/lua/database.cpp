@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <iterator>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -87,6 +89,44 @@ bool push_column(lua_State* L, RowsJob& job, int column) {
   return true;
 }
 
+/// The column as an item of a list, where nil would be a hole.
+bool push_cell(lua_State* L, RowsJob& job, int column) {
+  if (job.rows->type(column) != sqlite::ColumnType::null) return push_column(L, job, column);
+  lua_pushlightuserdata(L, nullptr);
+  return true;
+}
+
+void push_columns(lua_State* L, const RowsJob& job) {
+  const int num_columns = job.rows->num_columns();
+  lua_createtable(L, num_columns, 0);
+  for (int i = 0; i < num_columns; ++i) {
+    const std::string_view name = job.rows->column_name(i);
+    lua_pushlstring(L, name.data(), name.size());
+    lua_rawseti(L, -2, i + 1);
+  }
+}
+
+/// Gives {columns, rows} with lists for rows. Runs under lua_pcall; nothing in it has a destructor.
+int push_grid(lua_State* L) {
+  auto& job = *static_cast<RowsJob*>(lua_touserdata(L, 1));
+  const int num_columns = job.rows->num_columns();
+  lua_createtable(L, 0, 2);
+  push_columns(L, job);
+  lua_setfield(L, -2, "columns");
+  lua_newtable(L);
+  for (lua_Integer row = 1; job.step(); ++row) {
+    lua_createtable(L, num_columns, 0);
+    for (int i = 0; i < num_columns; ++i) {
+      const bool fits = push_cell(L, job, i);
+      lua_rawseti(L, -2, i + 1);
+      if (!fits) return 1;
+    }
+    lua_rawseti(L, -2, row);
+  }
+  lua_setfield(L, -2, "rows");
+  return 1;
+}
+
 /// Turns rows into an array of tables. Runs under lua_pcall; nothing in it has a destructor.
 int push_rows(lua_State* L) {
   auto& job = *static_cast<RowsJob*>(lua_touserdata(L, 1));
@@ -116,31 +156,138 @@ int push_rows(lua_State* L) {
 Result<Database> Database::create() {
   PONDER_TRY(sqlite::Connection db, sqlite::Connection::open_in_memory());
   db.limit_value_bytes(static_cast<int>(kBytesMax));
+  // Pages of 4 KiB: 128 MiB. What sorting needs stays in memory too.
+  PONDER_CHECK(db.exec("PRAGMA max_page_count=32768; PRAGMA temp_store=MEMORY; BEGIN"));
   return Database(std::move(db));
 }
 
 Status Database::seal() {
-  is_sealed_ = true;
-  statements_.clear();
-  return db_.exec("PRAGMA query_only=ON");
+  may_change_ = false;
+  changes_.clear();
+  return db_.exec("COMMIT; BEGIN");
 }
 
-Result<sqlite::Statement*> Database::prepared(std::string_view sql, bool is_query) {
-  const auto found = statements_.find(sql);
-  if (found != statements_.end()) return &found->second;
-  if (statements_.size() >= kStatementsMax) statements_.clear();
-  auto statement = is_query ? db_.prepare_query(sql) : db_.prepare(sql);
+Status Database::restore() {
+  kept_.clear();
+  pending_.clear();
+  return db_.exec("ROLLBACK; BEGIN");
+}
+
+Status Database::mark() {
+  pending_.clear();
+  is_marked_ = true;
+  return db_.exec("SAVEPOINT call");
+}
+
+Status Database::undo() {
+  pending_.clear();
+  is_marked_ = false;
+  if (db_.in_transaction()) return db_.exec("ROLLBACK TO call; RELEASE call");
+  PONDER_CHECK(db_.exec("BEGIN"));
+  for (const Change& change : kept_) repeat(change);
+  return {};
+}
+
+Status Database::keep() {
+  if (!db_.in_transaction()) {
+    PONDER_CHECK(undo());
+    return fail(Errc::exhausted, "the world is full: what the call changed is undone");
+  }
+  kept_.insert(kept_.end(), std::make_move_iterator(pending_.begin()),
+               std::make_move_iterator(pending_.end()));
+  pending_.clear();
+  is_marked_ = false;
+  return db_.exec("RELEASE call");
+}
+
+void Database::repeat(const Change& change) {
+  std::vector<sqlite::Value> values;
+  for (const OwnedValue& value : change.values) {
+    values.push_back(std::visit([](const auto& held) { return sqlite::Value(held); }, value));
+  }
+  const auto statement = prepared(change.sql, Kind::change);
+  if (!statement) return;  // it failed the first time as well
+  const Status ignored = (*statement)->run_values(values);
+  (void)ignored;
+}
+
+Database::OwnedValue Database::owned_value(lua_State* L, int index) {
+  if (lua_type(L, index) == LUA_TSTRING) {
+    std::size_t size = 0;
+    const char* data = lua_tolstring(L, index, &size);
+    return std::string(data, size);
+  }
+  if (lua_type(L, index) == LUA_TBOOLEAN) return std::int64_t{lua_toboolean(L, index)};
+  if (lua_isinteger(L, index) != 0) return std::int64_t{lua_tointeger(L, index)};
+  if (lua_type(L, index) == LUA_TNUMBER) return static_cast<double>(lua_tonumber(L, index));
+  return sqlite::Null{};
+}
+
+Database::Change Database::change_of(lua_State* L) {
+  Change change;
+  if (lua_type(L, 1) == LUA_TSTRING) change.sql = std::get<std::string>(owned_value(L, 1));
+  for (int i = 2; i <= lua_gettop(L); ++i) change.values.push_back(owned_value(L, i));
+  return change;
+}
+
+Result<std::string> Database::dump() {
+  std::vector<std::string> names;
+  std::string text;
+  {
+    PONDER_TRY(auto statement, db_.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name"));
+    PONDER_TRY(sqlite::Rows rows, statement.query());
+    while (true) {
+      PONDER_TRY(const bool has_row, rows.next());
+      if (!has_row) break;
+      text += fmt::format("{}\n", rows.text(1));
+      names.emplace_back(rows.text(0));
+    }
+  }
+  for (const std::string& name : names) {
+    PONDER_CHECK(dump_table(name, text));
+  }
+  return text;
+}
+
+Status Database::dump_table(const std::string& name, std::string& text) {
+  std::string quoted;
+  for (const char c : name) quoted += c == '"' ? "\"\"" : std::string(1, c);
+  auto statement = db_.prepare(fmt::format("SELECT * FROM \"{}\"", quoted));
+  if (!statement) return {};  // an index
+  PONDER_TRY(sqlite::Rows rows, statement->query());
+  while (true) {
+    PONDER_TRY(const bool has_row, rows.next());
+    if (!has_row) return {};
+    text += name;
+    for (int i = 0; i < rows.num_columns(); ++i) {
+      text += fmt::format("|{}:{}", static_cast<int>(rows.type(i)), rows.text(i));
+    }
+    text += '\n';
+    if (text.size() > kDumpBytesMax) return fail(Errc::exhausted, "the world is too large");
+  }
+}
+
+Result<sqlite::Statement*> Database::prepared(std::string_view sql, Kind kind) {
+  const bool is_query = kind != Kind::change;
+  Statements& kept = is_query ? queries_ : changes_;
+  const auto found = kept.find(sql);
+  if (found != kept.end()) return &found->second;
+  if (kept.size() >= kStatementsMax) kept.clear();
+  auto statement = is_query ? db_.prepare_query(sql) : db_.prepare_change(sql);
   if (!statement) return fail_in("sql", statement.error());
-  return &statements_.emplace(std::string(sql), std::move(*statement)).first->second;
+  return &kept.emplace(std::string(sql), std::move(*statement)).first->second;
 }
 
-Result<int> Database::run(lua_State* L, bool is_query) {
+Result<int> Database::run(lua_State* L, Kind kind) {
   if (lua_type(L, 1) != LUA_TSTRING) {
     return fail(Errc::invalid_argument, "sql: the first argument is the text of a statement");
   }
+  if (is_marked_ && !db_.in_transaction()) {
+    return fail(Errc::exhausted, "sql: what this call changed before is lost");
+  }
   std::size_t size = 0;
   const char* text = lua_tolstring(L, 1, &size);
-  PONDER_TRY(sqlite::Statement * statement, prepared(std::string_view(text, size), is_query));
+  PONDER_TRY(sqlite::Statement * statement, prepared(std::string_view(text, size), kind));
   std::vector<sqlite::Value> values;
   for (int i = 2; i <= lua_gettop(L); ++i) {
     PONDER_TRY(sqlite::Value value, value_at(L, i));
@@ -148,8 +295,9 @@ Result<int> Database::run(lua_State* L, bool is_query) {
   }
   auto rows = statement->query_values(values);
   if (!rows) return fail_in("sql", rows.error());
+  const bool as_grid = kind == Kind::grid;
   RowsJob job{&*rows, kRowsMax, kBytesMax, std::nullopt};
-  lua_pushcfunction(L, push_rows);
+  lua_pushcfunction(L, as_grid ? push_grid : push_rows);
   lua_pushlightuserdata(L, &job);
   State& state = State::of(L);
   db_.watch(kWatchInterval,
@@ -163,13 +311,20 @@ Result<int> Database::run(lua_State* L, bool is_query) {
 }
 
 Result<int> Database::run_sql(lua_State* L) {
-  return static_cast<Database*>(lua_touserdata(L, lua_upvalueindex(1)))->run(L, true);
+  return static_cast<Database*>(lua_touserdata(L, lua_upvalueindex(1)))->run(L, Kind::rows);
+}
+
+Result<int> Database::run_grid(lua_State* L) {
+  return static_cast<Database*>(lua_touserdata(L, lua_upvalueindex(1)))->run(L, Kind::grid);
 }
 
 Result<int> Database::run_exec(lua_State* L) {
   auto* self = static_cast<Database*>(lua_touserdata(L, lua_upvalueindex(1)));
-  if (self->is_sealed_) return fail(Errc::invalid_argument, "exec: the world does not change now");
-  return self->run(L, false);
+  if (!self->may_change_) {
+    return fail(Errc::invalid_argument, "exec: the world does not change now");
+  }
+  if (self->is_marked_) self->pending_.push_back(change_of(L));
+  return self->run(L, Kind::change);
 }
 
 void Database::push_sql(lua_State* L) {
@@ -177,13 +332,24 @@ void Database::push_sql(lua_State* L) {
   lua_pushcclosure(L, lua_entry<run_sql>, 1);
 }
 
-void Database::push_table(lua_State* L) {
-  lua_createtable(L, 0, 2);
-  push_sql(L);
-  lua_setfield(L, -2, "sql");
-  if (is_sealed_) return;
+void Database::push_grid_sql(lua_State* L) {
+  lua_pushlightuserdata(L, this);
+  lua_pushcclosure(L, lua_entry<run_grid>, 1);
+}
+
+void Database::push_exec(lua_State* L) {
   lua_pushlightuserdata(L, this);
   lua_pushcclosure(L, lua_entry<run_exec>, 1);
+}
+
+void Database::push_table(lua_State* L) {
+  lua_createtable(L, 0, 3);
+  push_sql(L);
+  lua_setfield(L, -2, "sql");
+  push_grid_sql(L);
+  lua_setfield(L, -2, "sql_grid");
+  if (!may_change_) return;
+  push_exec(L);
   lua_setfield(L, -2, "exec");
 }
 

@@ -39,7 +39,7 @@ void push_object(lua_State* L, const Json& value) {
 /// Walks tables with raw access only, so that no metamethod runs.
 class Reader {
  public:
-  explicit Reader(lua_State* L) : lua_(L) {}
+  Reader(lua_State* L, OpaqueReader opaque) : lua_(L), opaque_(opaque) {}
 
   Result<Json> read(int index, int depth) {
     if (--nodes_left_ < 0) return fail(Errc::exhausted, "the table is too large for JSON");
@@ -56,15 +56,21 @@ class Reader {
         return read_table(index, depth);
       case LUA_TLIGHTUSERDATA:
         if (lua_touserdata(lua_, index) == nullptr) return Json(nullptr);
-        [[fallthrough]];
+        return no_form(index);
+      case LUA_TUSERDATA:
+        return opaque_ == nullptr ? no_form(index) : opaque_(lua_, index);
       default:
-        return fail(Errc::invalid_argument, fmt::format("a {} has no JSON form",
-                                                        lua_typename(lua_, lua_type(lua_, index))));
+        return no_form(index);
     }
   }
 
  private:
   static constexpr int kNodesMax = 1'000'000;
+
+  Result<Json> no_form(int index) const {
+    return fail(Errc::invalid_argument, fmt::format("a {} has no JSON form",
+                                                    lua_typename(lua_, lua_type(lua_, index))));
+  }
 
   std::string read_string(int index) const {
     std::size_t size = 0;
@@ -118,6 +124,7 @@ class Reader {
   }
 
   lua_State* lua_;
+  OpaqueReader opaque_;
   int nodes_left_ = kNodesMax;
 };
 
@@ -160,9 +167,9 @@ void push_json(lua_State* L, const Json& value) {
   }
 }
 
-Result<Json> to_json(lua_State* L, int index) {
+Result<Json> to_json(lua_State* L, int index, OpaqueReader opaque) {
   const int top = lua_gettop(L);
-  auto value = Reader(L).read(lua_absindex(L, index), 0);
+  auto value = Reader(L, opaque).read(lua_absindex(L, index), 0);
   lua_settop(L, top);  // a failure may leave keys behind
   return value;
 }

@@ -4,7 +4,9 @@ namespace ponder::tools::lua {
 
 const char* const kPrelude = R"lua(
   local host, lua = ...
+  -- The host takes its globals away once the sandbox stands, so what is used later is kept here.
   local error, type, select, setmetatable = lua.error, lua.type, lua.select, lua.setmetatable
+  local rawget, tostring, pcall, concat = lua.rawget, lua.tostring, lua.pcall, lua.table.concat
 
   local function pick(from, names)
     local picked = {}
@@ -13,14 +15,74 @@ const char* const kPrelude = R"lua(
   end
 
   local globals = pick(lua, [[assert error getmetatable ipairs next pairs pcall rawequal rawget
-    rawlen rawset select tonumber tostring type xpcall]])
+    rawlen rawset select tonumber tostring type]])
+
+  -- A message handler would run inside the hook that ends a call, where no other hook reaches it.
+  -- Here it runs when the error has been caught; there is no traceback that it could miss.
+  function globals.xpcall(body, handler, ...)
+    local function handled(_, ...) return false, ... end
+    local function after(ok, ...)
+      if ok then return true, ... end
+      return handled(pcall(handler, (...)))
+    end
+    return after(pcall(body, ...))
+  end
 
   -- Libraries whose functions end by themselves.
   globals.math = pick(lua.math, [[abs acos asin atan ceil cos deg exp floor fmod huge log max
     maxinteger min mininteger modf pi rad sin sqrt tan tointeger type ult]])
   globals.utf8 = pick(lua.utf8, "char charpattern codepoint codes len offset")
-  globals.coroutine = pick(lua.coroutine,
-    "close create isyieldable resume running status wrap yield")
+
+  -- A function of the host that waits yields through every coroutine of the script up to the host,
+  -- and none of them notices: what the host suspends never shows as a value, so that nothing can be
+  -- intercepted or made up. There is one chain of running coroutines, so its depth is one number.
+  local raw = lua.coroutine
+  local coroutines = pick(raw, "create status")
+  coroutines.close = host.close
+  globals.coroutine = coroutines
+  local depth = 0
+
+  local function after_resume(co, is_pinned, ...)
+    if host.is_suspended() then
+      raw.yield()
+      return after_resume(co, is_pinned, raw.resume(co))
+    end
+    depth = depth - 1
+    if is_pinned then host.pin(-1) end
+    return ...
+  end
+
+  function coroutines.resume(co, ...)
+    if type(co) ~= "thread" then
+      error("bad argument #1 to 'resume' (coroutine expected, got " .. type(co) .. ")", 2)
+    end
+    local is_pinned = not raw.isyieldable()
+    if is_pinned then host.pin(1) end
+    depth = depth + 1
+    return after_resume(co, is_pinned, raw.resume(co, ...))
+  end
+
+  function coroutines.wrap(body)
+    local co = raw.create(body)
+    local function unwrap(ok, ...)
+      if ok then return ... end
+      host.close(co)
+      error((...), 0)
+    end
+    return function(...) return unwrap(coroutines.resume(co, ...)) end
+  end
+
+  function coroutines.yield(...)
+    if depth == 0 then error("coroutine.yield: not inside a coroutine of the script's own", 2) end
+    return raw.yield(...)
+  end
+
+  function coroutines.isyieldable() return depth > 0 and raw.isyieldable() end
+
+  function coroutines.running()
+    if depth == 0 then return nil, true end
+    return (raw.running()), false
+  end
 
   local strings = pick(lua.string,
     "byte char format len lower pack packsize reverse sub unpack upper")
@@ -88,11 +150,11 @@ const char* const kPrelude = R"lua(
       if not step(host.search(text, pattern, from, last, anchored)) or anchored then break end
     end
     parts[#parts + 1] = strings.sub(text, from)
-    return lua.table.concat(parts), count
+    return concat(parts), count
   end
 
   function globals.setmetatable(value, metatable)
-    if type(metatable) == "table" and lua.rawget(metatable, "__gc") ~= nil then
+    if type(metatable) == "table" and rawget(metatable, "__gc") ~= nil then
       error("setmetatable: __gc is not allowed", 2)
     end
     return setmetatable(value, metatable)
@@ -107,17 +169,21 @@ const char* const kPrelude = R"lua(
 
   local loaded, loading = {}, {}
 
-  function globals.require(name)
-    if loaded[name] ~= nil then return loaded[name] end
-    if loading[name] then error("module '" .. name .. "' requires itself", 2) end
-    local env = setmetatable({}, {
+  local function new_environment(name)
+    return setmetatable({}, {
       __index = globals,
       __newindex = function(_, key)
-        error("global '" .. lua.tostring(key) .. "' assigned in module '" .. name .. "'", 2)
+        error("global '" .. tostring(key) .. "' assigned in module '" .. name .. "'", 2)
       end,
       __metatable = false,
     })
-    local chunk = host.load(name, env)
+  end
+
+  function globals.require(name)
+    if not host.load then error("require: a tool is one file", 2) end
+    if loaded[name] ~= nil then return loaded[name] end
+    if loading[name] then error("module '" .. name .. "' requires itself", 2) end
+    local chunk = host.load(name, new_environment(name))
     loading[name] = true
     local module = chunk()
     loading[name] = nil
@@ -126,7 +192,7 @@ const char* const kPrelude = R"lua(
     return module
   end
 
-  return globals.require
+  return globals.require, new_environment
 )lua";
 
 }  // namespace ponder::tools::lua

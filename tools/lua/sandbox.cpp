@@ -7,6 +7,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "tools/lua/builtin_modules.h"
 #include "tools/lua/prelude.h"
 #include "tools/lua/strings.h"
 
@@ -28,6 +29,7 @@ Result<std::string> read_module(const std::filesystem::path& library, std::strin
   if (!is_module_name(name)) {
     return fail(Errc::invalid_argument, fmt::format("'{}' is no name of a module", name));
   }
+  if (const auto builtin = builtin_module(name)) return std::string(*builtin);
   std::string relative(name);
   std::replace(relative.begin(), relative.end(), '.', '/');
   std::error_code error;
@@ -96,6 +98,51 @@ int each_word(lua_State* L) {
   return 1;
 }
 
+int is_suspended(lua_State* L) {
+  lua_pushboolean(L, State::of(L).is_suspended() ? 1 : 0);
+  return 1;
+}
+
+int pin(lua_State* L) {
+  State::of(L).pin(static_cast<int>(luaL_checkinteger(L, 1)));
+  return 0;
+}
+
+/// coroutine.close (the upvalue), but not once the call must end: what a coroutine that died in the
+/// hook has to close would run there without hooks.
+int close_coroutine(lua_State* L) {
+  State& state = State::of(L);
+  if (!state.keep_going()) return luaL_error(L, "%s", state.stop_message());
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+  return lua_gettop(L);
+}
+
+/// Runs the prelude, and pushes what it returns: `require` and the maker of globals. `library` may
+/// be nullptr: no modules. May raise; nothing here has a destructor.
+void push_prelude(lua_State* L, const std::filesystem::path* library) {
+  if (luaL_loadbufferx(L, kPrelude, std::strlen(kPrelude), "=prelude", "t") != LUA_OK) {
+    lua_error(L);
+  }
+  push_string_functions(L);
+  if (library != nullptr) {
+    lua_pushlightuserdata(L, const_cast<std::filesystem::path*>(library));
+    lua_pushcclosure(L, lua_entry<load_module>, 1);
+    lua_setfield(L, -2, "load");
+  }
+  const luaL_Reg functions[] = {
+      {"each_word", each_word}, {"is_suspended", is_suspended}, {"pin", pin}, {nullptr, nullptr}};
+  luaL_setfuncs(L, functions, 0);
+  lua_getglobal(L, LUA_COLIBNAME);
+  lua_getfield(L, -1, "close");
+  lua_pushcclosure(L, close_coroutine, 1);
+  lua_setfield(L, -3, "close");
+  lua_pop(L, 1);
+  lua_pushglobaltable(L);
+  lua_call(L, 2, 2);
+}
+
 struct LoadJob {
   const std::filesystem::path* library;
   const char* name;
@@ -105,20 +152,44 @@ struct LoadJob {
 int load_in_sandbox(lua_State* L) {
   const auto* job = static_cast<const LoadJob*>(lua_touserdata(L, 1));
   lua_settop(L, 0);
-  if (luaL_loadbufferx(L, kPrelude, std::strlen(kPrelude), "=prelude", "t") != LUA_OK) {
-    return lua_error(L);
-  }
-  push_string_functions(L);
-  lua_pushlightuserdata(L, const_cast<std::filesystem::path*>(job->library));
-  lua_pushcclosure(L, lua_entry<load_module>, 1);
-  lua_setfield(L, -2, "load");
-  lua_pushcfunction(L, each_word);
-  lua_setfield(L, -2, "each_word");
-  lua_pushglobaltable(L);
-  lua_call(L, 2, 1);
+  push_prelude(L, job->library);
+  lua_settop(L, 1);
   lua_pushstring(L, job->name);
   lua_call(L, 1, 1);
   lua_setfield(L, LUA_REGISTRYINDEX, kEnvironmentKey);
+  return 0;
+}
+
+struct ScriptJob {
+  const std::string* text;
+  const char* chunk_name;
+};
+
+/// Builds the sandbox and runs the script in it. Nothing here has a destructor.
+int run_in_sandbox(lua_State* L) {
+  const auto* job = static_cast<const ScriptJob*>(lua_touserdata(L, 1));
+  lua_settop(L, 0);
+  push_prelude(L, nullptr);
+  if (luaL_loadbufferx(L, job->text->data(), job->text->size(), job->chunk_name, "t") != LUA_OK) {
+    return lua_error(L);
+  }
+  lua_pushvalue(L, 2);
+  lua_pushstring(L, job->chunk_name + 1);
+  lua_call(L, 1, 1);
+  lua_setupvalue(L, 3, 1);
+  lua_call(L, 0, 1);
+  lua_setfield(L, LUA_REGISTRYINDEX, kEnvironmentKey);
+  // What is not reachable from the script is not needed any more.
+  lua_pushnil(L);
+  lua_setfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  lua_pushglobaltable(L);
+  for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pushnil(L)) {
+    lua_pop(L, 1);
+    lua_pushnil(L);
+    lua_rawset(L, -3);
+  }
+  lua_settop(L, 0);
+  lua_gc(L, LUA_GCCOLLECT);
   return 0;
 }
 
@@ -128,6 +199,13 @@ Status load_environment(State& state, const std::filesystem::path& library, cons
                         const Budget& budget) {
   LoadJob job{&library, name.c_str()};
   return state.call(load_in_sandbox, &job, 0, budget);
+}
+
+Status load_script(State& state, const std::string& text, const std::string& file_name,
+                   const Budget& budget) {
+  const std::string chunk_name = "@" + file_name;
+  ScriptJob job{&text, chunk_name.c_str()};
+  return state.call(run_in_sandbox, &job, 0, budget);
 }
 
 }  // namespace ponder::tools::lua

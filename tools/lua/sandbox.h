@@ -19,9 +19,15 @@ namespace ponder::tools::lua {
 ///
 /// Loads `name` from `library` and leaves what it returned in the registry under kEnvironmentKey.
 /// Once for a state. Modules are text; "travel.rules" is library/travel/rules.lua, and nothing
-/// outside is found.
+/// outside is found but what the program brings (builtin_modules.h).
 Status load_environment(State& state, const std::filesystem::path& library, const std::string& name,
                         const Budget& budget);
+
+/// The same for a script that stands alone: runs `text` without `require`, and leaves what it
+/// returned, whatever that is, in the registry under kEnvironmentKey. `file_name` is how errors
+/// call it.
+Status load_script(State& state, const std::string& text, const std::string& file_name,
+                   const Budget& budget);
 
 inline constexpr const char* kEnvironmentKey = "ponder.environment";
 

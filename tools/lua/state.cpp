@@ -37,21 +37,30 @@ bool find_script_line(lua_State* L, lua_Debug* found) {
   return false;
 }
 
-/// Turns any error object into a message that says where it happened. Runs while the stack of the
-/// error still stands. Holds nothing with a destructor.
-int describe_error(lua_State* L) {
+/// Turns the error object at 1 into a message that says where it happened: on the stack of
+/// `thrower`, which still stands. Holds nothing with a destructor.
+int describe_error_in(lua_State* L, lua_State* thrower) {
   if (lua_type(L, 1) != LUA_TSTRING && luaL_getmetafield(L, 1, "__tostring") == LUA_TNIL) {
     lua_pushfstring(L, "the error is a %s", luaL_typename(L, 1));
     lua_replace(L, 1);
   }
   const char* message = without_prelude_place(luaL_tolstring(L, 1, nullptr));
   lua_Debug where;
-  if (has_place(message) || !find_script_line(L, &where)) {
+  if (has_place(message) || !find_script_line(thrower, &where)) {
     lua_pushstring(L, message);
   } else {
     lua_pushfstring(L, "%s:%d: %s", where.short_src, where.currentline, message);
   }
   return 1;
+}
+
+int describe_error(lua_State* L) { return describe_error_in(L, L); }
+
+/// describe(error, thrower): the same for the error of a coroutine.
+int describe_error_of_thread(lua_State* L) {
+  auto* thrower = static_cast<lua_State*>(lua_touserdata(L, 2));
+  lua_settop(L, 1);
+  return describe_error_in(L, thrower);
 }
 
 }  // namespace
@@ -124,6 +133,8 @@ const char* State::stop_message() const {
       return nullptr;
     case Stop::instructions:
       return "instruction limit reached";
+    case Stop::unpausable:
+      return "too much work where the tool cannot be paused (in a function that C calls back)";
     case Stop::deadline:
       return "deadline reached";
     case Stop::cancelled:
@@ -138,18 +149,74 @@ void State::on_count(lua_State* L, lua_Debug* where) {
   const int interval = goes_on ? kHookInterval : 1;
   // A coroutine may carry the interval of an earlier, exhausted call.
   if (lua_gethookcount(L) != interval) lua_sethook(L, on_count, LUA_MASKCOUNT, interval);
-  if (goes_on) return;
+  if (goes_on && !self.must_pause(L, interval)) return;
+  if (goes_on && self.stop_ == Stop::none) {
+    self.suspension_ = Progress::paused;
+    lua_yield(L, 0);
+    return;
+  }
   lua_getinfo(L, "Sl", where);
   lua_pushfstring(L, "%s:%d: %s", where->short_src, where->currentline, self.stop_message());
   lua_error(L);
 }
 
-Status State::call(lua_CFunction body, void* data, int num_results, const Budget& budget) {
-  lua_State* L = raw();
+bool State::must_pause(lua_State* L, std::int64_t instructions) {
+  if (slice_left_ == kNoSlice) return false;
+  slice_left_ -= instructions;
+  // What is being suspended is on its way to the host, through the prelude.
+  if (slice_left_ > 0 || is_suspended()) return false;
+  if (can_suspend(L)) return true;
+  if (slice_left_ > -kUnpausableMax) return false;
+  stop_ = Stop::unpausable;
+  return true;
+}
+
+void State::begin(const Budget& budget) {
   instructions_left_ = budget.instructions;
   deadline_ = budget.deadline;
   stop_flag_ = budget.stop;
   stop_ = Stop::none;
+  slice_left_ = kNoSlice;
+  suspension_ = Progress::finished;
+  pins_ = 0;
+}
+
+Result<State::Progress> State::resume(lua_State* co, int num_arguments, std::int64_t slice) {
+  suspension_ = Progress::finished;
+  slice_left_ = slice;
+  int code = LUA_OK;
+  if (keep_going()) {
+    if (lua_gethook(co) == nullptr) lua_sethook(co, on_count, LUA_MASKCOUNT, kHookInterval);
+    int num_results = 0;
+    code = lua_resume(co, nullptr, num_arguments, &num_results);
+  }
+  slice_left_ = kNoSlice;
+  if (stop_ == Stop::none) {
+    if (code == LUA_OK) return Progress::finished;
+    if (code == LUA_YIELD && is_suspended()) return suspension_;
+    if (code == LUA_YIELD) return fail(Errc::internal, "yielded to nobody");
+  }
+  if (code != LUA_OK && code != LUA_YIELD && code != LUA_ERRMEM) code = describe_error_of(co);
+  Error error = error_of(code);
+  reset_stack();
+  return tl::unexpected<Error>(std::move(error));
+}
+
+int State::describe_error_of(lua_State* co) {
+  lua_State* L = raw();
+  reset_stack();
+  lua_sethook(L, on_count, LUA_MASKCOUNT, kHookInterval);
+  lua_pushcfunction(L, describe_error_of_thread);
+  lua_xmove(co, L, 1);
+  lua_pushlightuserdata(L, co);
+  const int code = lua_pcall(L, 2, 1, 0);
+  lua_sethook(L, nullptr, 0, 0);
+  return code == LUA_ERRMEM ? code : LUA_ERRRUN;
+}
+
+Status State::call(lua_CFunction body, void* data, int num_results, const Budget& budget) {
+  lua_State* L = raw();
+  begin(budget);
   reset_stack();
   int code = LUA_OK;
   if (keep_going()) {
@@ -179,8 +246,13 @@ Error State::error_of(int code) {
                  fmt::format("memory limit of {} MiB reached", memory_bytes_max_ >> 20));
   }
   std::string message = "the error has no message";
-  if (lua_type(raw(), -1) == LUA_TSTRING) message = lua_tostring(raw(), -1);
-  const Errc reason = stop_ == Stop::instructions ? Errc::exhausted : Errc::internal;
+  if (lua_type(raw(), -1) == LUA_TSTRING) {
+    message = lua_tostring(raw(), -1);
+  } else if (stop_ != Stop::none) {  // the script ended before the hook could tell it
+    message = stop_message();
+  }
+  const bool is_limit = stop_ == Stop::instructions || stop_ == Stop::unpausable;
+  const Errc reason = is_limit ? Errc::exhausted : Errc::internal;
   return Error(reason, std::move(message));
 }
 

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <limits>
 #include <lua.hpp>
 #include <memory>
 #include <string>
@@ -25,6 +26,7 @@ struct Budget {
 /// A Lua state that cannot run away: memory is capped by its allocator, and every call has a budget
 /// of instructions, a deadline and a stop flag.
 ///
+/// A call runs to its end (call), or as a coroutine in slices that can wait in between (resume).
 /// A budget that is used up raises an error at every further instruction, so that no pcall of the
 /// script can swallow it. Work that Lua's hook does not see (patterns, long strings, SQL) is
 /// charged by the functions that do it. Thread: one at a time. The state survives every failure,
@@ -51,6 +53,33 @@ class State {
   void reset_stack() { lua_settop(lua_.get(), 0); }
   lua_State* raw() { return lua_.get(); }
 
+  /// How far a coroutine came.
+  enum class Progress {
+    finished,  // its results are on its stack
+    waiting,   // a function of ours called suspend() and yielded: it goes on from there
+    paused,    // its slice is used up
+  };
+  /// Gives the coroutine that resume() is about to run its budget, which covers all of its slices.
+  void begin(const Budget& budget);
+  /// Runs coroutine `co` of this state until it ends, waits or has used `slice` instructions. Work
+  /// that cannot be paused (below a function in C that calls back) goes on to its end, or ends in
+  /// `exhausted` a little later. Errors: those of call(); the coroutine is dead then.
+  /// Requires: the stack of raw() is empty.
+  Result<Progress> resume(lua_State* co, int num_arguments, std::int64_t slice);
+  /// Whether what runs in `L` can be suspended. Coroutines of the script inside each other are no
+  /// hindrance: the prelude's `resume` hands the suspension on.
+  bool can_suspend(lua_State* L) const { return pins_ == 0 && lua_isyieldable(L) != 0; }
+  /// Makes the next yield one to whoever called resume(). Requires: can_suspend(); a yield follows.
+  void suspend() { suspension_ = Progress::waiting; }
+  bool is_suspended() const { return suspension_ != Progress::finished; }
+  /// Counts the frames below which nothing can be suspended.
+  void pin(int change) { pins_ += change; }
+
+  /// Whose state it is, for functions that Lua calls.
+  void set_owner(void* owner) { owner_ = owner; }
+  void* owner() const { return owner_; }
+  std::size_t memory_bytes() const { return memory_bytes_; }
+
   /// The state that `L`, which may be a coroutine, belongs to.
   static State& of(lua_State* L);
   /// Takes work off the budget of the call under way. False when it is used up; the caller raises.
@@ -61,14 +90,20 @@ class State {
   const char* stop_message() const;
 
  private:
-  enum class Stop { none, instructions, deadline, cancelled };
+  enum class Stop { none, instructions, unpausable, deadline, cancelled };
   struct Close {
     void operator()(lua_State* L) const noexcept { lua_close(L); }
   };
+  static constexpr std::int64_t kNoSlice = std::numeric_limits<std::int64_t>::max();
+  static constexpr std::int64_t kUnpausableMax = 10'000'000;  // instructions past a slice's end
   static constexpr int kHookInterval = 100;  // instructions; bounds how late a limit is noticed
 
   static void* allocate(void* self, void* block, std::size_t old_size, std::size_t size);
   static void on_count(lua_State* L, lua_Debug* where);
+  /// Whether the count hook has to pause `L` now.
+  bool must_pause(lua_State* L, std::int64_t instructions);
+  /// Turns the error on top of `co`'s stack into a message on top of raw()'s; Lua's code for it.
+  int describe_error_of(lua_State* co);
   Error error_of(int code);
 
   const Clock& clock_;
@@ -78,6 +113,10 @@ class State {
   Deadline deadline_ = Deadline::never();
   const std::atomic<bool>* stop_flag_ = nullptr;
   Stop stop_ = Stop::none;
+  std::int64_t slice_left_ = 0;
+  Progress suspension_ = Progress::finished;  // finished: nothing is suspended
+  int pins_ = 0;
+  void* owner_ = nullptr;
   std::unique_ptr<lua_State, Close> lua_;  // last: closing it frees through the members above
 };
 

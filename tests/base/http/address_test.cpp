@@ -146,6 +146,11 @@ TEST(HttpUrl, ReferencesMeanWhatRfc3986Says) {
   EXPECT_FALSE(resolve_url(base, "//u@h/"));
 }
 
+TEST(HttpUrl, ValuesOfQueriesAreEncodedAndDecoded) {
+  EXPECT_EQ(percent_encoded("a b&c=\xC3\xBC~"), "a%20b%26c%3D%C3%BC~");
+  EXPECT_EQ(percent_decoded("a%20b%26%c3%Bc%zz%2"), "a b&\xC3\xBC%zz%2");
+}
+
 Response leading_to(int status, const char* place) {
   Response response;
   response.status = status;

@@ -20,6 +20,7 @@ class CodeTools : public testing::Test {
     CodeProject project;
     project.folder = folder_.path();
     project.test_command = "sh run-tests";
+    project.test_reports = "reports/*.xml";
     const Status added = add_code_tools(registry_, project, pool_.get_executor());
     ASSERT_TRUE(added.has_value()) << added.error().message;
   }
@@ -102,10 +103,36 @@ TEST_F(CodeTools, RunTestsNamesWhatFailed) {
   EXPECT_TRUE(output->content.ends_with("[exit code 1]\n"));
 }
 
+TEST_F(CodeTools, RunTestsReadsTheReportThatTheTestsWrote) {
+  folder_.write("reports/old.xml", "<testsuite><testcase name=\"stale\"/></testsuite>");
+  folder_.write("run-tests",
+                "echo 'ok 1 - printed'\ncat > reports/new.xml <<END\n"
+                "<testsuite><testcase name=\"adds\"/><testcase name=\"subtracts\">"
+                "<failure message=\"got $1\"/></testcase></testsuite>\nEND\nexit 1\n");
+  const auto output = call("run_tests", R"({"arguments":["7"]})");
+  ASSERT_TRUE(output.has_value());
+  EXPECT_TRUE(
+      output->content.starts_with("1 passed, 1 failed, 0 skipped (junit)\n"
+                                  "failed: subtracts: got 7\nok 1 - printed\n"))
+      << output->content;
+}
+
+TEST_F(CodeTools, WithoutAReportRunTestsSaysSoAndReadsTheOutput) {
+  folder_.write("run-tests", "echo 'ok 1 - printed'\n");
+  const auto output = call("run_tests", "{}");
+  ASSERT_TRUE(output.has_value());
+  EXPECT_TRUE(
+      output->content.starts_with("1 passed, 0 failed, 0 skipped (tap)\n"
+                                  "[reports/*.xml: the run wrote no such file]\n"))
+      << output->content;
+}
+
 TEST_F(CodeTools, RunTestsSaysWhenItUnderstandsNothing) {
-  folder_.write("run-tests", "echo all is well\n");
+  folder_.write("run-tests", "echo all is well; echo '<x/>' > reports/x.xml\n");
+  folder_.write("reports/.keep", "");
   EXPECT_EQ(call("run_tests", "{}")->content,
             "0 passed, 0 failed, 0 skipped (no test runner's output was recognised)\n"
+            "[reports/x.xml: the root is <x>, not <testsuites> or <testsuite>]\n"
             "all is well\n[exit code 0]\n");
 }
 

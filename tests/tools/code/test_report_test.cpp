@@ -48,6 +48,30 @@ TEST(TestReport, ReadsPytestVerboseAndItsSummary) {
                                        {"tests/test_b.py", State::failed}}));
 }
 
+TEST(TestReport, ReadsUnittestVerbose) {
+  const auto report = read_test_output(
+      "test_one (test_a.ATest.test_one) ... ok\n"
+      "test_two (test_a.ATest.test_two) ... FAIL\n"
+      "test_three (test_a.ATest.test_three) ... skipped 'why'\n"
+      "test_four (test_a.ATest.test_four) ... expected failure\n"
+      "test_b (unittest.loader._FailedTest.test_b) ... ERROR\n"
+      "Ran 5 tests in 0.001s\n");
+  EXPECT_EQ(report.runner, "unittest");
+  EXPECT_EQ(states_of(report),
+            (States{{"test_one (test_a.ATest.test_one)", State::passed},
+                    {"test_two (test_a.ATest.test_two)", State::failed},
+                    {"test_three (test_a.ATest.test_three)", State::skipped},
+                    {"test_four (test_a.ATest.test_four)", State::skipped},
+                    {"test_b (unittest.loader._FailedTest.test_b)", State::failed}}));
+}
+
+TEST(TestReport, SaysWhichTestsWereReportedBothWays) {
+  const auto report = read_test_output("ok 1 - a\nnot ok 2 - b\nnot ok 1 - a\nok 1 - a\n");
+  ASSERT_EQ(report.tests.size(), 2U);
+  EXPECT_TRUE(report.tests[0].is_contradicted);
+  EXPECT_FALSE(report.tests[1].is_contradicted);
+}
+
 TEST(TestReport, ReadsGo) {
   const auto report = read_test_output(
       "=== RUN   TestAdd\n--- PASS: TestAdd (0.00s)\n=== RUN   TestSub\n"

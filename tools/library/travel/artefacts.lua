@@ -2,10 +2,10 @@
 -- calendar, and the proof that `ponder verify` checks again without a model.
 
 local data = require("travel.data")
-local dates = require("travel.dates")
-local json = require("travel.json")
+local dates = require("ponder.dates")
+local json = require("ponder.json")
 local plan = require("travel.plan")
-local random = require("travel.random")
+local random = require("ponder.random")
 local rules = require("travel.rules")
 
 local artefacts = {}

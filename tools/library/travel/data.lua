@@ -2,7 +2,7 @@
 -- is the query function of the host: sql(text, ...) -> array of row tables.
 
 local geography = require("travel.geography")
-local random = require("travel.random")
+local random = require("ponder.random")
 
 local data = {}
 

@@ -1,7 +1,7 @@
 -- Pieces of invented names. A name is a combination of known pieces; which combinations a database
 -- may use depends on its seed, so that the names of evaluation databases are unseen combinations.
 
-local random = require("travel.random")
+local random = require("ponder.random")
 
 local names = {}
 

@@ -3,9 +3,9 @@
 -- a fair chance too.
 
 local data = require("travel.data")
-local dates = require("travel.dates")
+local dates = require("ponder.dates")
 local plan = require("travel.plan")
-local random = require("travel.random")
+local random = require("ponder.random")
 
 local request = {}
 

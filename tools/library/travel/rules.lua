@@ -5,7 +5,7 @@
 -- their bound; those of the day-2 rule ("under") do not.
 
 local data = require("travel.data")
-local dates = require("travel.dates")
+local dates = require("ponder.dates")
 
 local rules = {}
 

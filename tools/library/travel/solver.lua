@@ -2,7 +2,7 @@
 -- total, so the cheapest day of every city is found first and the days are then assigned to cities.
 
 local data = require("travel.data")
-local dates = require("travel.dates")
+local dates = require("ponder.dates")
 local plan = require("travel.plan")
 local rules = require("travel.rules")
 

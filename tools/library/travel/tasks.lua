@@ -3,7 +3,7 @@
 
 local data = require("travel.data")
 local plan = require("travel.plan")
-local random = require("travel.random")
+local random = require("ponder.random")
 local request = require("travel.request")
 local rules = require("travel.rules")
 local solver = require("travel.solver")

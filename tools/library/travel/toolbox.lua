@@ -2,7 +2,7 @@
 -- for every token.
 
 local data = require("travel.data")
-local dates = require("travel.dates")
+local dates = require("ponder.dates")
 local plan = require("travel.plan")
 local request = require("travel.request")
 local rules = require("travel.rules")
@@ -121,7 +121,7 @@ local function submit_result(args, ctx)
     if not checked then return nil, problem end
   end
   if not ctx.state.checked then return nil, "no checked plan: call check_plan first" end
-  ctx.state.submitted = ctx.state.checked
+  ctx.state.submitted = ctx.state.checked.days
   return "submitted"
 end
 

@@ -1,7 +1,7 @@
 -- The user's words. Every fifth opening is held out: only tasks with evaluation seeds may use it.
 -- The rules by which travel.request reads these words back do not know the templates.
 
-local random = require("travel.random")
+local random = require("ponder.random")
 
 local wording = {}
 

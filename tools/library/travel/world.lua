@@ -4,7 +4,7 @@
 
 local geography = require("travel.geography")
 local names = require("travel.names")
-local random = require("travel.random")
+local random = require("ponder.random")
 
 local world = {}
 

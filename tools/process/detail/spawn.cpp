@@ -188,8 +188,10 @@ SpawnedProcess::~SpawnedProcess() {
   reap();
 }
 
+void SpawnedProcess::signal_group(int signal) { ::kill(-pid_, signal); }
+
 void SpawnedProcess::kill_group() {
-  ::kill(-pid_, SIGKILL);
+  signal_group(SIGKILL);
   syscall(SYS_pidfd_send_signal, pidfd_.get(), SIGKILL, nullptr, 0);
 }
 

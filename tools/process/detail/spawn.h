@@ -45,7 +45,9 @@ class SpawnedProcess {
 
   /// Readable when the process has ended.
   int pidfd() const { return pidfd_.get(); }
-  /// SIGKILL to the process and to all of its group.
+  /// A signal to the process and to all of its group.
+  void signal_group(int signal);
+  /// SIGKILL, also to a process that has left its group.
   void kill_group();
   /// Waits for the end, kills what is left of the group, and gives what waitid(2) says: CLD_EXITED
   /// and the exit code, or another code and a signal. Requires: called once.

@@ -1,0 +1,225 @@
+#include <fmt/core.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <cstdlib>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <variant>
+
+#include "runtime/cli/commands.h"
+#include "runtime/cli/version.h"
+#include "runtime/toolset.h"
+#include "tools/mcp/mcp_tools.h"
+#include "tools/mcp/pins.h"
+
+/// `ponder mcp list|approve|try`.
+namespace ponder::cli {
+namespace {
+
+namespace asio = boost::asio;
+using nlohmann::json;
+
+std::filesystem::path pins_file(const Environment& environment) {
+  return runtime::mcp_pins_file(environment.state_folder);
+}
+
+json definition_json(const std::string& text) {
+  return text.empty() ? json() : json::parse(text, nullptr, /*allow_exceptions=*/false);
+}
+
+const char* state_of(const mcp::Pins::Entry& entry) {
+  if (entry.waiting.empty()) return "approved";
+  return entry.approved.empty() ? "new, waits" : "changed, waits";
+}
+
+void print_difference(const mcp::Pins::Entry& entry) {
+  const json before = definition_json(entry.approved);
+  const json now = definition_json(entry.waiting);
+  if (!now.is_object()) return;
+  for (const auto& [key, value] : now.items()) {
+    const bool is_known = before.is_object() && before.contains(key);
+    if (is_known && before[key] == value) continue;
+    if (is_known) fmt::print("    - {}: {}\n", key, before[key].dump());
+    fmt::print("    + {}: {}\n", key, value.dump());
+  }
+  if (!before.is_object()) return;
+  for (const auto& [key, value] : before.items()) {
+    if (!now.contains(key)) fmt::print("    - {}: {}\n", key, value.dump());
+  }
+}
+
+/// Shows what a call brings, and asks on the terminal.
+class TerminalServices final : public tools::CallServices {
+ public:
+  asio::awaitable<Result<std::string>> ask(tools::Question question) override {
+    fmt::print(stderr, "{}\n", question.text);
+    for (const std::string& choice : question.choices) {
+      fmt::print(stderr, "  {}\n", choice.empty() ? "(nothing)" : choice);
+    }
+    fmt::print(stderr, "> ");
+    std::string line;
+    if (!std::getline(std::cin, line)) co_return fail(Errc::unavailable, "nobody is there");
+    co_return line;
+  }
+  void progress(std::string_view text, std::optional<double> share) override {
+    if (share) {
+      fmt::print(stderr, "[{:3.0f}%] {}\n", *share * 100, text);
+    } else {
+      fmt::print(stderr, "[...] {}\n", text);
+    }
+  }
+  asio::awaitable<Status> note(tools::Note note) override {
+    fmt::print(stderr, "{}: {}\n", note.kind, note.content);
+    co_return Status();
+  }
+  std::optional<std::string> value(std::string_view) const override { return std::nullopt; }
+  asio::awaitable<Status> set_value(std::string, std::optional<std::string>) override {
+    co_return fail(Errc::unavailable, "nothing is kept here");
+  }
+};
+
+asio::awaitable<void> call(tools::Tool* tool, std::string arguments, tools::ToolContext context,
+                           std::optional<Result<tools::ToolOutput>>* out) {
+  auto output = co_await tool->invoke(std::move(arguments), context);
+  out->emplace(std::move(output));
+}
+
+Result<tools::ToolOutput> call_tool(const tools::Registry& registry, const McpTryOptions& options) {
+  const std::vector<std::string> grants = {mcp::kCapability};
+  context::ToolCall wanted;
+  wanted.name = options.tool;
+  wanted.arguments = options.arguments;
+  const auto admitted = registry.admit(wanted, grants);
+  if (const auto* refusal = std::get_if<tools::Refusal>(&admitted)) {
+    return fail(Errc::invalid_argument, refusal->message);
+  }
+  constexpr std::size_t kOutputBytesMax = 1 << 20;
+  const Deadline deadline =
+      Deadline::after(system_clock(), std::chrono::seconds(options.seconds_max));
+  tools::ToolContext context(system_clock(), deadline, kOutputBytesMax);
+  TerminalServices services;
+  context.services = &services;
+  asio::io_context io;
+  std::optional<Result<tools::ToolOutput>> result;
+  std::exception_ptr thrown;
+  auto work = call(std::get<tools::Tool*>(admitted), options.arguments, context, &result);
+  asio::co_spawn(io, std::move(work),
+                 [&thrown](std::exception_ptr error) { thrown = std::move(error); });
+  io.run();
+  if (thrown) std::rethrow_exception(thrown);
+  return std::move(*result);
+}
+
+mcp::Options options_for(const Environment& environment, const McpTryOptions& options) {
+  mcp::ServerOptions server;
+  server.name = "server";
+  server.command = options.command;
+  server.working_folder = std::filesystem::current_path();
+  server.url = options.url;
+  server.era = options.era;
+  if (!options.token_variable.empty()) {
+    const char* token = std::getenv(options.token_variable.c_str());
+    server.bearer_token = token == nullptr ? "" : token;
+  }
+  mcp::Options all;
+  all.servers.push_back(std::move(server));
+  all.environment = runtime::mcp_environment(environment.variable);
+  all.client_version = version_line();
+  return all;
+}
+
+const char* effect_name(tools::Effect effect) {
+  switch (effect) {
+    case tools::Effect::pure:
+      return "pure";
+    case tools::Effect::idempotent:
+      return "idempotent";
+    case tools::Effect::compensable:
+      return "compensable";
+    case tools::Effect::irreversible:
+      return "irreversible";
+  }
+  return "";
+}
+
+void show_server(const mcp::ServerReport& report, const tools::Registry& registry, bool as_json) {
+  if (as_json) {
+    json tools = json::array();
+    for (const context::ToolSpec& spec : registry.specs()) {
+      tools.push_back({{"name", spec.name},
+                       {"description", spec.description},
+                       {"parameters", definition_json(spec.parameters)}});
+    }
+    const json out = {{"summary", report.summary},
+                      {"remarks", report.remarks},
+                      {"instructions", report.instructions},
+                      {"tools", tools}};
+    fmt::print("{}\n", out.dump(-1, ' ', false, json::error_handler_t::replace));
+    return;
+  }
+  fmt::print("{}\n", report.summary);
+  for (const context::ToolSpec& spec : registry.specs()) {
+    const std::string& text = spec.description;
+    fmt::print("  {} ({}): {}\n", spec.name, effect_name(registry.find(spec.name)->effect()),
+               text.substr(0, text.find('\n')));
+  }
+  for (const std::string& remark : report.remarks) fmt::print("not offered: {}\n", remark);
+}
+
+}  // namespace
+
+int list_mcp_pins(const Environment& environment, const McpPinsOptions& options) {
+  const auto pins = mcp::Pins::load(pins_file(environment));
+  if (!pins) return complain(pins.error().message);
+  json all = json::array();
+  for (const mcp::Pins::Entry& entry : pins->entries()) {
+    if (!options.server.empty() && entry.server != options.server) continue;
+    if (options.json) {
+      all.push_back({{"server", entry.server},
+                     {"tool", entry.tool},
+                     {"approved", definition_json(entry.approved)},
+                     {"waiting", definition_json(entry.waiting)}});
+      continue;
+    }
+    fmt::print("{} {}: {}\n", entry.server, entry.tool, state_of(entry));
+    if (!entry.waiting.empty()) print_difference(entry);
+  }
+  if (options.json) fmt::print("{}\n", all.dump());
+  return 0;
+}
+
+int approve_mcp_pins(const Environment& environment, const McpPinsOptions& options) {
+  auto pins = mcp::Pins::load(pins_file(environment));
+  if (!pins) return complain(pins.error().message);
+  const auto approved = pins->approve_waiting(options.server, options.tools);
+  if (!approved) return complain(approved.error().message);
+  const Status saved = pins->save();
+  if (!saved) return complain(saved.error().message);
+  fmt::print("{} approved\n", *approved);
+  return 0;
+}
+
+int try_mcp_server(const Environment& environment, const McpTryOptions& options) {
+  tools::Registry registry;
+  const auto report = mcp::add_mcp_tools(registry, options_for(environment, options));
+  if (!report) return complain(report.error().message);
+  const mcp::ServerReport& server = report->front();
+  if (!server.is_connected) return complain(server.summary);
+  if (options.tool.empty()) {
+    show_server(server, registry, options.json);
+    return 0;
+  }
+  const auto output = call_tool(registry, options);
+  if (!output) return complain(output.error().message);
+  if (options.json) {
+    const json out = {{"content", output->content}, {"is_error", output->is_error}};
+    fmt::print("{}\n", out.dump(-1, ' ', false, json::error_handler_t::replace));
+  } else {
+    fmt::print("{}\n", output->content);
+  }
+  return output->is_error ? 1 : 0;
+}
+
+}  // namespace ponder::cli

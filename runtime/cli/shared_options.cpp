@@ -1,0 +1,127 @@
+#include "runtime/cli/shared_options.h"
+
+#include <CLI/CLI.hpp>
+
+namespace ponder::cli {
+
+void add_index_keys_option(CLI::App& command, std::string& index_keys) {
+  command
+      .add_option("--index-keys", index_keys,
+                  "what the indexer's keys are kept as: int8 is fastest, fp8 as DeepSeek has it")
+      ->check(CLI::IsMember({"floating", "int8", "fp8"}))
+      ->capture_default_str();
+}
+
+void add_cache_dtype_option(CLI::App& command, std::string& cache_dtype, bool has_auto) {
+  std::vector<std::string> names = {"f32", "bf16", "fp8"};
+  if (has_auto) names.insert(names.begin(), "auto");
+  command
+      .add_option("--cache-dtype", cache_dtype,
+                  "what the cache's latents are kept as; fp8 holds more tokens and rounds more")
+      ->check(CLI::IsMember(names))
+      ->capture_default_str();
+}
+
+void add_activations_option(CLI::App& command, std::string& activations) {
+  command.add_option("--activations", activations, "what BF16 and FP8 weights are multiplied with")
+      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->capture_default_str();
+}
+
+void add_model_options(CLI::App& command, ModelOptions& options) {
+  command.add_option("--model", options.model,
+                     "model directory, endpoint such as http://host/v1, or script:FILE (JSON lines "
+                     "of answers); default: ponder-mini");
+  command.add_option("--model-name", options.model_name, "the endpoint's name for the model");
+  command.add_option("--temperature", options.temperature, "0 is greedy")->capture_default_str();
+  command.add_option("--top-p", options.top_p, "nucleus sampling")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command.add_option("--sampling-seed", options.seed, "seed of the sampler")->capture_default_str();
+  command.add_option("--threads", options.num_threads, "engine threads; 0: one for each core");
+  command.add_option("--drafts", options.num_drafts,
+                     "tokens that the model's MTP layer guesses ahead; changes none of them");
+  add_cache_dtype_option(command, options.cache_dtype);
+  add_index_keys_option(command, options.index_keys);
+  command.add_flag("--no-grammar", options.no_grammar, "do not constrain tool calls");
+  command.add_option("--spill-dir", options.spill_dir,
+                     "folder for cache pages that memory has no room for; also warms later runs");
+  command.add_option("--spill-limit", options.spill_gib_max, "GiB in that folder")
+      ->capture_default_str();
+}
+
+void add_context_options(CLI::App& command, ContextLimits& limits) {
+  command
+      .add_option("--context-strategy", limits.strategy,
+                  "how a new session makes room in the model's window; auto: discard-all while the "
+                  "tools only looked, else summary")
+      ->check(CLI::IsMember({"auto", "summary", "discard-75", "discard-all", "page-out"}))
+      ->capture_default_str();
+  command
+      .add_option("--context-limit", limits.limit_percent, "percent of the window at which it does")
+      ->check(CLI::Range(1, 100))
+      ->capture_default_str();
+}
+
+void add_approve_option(CLI::App& command, std::string& approve) {
+  command
+      .add_option("--approve", approve,
+                  "calls with lasting effects (not pure or idempotent): ask you on a terminal and "
+                  "deny them elsewhere, never run them, or always run them")
+      ->check(CLI::IsMember({"ask", "never", "always"}))
+      ->capture_default_str();
+}
+
+void add_money_options(CLI::App& command, MoneyOptions& options) {
+  command.add_option("--budget-money", options.budget,
+                     "what the session may cost, as 0.50; its sub-agents included");
+  command.add_option("--prices", options.prices, "price list (default: PONDER_PRICES)");
+}
+
+void add_agents_option(CLI::App& command, std::uint32_t& depth_max) {
+  constexpr std::uint32_t kDepthMax = 5;
+  command
+      .add_flag("--agents{1}", depth_max,
+                "let the agent hand tasks to sub-agents; =2: and these to theirs, and so on")
+      ->check(CLI::Range(0U, kDepthMax));
+}
+
+void add_world_options(CLI::App& command, std::uint64_t& seed, std::string& size) {
+  command.add_option("--seed", seed, "seed of the generated world")->capture_default_str();
+  command.add_option("--size", size, "size of the generated world")
+      ->check(CLI::IsMember({"S", "M", "L"}))
+      ->capture_default_str();
+}
+
+void add_project_options(CLI::App& command, ProjectOptions& project) {
+  command.add_option("--folder", project.folder, "code: the project's folder")
+      ->check(CLI::ExistingDirectory)
+      ->capture_default_str();
+  command.add_option("--test", project.test_command,
+                     "code: the command that runs the tests, in the sandbox; its success is the "
+                     "verdict");
+  command.add_option("--test-reports", project.test_reports,
+                     "code: JUnit files that the test command writes, such as 'build/**/*.xml'");
+  command
+      .add_option("--sandbox", project.sandbox,
+                  "code: how programs are kept in (docs/tools.md); ponder doctor says what this "
+                  "machine can do")
+      ->check(CLI::IsMember({"isolated", "confined"}))
+      ->capture_default_str();
+}
+
+void add_sandbox_options(CLI::App& command, ProjectOptions& project) {
+  command
+      .add_option("--sandbox", project.sandbox,
+                  "how programs are kept in (docs/tools.md); ponder doctor says what this machine "
+                  "can do")
+      ->check(CLI::IsMember({"isolated", "confined"}))
+      ->capture_default_str();
+  command
+      .add_option("--readable", project.readable,
+                  "folder that programs may read beside the project and the system, such as an "
+                  "interpreter's; may be given again")
+      ->check(CLI::ExistingDirectory);
+}
+
+}  // namespace ponder::cli

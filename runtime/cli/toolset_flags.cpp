@@ -1,0 +1,105 @@
+#include "runtime/cli/toolset_flags.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <sstream>
+#include <utility>
+
+#include "runtime/cli/terminal.h"
+
+namespace ponder::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// "NAME=REST"; REST is empty without "=".
+std::pair<std::string, std::string> split(const std::string& text) {
+  const std::size_t at = text.find('=');
+  if (at == std::string::npos) return {text, ""};
+  return {text.substr(0, at), text.substr(at + 1)};
+}
+
+bool is_address(const std::string& text) {
+  return text.starts_with("http://") || text.starts_with("https://");
+}
+
+/// `duckduckgo`, `searxng=http://localhost:8888`, `local=notes.db`.
+Result<runtime::WebConfig> web_of(const std::string& flag) {
+  const auto [provider, place] = split(flag);
+  runtime::WebConfig web;
+  web.search = provider;
+  if (provider == "local") {
+    web.index = fs::absolute(place);
+  } else {
+    web.address = place;
+  }
+  if (provider == "brave") web.key = runtime::SecretSource{"BRAVE_API_KEY", {}};
+  if (provider == "tavily") web.key = runtime::SecretSource{"TAVILY_API_KEY", {}};
+  return runtime::check_web(std::move(web));
+}
+
+/// `NAME=https://host/mcp` or `NAME=program argument ...`.
+Result<runtime::McpServerConfig> server_of(const std::string& flag) {
+  const auto [name, place] = split(flag);
+  if (name.empty() || place.empty()) {
+    return fail(Errc::invalid_argument,
+                fmt::format("--mcp {}: NAME=ADDRESS or NAME=\"PROGRAM ARGUMENTS\"", flag));
+  }
+  runtime::McpServerConfig server;
+  server.name = name;
+  if (is_address(place)) {
+    server.url = place;
+    return server;
+  }
+  std::istringstream words(place);
+  for (std::string word; words >> word;) server.command.push_back(word);
+  return server;
+}
+
+Result<runtime::Config> config_of(const Environment& environment, const ToolsetFlags& flags) {
+  if (!flags.config.empty()) return runtime::load_config(flags.config, environment.home);
+  std::error_code unreadable;
+  if (!fs::exists(environment.config, unreadable)) return runtime::Config();
+  return runtime::load_config(environment.config, environment.home);
+}
+
+}  // namespace
+
+void add_toolset_flags(CLI::App& command, ToolsetFlags& flags) {
+  command.add_option("--config", flags.config, "configuration (docs/configuration.md)")
+      ->check(CLI::ExistingFile);
+  command
+      .add_option("--tools", flags.tools, "a tool in a Lua file, or a folder of such; repeatable")
+      ->check(CLI::ExistingPath);
+  command.add_option(
+      "--grant", flags.grants,
+      "what such tools may have, as http:api.example.com or fs-read:DIR; repeatable");
+  command.add_option("--web", flags.web,
+                     "search and read the web: duckduckgo, brave, tavily, searxng=ADDRESS, or "
+                     "local=INDEX (ponder index)");
+  command.add_option("--mcp", flags.mcp,
+                     "an MCP server: NAME=ADDRESS or NAME=\"PROGRAM ARGUMENTS\"; repeatable");
+}
+
+Result<runtime::ToolsetOptions> toolset_of(const Environment& environment,
+                                           const ToolsetFlags& flags) {
+  runtime::ToolsetOptions out;
+  PONDER_TRY(out.config, config_of(environment, flags));
+  for (const fs::path& file : flags.tools) out.config.tools.files.push_back(fs::absolute(file));
+  for (const std::string& grant : flags.grants) out.config.tools.grants.push_back(grant);
+  if (!flags.web.empty()) {
+    PONDER_TRY(out.config.web, web_of(flags.web));
+  }
+  for (const std::string& flag : flags.mcp) {
+    PONDER_TRY(runtime::McpServerConfig server, server_of(flag));
+    std::erase_if(out.config.mcp, [&](const auto& other) { return other.name == server.name; });
+    out.config.mcp.push_back(std::move(server));
+  }
+  out.state_folder = environment.state_folder;
+  out.variable = environment.variable;
+  out.tell = [](const std::string& line) { fmt::print(stderr, "ponder: {}\n", printable(line)); };
+  return out;
+}
+
+}  // namespace ponder::cli

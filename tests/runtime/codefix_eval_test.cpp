@@ -1,0 +1,149 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "runtime/eval.h"
+#include "runtime/fix_workflow.h"
+#include "runtime/sqlite_session_store.h"
+#include "tests/runtime/scripted_steps.h"
+#include "tests/runtime/support.h"
+#include "tools/fix/fix_tasks.h"
+#include "tools/process/sandbox_support.h"
+
+/// Made tasks of fixing code, as `ponder eval codefix` runs them.
+namespace ponder::runtime {
+namespace {
+
+namespace fs = std::filesystem;
+const fs::path kLibrary = fs::path("tools") / "library";
+constexpr std::uint64_t kSeed = 1'000'000;
+
+class CodefixEvalTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const Status status =
+        tools::check_support(tools::sandbox_support(), tools::Isolation::isolated);
+    if (!status) GTEST_SKIP() << status.error().message;
+  }
+
+  static EvalOptions options(const std::string& language, std::uint32_t count) {
+    EvalOptions how;
+    how.workflow = kCodeFixTasks;
+    how.library = kLibrary;
+    how.count = count;
+    how.seed = kSeed;
+    how.fix.filter.language = language;
+    how.concurrency_max = 2;
+    return how;
+  }
+  EvalReport evaluate(const EvalOptions& how, std::vector<ScriptedStep> script) {
+    auto store = std::move(*SqliteSessionStore::open(dir_.path() / "s.db", system_clock()));
+    ScriptedModel model(std::move(script));
+    boost::asio::io_context context;
+    auto report =
+        test::run(context, run_eval(model, *store, system_clock(), how, [](const EvalCase&) {}));
+    if (!report) ADD_FAILURE() << report.error().message;
+    return report ? *report : EvalReport();
+  }
+  /// An agent that knows the reference patches.
+  static std::vector<ScriptedStep> oracle(const EvalOptions& how) {
+    auto generator = std::move(*tools::FixTaskGenerator::open(how.library));
+    std::vector<ScriptedStep> script;
+    for (std::uint64_t i = 0; i < how.count; ++i) {
+      const auto task = *generator.generate(how.seed + i, how.fix.filter);
+      const std::string when = "(" + task.info.id + ")";
+      script.push_back(test::calls("apply_patch", {{"patch", task.reference_patch}}));
+      script.back().when = when;
+      script.push_back(test::says("Fixed."));
+      script.back().when = when;
+    }
+    return script;
+  }
+  void expect_all_solved(const std::string& language, std::uint32_t count) {
+    const EvalOptions how = options(language, count);
+    const EvalReport report = evaluate(how, oracle(how));
+    ASSERT_EQ(report.cases.size(), count);
+    for (const EvalCase& c : report.cases) {
+      EXPECT_TRUE(c.is_solved) << language << " " << c.task_seed << " " << c.kind << ": "
+                               << c.failure;
+    }
+  }
+
+  test::TempDir dir_{"/var/tmp"};
+};
+
+TEST_F(CodefixEvalTest, TheReferencePatchesSolvePythonTasks) { expect_all_solved("python", 12); }
+TEST_F(CodefixEvalTest, TheReferencePatchesSolveLuaTasks) { expect_all_solved("lua", 14); }
+TEST_F(CodefixEvalTest, TheReferencePatchesSolveCppTasks) { expect_all_solved("cpp", 4); }
+
+TEST_F(CodefixEvalTest, AnAgentThatDoesNothingSolvesNone) {
+  const EvalOptions how = options("lua", 6);
+  std::vector<ScriptedStep> script;
+  for (std::uint32_t i = 0; i < how.count; ++i) script.push_back(test::says("Looks right to me."));
+  for (const EvalCase& c : evaluate(how, std::move(script)).cases) {
+    EXPECT_FALSE(c.is_solved) << c.task_seed;
+    EXPECT_FALSE(c.failure.empty());
+  }
+}
+
+TEST(FixTaskGenerator, HasHundredsOfPlacesForBugsOfManyClasses) {
+  auto generator = std::move(*tools::FixTaskGenerator::open(kLibrary));
+  const std::uint64_t count = *generator.count({});
+  EXPECT_GE(count, 300U);
+  std::set<std::string> classes;
+  std::set<std::string> patches;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    const auto task = generator.generate(kSeed + i, {});
+    ASSERT_TRUE(task) << task.error().message;
+    classes.insert(task->info.bug_class);
+    patches.insert(task->reference_patch);
+  }
+  EXPECT_GE(classes.size(), 12U);
+  EXPECT_EQ(patches.size(), count) << "no task comes twice";
+}
+
+TEST(FixTaskGenerator, ASeedIsATask) {
+  auto generator = std::move(*tools::FixTaskGenerator::open(kLibrary));
+  const auto one = *generator.generate(7, {"lua", ""});
+  const auto again = *generator.generate(7, {"lua", ""});
+  EXPECT_EQ(one.files, again.files);
+  EXPECT_EQ(one.info.issue, again.info.issue);
+  EXPECT_EQ(one.info.language, "lua");
+}
+
+TEST(FixTaskGenerator, AFilterThatNothingFitsNamesWhatThereIs) {
+  auto generator = std::move(*tools::FixTaskGenerator::open(kLibrary));
+  const auto none = generator.generate(1, {"lua", "wrong_colour"});
+  ASSERT_FALSE(none);
+  EXPECT_THAT(none.error().message, ::testing::HasSubstr("off_by_one"));
+}
+
+TEST(FixTaskGenerator, TheModelIsNotToldTheClass) {
+  auto generator = std::move(*tools::FixTaskGenerator::open(kLibrary));
+  for (std::uint64_t seed = 0; seed < 50; ++seed) {
+    const auto task = *generator.generate(seed, {});
+    EXPECT_EQ(task.info.issue.find(task.info.bug_class), std::string::npos);
+    for (const auto& [path, text] : task.files) EXPECT_EQ(text.find("@@"), std::string::npos);
+  }
+}
+
+TEST(FixTasks, AFolderHoldsWhatWasMade) {
+  test::TempDir dir("/var/tmp");
+  auto generator = std::move(*tools::FixTaskGenerator::open(kLibrary));
+  const auto task = *generator.generate(3, {"python", ""});
+  ASSERT_TRUE(tools::write_fix_task(dir.path() / "t", task));
+  EXPECT_FALSE(tools::write_fix_task(dir.path() / "t", task)) << "nothing is overwritten";
+  const auto info = tools::read_fix_task(dir.path() / "t");
+  ASSERT_TRUE(info) << info.error().message;
+  EXPECT_EQ(info->id, task.info.id);
+  EXPECT_EQ(info->test_command, task.info.test_command);
+  EXPECT_EQ(info->issue, task.info.issue);
+  EXPECT_EQ(tools::list_fix_tasks(dir.path())->size(), 1U);
+  fs::remove(dir.path() / "t/issue.md");
+  EXPECT_EQ(tools::read_fix_task(dir.path() / "t").error().code, Errc::not_found);
+}
+
+}  // namespace
+}  // namespace ponder::runtime

@@ -1,0 +1,223 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "tests/tools/temporary_folder.h"
+#include "tools/fix/fix_report.h"
+#include "tools/fix/project_copy.h"
+#include "tools/fix/test_files.h"
+#include "tools/fix/test_probe.h"
+#include "tools/fix/test_run.h"
+#include "tools/fix/tree_changes.h"
+#include "tools/process/sandbox_support.h"
+
+namespace ponder::tools {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+TEST(LineChanges, AreTheFewestLinesAndEachStandsAlone) {
+  const std::string before = "a\nb\nc\nd\ne\n";
+  const auto changes = line_changes(before, "a\nB\nc\nd\nx\ne\n");
+  ASSERT_EQ(changes.size(), 2U);
+  EXPECT_EQ(with_changes(before, {changes[0]}), "a\nB\nc\nd\ne\n");
+  EXPECT_EQ(with_changes(before, {changes[1]}), "a\nb\nc\nd\nx\ne\n");
+}
+
+TEST(LineChanges, MakeTheOneTextOfTheOther) {
+  std::mt19937 random(1);
+  const auto text = [&random] {
+    std::string out;
+    for (unsigned i = random() % 12; i > 0; --i) out += std::string(1, "abc"[random() % 3]) + "\n";
+    if (random() % 4 == 0) out += "no end";
+    return out;
+  };
+  for (int i = 0; i < 2000; ++i) {
+    const std::string before = text();
+    const std::string after = text();
+    ASSERT_EQ(with_changes(before, line_changes(before, after)), after) << before << "--\n"
+                                                                        << after;
+  }
+}
+
+class TreeChangesTest : public ::testing::Test {
+ protected:
+  std::vector<std::string> paths() {
+    found_ = *changes_between(before_.path(), after_.path());
+    std::vector<std::string> out;
+    for (const TreeChange& change : found_.changes) out.push_back(change.path);
+    return out;
+  }
+  tests::TemporaryFolder before_;
+  tests::TemporaryFolder after_;
+  TreeChanges found_;
+};
+
+TEST_F(TreeChangesTest, AppliedToTheOldTreeGiveTheNewOne) {
+  before_.write("a.py", "one\ntwo\nthree\n");
+  before_.write("gone.py", "x\n");
+  after_.write("a.py", "ONE\ntwo\nTHREE\n");
+  after_.write("deep/new.py", "y\n");
+  EXPECT_THAT(paths(), ElementsAre("a.py", "a.py", "deep/new.py", "gone.py"));
+  ASSERT_TRUE(apply_changes(before_.path(), found_.changes));
+  EXPECT_EQ(before_.read("a.py"), "ONE\ntwo\nTHREE\n");
+  EXPECT_EQ(before_.read("deep/new.py"), "y\n");
+  EXPECT_FALSE(std::filesystem::exists(before_.path() / "gone.py"));
+}
+
+TEST_F(TreeChangesTest, WhatRunsLeaveBehindIsNoChange) {
+  after_.write("__pycache__/a.cpython-311.pyc", "x");
+  after_.write("src/.pytest_cache/v", "x");
+  after_.write(".gitignore", "build/\n");
+  after_.write("build/a", "x");
+  EXPECT_THAT(paths(), ElementsAre(".gitignore"));
+}
+
+TEST_F(TreeChangesTest, AChangedIgnoreFileHidesNoChange) {
+  before_.write("a.py", "x\n");
+  after_.write("a.py", "y\n");
+  after_.write(".gitignore", "*\n");
+  EXPECT_THAT(paths(), ::testing::Contains("a.py"));
+}
+
+TEST_F(TreeChangesTest, LinksAndBinariesAreLeftOut) {
+  before_.write("a.py", "x\n");
+  std::filesystem::create_symlink("/etc/passwd", after_.path() / "a.py");
+  after_.write("b.bin", std::string("\0\1", 2));
+  EXPECT_THAT(paths(), IsEmpty());
+  EXPECT_EQ(found_.left_out.size(), 2U);
+}
+
+TEST(TestFiles, TestsAndWhatDecidesHowTheyRunAreProtected) {
+  const TestFiles files("cd x && sh ./ci/check.sh tests/a.py::test_x", {"*.cfg", "data/**"});
+  for (const char* path :
+       {"tests/a.txt", "src/tests/b.py", "test_a.py", "a_test.go", "src/ATest.java", "x.spec.ts",
+        "conftest.py", "pyproject.toml", "CMakeLists.txt", "build/CTestTestfile.cmake", "Makefile",
+        "package.json", "unittest/__main__.py", "pytest.py", "sitecustomize.py", "ci/check.sh",
+        "tool.cfg", "data/x/y", "a.pth"}) {
+    EXPECT_TRUE(files.is_protected(path)) << path;
+  }
+  for (const char* path : {"src/a.py", "contest.py", "latest.py", "src/protest/a.py", "main.cpp"}) {
+    EXPECT_FALSE(files.is_protected(path)) << path;
+  }
+  EXPECT_TRUE(TestFiles::has_tests("tests/test_a.py"));
+  EXPECT_FALSE(TestFiles::has_tests("tests/conftest.py"));
+}
+
+TestRun run_of(const std::vector<std::pair<std::string, TestState>>& tests) {
+  TestRun run;
+  for (const auto& [name, state] : tests) {
+    TestOutcome test;
+    test.name = name;
+    test.state = state;
+    run.report.tests.push_back(test);
+  }
+  return run;
+}
+
+TEST(CompareTests, SkippedAndMissingTestsHaveNotPassed) {
+  using enum TestOutcome::State;
+  const auto before =
+      stable_tests({run_of({{"a", failed}, {"b", passed}, {"c", passed}, {"d", failed}})});
+  const auto after = stable_tests({run_of({{"a", passed}, {"b", skipped}, {"d", skipped}})});
+  const TestDelta delta = compare_tests(before, after);
+  EXPECT_THAT(delta.fixed, ElementsAre("a"));
+  EXPECT_THAT(delta.broken, ElementsAre("b", "c"));
+  EXPECT_THAT(delta.failing, ElementsAre("d"));
+}
+
+TEST(CompareTests, ATestThatWaversCountsForNothing) {
+  using enum TestOutcome::State;
+  const auto before = stable_tests(
+      {run_of({{"a", failed}, {"b", failed}}), run_of({{"a", passed}, {"b", failed}})});
+  const auto after =
+      stable_tests({run_of({{"a", passed}, {"b", passed}}), run_of({{"a", passed}})});
+  const TestDelta delta = compare_tests(before, after);
+  EXPECT_THAT(delta.fixed, IsEmpty());
+  EXPECT_THAT(delta.flaky, ElementsAre("a", "b"));
+}
+
+TEST(CompareTests, AFileThatCouldNotBeReadIsFixedByItsTests) {
+  using enum TestOutcome::State;
+  const auto before = stable_tests({run_of({{"t/a.py", failed}, {"t/b.py", failed}})});
+  const auto after = stable_tests(
+      {run_of({{"t/a.py::one", passed}, {"t/b.py::one", passed}, {"t/b.py::two", failed}})});
+  const TestDelta delta = compare_tests(before, after);
+  EXPECT_THAT(delta.fixed, ElementsAre("t/a.py"));
+  EXPECT_THAT(delta.failing, ElementsAre("t/b.py"));
+}
+
+TEST(TestProbe, StandsInFilesOfKnownKinds) {
+  tests::TemporaryFolder folder;
+  folder.write("test_a.py", "import x\n\nif __name__ == '__main__':\n    main()\n");
+  folder.write("a_test.go", "package a\n");
+  folder.write("a_test.cpp", "#include <gtest/gtest.h>\n\nint main() {}\n");
+  folder.write("b_test.lua", "test('x')\n\nfinish()\n");
+  folder.write("c_test.rs", "fn x() {}\n");
+  TestProbe probe(7);
+  ASSERT_TRUE(probe.add_to(folder.path(),
+                           {"test_a.py", "a_test.go", "a_test.cpp", "b_test.lua", "c_test.rs"}));
+  EXPECT_THAT(probe.files(), ElementsAre("test_a.py", "a_test.go", "a_test.cpp", "b_test.lua"));
+  EXPECT_LT(folder.read("test_a.py").find("class TestProbe"),
+            folder.read("test_a.py").find("if __name__"));
+  EXPECT_LT(folder.read("b_test.lua").find("expect("), folder.read("b_test.lua").find("finish("));
+  EXPECT_EQ(folder.read("c_test.rs"), "fn x() {}\n");
+}
+
+TEST(JunitXml, EscapesWhatTestsPrint) {
+  TestRun run = run_of({{"a<b> & \"c\"", TestState::failed}});
+  run.output = "\x01 <x> \xff\n";
+  const std::string xml = junit_xml(run, "s");
+  EXPECT_THAT(xml, HasSubstr("name=\"a&lt;b&gt; &amp; &quot;c&quot;\"><failure/>"));
+  EXPECT_THAT(xml, HasSubstr("<system-out>? &lt;x&gt; \xEF\xBF\xBD\n</system-out>"));
+}
+
+class CopyProjectTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const Status status = check_support(sandbox_support(), Isolation::isolated);
+    if (!status) GTEST_SKIP() << status.error().message;
+  }
+  void git(const std::string& words) const {
+    const std::string command = "git -C " + from_.path().string() +
+                                " -c user.name=t -c user.email=t@t " + words + " >/dev/null";
+    ASSERT_EQ(std::system(command.c_str()), 0) << words;
+  }
+  bool is_copied(const std::string& path) const {
+    return std::filesystem::exists(std::filesystem::symlink_status(to_.path() / "copy" / path));
+  }
+  tests::TemporaryFolder from_;
+  tests::TemporaryFolder to_;
+};
+
+TEST_F(CopyProjectTest, TakesWhatGitTracksOrDoesNotIgnoreAndNoHistory) {
+  from_.write("a.py", "x\n");
+  from_.write("kept.log", "tracked\n");
+  git("init -q");
+  git("add -A");
+  git("commit -q -m one");
+  from_.write(".gitignore", "*.log\n");
+  from_.write("new.py", "y\n");
+  from_.write("run.log", "z\n");
+  std::filesystem::create_symlink("/etc/passwd", from_.path() / "out");
+  std::filesystem::create_symlink("a.py", from_.path() / "in");
+  ASSERT_TRUE(copy_project(SandboxedRun(), from_.path(), to_.path() / "copy"));
+  for (const char* path : {"a.py", "kept.log", "new.py", ".gitignore", "in"}) {
+    EXPECT_TRUE(is_copied(path)) << path;
+  }
+  for (const char* path : {"run.log", ".git", "out"}) EXPECT_FALSE(is_copied(path)) << path;
+}
+
+TEST_F(CopyProjectTest, AFolderWithoutGitIsTakenWhole) {
+  from_.write("a.py", "x\n");
+  from_.write("deep/b.py", "x\n");
+  ASSERT_TRUE(copy_project(SandboxedRun(), from_.path(), to_.path() / "copy"));
+  EXPECT_TRUE(is_copied("a.py"));
+  EXPECT_TRUE(is_copied("deep/b.py"));
+}
+
+}  // namespace
+}  // namespace ponder::tools

@@ -1,0 +1,93 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <set>
+#include <sstream>
+#include <string>
+
+#include "tests/tools/script/hostile_corpus.h"
+#include "tests/tools/script/script_host.h"
+
+namespace ponder::tools {
+namespace {
+
+/// Whether a text has one of the parts, which '|' separates.
+MATCHER_P(HasOneOf, parts, "has one of \"" + std::string(parts) + "\"") {
+  std::istringstream in{std::string(parts)};
+  for (std::string part; std::getline(in, part, '|');) {
+    if (arg.find(part) != std::string::npos) return true;
+  }
+  return false;
+}
+
+/// Each script of the corpus runs beside an honest tool, which must work before and after.
+class Hostile : public tests::ScriptHost {
+ protected:
+  Hostile() {
+    options_.memory_bytes_max = 16 << 20;
+    options_.instructions_max = 20'000'000;
+    options_.time_max = std::chrono::seconds(3);
+    options_.warm_states = 1;
+    folder_.write("good.lua", R"(local n = 0
+      return { name = 'good', description = 'Counts.', effect = 'pure',
+        run = function(args, ctx) n = n + 1 ctx.sleep(0) return 'good ' .. n end })");
+  }
+
+  /// What the model reads of a call, or the person of a file that cannot be loaded.
+  std::string said_of(const tests::HostileScript& script) {
+    const std::string body = script.body;
+    const bool is_file = body.starts_with("file:");
+    folder_.write("probe.lua", is_file ? body.substr(5) : tool(body));
+    const Status status = load();
+    if (is_file) return status ? "it was loaded" : status.error().message;
+    return status ? call() : status.error().message;
+  }
+};
+
+TEST_F(Hostile, EveryScriptOfTheCorpusEndsInAClearErrorAndHarmsNobody) {
+  std::set<std::string> names;
+  for (const tests::HostileScript& script : tests::hostile_scripts()) {
+    SCOPED_TRACE(script.name);
+    EXPECT_TRUE(names.insert(script.name).second);
+    const std::string said = said_of(script);
+    EXPECT_THAT(said, HasOneOf(script.expect));
+    EXPECT_LT(said.size(), 11'000U);
+    std::filesystem::remove(folder_.path() / "probe.lua");
+    ASSERT_TRUE(load());
+    EXPECT_EQ(call("{}", "good"), "good 1");
+  }
+  EXPECT_GE(names.size(), 60U);
+}
+
+TEST_F(Hostile, CallsThatRunBesideAHostileOneAreUnharmed) {
+  for (const char* body : {"while true do end", "local t = {} while true do t[#t + 1] = {} end",
+                           "while true do ctx.sleep(0) end"}) {
+    folder_.write("probe.lua", tool(body));
+    ASSERT_TRUE(load());
+    boost::asio::io_context io;
+    std::vector<std::optional<Result<ToolOutput>>> outputs(5);
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+      context::ToolCall one;
+      one.name = i % 2 == 0 ? "good" : "probe";
+      one.arguments = "{}";
+      boost::asio::co_spawn(
+          io, tests::store_result(tests::call_tool(*registry_, one, {}, context()), &outputs[i]),
+          [](std::exception_ptr error) { EXPECT_FALSE(error); });
+    }
+    io.run();
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+      ASSERT_TRUE(outputs[i]);
+      const bool is_good = i % 2 == 0;
+      if (is_good) {
+        EXPECT_EQ((*outputs[i])->content, "good 1") << body;
+      } else if (*outputs[i]) {
+        EXPECT_TRUE((*outputs[i])->is_error) << body;
+      } else {
+        EXPECT_EQ(outputs[i]->error().code, Errc::deadline) << body;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace ponder::tools

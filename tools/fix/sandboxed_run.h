@@ -1,0 +1,26 @@
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "tools/process/run_process.h"
+
+namespace ponder::tools {
+
+/// How programs are run on the copies of a project: in a sandbox without a network.
+struct SandboxedRun {
+  Isolation isolation = Isolation::isolated;
+  std::vector<std::filesystem::path> readable;  // beside the project, such as an interpreter's
+  ProcessLimits limits;
+  std::chrono::seconds seconds_max{600};
+};
+
+/// Runs a program in `folder`, which alone it may write to, and waits for its end. Blocks.
+/// Errors are run_process's.
+Result<ProcessResult> run_in(const SandboxedRun& how, const std::filesystem::path& folder,
+                             ProcessRequest request);
+
+}  // namespace ponder::tools

@@ -1,0 +1,176 @@
+#include "tools/script/detail/script_tool.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <boost/asio/post.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <utility>
+
+#include "base/async/with_deadline.h"
+#include "tools/lua/tool_output.h"
+#include "tools/registry.h"
+
+namespace ponder::tools {
+namespace {
+
+namespace asio = boost::asio;
+using Progress = lua::State::Progress;
+
+/// What a call that failed gives: data for the model, unless it is not the tool's doing.
+Result<ToolOutput> failed(const ScriptCall& call, const Error& error) {
+  if (error.code == Errc::cancelled || error.code == Errc::deadline) return tl::unexpected(error);
+  const std::string message = call.redacted(error.message);
+  return error_output(lua::with_clean_utf8(message));
+}
+
+bool ends_call(const Answer& answer) {
+  return !answer &&
+         (answer.error().code == Errc::cancelled || answer.error().code == Errc::deadline);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ScriptCall>> ScriptVersion::take() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!warm_.empty()) {
+      auto call = std::move(warm_.back());
+      warm_.pop_back();
+      return call;
+    }
+  }
+  return ScriptCall::prepare(resources_, text_);
+}
+
+Status ScriptVersion::warm() {
+  for (;;) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (warm_.size() >= warm_states_) return {};
+    }
+    PONDER_TRY(auto call, ScriptCall::prepare(resources_, text_));
+    const std::lock_guard lock(mutex_);
+    warm_.push_back(std::move(call));
+  }
+}
+
+void ScriptVersion::give_back(std::unique_ptr<ScriptCall> call) {
+  // std::function copies what it holds, and the executor may use one.
+  auto used = std::make_shared<std::unique_ptr<ScriptCall>>(std::move(call));
+  asio::post(resources_.pool, [self = shared_from_this(), used = std::move(used)] {
+    used->reset();
+    // A state that cannot be made is made again by the call that needs it, and fails there.
+    (void)self->warm();
+  });
+}
+
+Result<ScriptTool::Stamp> stamp_of(const std::filesystem::path& path) {
+  struct stat found {};
+  if (stat(path.c_str(), &found) != 0) {
+    return fail(Errc::not_found, fmt::format("{}: {}", path.string(), std::strerror(errno)));
+  }
+  if (!S_ISREG(found.st_mode)) {
+    return fail(Errc::invalid_argument, fmt::format("{}: is no file", path.string()));
+  }
+  return ScriptTool::Stamp{found.st_mtim.tv_sec, found.st_mtim.tv_nsec,
+                           static_cast<std::uint64_t>(found.st_size), found.st_ino};
+}
+
+Result<std::string> read_script_text(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::string text(kScriptBytesMax + 1, '\0');
+  in.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (in.bad() || !in.is_open()) {
+    return fail(Errc::unavailable, fmt::format("{}: cannot be read", path.string()));
+  }
+  text.resize(static_cast<std::size_t>(in.gcount()));
+  return text;
+}
+
+std::shared_ptr<ScriptVersion> ScriptTool::current_version() {
+  const std::lock_guard lock(mutex_);
+  if (path_.empty()) return version_;
+  const auto stamp = stamp_of(path_);
+  if (stamp && *stamp == stamp_) return version_;
+  if (stamp) {
+    stamp_ = *stamp;
+    reload();
+  } else if (stamp_ != Stamp()) {
+    stamp_ = Stamp();
+    tell(fmt::format("tool {}: {}; the version before goes on", declaration_.spec.name,
+                     stamp.error().message));
+  }
+  return version_;
+}
+
+void ScriptTool::reload() {
+  const std::string& name = declaration_.spec.name;
+  const auto text = read_script_text(path_);
+  if (text && *text == version_->text()) return;
+  const ScriptResources& resources = version_->resources();
+  std::string fault;
+  if (!text) {
+    fault = text.error().message;
+  } else {
+    const ScriptFile file = read_script(*text, resources.file_name, *resources.clock);
+    fault = describe_faults(file.faults, resources.file_name);
+    if (file.declaration && !file.declaration->is_same_tool(declaration_)) {
+      fault = "its name, description, parameters, effect or capabilities changed: a new session "
+              "is needed for that";
+    }
+  }
+  if (!fault.empty()) {
+    tell(fmt::format("tool {}: the new version is not used, the one before goes on:\n{}", name,
+                     fault));
+    return;
+  }
+  version_ = std::make_shared<ScriptVersion>(*text, resources, warm_states_);
+  tell(fmt::format("tool {}: reloaded", name));
+}
+
+asio::awaitable<Result<ToolOutput>> run_script(ScriptCall* call, Json arguments,
+                                               ToolContext context) {
+  const auto executor = co_await asio::this_coro::executor;
+  const auto cancellation = co_await asio::this_coro::cancellation_state;
+  const Status started = call->start(arguments, context);
+  if (!started) co_return failed(*call, started.error());
+  for (;;) {
+    if (cancellation.cancelled() != asio::cancellation_type::none) {
+      co_return fail(Errc::cancelled, "cancelled");
+    }
+    const auto progress = call->run();
+    if (!progress) co_return failed(*call, progress.error());
+    if (*progress == Progress::finished) co_return call->output();
+    if (*progress == Progress::paused) {
+      co_await asio::post(executor, asio::use_awaitable);
+      continue;
+    }
+    auto work = call->take_work();
+    auto answer = co_await with_deadline(std::move(work), call->deadline());
+    if (ends_call(answer)) co_return failed(*call, answer.error());
+    call->take_answer(std::move(answer));
+  }
+}
+
+asio::awaitable<Result<ToolOutput>> ScriptTool::invoke(std::string arguments,
+                                                       ToolContext context) {
+  auto parsed = parse_json(arguments);
+  if (!parsed) co_return error_output(parsed.error().message);
+  const auto version = current_version();
+  auto call = version->take();
+  if (!call) co_return error_output(call.error().message);
+  const bool throws_if_cancelled = co_await asio::this_coro::throw_if_cancelled();
+  co_await asio::this_coro::throw_if_cancelled(false);
+  auto output = co_await run_script(call->get(), std::move(*parsed), std::move(context));
+  co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
+  version->give_back(std::move(*call));
+  co_return output;
+}
+
+}  // namespace ponder::tools
