@@ -1,6 +1,7 @@
 #include "base/text.h"
 
 #include <cstdint>
+#include <cstring>
 
 namespace ponder {
 namespace {
@@ -25,20 +26,37 @@ std::size_t character_length(std::string_view text, std::size_t i) {
   return is_overlong || is_surrogate || is_too_large ? 0 : length;
 }
 
+/// Where the text stops to be valid, looked at from `i`, the beginning of a character.
+std::size_t valid_from(std::string_view text, std::size_t i) {
+  constexpr std::uint64_t kHighBits = 0x8080808080808080;
+  while (i < text.size()) {
+    std::uint64_t eight = kHighBits;
+    if (text.size() - i >= sizeof(eight)) std::memcpy(&eight, text.data() + i, sizeof(eight));
+    if ((eight & kHighBits) == 0) {
+      i += sizeof(eight);  // ASCII, as most of what agents write and read
+      continue;
+    }
+    const std::size_t length = character_length(text, i);
+    if (length == 0) break;
+    i += length;
+  }
+  return i;
+}
+
 }  // namespace
+
+bool is_utf8(std::string_view text) { return valid_from(text, 0) == text.size(); }
 
 std::string clean_utf8(std::string_view text) {
   std::string out;
   out.reserve(text.size());
   for (std::size_t i = 0; i < text.size();) {
-    const std::size_t length = character_length(text, i);
-    if (length == 0) {
-      out += "\xEF\xBF\xBD";
-      ++i;
-    } else {
-      out.append(text, i, length);
-      i += length;
-    }
+    const std::size_t end = valid_from(text, i);
+    out.append(text, i, end - i);
+    i = end;
+    if (i == text.size()) break;
+    out += "\xEF\xBF\xBD";
+    ++i;
   }
   return out;
 }

@@ -109,7 +109,10 @@ std::vector<std::string> environment_names(const std::filesystem::path& library)
   std::vector<std::string> names;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(library, error)) {
-    if (entry.path().extension() == ".lua") names.push_back(entry.path().stem().string());
+    const std::filesystem::path stem = entry.path().stem();
+    // NAME.d.lua are types for editors.
+    if (entry.path().extension() != ".lua" || stem.extension() == ".d") continue;
+    names.push_back(stem.string());
   }
   std::sort(names.begin(), names.end());
   return names;

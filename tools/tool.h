@@ -76,8 +76,8 @@ struct Note {
 /// What a session does for one call of a tool, beside running it.
 ///
 /// Thread: the session's executor. Lifetime: the call. All sizes and numbers are bounded
-/// (runtime/session_services.h): what is too long, or no UTF-8 where it must stay as it is, is
-/// `invalid_argument`, and what is too many is `exhausted`.
+/// (runtime/agent/session_services.h): what is too long, or no UTF-8 where it must stay as it is,
+/// is `invalid_argument`, and what is too many is `exhausted`.
 class CallServices {
  public:
   virtual ~CallServices() = default;

@@ -5,6 +5,7 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <utility>
 
 namespace ponder {
 namespace asio = boost::asio;
@@ -40,6 +41,18 @@ asio::awaitable<bool> Timer::wait() {
 }
 
 void Timer::cancel() { timer_.cancel(); }
+
+Alarm::Alarm(const asio::any_io_executor& executor, Clock::Instant at, std::function<void()> ring)
+    : timer_(executor, at), is_off_(std::make_shared<bool>(false)) {
+  if (at == Clock::Instant::max()) return;
+  timer_.timer_.async_wait([is_off = is_off_, timer = &timer_, ring = std::move(ring)](
+                               const boost::system::error_code& error) {
+    if (*is_off || (error && !timer->has_rung_)) return;
+    ring();
+  });
+}
+
+Alarm::~Alarm() { *is_off_ = true; }
 
 std::optional<Clock::Instant> ManualTime::next() const {
   if (timers_.empty()) return std::nullopt;

@@ -5,7 +5,9 @@
 #include <boost/asio/execution_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <utility>
 
@@ -34,6 +36,7 @@ class Timer {
   void cancel();
 
  private:
+  friend class Alarm;
   friend class ManualTime;
   using Place = std::pair<Clock::Instant, std::uint64_t>;  // when, and in order of making
 
@@ -41,6 +44,24 @@ class Timer {
   ManualTime* time_;  // null: the machine's
   std::optional<Place> place_;
   bool has_rung_ = false;
+};
+
+/// Calls somebody at an instant of the runtime's clock, unless it is destroyed before. A Timer for
+/// what no coroutine waits for.
+///
+/// Thread: the executor's, which also calls.
+class Alarm {
+ public:
+  /// An instant that has passed rings soon, but not before this returns; Instant::max() never.
+  Alarm(const boost::asio::any_io_executor& executor, Clock::Instant at,
+        std::function<void()> ring);
+  ~Alarm();
+  Alarm(const Alarm&) = delete;
+  Alarm& operator=(const Alarm&) = delete;
+
+ private:
+  Timer timer_;
+  std::shared_ptr<bool> is_off_;  // shared with the handler, which may come after the end
 };
 
 /// The time of a context that is moved by hand: asio::make_service<ManualTime>(context) before the

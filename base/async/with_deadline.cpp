@@ -19,33 +19,28 @@ Error error_of_current_exception() {
   }
 }
 
-detail::Alarm::Alarm(const asio::any_io_executor& executor, Deadline deadline, DeadlineMover* mover)
-    : executor(executor), group(executor), deadline(deadline), mover(mover) {
-  if (mover != nullptr) mover->alarm_ = this;
+detail::Watch::Watch(const asio::any_io_executor& executor, TaskGroup& group, Deadline deadline,
+                     DeadlineMover* mover)
+    : executor(executor), group(&group), mover(mover) {
+  if (mover != nullptr) mover->watch_ = this;
+  set(deadline);
 }
 
-detail::Alarm::~Alarm() {
-  if (mover != nullptr) mover->alarm_ = nullptr;
+detail::Watch::~Watch() {
+  if (mover != nullptr) mover->watch_ = nullptr;
 }
 
-asio::awaitable<void> detail::ring(Alarm* alarm) {
-  while (!alarm->is_work_done) {
-    const Clock::Instant at = alarm->deadline.at();
-    alarm->timer.emplace(alarm->executor, at);
-    const bool has_come = co_await alarm->timer->wait();
-    if (alarm->is_work_done || alarm->group.is_cancelled()) co_return;
-    if (alarm->deadline.at() != at) continue;  // it was moved meanwhile
-    if (!has_come) co_return;
-    alarm->has_rung = true;
-    alarm->group.cancel();
-    co_return;
-  }
+void detail::Watch::set(Deadline deadline) {
+  alarm.reset();  // before the next one takes its place among the timers
+  alarm.emplace(executor, deadline.at(), [this] {
+    if (group->is_cancelled()) return;
+    has_rung = true;
+    group->cancel();
+  });
 }
 
 void DeadlineMover::move_to(Deadline deadline) {
-  if (alarm_ == nullptr) return;
-  alarm_->deadline = deadline;
-  if (alarm_->timer) alarm_->timer->cancel();
+  if (watch_ != nullptr) watch_->set(deadline);
 }
 
 }  // namespace ponder

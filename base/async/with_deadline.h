@@ -17,7 +17,7 @@ namespace ponder {
 Error error_of_current_exception();
 
 namespace detail {
-struct Alarm;
+struct Watch;
 }
 
 /// Moves the deadline of one with_deadline() while that waits; at other times it does nothing.
@@ -28,44 +28,37 @@ class DeadlineMover {
   void move_to(Deadline deadline);
 
  private:
-  friend struct detail::Alarm;
-  detail::Alarm* alarm_ = nullptr;
+  friend struct detail::Watch;
+  detail::Watch* watch_ = nullptr;
 };
 
 namespace detail {
 
-/// What a work and its alarm know of each other.
-struct Alarm {
-  Alarm(const boost::asio::any_io_executor& executor, Deadline deadline,
-        DeadlineMover* mover = nullptr);
-  ~Alarm();
-  Alarm(const Alarm&) = delete;
-  Alarm& operator=(const Alarm&) = delete;
+/// Cancels a group at a deadline, unless somebody has done so before.
+struct Watch {
+  Watch(const boost::asio::any_io_executor& executor, TaskGroup& group, Deadline deadline,
+        DeadlineMover* mover);
+  ~Watch();
+  Watch(const Watch&) = delete;
+  Watch& operator=(const Watch&) = delete;
+  void set(Deadline deadline);
 
   boost::asio::any_io_executor executor;
-  TaskGroup group;
-  Deadline deadline;
-  DeadlineMover* mover;        // may be nullptr
-  std::optional<Timer> timer;  // while it is waited for
-  bool is_work_done = false;
+  TaskGroup* group;
+  DeadlineMover* mover;  // may be nullptr
+  std::optional<Alarm> alarm;
   bool has_rung = false;
 };
 
-/// Cancels the group at the deadline, unless the work ends before.
-boost::asio::awaitable<void> ring(Alarm* alarm);
-
-
 template <class T>
 boost::asio::awaitable<void> run_into(std::optional<Result<T>>* out,
-                                      boost::asio::awaitable<Result<T>> work, Alarm* alarm) {
+                                      boost::asio::awaitable<Result<T>> work) {
   try {
     Result<T> result = co_await std::move(work);
     out->emplace(std::move(result));
   } catch (...) {
     out->emplace(tl::unexpected<Error>(error_of_current_exception()));
   }
-  alarm->is_work_done = true;
-  if (alarm->timer) alarm->timer->cancel();
 }
 
 }  // namespace detail
@@ -73,24 +66,37 @@ boost::asio::awaitable<void> run_into(std::optional<Result<T>>* out,
 /// Awaits `work`, and cancels it when `deadline` passes. Either way it waits until `work` has
 /// ended; a work that was cancelled by the deadline gives Errc::deadline, one that was cancelled
 /// from outside Errc::cancelled, one that threw Errc::internal with the exception's text.
-/// `mover` may move the deadline meanwhile.
+///
+/// `work` runs in `group`, by which others may cancel it, too. Nothing else is in it. `mover` may
+/// move the deadline meanwhile.
 template <class T>
-boost::asio::awaitable<Result<T>> with_deadline(boost::asio::awaitable<Result<T>> work,
+boost::asio::awaitable<Result<T>> with_deadline(TaskGroup& group,
+                                                boost::asio::awaitable<Result<T>> work,
                                                 Deadline deadline,
                                                 DeadlineMover* mover = nullptr) {
   const auto executor = co_await boost::asio::this_coro::executor;
   const bool throws_if_cancelled = co_await boost::asio::this_coro::throw_if_cancelled();
   co_await boost::asio::this_coro::throw_if_cancelled(false);
-  detail::Alarm alarm(executor, deadline, mover);
   std::optional<Result<T>> result;
-  alarm.group.spawn(detail::run_into<T>(&result, std::move(work), &alarm));
-  alarm.group.spawn(detail::ring(&alarm));
-  co_await alarm.group.join();
+  group.spawn(detail::run_into<T>(&result, std::move(work)));
+  const detail::Watch watch(executor, group, deadline, mover);
+  co_await group.join();
   co_await boost::asio::this_coro::throw_if_cancelled(throws_if_cancelled);
   const bool was_stopped = !result || (!*result && result->error().code == Errc::cancelled);
-  if (alarm.has_rung && was_stopped) co_return fail(Errc::deadline, "the deadline passed");
+  if (watch.has_rung && was_stopped) co_return fail(Errc::deadline, "the deadline passed");
   if (!result) co_return fail(Errc::cancelled, "cancelled before it began");
   co_return std::move(*result);
+}
+
+/// The same in a group of its own.
+template <class T>
+boost::asio::awaitable<Result<T>> with_deadline(boost::asio::awaitable<Result<T>> work,
+                                                Deadline deadline,
+                                                DeadlineMover* mover = nullptr) {
+  const auto executor = co_await boost::asio::this_coro::executor;
+  TaskGroup group(executor);
+  auto result = co_await with_deadline(group, std::move(work), deadline, mover);
+  co_return result;
 }
 
 }  // namespace ponder

@@ -112,7 +112,12 @@ Result<Url> url_of(const boost::urls::url_view& view, std::string_view text) {
     }
     url.port = std::to_string(port);
   }
-  url.target = without_dots(std::string_view(view.encoded_path()));
+  const std::string_view path = view.encoded_path();
+  if (!path.empty() && path.front() != '/') {  // Boost.URL lets "host:80name/" through
+    return fail(Errc::invalid_argument,
+                fmt::format("\"{}\": the path after the host begins without a slash", text));
+  }
+  url.target = without_dots(path);
   if (view.has_query()) url.target += "?" + std::string(view.encoded_query());
   return url;
 }

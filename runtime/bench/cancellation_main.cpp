@@ -29,12 +29,12 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "runtime/agent.h"
-#include "runtime/agent_tool.h"
-#include "runtime/embedded_model.h"
-#include "runtime/remote_model.h"
-#include "runtime/scripted_model.h"
-#include "runtime/sqlite_session_store.h"
+#include "runtime/agent/agent.h"
+#include "runtime/agent/agent_tool.h"
+#include "runtime/model/embedded_model.h"
+#include "runtime/model/remote_model.h"
+#include "runtime/model/scripted_model.h"
+#include "runtime/store/sqlite_session_store.h"
 #include "tools/environment.h"
 
 namespace ponder::bench {

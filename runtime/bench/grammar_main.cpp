@@ -18,7 +18,7 @@
 
 #include "context/chat_format.h"
 #include "engine/grammar_matcher.h"
-#include "runtime/tool_grammar.h"
+#include "runtime/model/tool_grammar.h"
 
 namespace ponder::bench {
 namespace {

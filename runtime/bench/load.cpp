@@ -19,9 +19,9 @@
 
 #include "base/assert.h"
 #include "base/async/task_group.h"
-#include "runtime/agent.h"
+#include "runtime/agent/agent.h"
 #include "runtime/bench/disk_clock.h"
-#include "runtime/sqlite_session_store.h"
+#include "runtime/store/sqlite_session_store.h"
 
 namespace ponder::bench {
 namespace {
@@ -174,8 +174,7 @@ class Session final : public runtime::ModelClient, public runtime::EventSink {
     const auto last = std::max_element(
         calls_.begin(), calls_.end(),
         [](const CallTimes& a, const CallTimes& b) { return a.answered.due < b.answered.due; });
-    const double all =
-        us_between(answered_.due, last->begun) + us_between(last->answered.due, now);
+    const double all = us_between(answered_.due, last->begun) + us_between(last->answered.due, now);
     const double disk = waited_us(answered_.seen, last->begun, last->stamped_intent) +
                         waited_us(last->answered.seen, now, acknowledged_);
     run_.figures.overhead_us.push_back(all - disk);

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "runtime/session_store.h"
+#include "runtime/session/session_store.h"
 
 /// Many sessions at once in one process: real agents over a real store, with a model and tools that
 /// take as long as a script says. What is measured is everything else.
@@ -42,7 +42,7 @@ struct LoadFigures {
   std::uint64_t commits = 0;
   std::uint64_t syncs = 0;
   double sync_ms_mean = 0;
-  double sync_share = 0;  // of the wall time with a sync under way
+  double sync_share = 0;             // of the wall time with a sync under way
   std::vector<double> overhead_us;   // of each step, sorted
   std::vector<double> with_sync_us;  // the same with the waits for the disk, sorted
   double rss_mib_max = 0;            // of the process, since its beginning

@@ -5,10 +5,10 @@
 #include <vector>
 
 #include "runtime/bench/load.h"
-#include "runtime/log_check.h"
-#include "runtime/session_state.h"
-#include "runtime/sqlite_session_store.h"
-#include "runtime/store_doctor.h"
+#include "runtime/session/log_check.h"
+#include "runtime/session/session_state.h"
+#include "runtime/store/sqlite_session_store.h"
+#include "runtime/store/store_doctor.h"
 
 namespace ponder::bench {
 namespace {
@@ -93,8 +93,7 @@ Result<std::uint64_t> check_load(const std::filesystem::path& file, const Worklo
   PONDER_TRY(const auto store, SqliteSessionStore::open(file, system_clock()));
   PONDER_TRY(const auto sessions, store->list(std::numeric_limits<std::uint32_t>::max()));
   if (sessions.size() != work.sessions) {
-    return fail(Errc::corrupt,
-                fmt::format("{} sessions, not {}", sessions.size(), work.sessions));
+    return fail(Errc::corrupt, fmt::format("{} sessions, not {}", sessions.size(), work.sessions));
   }
   std::vector<bool> seen(work.sessions);
   std::uint64_t events = 0;

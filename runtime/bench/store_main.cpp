@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "runtime/sqlite_session_store.h"
+#include "runtime/store/sqlite_session_store.h"
 
 namespace ponder::bench {
 namespace {

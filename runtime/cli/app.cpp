@@ -10,6 +10,7 @@
 #include "runtime/cli/env_commands.h"
 #include "runtime/cli/mcp_commands.h"
 #include "runtime/cli/shared_options.h"
+#include "runtime/cli/tool_command.h"
 #include "runtime/cli/toolset_flags.h"
 #include "runtime/cli/version.h"
 
@@ -403,6 +404,7 @@ int main_with(const Environment& environment, int argc, char** argv) {
   add_context_commands(app, environment, action);
   add_engine_commands(app, environment, action);
   add_model_commands(app, action);
+  add_tool_commands(app, environment, action);
   add_index_command(app, action);
   add_mcp_commands(app, environment, action);
   auto* doctor_command = app.add_subcommand("doctor", "what this machine has, and what is missing");

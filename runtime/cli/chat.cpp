@@ -12,8 +12,9 @@
 #include <utility>
 
 #include "base/async/task_group.h"
-#include "runtime/agent.h"
-#include "runtime/call_gate.h"
+#include "runtime/agent/agent.h"
+#include "runtime/agent/call_gate.h"
+#include "runtime/agent/pins.h"
 #include "runtime/cli/chat_line.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/compose.h"
@@ -22,9 +23,8 @@
 #include "runtime/cli/line_source.h"
 #include "runtime/cli/live_view.h"
 #include "runtime/cli/toolset_flags.h"
-#include "runtime/next_turn.h"
-#include "runtime/pins.h"
-#include "runtime/workflow.h"
+#include "runtime/model/next_turn.h"
+#include "runtime/workflow/workflow.h"
 
 /// `ponder chat`: several turns with one agent, to which its user can speak while it works.
 namespace ponder::cli {

@@ -25,12 +25,12 @@ struct Environment {
   std::filesystem::path state_folder;  // below XDG_STATE_HOME or HOME
   std::filesystem::path home;          // HOME
   std::filesystem::path config;        // PONDER_CONFIG, else below XDG_CONFIG_HOME or HOME
-  std::string sessions;     // PONDER_SESSIONS, else in the state folder
+  std::string sessions;                // PONDER_SESSIONS, else in the state folder
   std::string lease;        // PONDER_LEASE: seconds that a shared session stays one program's
   std::string synchronous;  // PONDER_SYNCHRONOUS: full (default) or normal
   std::string isa;          // PONDER_ISA
   std::string api_key;      // PONDER_API_KEY, else OPENAI_API_KEY
-  std::string prices;       // PONDER_PRICES: a price list (runtime/money.h)
+  std::string prices;       // PONDER_PRICES: a price list (runtime/session/money.h)
   bool no_color = false;    // NO_COLOR
   /// Any other variable, by its name; empty where it is not set.
   std::function<std::string(const std::string& name)> variable;
@@ -42,6 +42,9 @@ struct ModelOptions {
   std::string model_name;  // remote: the name to ask for
   double temperature = 0.0;
   double top_p = 0.95;
+  double repetition_penalty = 1.0;
+  double frequency_penalty = 0.0;
+  double presence_penalty = 0.0;
   std::uint64_t seed = 0;
   bool no_grammar = false;
   std::uint32_t num_threads = 0;

@@ -18,11 +18,11 @@
 
 #include "base/assert.h"
 #include "runtime/data_dir.h"
-#include "runtime/embedded_model.h"
-#include "runtime/postgres_session_store.h"
-#include "runtime/remote_model.h"
-#include "runtime/scripted_model.h"
-#include "runtime/sqlite_session_store.h"
+#include "runtime/model/embedded_model.h"
+#include "runtime/model/remote_model.h"
+#include "runtime/model/scripted_model.h"
+#include "runtime/store/postgres_session_store.h"
+#include "runtime/store/sqlite_session_store.h"
 
 namespace ponder::cli {
 
@@ -118,6 +118,9 @@ runtime::Sampling sampling_of(const ModelOptions& options) {
   runtime::Sampling sampling;
   sampling.temperature = options.temperature;
   sampling.top_p = options.top_p;
+  sampling.repetition_penalty = options.repetition_penalty;
+  sampling.frequency_penalty = options.frequency_penalty;
+  sampling.presence_penalty = options.presence_penalty;
   sampling.seed = options.seed;
   sampling.has_grammar = !options.no_grammar;
   return sampling;

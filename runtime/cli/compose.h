@@ -11,13 +11,13 @@
 
 #include "base/result.h"
 #include "engine/config.h"
-#include "runtime/approval.h"
+#include "runtime/agent/approval.h"
 #include "runtime/cli/commands.h"
-#include "runtime/model_client.h"
-#include "runtime/money.h"
-#include "runtime/session_state.h"
-#include "runtime/session_store.h"
-#include "runtime/workflow.h"
+#include "runtime/model/model_client.h"
+#include "runtime/session/money.h"
+#include "runtime/session/session_state.h"
+#include "runtime/session/session_store.h"
+#include "runtime/workflow/workflow.h"
 #include "tools/code/code_tools.h"
 
 /// Putting the program together for one command: paths, store, model, and Ctrl-C.

@@ -2,8 +2,8 @@
 
 #include <boost/asio/awaitable.hpp>
 
-#include "runtime/agent.h"
-#include "runtime/workflow.h"
+#include "runtime/agent/agent.h"
+#include "runtime/workflow/workflow.h"
 
 namespace ponder::cli {
 

@@ -3,13 +3,13 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/tokenizer.h"
+#include "runtime/agent/context_report.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/compose.h"
 #include "runtime/cli/terminal.h"
-#include "runtime/context_report.h"
 #include "runtime/data_dir.h"
-#include "runtime/embedded_model.h"
-#include "runtime/session_state.h"
+#include "runtime/model/embedded_model.h"
+#include "runtime/session/session_state.h"
 
 /// `ponder context`: what the model sees of a session, and why.
 namespace ponder::cli {

@@ -9,8 +9,8 @@
 #include <variant>
 
 #include "base/result.h"
-#include "runtime/approval.h"
-#include "runtime/question.h"
+#include "runtime/agent/approval.h"
+#include "runtime/agent/question.h"
 
 namespace ponder::cli {
 

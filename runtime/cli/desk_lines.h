@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "base/async/task_group.h"
-#include "runtime/agent.h"
+#include "runtime/agent/agent.h"
 #include "runtime/cli/desk.h"
 #include "runtime/cli/line_source.h"
 

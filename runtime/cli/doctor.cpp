@@ -17,7 +17,7 @@
 #include "runtime/cli/terminal.h"
 #include "runtime/cli/version.h"
 #include "runtime/data_dir.h"
-#include "runtime/postgres_session_store.h"
+#include "runtime/store/postgres_session_store.h"
 #include "tools/process/sandbox_support.h"
 
 /// What this machine has, what is missing, and how to get it.

@@ -13,8 +13,8 @@
 
 #include "runtime/cli/compose.h"
 #include "runtime/cli/live_view.h"
-#include "runtime/eval.h"
 #include "runtime/whole_file.h"
+#include "runtime/workflow/eval.h"
 #include "tools/environment.h"
 #include "tools/environment_check.h"
 #include "tools/environment_template.h"

@@ -1,4 +1,4 @@
-#include "runtime/eval.h"
+#include "runtime/workflow/eval.h"
 
 #include <fmt/core.h>
 

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "runtime/cli/commands.h"
-#include "runtime/fix_workflow.h"
+#include "runtime/workflow/fix_workflow.h"
 
 /// `ponder fix`: a project, what is wrong with it, and the command that tells.
 namespace ponder::cli {

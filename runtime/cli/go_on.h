@@ -3,10 +3,10 @@
 #include <boost/asio/awaitable.hpp>
 #include <string>
 
-#include "runtime/agent.h"
+#include "runtime/agent/agent.h"
 #include "runtime/cli/commands.h"
-#include "runtime/session_state.h"
-#include "runtime/workflow.h"
+#include "runtime/session/session_state.h"
+#include "runtime/workflow/workflow.h"
 
 /// Going on with a session that a crash, or another program, left before its end.
 namespace ponder::cli {

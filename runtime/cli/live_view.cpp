@@ -9,9 +9,9 @@
 #include <string_view>
 #include <variant>
 
-#include "runtime/event_json.h"
-#include "runtime/money.h"
-#include "runtime/session_state.h"
+#include "runtime/session/event_json.h"
+#include "runtime/session/money.h"
+#include "runtime/session/session_state.h"
 #include "tools/session/session_tools.h"
 
 namespace ponder::cli {

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "runtime/agent.h"
+#include "runtime/agent/agent.h"
 #include "runtime/cli/terminal.h"
 
 namespace ponder::cli {

@@ -10,7 +10,8 @@
 
 #include "runtime/cli/commands.h"
 #include "runtime/cli/version.h"
-#include "runtime/toolset.h"
+#include "runtime/session/event.h"
+#include "runtime/workflow/toolset.h"
 #include "tools/mcp/mcp_tools.h"
 #include "tools/mcp/pins.h"
 
@@ -119,6 +120,8 @@ mcp::Options options_for(const Environment& environment, const McpTryOptions& op
   server.working_folder = std::filesystem::current_path();
   server.url = options.url;
   server.era = options.era;
+  server.connect_ms_max = std::chrono::seconds(options.seconds_max);
+  server.call_ms_max = std::chrono::seconds(options.seconds_max);
   if (!options.token_variable.empty()) {
     const char* token = std::getenv(options.token_variable.c_str());
     server.bearer_token = token == nullptr ? "" : token;
@@ -128,20 +131,6 @@ mcp::Options options_for(const Environment& environment, const McpTryOptions& op
   all.environment = runtime::mcp_environment(environment.variable);
   all.client_version = version_line();
   return all;
-}
-
-const char* effect_name(tools::Effect effect) {
-  switch (effect) {
-    case tools::Effect::pure:
-      return "pure";
-    case tools::Effect::idempotent:
-      return "idempotent";
-    case tools::Effect::compensable:
-      return "compensable";
-    case tools::Effect::irreversible:
-      return "irreversible";
-  }
-  return "";
 }
 
 void show_server(const mcp::ServerReport& report, const tools::Registry& registry, bool as_json) {
@@ -162,7 +151,8 @@ void show_server(const mcp::ServerReport& report, const tools::Registry& registr
   fmt::print("{}\n", report.summary);
   for (const context::ToolSpec& spec : registry.specs()) {
     const std::string& text = spec.description;
-    fmt::print("  {} ({}): {}\n", spec.name, effect_name(registry.find(spec.name)->effect()),
+    fmt::print("  {} ({}): {}\n", spec.name,
+               runtime::effect_name(registry.find(spec.name)->effect()),
                text.substr(0, text.find('\n')));
   }
   for (const std::string& remark : report.remarks) fmt::print("not offered: {}\n", remark);

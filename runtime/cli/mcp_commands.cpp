@@ -45,7 +45,8 @@ void add_mcp_commands(CLI::App& app, const Environment& environment, Action& act
   command->add_option("--call", options->tool, "a tool as this command lists it");
   command->add_option("--arguments", options->arguments, "its arguments, JSON")
       ->capture_default_str();
-  command->add_option("--seconds", options->seconds_max, "for the call")->capture_default_str();
+  command->add_option("--seconds", options->seconds_max, "to connect, and for the call")
+      ->capture_default_str();
   command->add_flag("--json", options->json, "print JSON");
   command->callback([&action, &environment, options] {
     action = [&environment, options] { return try_mcp_server(environment, *options); };

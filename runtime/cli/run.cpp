@@ -2,15 +2,15 @@
 
 #include <system_error>
 
-#include "runtime/agent.h"
+#include "runtime/agent/agent.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/compose.h"
 #include "runtime/cli/conclude.h"
 #include "runtime/cli/desk_lines.h"
 #include "runtime/cli/live_view.h"
 #include "runtime/cli/toolset_flags.h"
-#include "runtime/work_queue.h"
-#include "runtime/workflow.h"
+#include "runtime/session/work_queue.h"
+#include "runtime/workflow/workflow.h"
 
 /// `ponder run`: one request, from the user's words to verified artefacts.
 namespace ponder::cli {

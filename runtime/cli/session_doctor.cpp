@@ -7,7 +7,7 @@
 #include "runtime/cli/commands.h"
 #include "runtime/cli/compose.h"
 #include "runtime/cli/terminal.h"
-#include "runtime/store_doctor.h"
+#include "runtime/store/store_doctor.h"
 
 /// `ponder sessions doctor`: what is damaged in the store, and mending it.
 namespace ponder::cli {

@@ -7,16 +7,16 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "runtime/agent/replay.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/compose.h"
 #include "runtime/cli/terminal.h"
 #include "runtime/cli/version.h"
-#include "runtime/event_json.h"
-#include "runtime/log_diff.h"
-#include "runtime/replay.h"
-#include "runtime/session_lines.h"
-#include "runtime/session_state.h"
-#include "runtime/trajectory.h"
+#include "runtime/session/event_json.h"
+#include "runtime/session/log_diff.h"
+#include "runtime/session/session_lines.h"
+#include "runtime/session/session_state.h"
+#include "runtime/session/trajectory.h"
 
 /// `ponder sessions export|import|diff|replay`: sessions as files, side by side, and once more.
 namespace ponder::cli {

@@ -8,16 +8,16 @@
 #include <utility>
 #include <vector>
 
-#include "runtime/agent.h"
+#include "runtime/agent/agent.h"
+#include "runtime/agent/sub_agents.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/compose.h"
 #include "runtime/cli/desk_lines.h"
 #include "runtime/cli/go_on.h"
 #include "runtime/cli/live_view.h"
 #include "runtime/cli/toolset_flags.h"
-#include "runtime/sub_agents.h"
-#include "runtime/work_queue.h"
-#include "runtime/workflow.h"
+#include "runtime/session/work_queue.h"
+#include "runtime/workflow/workflow.h"
 
 /// `ponder sessions`: what is in the store, and going on where a session stopped.
 namespace ponder::cli {

@@ -37,6 +37,21 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
   command.add_option("--top-p", options.top_p, "nucleus sampling")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
+  command
+      .add_option("--repetition-penalty", options.repetition_penalty,
+                  "divides the logits of tokens in prompt and answer; 1 does nothing")
+      ->check(CLI::Range(0.01, 100.0))
+      ->capture_default_str();
+  command
+      .add_option("--frequency-penalty", options.frequency_penalty,
+                  "taken from a token's logit each time the answer has it")
+      ->check(CLI::Range(-2.0, 2.0))
+      ->capture_default_str();
+  command
+      .add_option("--presence-penalty", options.presence_penalty,
+                  "taken once from the logit of each token that the answer has")
+      ->check(CLI::Range(-2.0, 2.0))
+      ->capture_default_str();
   command.add_option("--sampling-seed", options.seed, "seed of the sampler")->capture_default_str();
   command.add_option("--threads", options.num_threads, "engine threads; 0: one for each core");
   command.add_option("--drafts", options.num_drafts,

@@ -48,6 +48,7 @@ Result<runtime::McpServerConfig> server_of(const std::string& flag) {
   }
   runtime::McpServerConfig server;
   server.name = name;
+  server.folder = fs::current_path();
   if (is_address(place)) {
     server.url = place;
     return server;

@@ -4,7 +4,7 @@
 
 #include "base/result.h"
 #include "runtime/cli/commands.h"
-#include "runtime/toolset.h"
+#include "runtime/workflow/toolset.h"
 
 namespace ponder::cli {
 

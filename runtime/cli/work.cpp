@@ -14,14 +14,14 @@
 
 #include "base/async/offload.h"
 #include "base/async/task_group.h"
-#include "runtime/agent.h"
+#include "runtime/agent/agent.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/compose.h"
 #include "runtime/cli/go_on.h"
 #include "runtime/cli/live_view.h"
 #include "runtime/cli/toolset_flags.h"
-#include "runtime/work_queue.h"
-#include "runtime/workflow.h"
+#include "runtime/session/work_queue.h"
+#include "runtime/workflow/workflow.h"
 
 /// `ponder work`: goes on with the queued sessions of a shared store, many at once.
 namespace ponder::cli {

@@ -80,7 +80,7 @@ def main():
         ]
     lines = [json.dumps(step) for step in script]
     (out / "solutions.jsonl").write_text("\n".join(lines) + "\n")
-    print(f"{len(lines) // 2} tasks in {out}")
+    print(f"{len(lines) // 2} tasks in {out}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -105,6 +105,32 @@ TEST_F(ManualTimeTest, ADeadlinePassesWhenTheContextsTimeReachesIt) {
   EXPECT_EQ(result->error().code, Errc::deadline);
 }
 
+TEST_F(ManualTimeTest, AnAlarmRingsAtItsInstantUnlessItHasGone) {
+  int rung = 0;
+  const auto executor = context_.get_executor();
+  std::optional<Alarm> in_time(std::in_place, executor, kNoon, [&] { ++rung; });
+  std::optional<Alarm> gone(std::in_place, executor, kNoon, [&] { rung += 10; });
+  std::optional<Alarm> gone_as_it_rings(std::in_place, executor, kNoon, [&] { rung += 100; });
+  const Alarm never(executor, Clock::Instant::max(), [&] { rung += 1000; });
+  run();
+  gone.reset();
+  EXPECT_TRUE(time_.ring_one(kNoon));
+  EXPECT_TRUE(time_.ring_one(kNoon));
+  EXPECT_FALSE(time_.ring_one(kNoon));
+  gone_as_it_rings.reset();
+  run();
+  EXPECT_EQ(rung, 1);
+}
+
+TEST(Timer, WithoutManualTimeTheMachinesClockRingsAnAlarm) {
+  asio::io_context context;
+  bool has_rung = false;
+  const Alarm alarm(context.get_executor(), system_clock().now(), [&] { has_rung = true; });
+  EXPECT_FALSE(has_rung);
+  context.run();
+  EXPECT_TRUE(has_rung);
+}
+
 TEST_F(ManualTimeTest, ADeadlineThatIsMovedPassesWhereItWasMovedTo) {
   std::optional<Result<int>> result;
   DeadlineMover mover;

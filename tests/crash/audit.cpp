@@ -10,12 +10,12 @@
 #include <tuple>
 
 #include "base/sqlite/connection.h"
-#include "runtime/embedded_model.h"
-#include "runtime/event_json.h"
-#include "runtime/model_client.h"
-#include "runtime/postgres_session_store.h"
-#include "runtime/session_state.h"
-#include "runtime/sqlite_session_store.h"
+#include "runtime/model/embedded_model.h"
+#include "runtime/model/model_client.h"
+#include "runtime/session/event_json.h"
+#include "runtime/session/session_state.h"
+#include "runtime/store/postgres_session_store.h"
+#include "runtime/store/sqlite_session_store.h"
 #include "tests/crash/script.h"
 #include "tools/registry.h"
 

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "runtime/event.h"
-#include "runtime/session_store.h"
+#include "runtime/session/event.h"
+#include "runtime/session/session_store.h"
 
 /// What must hold after any crash, checked on what the processes left behind.
 namespace ponder::crash {

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "base/assert.h"
-#include "runtime/embedded_model.h"
+#include "runtime/model/embedded_model.h"
 #include "tests/context/byte_tokenizer.h"
 
 namespace ponder::crash {

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "context/message.h"
-#include "runtime/event.h"
-#include "runtime/model_client.h"
+#include "runtime/model/model_client.h"
+#include "runtime/session/event.h"
 #include "tools/tool.h"
 
 /// The work that crashes interrupt: two turns with tools of every effect class, alone and in

@@ -11,8 +11,8 @@
 #include <utility>
 
 #include "base/assert.h"
-#include "runtime/postgres_session_store.h"
-#include "runtime/work_queue.h"
+#include "runtime/session/work_queue.h"
+#include "runtime/store/postgres_session_store.h"
 #include "tests/crash/script.h"
 #include "tests/runtime/postgres_server.h"
 #include "tests/runtime/support.h"

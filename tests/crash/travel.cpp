@@ -11,8 +11,8 @@
 #include <utility>
 
 #include "base/assert.h"
-#include "runtime/session_state.h"
-#include "runtime/sqlite_session_store.h"
+#include "runtime/session/session_state.h"
+#include "runtime/store/sqlite_session_store.h"
 #include "tests/runtime/fake_server.h"
 #include "tools/environment.h"
 

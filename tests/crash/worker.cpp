@@ -20,12 +20,12 @@
 #include <string_view>
 
 #include "base/assert.h"
-#include "runtime/agent.h"
-#include "runtime/embedded_model.h"
-#include "runtime/event_json.h"
-#include "runtime/postgres_session_store.h"
-#include "runtime/sqlite_session_store.h"
-#include "runtime/work_queue.h"
+#include "runtime/agent/agent.h"
+#include "runtime/model/embedded_model.h"
+#include "runtime/session/event_json.h"
+#include "runtime/session/work_queue.h"
+#include "runtime/store/postgres_session_store.h"
+#include "runtime/store/sqlite_session_store.h"
 #include "tests/crash/script.h"
 
 /// A program to be killed: brings every session of its owner in a store to the end, and begins new

@@ -157,7 +157,7 @@ TEST(Chat, TalksInAnyEnvironment) {
       {"chat", "--workflow", "analyst", "--model", "script:" + (scratch / "words.jsonl").string()},
       "What is there?\n");
   EXPECT_EQ(done.status, 0) << done.err;
-  EXPECT_THAT(done.out, HasSubstr("fact_sales"));
+  EXPECT_THAT(done.out, HasSubstr("list_tables: dim_customer|100 rows"));
   EXPECT_THAT(done.out, HasSubstr("Six tables."));
 }
 

@@ -150,7 +150,9 @@ TEST_P(IndexScores, AScaleThatIsNotANumberTakesItsKeyAlone) {
   const auto got = run(table(), c);
   for (std::size_t key = 0; key < 100; ++key) {
     EXPECT_EQ(std::isnan(got[key]), key == 7);
-    if (key != 7) EXPECT_EQ(got[key], want[key]);
+    if (key != 7) {
+      EXPECT_EQ(got[key], want[key]);
+    }
   }
 }
 

@@ -9,9 +9,9 @@
 #include <utility>
 #include <vector>
 
-#include "runtime/agent.h"
-#include "runtime/event_json.h"
-#include "runtime/scripted_model.h"
+#include "runtime/agent/agent.h"
+#include "runtime/model/scripted_model.h"
+#include "runtime/session/event_json.h"
 #include "tests/context/byte_tokenizer.h"
 #include "tests/runtime/fake_tools.h"
 #include "tests/runtime/store_place.h"

@@ -1,4 +1,4 @@
-#include "runtime/agent.h"
+#include "runtime/agent/agent.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -324,6 +324,41 @@ TEST_F(AgentTest, AnotherProgramWritingToTheSessionStopsTheAgentWithAnError) {
   const auto result = test::run(context_, agent_->run_turn("go"));
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().code, Errc::unavailable);
+}
+
+/// An agent that waits, for a completion or a call, when its log is lost to another program.
+class LostLogTest : public AgentTest {
+ protected:
+  /// When the event at `seq` has been written, somebody takes the next place, and words come that
+  /// were to stand there.
+  void lose_log_after(const std::string& type, std::int64_t seq) {
+    recorder_.trigger = type;
+    recorder_.action = [this, seq] {
+      const std::vector<Event> taken = {UserInterjected{"from elsewhere", false}};
+      asio::co_spawn(context_, store_->append(agent_->id(), seq, taken),
+                     [](std::exception_ptr, const auto& records) { EXPECT_TRUE(records); });
+      asio::co_spawn(context_, agent_->steer("too late"),
+                     [](std::exception_ptr, const Status& status) { EXPECT_FALSE(status); });
+    };
+  }
+  void expect_error() {
+    const auto result = test::run(context_, agent_->run_turn("go"));
+    ASSERT_FALSE(result);
+    EXPECT_EQ(result.error().code, Errc::unavailable);
+  }
+};
+
+TEST_F(LostLogTest, ARequestIsNotWaitedForWhoseAnswerCouldNotBeWritten) {
+  start({ScriptedStep::hang()});
+  lose_log_after("model_started", 3);
+  expect_error();
+}
+
+TEST_F(LostLogTest, ACallIsNotWaitedForWhoseOutcomeCouldNotBeWritten) {
+  add_tool("hang", Effect::pure, test::hang);
+  start(script({says("", {{"hang", "{}"}})}));
+  lose_log_after("tool_started", 6);
+  expect_error();
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "runtime/approval.h"
+#include "runtime/agent/approval.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "runtime/blob_tool.h"
+#include "runtime/agent/blob_tool.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

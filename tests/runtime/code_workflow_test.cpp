@@ -1,4 +1,4 @@
-#include "runtime/code_workflow.h"
+#include "runtime/workflow/code_workflow.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,9 +8,9 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
-#include "runtime/agent.h"
-#include "runtime/scripted_model.h"
-#include "runtime/sqlite_session_store.h"
+#include "runtime/agent/agent.h"
+#include "runtime/model/scripted_model.h"
+#include "runtime/store/sqlite_session_store.h"
 #include "tests/runtime/scripted_steps.h"
 #include "tests/runtime/support.h"
 #include "tools/process/sandbox_support.h"

@@ -4,9 +4,9 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "runtime/eval.h"
-#include "runtime/fix_workflow.h"
-#include "runtime/sqlite_session_store.h"
+#include "runtime/store/sqlite_session_store.h"
+#include "runtime/workflow/eval.h"
+#include "runtime/workflow/fix_workflow.h"
 #include "tests/runtime/scripted_steps.h"
 #include "tests/runtime/support.h"
 #include "tools/fix/fix_tasks.h"

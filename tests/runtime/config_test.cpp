@@ -1,4 +1,4 @@
-#include "runtime/config.h"
+#include "runtime/workflow/config.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -115,6 +115,7 @@ token = { file = "token" }
   EXPECT_EQ(docs.token->file, fs::absolute(folder_.path() / "token"));
   const McpServerConfig& files = config->mcp[1];
   EXPECT_THAT(files.command, ElementsAre("mcp-files", "--root", "/srv"));
+  EXPECT_EQ(files.folder, fs::absolute(folder_.path()));
   EXPECT_EQ(files.environment.at("TZ"), "UTC");
   EXPECT_EQ(files.secret_environment.at("API_KEY").variable, "FILES_KEY");
   EXPECT_EQ(files.trust.at("read"), tools::Effect::pure);
@@ -124,7 +125,7 @@ token = { file = "token" }
   EXPECT_THAT(fault("[mcp.a]\ncommand = ['a']\nurl = 'http://a'\n"),
               HasSubstr("either command or url"));
   EXPECT_THAT(fault("[mcp.a]\ncommand = ['a']\ntrust = { x = 'always' }\n"),
-              AllOf(HasSubstr(":3: "), HasSubstr("\"always\" is no effect")));
+              AllOf(HasSubstr(":3: "), HasSubstr("'always' is no effect")));
 }
 
 TEST_F(ConfigTest, WhatIsNotKnownOrOfAnotherTypeIsNamedWithItsLine) {

@@ -5,8 +5,8 @@
 
 #include "base/digest.h"
 #include "context/prompt.h"
-#include "runtime/pins.h"
-#include "runtime/replay.h"
+#include "runtime/agent/pins.h"
+#include "runtime/agent/replay.h"
 #include "tests/runtime/agent_fixture.h"
 
 /// Long tool loops in a small window: the agent makes room, writes down what it cut, and goes on.

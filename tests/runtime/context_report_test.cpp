@@ -1,9 +1,9 @@
-#include "runtime/context_report.h"
+#include "runtime/agent/context_report.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "runtime/session_state.h"
+#include "runtime/session/session_state.h"
 #include "tests/context/byte_tokenizer.h"
 
 namespace ponder::runtime {

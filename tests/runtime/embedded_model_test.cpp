@@ -1,4 +1,4 @@
-#include "runtime/embedded_model.h"
+#include "runtime/model/embedded_model.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,9 +8,9 @@
 #include <thread>
 
 #include "engine/random_weights.h"
-#include "runtime/agent.h"
-#include "runtime/next_turn.h"
-#include "runtime/sqlite_session_store.h"
+#include "runtime/agent/agent.h"
+#include "runtime/model/next_turn.h"
+#include "runtime/store/sqlite_session_store.h"
 #include "tests/runtime/fake_engine.h"
 #include "tests/runtime/fake_tools.h"
 #include "tests/runtime/support.h"
@@ -405,8 +405,8 @@ TEST_F(EmbeddedModelTest, WordsInMidTurnMakeTheModelReadyForTheResultThatWillCar
     }
     co_return tools::ToolOutput("found", false);
   };
-  ASSERT_TRUE(registry.add(
-      std::make_unique<test::FakeTool>("echo", tools::Effect::pure, work, &journal_)));
+  ASSERT_TRUE(
+      registry.add(std::make_unique<test::FakeTool>("echo", tools::Effect::pure, work, &journal_)));
   AgentParts parts(*model_, registry, *store_, system_clock());
   SessionStarted start;
   start.family = model_->family();

@@ -1,4 +1,4 @@
-#include "runtime/environment_workflow.h"
+#include "runtime/workflow/environment_workflow.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,11 +8,11 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "runtime/agent.h"
-#include "runtime/eval.h"
-#include "runtime/scripted_model.h"
-#include "runtime/sqlite_session_store.h"
-#include "runtime/workflow.h"
+#include "runtime/agent/agent.h"
+#include "runtime/model/scripted_model.h"
+#include "runtime/store/sqlite_session_store.h"
+#include "runtime/workflow/eval.h"
+#include "runtime/workflow/workflow.h"
 #include "tests/runtime/support.h"
 #include "tools/environment.h"
 
@@ -186,7 +186,7 @@ TEST_F(EnvironmentWorkflowTest, ASessionThatCrashedAtAnyEventGoesOnInTheSameWorl
     if (!is_interrupted) EXPECT_TRUE(verified && verified->is_solved);
   }
   EXPECT_GT(completions, 3U);
-  EXPECT_LT(interrupted, 4U);
+  EXPECT_LT(interrupted, records.size() / 3);
 }
 
 TEST_F(EnvironmentWorkflowTest, ReopeningRepeatsWhatWasDoneAndNotWhatWasRefused) {

@@ -69,4 +69,14 @@ asio::awaitable<Result<ToolOutput>> answer_after(std::chrono::milliseconds delay
   co_return ToolOutput(std::move(answer), is_error);
 }
 
+asio::awaitable<Result<ToolOutput>> answer_when(std::function<bool()> has_come,
+                                                std::string answer) {
+  asio::steady_timer timer(co_await asio::this_coro::executor);
+  while (!has_come()) {
+    timer.expires_after(std::chrono::milliseconds(1));
+    co_await timer.async_wait(asio::use_awaitable);
+  }
+  co_return ToolOutput(std::move(answer), false);
+}
+
 }  // namespace ponder::runtime::test

@@ -58,5 +58,8 @@ boost::asio::awaitable<Result<tools::ToolOutput>> hang(std::string arguments);
 boost::asio::awaitable<Result<tools::ToolOutput>> throws(std::string arguments);
 boost::asio::awaitable<Result<tools::ToolOutput>> answer_after(std::chrono::milliseconds delay,
                                                                std::string answer, bool is_error);
+/// Answers once something has come about, however long that takes.
+boost::asio::awaitable<Result<tools::ToolOutput>> answer_when(std::function<bool()> has_come,
+                                                              std::string answer);
 
 }  // namespace ponder::runtime::test

@@ -7,10 +7,10 @@ namespace ponder::runtime {
 namespace {
 
 using nlohmann::json;
+using test::calls;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
-using test::calls;
 
 class FixCheatsTest : public test::FixFixture {
  protected:

@@ -11,9 +11,9 @@
 #include <utility>
 #include <vector>
 
-#include "runtime/agent.h"
-#include "runtime/fix_workflow.h"
-#include "runtime/sqlite_session_store.h"
+#include "runtime/agent/agent.h"
+#include "runtime/store/sqlite_session_store.h"
+#include "runtime/workflow/fix_workflow.h"
 #include "tests/runtime/scripted_steps.h"
 #include "tests/runtime/support.h"
 #include "tools/process/sandbox_support.h"

@@ -1,4 +1,4 @@
-#include "runtime/fix_workflow.h"
+#include "runtime/workflow/fix_workflow.h"
 
 #include <gmock/gmock.h>
 

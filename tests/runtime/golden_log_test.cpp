@@ -5,10 +5,10 @@
 #include <set>
 
 #include "base/sqlite/connection.h"
-#include "runtime/embedded_model.h"
-#include "runtime/event_json.h"
-#include "runtime/log_check.h"
-#include "runtime/sqlite_session_store.h"
+#include "runtime/model/embedded_model.h"
+#include "runtime/session/event_json.h"
+#include "runtime/session/log_check.h"
+#include "runtime/store/sqlite_session_store.h"
 #include "tests/runtime/golden_logs.h"
 #include "tests/runtime/store_place.h"
 #include "tests/runtime/support.h"

@@ -10,8 +10,8 @@
 #include <string>
 
 #include "base/digest.h"
-#include "runtime/session_lines.h"
-#include "runtime/session_state.h"
+#include "runtime/session/session_lines.h"
+#include "runtime/session/session_state.h"
 
 /// Logs of real runs in the format of version 1, kept for ever (tests/runtime/data/README.md).
 namespace ponder::runtime::test {

@@ -10,7 +10,7 @@
 #include <map>
 
 #include "base/sqlite/write_lock.h"
-#include "runtime/sqlite_session_store.h"
+#include "runtime/store/sqlite_session_store.h"
 #include "tests/runtime/support.h"
 
 /// Appends of many sessions at once: which share a transaction and a wait for the disk, and what

@@ -3,7 +3,7 @@
 
 #include <boost/asio/post.hpp>
 
-#include "runtime/agent.h"
+#include "runtime/agent/agent.h"
 #include "tests/runtime/agent_fixture.h"
 
 /// What ends a turn, or keeps a call waiting, before the model says so.

@@ -1,9 +1,9 @@
-#include "runtime/live_values.h"
+#include "runtime/session/live_values.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "runtime/replay.h"
+#include "runtime/agent/replay.h"
 #include "tests/runtime/agent_fixture.h"
 
 /// What tools say their parameters can be, on its way into requests and the log.
@@ -132,9 +132,9 @@ TEST_F(LiveValuesTest, AToolThatFailsOrSaysNonsenseIsLeftFreeAndTheOthersAreNot)
   EXPECT_EQ(live[0].tool, "open");
   EXPECT_EQ(live[1].tool, "dreams");
   const auto problems = agent_->state().tool_values.problems;
-  EXPECT_THAT(problems, ElementsAre("breaks: broken", HasSubstr("floods.door: 5000 values"),
-                                    "dreams.window: the tool has no such parameter",
-                                    HasSubstr("thrown")));
+  EXPECT_THAT(problems,
+              ElementsAre("breaks: broken", HasSubstr("floods.door: 5000 values"),
+                          "dreams.window: the tool has no such parameter", HasSubstr("thrown")));
 }
 
 TEST_F(LiveValuesTest, AllToolsTogetherAreBounded) {

@@ -1,4 +1,4 @@
-#include "runtime/log_writer.h"
+#include "runtime/session/log_writer.h"
 
 #include <gtest/gtest.h>
 
@@ -6,8 +6,8 @@
 #include <boost/asio/io_context.hpp>
 #include <string>
 
-#include "runtime/event_json.h"
-#include "runtime/sqlite_session_store.h"
+#include "runtime/session/event_json.h"
+#include "runtime/store/sqlite_session_store.h"
 #include "tests/runtime/support.h"
 
 namespace ponder::runtime {
@@ -99,8 +99,7 @@ TEST_F(LogWriterTest, NothingIsWrittenBehindAnAppendThatWasRefused) {
   settle();
   append("third");
   settle();
-  EXPECT_EQ(ended_,
-            (std::vector<std::string>{"first refused", "second refused", "third refused"}));
+  EXPECT_EQ(ended_, (std::vector<std::string>{"first refused", "second refused", "third refused"}));
   EXPECT_EQ(messages(), std::vector<std::string>{"theirs"});
   EXPECT_TRUE(taken_.empty());
   ASSERT_TRUE(log_->error().has_value());

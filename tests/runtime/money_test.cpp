@@ -1,4 +1,4 @@
-#include "runtime/money.h"
+#include "runtime/session/money.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "runtime/postgres_session_store.h"
+#include "runtime/store/postgres_session_store.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,8 +9,8 @@
 #include <map>
 
 #include "base/postgres/connection.h"
-#include "runtime/session_lines.h"
-#include "runtime/work_queue.h"
+#include "runtime/session/session_lines.h"
+#include "runtime/session/work_queue.h"
 #include "tests/runtime/cutting_proxy.h"
 #include "tests/runtime/postgres_server.h"
 #include "tests/runtime/store_place.h"

@@ -1,4 +1,4 @@
-#include "runtime/question.h"
+#include "runtime/agent/question.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

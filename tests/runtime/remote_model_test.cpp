@@ -1,4 +1,4 @@
-#include "runtime/remote_model.h"
+#include "runtime/model/remote_model.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,7 +9,7 @@
 
 #include "base/async/with_deadline.h"
 #include "base/http/sse.h"
-#include "runtime/remote_protocol.h"
+#include "runtime/model/remote_protocol.h"
 #include "tests/runtime/fake_server.h"
 #include "tests/runtime/support.h"
 
@@ -94,6 +94,21 @@ TEST(RemoteProtocol, LiveValuesStandAsEnumsInTheSchemasOfTheirTools) {
   EXPECT_EQ(properties(0).at("door").at("enum"), (nlohmann::json{"red", "bl\"ue"}));
   EXPECT_FALSE(properties(0).contains("gone"));
   EXPECT_FALSE(properties(1).at("door").contains("enum"));
+}
+
+TEST(RemoteProtocol, PenaltiesAreAskedForOnlyWhereTheyDoAnything) {
+  ModelRequest request(context::Conversation{}, "openai", Sampling(), 100);
+  const auto plain = nlohmann::json::parse(chat_request_body(request, "m").value());
+  for (const char* name : {"repetition_penalty", "frequency_penalty", "presence_penalty"}) {
+    EXPECT_FALSE(plain.contains(name)) << name;
+  }
+  request.sampling.repetition_penalty = 1.1;
+  request.sampling.frequency_penalty = -0.5;
+  request.sampling.presence_penalty = 0.25;
+  const auto body = nlohmann::json::parse(chat_request_body(request, "m").value());
+  EXPECT_EQ(body.at("repetition_penalty"), 1.1);
+  EXPECT_EQ(body.at("frequency_penalty"), -0.5);
+  EXPECT_EQ(body.at("presence_penalty"), 0.25);
 }
 
 TEST_F(RemoteModelTest, AnEndpointThatRefusesLiveValuesIsAskedWithoutThemFromThenOn) {
@@ -328,15 +343,13 @@ TEST_F(RemoteModelTest, TheDeadlineEndsARequestThatIsUnderWay) {
 asio::awaitable<Result<Completion>> ask_and_cancel(RemoteModel* model, ModelRequest request) {
   co_await asio::this_coro::throw_if_cancelled(false);
   const auto executor = co_await asio::this_coro::executor;
-  std::optional<Result<Completion>> out;
-  detail::Alarm alarm(executor, Deadline::never());
-  ModelSink sink = [&alarm, executor](const ModelDelta&) {
-    asio::post(executor, [&alarm] { alarm.group.cancel(); });
+  TaskGroup group(executor);
+  ModelSink sink = [&group, executor](const ModelDelta&) {
+    asio::post(executor, [&group] { group.cancel(); });
   };
   auto work = model->complete(std::move(request), std::move(sink));
-  alarm.group.spawn(detail::run_into<Completion>(&out, std::move(work), &alarm));
-  co_await alarm.group.join();
-  co_return std::move(*out);
+  auto answer = co_await with_deadline(group, std::move(work), Deadline::never());
+  co_return answer;
 }
 
 TEST_F(RemoteModelTest, CancellingClosesTheConnection) {

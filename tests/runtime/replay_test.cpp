@@ -1,4 +1,4 @@
-#include "runtime/replay.h"
+#include "runtime/agent/replay.h"
 
 #include <gtest/gtest.h>
 

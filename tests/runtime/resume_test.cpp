@@ -3,7 +3,7 @@
 
 #include <set>
 
-#include "runtime/agent.h"
+#include "runtime/agent/agent.h"
 #include "tests/runtime/agent_fixture.h"
 
 namespace ponder::runtime {

@@ -4,7 +4,7 @@
 #include <string>
 #include <utility>
 
-#include "runtime/scripted_model.h"
+#include "runtime/model/scripted_model.h"
 
 namespace ponder::runtime::test {
 

@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "runtime/question.h"
+#include "runtime/agent/question.h"
 #include "tools/tool.h"
 
 namespace ponder::runtime::test {

@@ -1,7 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "runtime/event_json.h"
+#include "runtime/session/event_json.h"
 #include "tests/runtime/agent_fixture.h"
 
 namespace ponder::runtime {

@@ -1,4 +1,4 @@
-#include "runtime/session_lines.h"
+#include "runtime/session/session_lines.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/digest.h"
-#include "runtime/log_diff.h"
-#include "runtime/trajectory.h"
+#include "runtime/session/log_diff.h"
+#include "runtime/session/trajectory.h"
 #include "tests/runtime/agent_fixture.h"
 
 namespace ponder::runtime {

@@ -1,4 +1,4 @@
-#include "runtime/session_services.h"
+#include "runtime/agent/session_services.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,7 +7,7 @@
 #include <limits>
 
 #include "base/async/timer.h"
-#include "runtime/log_check.h"
+#include "runtime/session/log_check.h"
 #include "tests/runtime/agent_fixture.h"
 #include "tests/runtime/serving_tool.h"
 

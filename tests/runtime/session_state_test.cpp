@@ -1,9 +1,12 @@
-#include "runtime/session_state.h"
+#include "runtime/session/session_state.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include "runtime/event_json.h"
-#include "runtime/model_client.h"
+#include <nlohmann/json.hpp>
+
+#include "runtime/model/model_client.h"
+#include "runtime/session/event_json.h"
 #include "runtime/text.h"
 
 namespace ponder::runtime {
@@ -282,7 +285,12 @@ std::vector<Event> one_of_each() {
           ToolFinished{1, 2, Outcome::interrupted, "content", 12},
           reduced(),
           TurnEnded{TurnEnd::repeated_call, "detail"},
-          WorkflowFinished{true, "ok", "dir", {"a", "b"}}};
+          WorkflowFinished{true, "ok", "dir", {"a", "b"}},
+          SessionForked{"parent", 3},
+          TaskAssigned{"parent", 3, 1, 2, {"a", "b"}, Limits()},
+          BudgetChanged{5},
+          SubAgentStarted{1, 2, "child", true, {3, 4, 5, 6}},
+          SubAgentFinished{1, 2, "child", TurnEnd::answered, 3, {1, 2, 3, 0.25, 1e30, -4}}};
 }
 
 TEST(EventJson, EveryEventSurvivesTheRoundTrip) {
@@ -291,6 +299,22 @@ TEST(EventJson, EveryEventSurvivesTheRoundTrip) {
     const Event again = read_event(event_type(event), kEventVersion, payload);
     EXPECT_EQ(again.index(), event.index()) << payload;
     EXPECT_EQ(event_payload(again), payload);
+  }
+}
+
+TEST(EventJson, PayloadsAreWhatATreeOfValuesWouldBeWrittenAs) {
+  for (const Event& event : one_of_each()) {
+    const std::string payload = event_payload(event);
+    EXPECT_EQ(nlohmann::json::parse(payload).dump(), payload);
+  }
+}
+
+TEST(EventJson, EveryByteIsWrittenAsATreeOfValuesWouldWriteIt) {
+  for (int byte = 0; byte < 256; ++byte) {
+    const std::string text = fmt::format("is {} é", static_cast<char>(byte));
+    const nlohmann::json tree = {{"content", text}};
+    const auto replace = nlohmann::json::error_handler_t::replace;
+    EXPECT_EQ(event_payload(UserMessage{text}), tree.dump(-1, ' ', false, replace)) << byte;
   }
 }
 
@@ -342,6 +366,13 @@ TEST(Text, InvalidUtf8BecomesReplacementCharactersAndValidTextStays) {
   EXPECT_EQ(clean_utf8("\xED\xA0\x80").size(), 9U);               // a surrogate
   EXPECT_EQ(clean_utf8("\xF4\x90\x80\x80").size(), 12U);          // past U+10FFFF
   EXPECT_EQ(clean_utf8("\xE2\x82"), "\xEF\xBF\xBD\xEF\xBF\xBD");  // cut off
+  EXPECT_EQ(clean_utf8("sixteen bytes is two words\xFF"), "sixteen bytes is two words\xEF\xBF\xBD");
+  for (std::size_t place = 0; place < 20; ++place) {
+    std::string text(20, 'a');
+    text[place] = '\xFF';
+    EXPECT_FALSE(is_utf8(text)) << place;
+    EXPECT_EQ(clean_utf8(text).size(), 22U) << place;
+  }
 }
 
 TEST(Text, CuttingNeverSplitsACharacter) {

@@ -1,10 +1,10 @@
-#include "runtime/session_store.h"
+#include "runtime/session/session_store.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 
-#include "runtime/session_lines.h"
+#include "runtime/session/session_lines.h"
 #include "tests/runtime/store_place.h"
 
 namespace ponder::runtime {

@@ -1,4 +1,4 @@
-#include "runtime/sqlite_session_store.h"
+#include "runtime/store/sqlite_session_store.h"
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>

@@ -1,11 +1,11 @@
-#include "runtime/store_doctor.h"
+#include "runtime/store/store_doctor.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <fstream>
 
-#include "runtime/context_keeper.h"
+#include "runtime/agent/context_keeper.h"
 #include "tests/runtime/agent_fixture.h"
 
 /// Damage of every kind, inflicted on a real file; what the doctor says and mends, and that nobody
@@ -183,11 +183,10 @@ TEST_F(StoreDoctorTest, EventsInAnImpossibleOrderAreNamedAndSteppedOver) {
 }
 
 TEST_F(StoreDoctorTest, AnAnswerToWhatNobodyAskedIsNamedAndSteppedOver) {
-  const SessionId id = plant({UserMessage{"go"}, ModelStarted{}, call_of("reads"),
-                              ToolIntended{0, 0, Effect::pure}, ToolStarted{0, 0},
-                              QuestionAnswered{0, 0, 0, QuestionEnd::answered, "yes"},
-                              ToolFinished{0, 0, Outcome::success, "read", 1},
-                              ModelStarted{1, 0}, TurnEnded{}});
+  const SessionId id =
+      plant({UserMessage{"go"}, ModelStarted{}, call_of("reads"), ToolIntended{0, 0, Effect::pure},
+             ToolStarted{0, 0}, QuestionAnswered{0, 0, 0, QuestionEnd::answered, "yes"},
+             ToolFinished{0, 0, Outcome::success, "read", 1}, ModelStarted{1, 0}, TurnEnded{}});
   expect_fault(FaultKind::wrong_order, State::quarantined, true);
   expect_goes_on(id);
 }

@@ -4,8 +4,8 @@
 #include <cstdlib>
 
 #include "base/sqlite/connection.h"
-#include "runtime/postgres_session_store.h"
-#include "runtime/sqlite_session_store.h"
+#include "runtime/store/postgres_session_store.h"
+#include "runtime/store/sqlite_session_store.h"
 #ifdef PONDER_HAVE_POSTGRES
 #include "tests/runtime/postgres_server.h"
 #endif

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "base/clock.h"
-#include "runtime/session_store.h"
+#include "runtime/session/session_store.h"
 #include "tests/runtime/support.h"
 
 namespace ponder::runtime::test {

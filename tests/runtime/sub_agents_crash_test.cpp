@@ -3,10 +3,10 @@
 
 #include <set>
 
-#include "runtime/call_gate.h"
-#include "runtime/log_check.h"
-#include "runtime/sqlite_session_store.h"
-#include "runtime/store_doctor.h"
+#include "runtime/agent/call_gate.h"
+#include "runtime/session/log_check.h"
+#include "runtime/store/sqlite_session_store.h"
+#include "runtime/store/store_doctor.h"
 #include "tests/runtime/sub_agents_fixture.h"
 
 /// A parent, its sub-agents and theirs, killed between any two events of any of their logs.

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "runtime/sub_agents.h"
+#include "runtime/agent/sub_agents.h"
 #include "tests/runtime/agent_fixture.h"
 #include "tests/runtime/book_model.h"
 

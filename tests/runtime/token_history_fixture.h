@@ -8,10 +8,10 @@
 #include <string>
 #include <vector>
 
-#include "runtime/agent.h"
-#include "runtime/embedded_model.h"
-#include "runtime/sqlite_session_store.h"
-#include "runtime/workflow.h"
+#include "runtime/agent/agent.h"
+#include "runtime/model/embedded_model.h"
+#include "runtime/store/sqlite_session_store.h"
+#include "runtime/workflow/workflow.h"
 #include "tests/runtime/support.h"
 
 /// The shipped model at work, and its log: what was sampled comes back as the same ids, and every

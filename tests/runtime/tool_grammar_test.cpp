@@ -1,11 +1,11 @@
-#include "runtime/tool_grammar.h"
+#include "runtime/model/tool_grammar.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "base/assert.h"
-#include "runtime/next_turn.h"
-#include "runtime/session_state.h"
+#include "runtime/model/next_turn.h"
+#include "runtime/session/session_state.h"
 
 namespace ponder::runtime {
 namespace {

@@ -1,11 +1,11 @@
-#include "runtime/toolset.h"
+#include "runtime/workflow/toolset.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <boost/asio/thread_pool.hpp>
 
-#include "runtime/assistant_workflow.h"
+#include "runtime/workflow/assistant_workflow.h"
 #include "tests/tools/temporary_folder.h"
 
 namespace ponder::runtime {

@@ -1,4 +1,4 @@
-#include "runtime/workflow.h"
+#include "runtime/workflow/workflow.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,11 +7,11 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "runtime/agent.h"
+#include "runtime/agent/agent.h"
 #include "runtime/data_dir.h"
-#include "runtime/eval.h"
-#include "runtime/scripted_model.h"
-#include "runtime/sqlite_session_store.h"
+#include "runtime/model/scripted_model.h"
+#include "runtime/store/sqlite_session_store.h"
+#include "runtime/workflow/eval.h"
 #include "tests/runtime/support.h"
 #include "tools/environment.h"
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "context/chat_format.h"
-#include "runtime/model_client.h"
+#include "runtime/model/model_client.h"
 #include "tests/simulation/run.h"
 
 namespace ponder::simulation {

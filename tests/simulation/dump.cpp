@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <variant>
 
-#include "runtime/event_json.h"
+#include "runtime/session/event_json.h"
 
 namespace ponder::simulation {
 namespace {

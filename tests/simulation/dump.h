@@ -2,8 +2,8 @@
 
 #include <string>
 
-#include "runtime/model_client.h"
-#include "runtime/session_state.h"
+#include "runtime/model/model_client.h"
+#include "runtime/session/session_state.h"
 
 /// Every field as text, so that two values can be compared and their difference read.
 namespace ponder::simulation {

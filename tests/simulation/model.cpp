@@ -7,7 +7,7 @@
 #include <variant>
 
 #include "base/assert.h"
-#include "runtime/remote_model.h"
+#include "runtime/model/remote_model.h"
 #include "tests/simulation/draft.h"
 #include "tests/simulation/endpoint.h"
 
@@ -53,8 +53,7 @@ context::TokenizeFn SimulatedModel::tokenizer() const {
   return byte_tokens;
 }
 
-asio::awaitable<Result<Completion>> SimulatedModel::complete(ModelRequest request,
-                                                             ModelSink sink) {
+asio::awaitable<Result<Completion>> SimulatedModel::complete(ModelRequest request, ModelSink sink) {
   co_await asio::this_coro::throw_if_cancelled(false);
   Inside inside(run_->live_requests);
   if (!run_->is_dead()) run_->witness->asked(*run_->session, run_->process->number, request);
@@ -112,10 +111,12 @@ Result<Completion> SimulatedModel::sample(const Draft& draft, const ModelRequest
   const bool goes_on = prompt.ids.size() >= path_.size() &&
                        std::equal(path_.begin(), path_.end(), prompt.ids.begin());
   if (!goes_on && keeps_reasoning && !is_summary && !run_->is_dead()) {
-    const auto parting = std::mismatch(path_.begin(), path_.end(), prompt.ids.begin(),
-                                       prompt.ids.end()).first - path_.begin();
-    run_->scene->story.violated("tokens", "session {}: at {} of {} the prompt parts from what came "
-                                          "before it and was sampled",
+    const auto parting =
+        std::mismatch(path_.begin(), path_.end(), prompt.ids.begin(), prompt.ids.end()).first -
+        path_.begin();
+    run_->scene->story.violated("tokens",
+                                "session {}: at {} of {} the prompt parts from what came "
+                                "before it and was sampled",
                                 run_->session->number, parting, path_.size());
   }
   const bool starts_in_reasoning = prompt.continuation == context::Continuation::reasoning;

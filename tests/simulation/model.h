@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "context/chat_format.h"
-#include "runtime/model_client.h"
+#include "runtime/model/model_client.h"
 #include "tests/simulation/run.h"
 
 namespace ponder::simulation {
@@ -17,8 +17,8 @@ struct Draft;
 class SimulatedModel final : public runtime::ModelClient {
  public:
   enum class Kind {
-    plain,   // hands over completions
-    dsv32,   // makes prompts of tokens, one for each byte, and samples such
+    plain,  // hands over completions
+    dsv32,  // makes prompts of tokens, one for each byte, and samples such
     dsv4,
     remote,  // the product's client over a simulated endpoint
   };

@@ -1,7 +1,7 @@
 #pragma once
 
-#include "runtime/approval.h"
-#include "runtime/question.h"
+#include "runtime/agent/approval.h"
+#include "runtime/agent/question.h"
 #include "tests/simulation/run.h"
 
 namespace ponder::simulation {

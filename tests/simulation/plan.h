@@ -8,9 +8,9 @@
 #include <string_view>
 
 #include "base/result.h"
-#include "runtime/approval.h"
-#include "runtime/event.h"
-#include "runtime/session_store.h"
+#include "runtime/agent/approval.h"
+#include "runtime/session/event.h"
+#include "runtime/session/session_store.h"
 #include "tests/simulation/random.h"
 
 namespace ponder::simulation {
@@ -18,41 +18,41 @@ namespace ponder::simulation {
 /// What can go wrong, or just come at the wrong time.
 enum class Fault : std::uint8_t {
   slow_tool,
-  dead_tool,        // never answers
-  stubborn_tool,    // goes on after it was cancelled, and then answers all the same
-  flooding_tool,    // much more output than a result may have
-  foreign_bytes,    // broken UTF-8 and spelled special tokens, from tools, models and people
+  dead_tool,      // never answers
+  stubborn_tool,  // goes on after it was cancelled, and then answers all the same
+  flooding_tool,  // much more output than a result may have
+  foreign_bytes,  // broken UTF-8 and spelled special tokens, from tools, models and people
   throwing_tool,
-  failing_tool,     // an error of any code
-  malformed_call,   // arguments that are no object, of the wrong type, or damaged markup
+  failing_tool,    // an error of any code
+  malformed_call,  // arguments that are no object, of the wrong type, or damaged markup
   unknown_tool,
   duplicate_call,
   many_calls,
   reasoning_only,
   truncated_answer,
-  endless_model,    // calls for ever, or tokens up to the limit
+  endless_model,  // calls for ever, or tokens up to the limit
   slow_model,
   dead_model,
   failing_model,
-  network,          // an endpoint that refuses, breaks off, stays silent or sends garbage
-  other_model,      // the session goes on with a model of another family
-  small_window,     // the prompt has to be cut
+  network,       // an endpoint that refuses, breaks off, stays silent or sends garbage
+  other_model,   // the session goes on with a model of another family
+  small_window,  // the prompt has to be cut
   slow_disk,
   full_disk,
   failing_writes,
   failing_syncs,
-  crash,            // of the program
+  crash,  // of the program
   power_cut,
-  cancel,           // of the turn, or of the coroutine that runs it
+  cancel,  // of the turn, or of the coroutine that runs it
   steer,
   send,
   pin,
   fork,
-  absent_person,    // a question is answered late or never
-  rival,            // another process works on the same sessions
-  clock_jump,       // the wall clock
-  small_log,        // SQLite moves its log into the file all the time
-  asking_tool,      // asks the person in mid-call, keeps notes and values
+  absent_person,  // a question is answered late or never
+  rival,          // another process works on the same sessions
+  clock_jump,     // the wall clock
+  small_log,      // SQLite moves its log into the file all the time
+  asking_tool,    // asks the person in mid-call, keeps notes and values
 };
 inline constexpr std::size_t kNumFaults = 36;
 

@@ -4,7 +4,7 @@
 #include <exception>
 #include <utility>
 
-#include "runtime/event_json.h"
+#include "runtime/session/event_json.h"
 #include "tests/simulation/dump.h"
 
 namespace ponder::simulation {
@@ -242,8 +242,7 @@ asio::awaitable<void> User::meddle_once(TaskGroup* turn) {
     story.say("s{} pin: {}", number, status ? "taken" : status.error().message);
   }
   const std::size_t sessions_max = run_.scene->plan.num_sessions + kForksMax;
-  const bool forks =
-      run_.strikes(Fault::fork) && run_.witness->sessions().size() < sessions_max;
+  const bool forks = run_.strikes(Fault::fork) && run_.witness->sessions().size() < sessions_max;
   if (forks) {
     co_await fork();
   }

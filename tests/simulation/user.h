@@ -6,7 +6,7 @@
 #include <string>
 
 #include "base/async/task_group.h"
-#include "runtime/agent.h"
+#include "runtime/agent/agent.h"
 #include "tests/simulation/model.h"
 #include "tests/simulation/person.h"
 #include "tests/simulation/run.h"
@@ -66,7 +66,7 @@ class User final : public runtime::EventSink {
   std::optional<Clock::Instant> cancelled_;
   bool has_rival_ = false;
   bool may_be_refused_ = false;  // an append, by a rival or the disk
-  std::uint32_t failures_ = 0;  // in a row
+  std::uint32_t failures_ = 0;   // in a row
 };
 
 }  // namespace ponder::simulation

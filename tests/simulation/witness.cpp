@@ -5,11 +5,11 @@
 #include <optional>
 #include <variant>
 
-#include "runtime/approval.h"
-#include "runtime/context_keeper.h"
-#include "runtime/event_json.h"
-#include "runtime/log_check.h"
-#include "runtime/scripted_model.h"
+#include "runtime/agent/approval.h"
+#include "runtime/agent/context_keeper.h"
+#include "runtime/model/scripted_model.h"
+#include "runtime/session/event_json.h"
+#include "runtime/session/log_check.h"
 #include "tests/simulation/dump.h"
 
 namespace ponder::simulation {
@@ -146,8 +146,8 @@ void Witness::check_summary(const SessionFacts& session, std::size_t process,
   asked_about.summary.clear();
   const auto made = session.summary_request.find(process);
   // Words that came meanwhile stand in the record now, and stood not in the request.
-  const bool is_steered = !session.log.empty() &&
-                          std::holds_alternative<UserInterjected>(session.log.back().event);
+  const bool is_steered =
+      !session.log.empty() && std::holds_alternative<UserInterjected>(session.log.back().event);
   if (is_steered) return;
   const std::string expected = dump(summary_request_of(session.state, asked_about));
   const std::string request = made == session.summary_request.end() ? "" : made->second;
@@ -314,11 +314,11 @@ void Witness::audit_outcomes(const SessionFacts& session, const std::vector<Reco
       continue;
     }
     if (finished == nullptr) continue;
-    const bool is_second = finished->call_index >= outcomes.size() ||
-                           outcomes[finished->call_index].has_value();
+    const bool is_second =
+        finished->call_index >= outcomes.size() || outcomes[finished->call_index].has_value();
     if (is_second) {
-      return scene_->story.violated("outcome", "session {}: a second outcome at {}",
-                                    session.number, record.seq);
+      return scene_->story.violated("outcome", "session {}: a second outcome at {}", session.number,
+                                    record.seq);
     }
     outcomes[finished->call_index] = finished->content;
     if (state.has_open_calls()) continue;

@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "runtime/model_client.h"
-#include "runtime/session_state.h"
+#include "runtime/model/model_client.h"
+#include "runtime/session/session_state.h"
 #include "tests/simulation/scene.h"
 
 namespace ponder::simulation {
@@ -28,11 +28,11 @@ struct SessionFacts {
   runtime::SessionState state;       // the fold of the log
   /// By process: the request that its latest model_started announced and nobody has made yet.
   std::map<std::size_t, std::string> expected;
-  std::map<std::int64_t, std::string> requests;  // made so far, by their model_started
+  std::map<std::int64_t, std::string> requests;        // made so far, by their model_started
   std::map<std::size_t, std::string> summary_request;  // by process: the latest
-  std::map<std::string, std::uint32_t> fired;    // idempotency key -> times
-  std::set<std::string> allowed;                 // digests that the person said yes to
-  std::set<std::string> said;                    // answers that the person gave
+  std::map<std::string, std::uint32_t> fired;          // idempotency key -> times
+  std::set<std::string> allowed;                       // digests that the person said yes to
+  std::set<std::string> said;                          // answers that the person gave
 
   /// It was lost before it was to last: it begins anew, a fork not at all.
   void forget();

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/async/task_group.h"
-#include "runtime/sqlite_session_store.h"
+#include "runtime/store/sqlite_session_store.h"
 #include "tests/simulation/disk.h"
 #include "tests/simulation/user.h"
 

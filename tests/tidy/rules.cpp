@@ -67,6 +67,31 @@ const std::map<std::string, std::set<std::string>>& allowed_includes() {
   return allowed;
 }
 
+/// The rooms of runtime/ that each of its rooms may include besides itself. The files at its root
+/// (text, whole_file) are for all; runtime/cli and runtime/bench may include every room.
+const std::map<std::string, std::set<std::string>>& allowed_rooms() {
+  static const std::map<std::string, std::set<std::string>> allowed = {
+      {"runtime/session", {}},
+      {"runtime/model", {"runtime/session"}},
+      {"runtime/agent", {"runtime/session", "runtime/model"}},
+      {"runtime/store", {"runtime/session", "runtime/agent"}},  // the doctor reads logs as an agent
+      {"runtime/workflow", {"runtime/session", "runtime/model", "runtime/agent"}},
+  };
+  return allowed;
+}
+
+/// The first two folders of a path: "runtime/store" for "runtime/store/postgres/link.h".
+std::string room_of(const std::string& path) {
+  return path.substr(0, path.find('/', path.find('/') + 1));
+}
+
+bool is_wrong_room(const std::string& path, const std::string& target) {
+  const auto own = allowed_rooms().find(room_of(path));
+  const std::string room = room_of(target);
+  if (own == allowed_rooms().end() || room == own->first) return false;
+  return target.find('/') != target.rfind('/') && !own->second.contains(room);
+}
+
 struct Banned {
   Banned(const char* pattern, const char* instead, std::vector<std::string_view> except)
       : pattern(pattern), instead(instead), except(std::move(except)) {}
@@ -116,7 +141,12 @@ Findings check_includes(const std::string& path, std::string_view text) {
     if (!std::regex_search(line, match, include)) continue;
     const std::string target = match[1];
     const std::string folder = folder_of(target);
-    if (folder == own->first) continue;
+    if (folder == own->first) {
+      if (is_wrong_room(path, target)) {
+        findings.push_back({path, number, room_of(path) + " may not include \"" + target + "\""});
+      }
+      continue;
+    }
     if (!own->second.contains(folder))
       findings.push_back({path, number, own->first + " may not include \"" + target + "\""});
     else if (target.find("/detail/") != std::string::npos && own->first != "tests")
@@ -204,7 +234,7 @@ Findings check_co_await(const std::string& path, std::string_view text) {
     list.emplace_back(R"(co_await\b[^;]*[(,]\s*[A-Za-z_:]+\{)", "aggregate beside co_await");
     list.emplace_back(R"(co_await\b.*\[[^\]]*\]\s*(\(|\{|mutable))", "lambda beside co_await");
     list.emplace_back(R"(\{[^}]*co_await)", "co_await inside braces");
-    list.emplace_back(R"(co_await\s*\([^)]*\?)", "conditional under co_await");
+    list.emplace_back(R"(co_await\b[^;]*\?)", "conditional under co_await");
     list.emplace_back(R"(\?.*co_await.*:)", "co_await in a conditional");
     list.emplace_back(R"(PONDER_(CO_)?(TRY|CHECK)\(.*co_await)", "co_await inside a macro");
     return list;

@@ -54,6 +54,17 @@ TEST(TidyIncludes, AnUpwardIncludeIsFound) {
   EXPECT_THAT(check_includes("runtime/a.cpp", "#include \"tools/detail/x.h\"\n"), SizeIs(1));
 }
 
+TEST(TidyIncludes, ARoomOfTheRuntimeKnowsOnlyTheRoomsBelowIt) {
+  EXPECT_THAT(check_includes("runtime/session/a.cpp", "#include \"runtime/agent/agent.h\"\n"),
+              SizeIs(1));
+  EXPECT_THAT(check_includes("runtime/agent/a.cpp", "#include \"runtime/store/x.h\"\n"), SizeIs(1));
+  EXPECT_THAT(check_includes("runtime/agent/a.cpp", "#include \"runtime/session/event.h\"\n"),
+              IsEmpty());
+  EXPECT_THAT(check_includes("runtime/session/a.cpp", "#include \"runtime/text.h\"\n"), IsEmpty());
+  EXPECT_THAT(check_includes("runtime/cli/a.cpp", "#include \"runtime/workflow/eval.h\"\n"),
+              IsEmpty());
+}
+
 TEST(TidyLines, LongLinesTabsAndLeftoversAreFound) {
   EXPECT_THAT(check_lines("base/a.h", std::string(101, 'x') + "\n"), SizeIs(1));
   EXPECT_THAT(check_lines("base/a.h", "\tint x;\n"), SizeIs(1));
@@ -89,7 +100,7 @@ TEST(TidyCoAwait, MiscompiledFormsAreFound) {
   for (const char* bad :
        {"if (co_await f()) {", "  co_await f({.prompt = s});", "  co_await f(Agg{s});",
         "  co_await f([cap] {});", "  Agg a{s, co_await g()};", "  co_await (b ? f(1) : f(2));",
-        "  PONDER_CO_TRY(auto x, co_await f());"})
+        "  co_await f(a ? b : c);", "  PONDER_CO_TRY(auto x, co_await f());"})
     EXPECT_THAT(check_co_await("runtime/a.cpp", bad), ::testing::Not(IsEmpty())) << bad;
   for (const char* good : {"  const auto ok = co_await f(a, std::move(b));", "  co_return;",
                            "  co_await timer.async_wait(asio::use_awaitable);"})

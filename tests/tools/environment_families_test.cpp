@@ -75,6 +75,11 @@ TEST_P(Family, EveryKindOfTaskIsSolvedByTheOracleInWorldsOfEverySize) {
   }
 }
 
+TEST(EnvironmentFamilies, TheLibraryListsThemAndNothingElse) {
+  EXPECT_EQ(environment_names("tools/library"),
+            (std::vector<std::string>{"analyst", "calendar", "retail", "travel"}));
+}
+
 INSTANTIATE_TEST_SUITE_P(Shipped, Family,
                          ::testing::Values("travel", "retail", "calendar", "analyst"),
                          [](const auto& family) { return std::string(family.param); });

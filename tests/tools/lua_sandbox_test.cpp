@@ -124,7 +124,8 @@ TEST_F(Sandbox, NothingOfTheScriptRunsInsideTheHookThatEndsIt) {
         "do end end}) while true do end end while true do pcall(coroutine.wrap(f)) end"}) {
     EXPECT_EQ(error_with(script, budget).message, "script.lua:1: instruction limit reached");
   }
-  EXPECT_EQ(run("return { xpcall(function(x) error(x, 0) end, function(m) return m .. '!' end, 'a') }"),
+  EXPECT_EQ(run("local function fail(x) error(x, 0) end "
+                "return { xpcall(fail, function(m) return m .. '!' end, 'a') }"),
             "[false,\"a!\"]");
 }
 

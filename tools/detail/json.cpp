@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace ponder::tools {
 namespace {
 
@@ -19,8 +21,11 @@ Result<Json> parse_json(std::string_view text) {
     is_too_deep = is_too_deep || depth > kJsonDepthMax;
     return !is_too_deep;  // what lies deeper is dropped while it is read
   };
+  const auto may_nest = std::count_if(text.begin(), text.end(), [](char c) {
+    return c == '{' || c == '[';
+  });
   try {
-    Json value = Json::parse(text, watch_depth);
+    Json value = may_nest <= kJsonDepthMax ? Json::parse(text) : Json::parse(text, watch_depth);
     if (is_too_deep) {
       return fail(Errc::invalid_argument,
                   fmt::format("JSON is nested deeper than {} levels", kJsonDepthMax));

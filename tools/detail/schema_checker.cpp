@@ -17,6 +17,11 @@ const Json* keyword(const Json& schema, const char* name) {
   return it == schema.end() ? nullptr : &*it;
 }
 
+/// As most schemas of a parameter do.
+bool says_no_more_than_a_type(const Json& schema) {
+  return schema.size() == schema.count("type") + schema.count("description");
+}
+
 bool is_integer(const Json& value) {
   if (value.is_number_integer()) return true;
   if (!value.is_number_float()) return false;
@@ -131,6 +136,7 @@ bool SchemaChecker::check(const Json& value, const Json& schema, const std::stri
 bool SchemaChecker::apply(const Json& value, const Json& schema, const std::string& place) {
   if (schema.is_boolean()) return schema.get<bool>() || fault(place, "is not allowed");
   if (!check_type(value, schema, place)) return false;  // other faults would follow from this one
+  if (says_no_more_than_a_type(schema)) return true;
   bool fits = check_choice(value, schema, place);
   if (value.is_object()) fits = check_object(value, schema, place) && fits;
   if (value.is_array()) fits = check_array(value, schema, place) && fits;
@@ -142,10 +148,13 @@ bool SchemaChecker::apply(const Json& value, const Json& schema, const std::stri
 bool SchemaChecker::check_type(const Json& value, const Json& schema, const std::string& place) {
   const Json* type = keyword(schema, "type");
   if (type == nullptr) return true;
+  const auto fits = [&value](const Json& name) {
+    return has_type(value, name.get_ref<const std::string&>());
+  };
+  const bool is_list = type->is_array();
+  if (is_list ? std::any_of(type->begin(), type->end(), fits) : fits(*type)) return true;
   std::vector<std::string> names;
-  const Json list = type->is_array() ? *type : Json::array({*type});
-  for (const Json& name : list) {
-    if (has_type(value, name.get_ref<const std::string&>())) return true;
+  for (const Json& name : is_list ? *type : Json::array({*type})) {
     names.push_back(with_article(name.get_ref<const std::string&>()));
   }
   return fault(

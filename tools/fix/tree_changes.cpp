@@ -79,6 +79,12 @@ std::vector<LineChange> changes_of(const Lines& before, const Lines& after, std:
     if (i < before.size() && j < after.size() && before[i] == after[j]) {
       ++i;
       ++j;
+    } else if (i < before.size() && j < after.size() &&
+               common.at(i + 1, j + 1) == common.at(i, j)) {
+      // A line for a line, so that what follows both is compared with each other next.
+      LineChange& change = change_at(out, offset + i++);
+      ++change.count;
+      change.lines.emplace_back(after[j++]);
     } else if (j < after.size() &&
                (i == before.size() || common.at(i, j + 1) > common.at(i + 1, j))) {
       change_at(out, offset + i).lines.emplace_back(after[j++]);

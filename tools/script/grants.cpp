@@ -53,8 +53,8 @@ Status take_grant(const Capability& grant, std::string_view whole, LuaGrants& ou
     out.hosts.emplace_back(detail);
   } else if (word == "fs" || word == "fs-read") {
     if (detail.empty()) {
-      return fail(Errc::invalid_argument, fmt::format("grant '{}' names no folder: {}:DIR", whole,
-                                                      word));
+      return fail(Errc::invalid_argument,
+                  fmt::format("grant '{}' names no folder: {}:DIR", whole, word));
     }
     if (out.folder) return fail(Errc::invalid_argument, "two folders are granted; one is possible");
     out.folder = std::filesystem::path(detail);

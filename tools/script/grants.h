@@ -13,7 +13,8 @@
 
 /// What a tool in a Lua file asks for, and what a person allows.
 ///
-/// A capability is a word, or a word and one thing it is limited to: "http", "http:api.example.com".
+/// A capability is a word, or a word and one thing it is limited to: "http",
+/// "http:api.example.com".
 ///
 ///     http, http:HOST      requests; HOST as in http::AddressPolicy, such as "*.example.com"
 ///     fs, fs-read          a folder; only as a grant with a path: "fs:DIR" (reads and writes),

@@ -37,10 +37,10 @@ struct LuaToolsOptions {
   std::function<void(const std::string& line)> tell;
 
   // Limits of one call.
-  std::size_t memory_bytes_max = 64 << 20;        // of its Lua state
-  std::int64_t instructions_max = 100'000'000;    // some second of computing
-  std::chrono::milliseconds time_max{300'000};    // waiting included
-  std::size_t warm_states = 8;                    // kept ready for each tool
+  std::size_t memory_bytes_max = 64 << 20;      // of its Lua state
+  std::int64_t instructions_max = 100'000'000;  // some second of computing
+  std::chrono::milliseconds time_max{300'000};  // waiting included
+  std::size_t warm_states = 8;                  // kept ready for each tool
 };
 
 /// Adds the tools of all files. Files that cannot be used, and names that are taken, are an

@@ -111,6 +111,8 @@ TEST(HttpUrl, HostsThatWouldForgeAHeadOrHideAnotherHostAreRefused) {
                           "http://@host/",
                           "http://m\xC3\xBCnchen.de/",
                           "http://a b/",
+                          "http://host:80name/",
+                          "https://use:80xample.org:8080/a",
                           "http://host:0/",
                           "http://host:65536/",
                           "http://host:99999999999/",

@@ -27,6 +27,16 @@ TEST(LineChanges, AreTheFewestLinesAndEachStandsAlone) {
   EXPECT_EQ(with_changes(before, {changes[1]}), "a\nb\nc\nd\nx\ne\n");
 }
 
+TEST(LineChanges, ALineThatTookAnothersPlaceIsApartFromWhatFollows) {
+  const std::string before = "wrong\n\n\nnote\n\nmore\n";
+  const auto changes = line_changes(before, "right\n\n");
+  ASSERT_EQ(changes.size(), 2U);
+  EXPECT_EQ(with_changes(before, {changes[0]}), "right\n\n\nnote\n\nmore\n");
+  const auto back = line_changes("right\n\n", before);
+  ASSERT_EQ(back.size(), 2U);
+  EXPECT_EQ(with_changes("right\n\n", {back[0]}), "wrong\n\n");
+}
+
 TEST(LineChanges, MakeTheOneTextOfTheOther) {
   std::mt19937 random(1);
   const auto text = [&random] {

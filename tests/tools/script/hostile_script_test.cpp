@@ -25,7 +25,7 @@ class Hostile : public tests::ScriptHost {
  protected:
   Hostile() {
     options_.memory_bytes_max = 16 << 20;
-    options_.instructions_max = 20'000'000;
+    options_.instructions_max = 12'000'000;
     options_.time_max = std::chrono::seconds(3);
     options_.warm_states = 1;
     folder_.write("good.lua", R"(local n = 0

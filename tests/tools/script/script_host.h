@@ -1,9 +1,9 @@
 #pragma once
 
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/thread_pool.hpp>
 #include <gtest/gtest.h>
 
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/thread_pool.hpp>
 #include <chrono>
 #include <map>
 #include <memory>
@@ -27,9 +27,7 @@ class FakeServices final : public tools::CallServices {
     if (answer.empty()) co_return fail(Errc::unavailable, "nobody is here");
     co_return answer;
   }
-  void progress(std::string_view text, std::optional<double>) override {
-    shown.emplace_back(text);
-  }
+  void progress(std::string_view text, std::optional<double>) override { shown.emplace_back(text); }
   boost::asio::awaitable<Status> note(tools::Note note) override {
     notes.push_back(note.kind + ": " + note.content);
     co_return Status();
@@ -78,8 +76,11 @@ class ScriptHost : public ::testing::Test {
   /// The file of a tool "probe" with this body of `run` and these capabilities.
   static std::string tool(const std::string& body, const std::string& capabilities = "") {
     return "return {\n  name = 'probe', description = 'A probe.', effect = 'pure',\n"
-           "  capabilities = {" + capabilities + "},\n"
-           "  run = function(args, ctx)\n" + body + "\nend }\n";
+           "  capabilities = {" +
+           capabilities +
+           "},\n"
+           "  run = function(args, ctx)\n" +
+           body + "\nend }\n";
   }
 
   Status load() {

@@ -63,7 +63,8 @@ TEST_F(ScriptTool, FunctionsThatWaitLookSynchronousAlsoInCoroutinesAndProtectedC
     out[#out + 1] = select(3, coroutine.resume(inner))
     local ok = pcall(function() ctx.sleep(0) error('x') end)
     out[#out + 1] = tostring(ok)
-    for key in pairs(setmetatable({}, {__pairs = function() ctx.sleep(0) return next, {k = 1} end})) do
+    local slow_pairs = function() ctx.sleep(0) return next, {k = 1} end
+    for key in pairs(setmetatable({}, {__pairs = slow_pairs})) do
       out[#out + 1] = key
     end
     local slow = setmetatable({}, {__index = function(_, key) ctx.sleep(0) return key .. '!' end})
@@ -151,8 +152,8 @@ TEST_F(ScriptTool, CancellingEndsWaitingAndComputing) {
     context::ToolCall probe;
     probe.name = "probe";
     probe.arguments = "{}";
-    const auto output = tests::run_sync(
-        run_cancelled(tests::call_tool(*registry_, probe, {}, context())));
+    const auto output =
+        tests::run_sync(run_cancelled(tests::call_tool(*registry_, probe, {}, context())));
     ASSERT_FALSE(output) << body;
     EXPECT_EQ(output.error().code, Errc::cancelled) << body;
   }
@@ -219,16 +220,18 @@ TEST_F(ScriptTool, WithoutASessionItSaysSo) {
 }
 
 TEST_F(ScriptTool, WhatIsNotDeclaredOrNotGrantedSaysWhichOfTheTwo) {
-  EXPECT_EQ(run("return ctx.fs.read('x')"),
-            "error: probe.lua:5: ctx.fs.read: the tool does not declare the capability \"fs-read\"");
+  EXPECT_EQ(
+      run("return ctx.fs.read('x')"),
+      "error: probe.lua:5: ctx.fs.read: the tool does not declare the capability \"fs-read\"");
   EXPECT_EQ(run("return ctx.exec({'ls'})", "'exec'"),
             "error: tool 'probe' needs the capability 'exec', which was not granted");
   // A session that grants what the tools' options do not: the function itself refuses.
   folder_.write("probe.lua", tool("return ctx.exec({'ls'})", "'exec'"));
   ASSERT_TRUE(load());
   capabilities_ = {"exec"};
-  EXPECT_EQ(call(),
-            "error: probe.lua:5: ctx.exec: the capability \"exec\" is declared but was not granted");
+  EXPECT_EQ(
+      call(),
+      "error: probe.lua:5: ctx.exec: the capability \"exec\" is declared but was not granted");
 }
 
 TEST_F(ScriptTool, FilesAreThoseOfTheGrantedFolder) {
@@ -263,13 +266,18 @@ TEST_F(ScriptTool, TheDatabaseIsTheToolsOwnAndStays) {
                 "'sql'"),
             R"([{"a":1,"b":"x"},{"a":2.5}])");
   const std::string outside = (folder_.path() / "outside.db").string();
-  EXPECT_EQ(run("local out = {}\n"
-                "for _, sql in ipairs { \"ATTACH '" + outside + "' AS o\", 'PRAGMA user_version=3',"
-                "\"VACUUM INTO '" + outside + "'\", 'BEGIN', 'SELECT 1; SELECT 2', 'nonsense' } do\n"
-                "  local rows, why = ctx.sql(sql)\n  out[#out + 1] = rows == nil and #why > 0\nend\n"
-                "out[#out + 1] = #ctx.sql('SELECT * FROM t')\nreturn out",
-                "'sql'"),
-            "[true,true,true,true,true,true,2]");
+  EXPECT_EQ(
+      run("local out = {}\n"
+          "for _, sql in ipairs { \"ATTACH '" +
+              outside +
+              "' AS o\", 'PRAGMA user_version=3',"
+              "\"VACUUM INTO '" +
+              outside +
+              "'\", 'BEGIN', 'SELECT 1; SELECT 2', 'nonsense' } do\n"
+              "  local rows, why = ctx.sql(sql)\n  out[#out + 1] = rows == nil and #why > 0\nend\n"
+              "out[#out + 1] = #ctx.sql('SELECT * FROM t')\nreturn out",
+          "'sql'"),
+      "[true,true,true,true,true,true,2]");
   EXPECT_FALSE(std::filesystem::exists(outside));
 }
 
@@ -293,17 +301,25 @@ TEST_F(ScriptTool, ASecretIsUsedWithoutBeingSeen) {
     local opened = pcall(function() return #token end) or pcall(ctx.json.encode, token)
                    or pcall(string.rep, token, 2) or pcall(next, token)
     return { tostring(token), answer, opened, getmetatable(token) })",
-                              "'secret:key', 'kv', 'ask'");
+                               "'secret:key', 'kv', 'ask'");
   EXPECT_EQ(said, R"(["[secret]","is it [secret]?",false,false])");
   EXPECT_THAT(services_.notes, ElementsAre("log: asked [secret]", "log: is it [secret]?"));
   EXPECT_THAT(services_.shown, ElementsAre("is it [secret]?"));
   EXPECT_EQ(services_.values["k"], "\"is it [secret]?\"");
   EXPECT_EQ(services_.questions.back(), "is it [secret]?");
-  EXPECT_EQ(run("error('it was ' .. ctx.ask('x') .. tostring(ctx.secret('key')))",
-                "'secret:key', 'ask'"),
-            "error: probe.lua:5: it was is it [secret]?[secret]");
+  EXPECT_EQ(
+      run("error('it was ' .. ctx.ask('x') .. tostring(ctx.secret('key')))", "'secret:key', 'ask'"),
+      "error: probe.lua:5: it was is it [secret]?[secret]");
   EXPECT_THAT(run("return ctx.secret('other')", "'secret:key'"),
               HasSubstr("\"secret:other\" is not declared or was not granted"));
+}
+
+TEST_F(ScriptTool, ASecretIsTakenOutOfJsonToo) {
+  options_.grants = {"secret:key", "ask"};
+  options_.secrets = [](const std::string&) -> Result<std::string> { return "a\"b\\c"; };
+  services_.answer = "it is a\"b\\c";
+  EXPECT_EQ(run("ctx.secret('key') return {ctx.ask('?')}", "'secret:key', 'ask'"),
+            R"(["it is [secret]"])");
 }
 
 TEST_F(ScriptTool, AWrongUseSaysWhatIsExpected) {
@@ -323,7 +339,8 @@ TEST_F(ScriptTool, ATableThatIsNoJsonAndBytesThatAreNoTextAreClearToTheModel) {
   EXPECT_EQ(run("return {f = print or function() end}"),
             "error: the tool's result: a function has no JSON form");
   EXPECT_EQ(run("return 'a\\xff\\xfeb'"),
-            "a\xEF\xBF\xBD\xEF\xBF\xBD" "b\n[bytes that are no UTF-8 were replaced]");
+            "a\xEF\xBF\xBD\xEF\xBF\xBD"
+            "b\n[bytes that are no UTF-8 were replaced]");
   output_bytes_max_ = 100;
   EXPECT_THAT(run("return string.rep('x', 100000)"), HasSubstr("[cut: 100 of 100000 bytes]"));
 }

@@ -33,7 +33,8 @@ asio::awaitable<Status> Connection::open() {
   if (!options_.era) {
     opened = co_await find_out_era();
   } else if (*options_.era == Era::legacy) {
-    opened = co_await initialize(kLegacyVersions.front());
+    std::string version = kLegacyVersions.front();
+    opened = co_await initialize(std::move(version));
   } else {
     const auto found = co_await discover(std::chrono::milliseconds::max());
     if (!found) opened = tl::unexpected<Error>(found.error());
@@ -72,7 +73,10 @@ asio::awaitable<Status> Connection::find_out_era() {
     const Status dialled = co_await dial();
     PONDER_CO_CHECK(dialled);
   }
-  const Status initialized = co_await initialize(found ? found->version : kLegacyVersions.front());
+  // Named before: g++ 12 frees the result of a conditional argument twice.
+  std::string version = kLegacyVersions.front();
+  if (found) version = found->version;
+  const Status initialized = co_await initialize(std::move(version));
   if (initialized || !is_late || transport_->is_closed()) co_return initialized;
   // It was not legacy but slow: by now it has started.
   const auto again = co_await discover(options_.probe_ms_max);

@@ -75,6 +75,7 @@ class Host {
   std::size_t num_servers() const { return servers_.size(); }
 
   struct Call {
+    Call() = default;
     std::size_t server = 0;
     Action action;
     std::string arguments;  // JSON

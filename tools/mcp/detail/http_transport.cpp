@@ -8,6 +8,7 @@
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cctype>
+#include <limits>
 #include <optional>
 
 #include "base/async/with_deadline.h"
@@ -135,6 +136,8 @@ HttpTransport::HttpTransport(HttpPlace place, http::Client& client, asio::any_io
 http::Request HttpTransport::request_of(const std::string& method) const {
   http::Request request(method, place_.url);
   request.headers = place_.headers;
+  // A stream may go on for days; what is bounded is each of its messages.
+  request.body_bytes_max = std::numeric_limits<std::uint64_t>::max();
   const bool is_post = method == "POST";
   if (is_post) request.headers.emplace_back("Content-Type", "application/json");
   if (is_post) request.headers.emplace_back("Accept", "application/json, text/event-stream");

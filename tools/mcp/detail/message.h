@@ -28,6 +28,7 @@ inline constexpr std::int64_t kUnsupportedVersion = -32022;
 /// tell what it answers.
 struct Message {
   enum class Kind { request, notification, result, error };
+  Message() = default;
   Kind kind = Kind::notification;
   Json id;
   std::string method;            // request, notification

@@ -20,6 +20,7 @@ namespace ponder::mcp {
 /// What an agent's tool does at its server.
 struct Action {
   enum class Kind { call_tool, list_resources, read_resource, list_prompts, get_prompt };
+  Action() = default;
   Kind kind = Kind::call_tool;
   std::string tool;  // call_tool: its server's name for it
 };

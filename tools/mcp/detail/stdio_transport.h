@@ -47,7 +47,7 @@ class StdioTransport final : public Transport {
   void agree(Era, const std::string&) override {}
   bool cancels_by_closing() const override { return false; }
   bool has_headers() const override { return false; }
-  bool is_closed() const override { return end_.has_value(); }
+  bool is_closed() const override { return end_ || !has_process_ || !has_output_; }
   std::string last_words() const override { return errors_; }
 
  private:

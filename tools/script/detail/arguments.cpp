@@ -45,9 +45,8 @@ Result<Json> Arguments::options(int i, std::initializer_list<std::string_view> k
   if (!options->is_object()) return wrong_type(lua_, i, "a table of named options, not a list");
   for (const auto& [name, value] : options->items()) {
     if (std::find(known.begin(), known.end(), name) != known.end()) continue;
-    return fail(Errc::invalid_argument,
-                fmt::format("there is no option '{}', there are: {}", name,
-                            fmt::join(known.begin(), known.end(), ", ")));
+    return fail(Errc::invalid_argument, fmt::format("there is no option '{}', there are: {}", name,
+                                                    fmt::join(known.begin(), known.end(), ", ")));
   }
   return options;
 }
@@ -66,9 +65,9 @@ Result<std::int64_t> count_option(const Json& options, const char* name, std::in
   const auto found = options.find(name);
   if (found == options.end()) return otherwise;
   // A number that was computed may be a float with an integer's value.
-  const bool is_whole = found->is_number_integer() ||
-                        (found->is_number_float() && found->get<double>() >= 1 &&
-                         found->get<double>() <= static_cast<double>(max));
+  const bool is_whole =
+      found->is_number_integer() || (found->is_number_float() && found->get<double>() >= 1 &&
+                                     found->get<double>() <= static_cast<double>(max));
   const std::int64_t value = is_whole ? found->get<std::int64_t>() : 0;
   if (value >= 1 && value <= max) return value;
   return fail(Errc::invalid_argument,

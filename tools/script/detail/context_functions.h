@@ -14,8 +14,8 @@ namespace ponder::tools {
 /// What a function of ctx does with its arguments: answers at once, or hands out work that the
 /// host awaits while the script stands still.
 struct Reply {
-  Reply(Answer answer) : answer(std::move(answer)) {}                        // NOLINT
-  Reply(boost::asio::awaitable<Answer> work) : work(std::move(work)) {}      // NOLINT
+  Reply(Answer answer) : answer(std::move(answer)) {}                    // NOLINT
+  Reply(boost::asio::awaitable<Answer> work) : work(std::move(work)) {}  // NOLINT
   std::optional<Answer> answer;
   std::optional<boost::asio::awaitable<Answer>> work;
 };

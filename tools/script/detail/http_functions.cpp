@@ -34,7 +34,8 @@ asio::awaitable<Answer> send(std::shared_ptr<http::Client> client, http::Request
   auto response = co_await client->send(std::move(request), std::move(sink));
   if (!response) {
     // Its own time is up, not the call's: something the script can deal with.
-    const bool is_timeout = response.error().code == Errc::deadline && own.at() < call_deadline.at();
+    const bool is_timeout =
+        response.error().code == Errc::deadline && own.at() < call_deadline.at();
     if (is_timeout) co_return fail(Errc::unavailable, "no answer in time");
     co_return tl::unexpected(response.error());
   }
@@ -137,9 +138,8 @@ Result<Reply> http_get(lua_State* L, ScriptCall& call) { return request_to(L, ca
 Result<Reply> http_post(lua_State* L, ScriptCall& call) { return request_to(L, call, "POST"); }
 
 Result<Reply> http_request(lua_State* L, ScriptCall& call) {
-  PONDER_TRY(const Json options,
-             Arguments(L).options(1, {"url", "method", "headers", "body", "json", "seconds_max",
-                                      "bytes_max"}));
+  PONDER_TRY(const Json options, Arguments(L).options(1, {"url", "method", "headers", "body",
+                                                          "json", "seconds_max", "bytes_max"}));
   PONDER_TRY(const std::string address, text_option(options, "url", ""));
   return request(address, options, "GET", call);
 }

@@ -67,7 +67,8 @@ asio::awaitable<Answer> list_folder(asio::any_io_executor pool, Folder folder, s
     PONDER_TRY(const auto entries, folder->list(path, kEntriesMax));
     Json out = Json::array();
     for (const FileEntry& entry : entries) {
-      out.push_back({{"name", entry.name}, {"kind", kind_name(entry.kind)}, {"bytes", entry.bytes}});
+      out.push_back(
+          {{"name", entry.name}, {"kind", kind_name(entry.kind)}, {"bytes", entry.bytes}});
     }
     return out;
   };
@@ -106,8 +107,9 @@ Result<std::vector<std::string>> program_argument(lua_State* L, const LuaGrants&
     argv.push_back(item.get<std::string>());
   }
   if (argv.empty() || argv.size() != list.size()) {
-    return fail(Errc::invalid_argument,
-                "argument 1 is a list of strings: the program and its arguments; no shell reads it");
+    return fail(
+        Errc::invalid_argument,
+        "argument 1 is a list of strings: the program and its arguments; no shell reads it");
   }
   const auto& allowed = grants.programs;
   const bool is_allowed = grants.has_all_programs ||
@@ -186,8 +188,8 @@ Result<Reply> exec_run(lua_State* L, ScriptCall& call) {
   LuaGrants grants = resources.grants;
   if (resources.answers) grants.has_all_programs = true;
   PONDER_TRY(std::vector<std::string> argv, program_argument(L, grants));
-  PONDER_TRY(const Json options, Arguments(L).options(2, {"input", "env", "seconds_max",
-                                                          "bytes_max"}));
+  PONDER_TRY(const Json options,
+             Arguments(L).options(2, {"input", "env", "seconds_max", "bytes_max"}));
   ProcessRequest request(std::move(argv));
   PONDER_TRY(request.input, text_option(options, "input", ""));
   PONDER_TRY(request.environment, variables_option(options));

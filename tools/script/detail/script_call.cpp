@@ -127,10 +127,15 @@ ToolOutput ScriptCall::output() const {
 }
 
 std::string ScriptCall::redacted(std::string text) const {
-  for (const std::string& secret : secrets_) {
-    if (!secret.empty()) replace_all(text, secret, "[secret]");
-  }
+  for (const std::string& secret : secrets_) replace_all(text, secret, "[secret]");
   return text;
+}
+
+void ScriptCall::keep_secret(const std::string& value) {
+  if (value.empty()) return;
+  const std::string quoted = dump_json(value);
+  secrets_.insert(value);
+  secrets_.insert(quoted.substr(1, quoted.size() - 2));
 }
 
 Status ScriptCall::count_note(std::size_t bytes) {

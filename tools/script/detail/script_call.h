@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -99,7 +100,8 @@ class ScriptCall {
   }
   const ScriptResources& resources() const { return resources_; }
   const ToolContext& context() const { return *context_; }
-  void keep_secret(std::string value) { secrets_.push_back(std::move(value)); }
+  /// From now on redacted() takes `value` out, as it is and as JSON writes it.
+  void keep_secret(const std::string& value);
   /// Counts a line for the session's log; `exhausted` when the call has had its share.
   Status count_note(std::size_t bytes);
   /// Whether progress is shown now: not more often than people can read.
@@ -113,6 +115,12 @@ class ScriptCall {
   int push_answer(lua_State* L);
 
  private:
+  /// So that a secret inside another one does not break the other up.
+  struct LongestFirst {
+    bool operator()(const std::string& a, const std::string& b) const {
+      return a.size() != b.size() ? a.size() > b.size() : a < b;
+    }
+  };
   Status find_answer(lua_State* L, std::size_t function);
 
   const ScriptResources& resources_;
@@ -122,7 +130,7 @@ class ScriptCall {
   std::optional<boost::asio::awaitable<Answer>> work_;
   std::optional<Answer> answer_;
   std::string message_;
-  std::vector<std::string> secrets_;
+  std::set<std::string, LongestFirst> secrets_;
   std::uint32_t notes_ = 0;
   std::size_t note_bytes_ = 0;
   std::optional<Clock::Instant> shown_at_;

@@ -71,7 +71,7 @@ void ScriptVersion::give_back(std::unique_ptr<ScriptCall> call) {
 }
 
 Result<ScriptTool::Stamp> stamp_of(const std::filesystem::path& path) {
-  struct stat found {};
+  struct stat found{};
   if (stat(path.c_str(), &found) != 0) {
     return fail(Errc::not_found, fmt::format("{}: {}", path.string(), std::strerror(errno)));
   }
@@ -121,8 +121,9 @@ void ScriptTool::reload() {
     const ScriptFile file = read_script(*text, resources.file_name, *resources.clock);
     fault = describe_faults(file.faults, resources.file_name);
     if (file.declaration && !file.declaration->is_same_tool(declaration_)) {
-      fault = "its name, description, parameters, effect or capabilities changed: a new session "
-              "is needed for that";
+      fault =
+          "its name, description, parameters, effect or capabilities changed: a new session "
+          "is needed for that";
     }
   }
   if (!fault.empty()) {
@@ -158,8 +159,7 @@ asio::awaitable<Result<ToolOutput>> run_script(ScriptCall* call, Json arguments,
   }
 }
 
-asio::awaitable<Result<ToolOutput>> ScriptTool::invoke(std::string arguments,
-                                                       ToolContext context) {
+asio::awaitable<Result<ToolOutput>> ScriptTool::invoke(std::string arguments, ToolContext context) {
   auto parsed = parse_json(arguments);
   if (!parsed) co_return error_output(parsed.error().message);
   const auto version = current_version();

@@ -81,8 +81,7 @@ Result<std::vector<std::string>> text_list(const Json& options, const char* name
 Result<std::string> key_argument(lua_State* L) {
   PONDER_TRY(std::string key, Arguments(L).text(1));
   if (!key.empty() && key.size() <= kKeyBytesMax && clean_utf8(key) == key) return key;
-  return fail(Errc::invalid_argument,
-              fmt::format("a key is 1 to {} bytes of UTF-8", kKeyBytesMax));
+  return fail(Errc::invalid_argument, fmt::format("a key is 1 to {} bytes of UTF-8", kKeyBytesMax));
 }
 
 }  // namespace
@@ -119,8 +118,8 @@ Result<Reply> session_sleep(lua_State* L, ScriptCall& call) {
     return fail(Errc::invalid_argument,
                 fmt::format("argument 1 is a number of seconds from 0 to {}", kSleepSecondsMax));
   }
-  const auto time = std::chrono::duration_cast<Clock::Instant::duration>(
-      std::chrono::duration<double>(seconds));
+  const auto time =
+      std::chrono::duration_cast<Clock::Instant::duration>(std::chrono::duration<double>(seconds));
   return Reply(wait_until(call.context().clock->now() + time));
 }
 
@@ -141,8 +140,9 @@ Result<Reply> kv_set(lua_State* L, ScriptCall& call) {
   if (value.is_null()) return Reply(keep_value(services, std::move(key), std::nullopt));
   std::string text = call.redacted(dump_json(value));
   if (text.size() > kValueBytesMax) {
-    return Reply(fail(Errc::exhausted, fmt::format("a value of {} bytes is over the limit of {} KiB",
-                                                   text.size(), kValueBytesMax >> 10)));
+    return Reply(
+        fail(Errc::exhausted, fmt::format("a value of {} bytes is over the limit of {} KiB",
+                                          text.size(), kValueBytesMax >> 10)));
   }
   return Reply(keep_value(services, std::move(key), std::move(text)));
 }

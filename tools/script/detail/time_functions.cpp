@@ -30,13 +30,14 @@ Result<std::tm> calendar_of(double seconds) {
 
 Status check_format(const std::string& format) {
   constexpr std::size_t kFormatBytesMax = 200;
-  if (format.size() > kFormatBytesMax) return fail(Errc::invalid_argument, "the format is too long");
+  if (format.size() > kFormatBytesMax)
+    return fail(Errc::invalid_argument, "the format is too long");
   for (std::size_t i = 0; i < format.size(); ++i) {
     if (format[i] != '%') continue;
     ++i;
     if (i < format.size() && kFormatLetters.find(format[i]) != std::string_view::npos) continue;
-    return fail(Errc::invalid_argument,
-                fmt::format("'%{}' is no part of a time format", i < format.size() ? format[i] : ' '));
+    return fail(Errc::invalid_argument, fmt::format("'%{}' is no part of a time format",
+                                                    i < format.size() ? format[i] : ' '));
   }
   return {};
 }
@@ -47,8 +48,10 @@ std::optional<int> zone_seconds(std::string_view text) {
   const int sign = text[0] == '+' ? 1 : text[0] == '-' ? -1 : 0;
   std::string digits;
   for (const char c : text.substr(1)) {
-    if (c >= '0' && c <= '9') digits += c;
-    else if (c != ':') return std::nullopt;
+    if (c >= '0' && c <= '9')
+      digits += c;
+    else if (c != ':')
+      return std::nullopt;
   }
   if (sign == 0 || digits.size() != 4) return std::nullopt;
   const int hours = std::stoi(digits.substr(0, 2));

@@ -55,9 +55,7 @@ Json column(const sqlite::Rows& rows, int i) {
 
 ToolDatabase::ToolDatabase(std::filesystem::path file, const Clock& clock,
                            boost::asio::any_io_executor pool)
-    : file_(std::move(file)),
-      clock_(clock),
-      strand_(boost::asio::make_strand(std::move(pool))) {}
+    : file_(std::move(file)), clock_(clock), strand_(boost::asio::make_strand(std::move(pool))) {}
 
 Status ToolDatabase::open() {
   std::error_code error;

@@ -79,8 +79,8 @@ int pick_fields(lua_State* L) {
   for (lua_pushnil(L); lua_next(L, 1) != 0; lua_pop(L, 1)) {
     bool is_known = false;
     for (const char* field : kFields) {
-      is_known = is_known || (lua_type(L, -2) == LUA_TSTRING &&
-                              std::string_view(lua_tostring(L, -2)) == field);
+      is_known = is_known ||
+                 (lua_type(L, -2) == LUA_TSTRING && std::string_view(lua_tostring(L, -2)) == field);
     }
     if (is_known) continue;
     if (lua_type(L, -2) == LUA_TSTRING) {
@@ -96,12 +96,12 @@ int pick_fields(lua_State* L) {
 
 /// An empty table of Lua is an object and a list. Where a schema has a list, it is one.
 void mend_lists(Json& schema) {
-  constexpr std::array<std::string_view, 8> kLists = {"required", "enum",  "allOf",      "anyOf",
-                                                      "oneOf",    "type", "prefixItems", "examples"};
+  constexpr std::array<std::string_view, 8> kLists = {
+      "required", "enum", "allOf", "anyOf", "oneOf", "type", "prefixItems", "examples"};
   if (!schema.is_structured()) return;
   for (auto it = schema.begin(); it != schema.end(); ++it) {
-    const bool is_list = schema.is_object() &&
-                         std::find(kLists.begin(), kLists.end(), it.key()) != kLists.end();
+    const bool is_list =
+        schema.is_object() && std::find(kLists.begin(), kLists.end(), it.key()) != kLists.end();
     if (is_list && it->is_object() && it->empty()) *it = Json::array();
     mend_lists(*it);
   }
@@ -192,7 +192,8 @@ class Checker {
   void check_effect() {
     const Json effect = field("effect");
     if (!effect.is_string()) {
-      return fault({"effect"}, "effect must be one of: pure, idempotent, compensable, irreversible");
+      return fault({"effect"},
+                   "effect must be one of: pure, idempotent, compensable, irreversible");
     }
     auto named = effect_named(effect.get<std::string>());
     if (!named) return fault({"effect"}, "effect: " + named.error().message);
@@ -201,7 +202,8 @@ class Checker {
 
   void check_capabilities() {
     const Json capabilities = field("capabilities");
-    const bool is_empty = capabilities.is_null() || (capabilities.is_object() && capabilities.empty());
+    const bool is_empty =
+        capabilities.is_null() || (capabilities.is_object() && capabilities.empty());
     if (is_empty) return;
     if (!capabilities.is_array()) {
       return fault({"capabilities"}, "capabilities must be a list of strings");
@@ -238,8 +240,8 @@ class Checker {
   void check_unknown(const Json& names) {
     for (const Json& name : names.is_array() ? names : Json::array()) {
       const auto text = name.get<std::string>();
-      fault({text}, fmt::format("there is no field '{}', there are: {}", text,
-                                fmt::join(kFields, ", ")));
+      fault({text},
+            fmt::format("there is no field '{}', there are: {}", text, fmt::join(kFields, ", ")));
     }
   }
 
@@ -293,8 +295,9 @@ ScriptFile read_script(const std::string& text, const std::string& file_name, co
 std::string describe_faults(const std::vector<FileFault>& faults, const std::string& file_name) {
   std::vector<std::string> lines;
   for (const FileFault& fault : faults) {
-    lines.push_back(fault.line == 0 ? fmt::format("{}: {}", file_name, fault.message)
-                                    : fmt::format("{}:{}: {}", file_name, fault.line, fault.message));
+    lines.push_back(fault.line == 0
+                        ? fmt::format("{}: {}", file_name, fault.message)
+                        : fmt::format("{}:{}: {}", file_name, fault.line, fault.message));
   }
   return fmt::format("{}", fmt::join(lines, "\n"));
 }

@@ -1,0 +1,456 @@
+#include "runtime/agent/agent.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <boost/asio/this_coro.hpp>
+#include <string_view>
+#include <utility>
+
+#include "base/assert.h"
+#include "base/async/with_deadline.h"
+#include "context/normalize.h"
+#include "context/transitions.h"
+#include "runtime/agent/agent_tool.h"
+#include "runtime/agent/blob_tool.h"
+#include "runtime/agent/call_gate.h"
+#include "runtime/agent/sub_agents.h"
+#include "runtime/agent/turn_rules.h"
+#include "runtime/model/next_turn.h"
+#include "runtime/text.h"
+#include "tools/registry.h"
+
+namespace ponder::runtime {
+namespace asio = boost::asio;
+namespace {
+
+constexpr std::chrono::milliseconds kValuesTimeMax{500};  // for all tools to say what they know
+
+constexpr const char* kChatModeReason =
+    "tool output comes in user messages, each of which would drop the reasoning: chat mode is used "
+    "from here on; real tool messages would keep it";
+
+/// A cancelled coroutine must still write down how its turn ended, so its awaits do not throw.
+/// Gives what was set before.
+asio::awaitable<bool> stop_throwing() {
+  const bool throws_if_cancelled = co_await asio::this_coro::throw_if_cancelled();
+  co_await asio::this_coro::throw_if_cancelled(false);
+  co_return throws_if_cancelled;
+}
+
+/// A summary is the agent's own business: subscribers see the cut that it is for.
+void no_listener(const ModelDelta&) {}
+
+/// The thinking policy as the log names it. An endpoint that makes its own prompts has its own.
+std::string policy_name(const SessionStarted& start) {
+  const auto policy = policy_of(ModelRequest({}, start.family, start.sampling, 0));
+  return policy ? fmt::format("{}/{}", policy->name, policy->version) : "endpoint";
+}
+
+}  // namespace
+
+Agent::Agent(AgentParts parts, SessionId id, SessionState state)
+    : parts_(std::move(parts)),
+      id_(std::move(id)),
+      state_(std::move(state)),
+      keeper_(*parts_.model),
+      log_(*parts_.store, id_, state_.last_seq, [this](const Record& record) {
+        for (EventSink* sink : parts_.sinks) sink->on_event(id_, record);
+      }) {
+  const Status has_reader = builtin_tools_.add(std::make_unique<BlobTool>(state_, *parts_.store));
+  PONDER_ASSERT(has_reader.has_value());
+  const Status has_agent = builtin_tools_.add(std::make_unique<AgentTool>());
+  PONDER_ASSERT(has_agent.has_value());
+}
+
+Agent::~Agent() { parts_.store->release(id_); }
+
+asio::awaitable<Result<std::unique_ptr<Agent>>> Agent::start(AgentParts parts,
+                                                             SessionStarted start) {
+  const bool has_sub_agents = start.limits.agent_depth_max > 0;
+  std::vector<std::string_view> own_names = {context::kReadBlobTool};
+  if (has_sub_agents) own_names.emplace_back(kAgentTool);
+  for (const std::string_view name : own_names) {
+    if (parts.tools->find(name) == nullptr) continue;
+    co_return fail(Errc::invalid_argument, fmt::format("the tool name {} is ponder's own", name));
+  }
+  if (has_sub_agents) start.tools.push_back(agent_tool_spec());
+  SessionId id = parts.store->new_id();
+  if (start.policy.empty()) start.policy = policy_name(start);
+  start.vocabulary = parts.model->vocabulary();
+  std::unique_ptr<Agent> agent(new Agent(std::move(parts), std::move(id), SessionState()));
+  std::vector<Event> events;
+  events.emplace_back(std::move(start));
+  const Status status = co_await agent->append(std::move(events));
+  PONDER_CO_CHECK(status);
+  PONDER_CO_CHECK(agent->parts_.store->lease(agent->id_));
+  co_return agent;
+}
+
+Result<std::unique_ptr<Agent>> Agent::open(AgentParts parts, const SessionId& id) {
+  PONDER_TRY(SessionId whole_id, parts.store->resolve(id.value));
+  PONDER_CHECK(parts.store->lease(whole_id));
+  const auto records = parts.store->load(whole_id);
+  if (!records) {
+    parts.store->release(whole_id);
+    return tl::unexpected<Error>(records.error());
+  }
+  // From here on the agent gives the lease back.
+  std::unique_ptr<Agent> agent(new Agent(std::move(parts), std::move(whole_id), fold(*records)));
+  if (!agent->state_.start) {
+    return fail(Errc::corrupt, fmt::format("session {} does not begin with session_started; "
+                                           "`ponder sessions export` still shows what it holds",
+                                           agent->id_.value));
+  }
+  return agent;
+}
+
+asio::awaitable<Result<TurnEnded>> Agent::run_turn(std::string user_text) {
+  is_cancelled_ = false;
+  const bool throws_if_cancelled = co_await stop_throwing();
+  Status begun = co_await close_open_turn();
+  if (begun) {
+    auto status = co_await begin_turn(std::move(user_text));
+    begun = std::move(status);
+  }
+  Result<TurnEnded> result = TurnEnded();
+  if (begun) {
+    auto driven = co_await drive();
+    result = std::move(driven);
+  } else {
+    result = tl::unexpected<Error>(begun.error());
+  }
+  co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
+  co_return result;
+}
+
+asio::awaitable<Result<TurnEnded>> Agent::resume() {
+  is_cancelled_ = false;
+  if (!state_.wants_resume()) {
+    co_return fail(Errc::invalid_argument,
+                   fmt::format("session {} has no open turn to resume", id_.value));
+  }
+  const bool throws_if_cancelled = co_await stop_throwing();
+  Status begun;
+  if (!state_.is_turn_open) {
+    auto status = co_await begin_turn("");
+    begun = std::move(status);
+  }
+  Result<TurnEnded> result = TurnEnded();
+  if (begun) {
+    auto driven = co_await drive();
+    result = std::move(driven);
+  } else {
+    result = tl::unexpected<Error>(begun.error());
+  }
+  co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
+  co_return result;
+}
+
+asio::awaitable<Status> Agent::begin_turn(std::string text) {
+  std::vector<std::string> parts = state_.interjected;
+  if (!text.empty()) parts.push_back(clean_utf8(text));
+  std::vector<Event> events;
+  events.emplace_back(UserMessage{fmt::format("{}", fmt::join(parts, "\n\n"))});
+  takes_words_ = true;  // what is given from now on comes after the message
+  const Status status = co_await append(std::move(events));
+  co_return status;
+}
+
+asio::awaitable<Status> Agent::steer(std::string words) {
+  auto status = co_await interject(std::move(words), /*ends_turn=*/false);
+  co_return status;
+}
+
+asio::awaitable<Status> Agent::send(std::string words) {
+  auto status = co_await interject(std::move(words), /*ends_turn=*/true);
+  co_return status;
+}
+
+asio::awaitable<Status> Agent::interject(std::string words, bool ends_turn) {
+  if (!takes_words_) co_return fail(Errc::invalid_argument, "no turn is running");
+  std::vector<Event> events;
+  events.emplace_back(UserInterjected{clean_utf8(words), ends_turn});
+  const Status status = co_await append(std::move(events));
+  PONDER_CO_CHECK(status);
+  if (state_.is_superseded && active_ != nullptr) active_->cancel();
+  if (!state_.is_superseded) expect_results(*parts_.model, state_);
+  co_return Status();
+}
+
+asio::awaitable<Status> Agent::pin(std::int64_t message_seq, bool is_pinned) {
+  std::vector<Event> events;
+  events.emplace_back(MessagePinned{message_seq, is_pinned});
+  const Status status = co_await append(std::move(events));
+  co_return status;
+}
+
+void Agent::cancel() {
+  is_cancelled_ = true;
+  if (active_ != nullptr) active_->cancel();
+}
+
+asio::awaitable<Status> Agent::set_cost_max(std::int64_t cost_pico_max) {
+  if (state_.start->limits.cost_pico_max == cost_pico_max) co_return Status();
+  std::vector<Event> events;
+  events.emplace_back(BudgetChanged{cost_pico_max});
+  const Status status = co_await append(std::move(events));
+  co_return status;
+}
+
+asio::awaitable<Status> Agent::record(WorkflowFinished finished) {
+  finished.detail = clean_utf8(finished.detail);
+  std::vector<Event> events;
+  events.emplace_back(std::move(finished));
+  const Status status = co_await append(std::move(events));
+  co_return status;
+}
+
+asio::awaitable<Status> Agent::note_model() {
+  const SessionStarted& start = *state_.start;
+  const ModelClient& model = *parts_.model;
+  const bool speaks_otherwise = !start.vocabulary.empty() && !model.vocabulary().empty() &&
+                                start.vocabulary != model.vocabulary();
+  const bool is_of_other_family = !start.family.empty() && start.family != model.family();
+  if (!is_of_other_family && !speaks_otherwise) co_return Status();
+  SessionStarted changed;
+  changed.family = model.family();
+  changed.sampling = start.sampling;
+  std::vector<Event> events;
+  events.emplace_back(
+      ModelChanged{model.description(), changed.family, policy_name(changed), model.vocabulary()});
+  const Status status = co_await append(std::move(events));
+  keeper_ = ContextKeeper(model);
+  co_return status;
+}
+
+asio::awaitable<Status> Agent::note_mode() {
+  const SessionStarted& start = *state_.start;
+  if (!start.sampling.is_thinking || !start.tools.empty()) co_return Status();
+  if (!context::feeds_results_as_user_text(state_.history())) co_return Status();
+  SessionStarted chat;
+  chat.family = start.family;
+  chat.sampling.is_thinking = false;
+  // An endpoint that makes its own prompts has its own modes.
+  if (!policy_of(ModelRequest({}, chat.family, chat.sampling, 0))) co_return Status();
+  std::vector<Event> events;
+  events.emplace_back(ModeChanged{false, policy_name(chat), kChatModeReason});
+  const Status status = co_await append(std::move(events));
+  keeper_ = ContextKeeper(*parts_.model);
+  co_return status;
+}
+
+asio::awaitable<Status> Agent::close_open_turn() {
+  if (!state_.is_turn_open) co_return Status();
+  const Status closed = co_await SubAgentCaller::close_all(*this);
+  PONDER_CO_CHECK(closed);
+  std::vector<Event> events = interrupt_open_calls(state_);
+  events.emplace_back(ended(TurnEnd::cancelled, "left open by an earlier run"));
+  const Status status = co_await append(std::move(events));
+  co_return status;
+}
+
+asio::awaitable<Result<TurnEnded>> Agent::drive() {
+  takes_words_ = true;
+  auto result = co_await run_rounds();
+  while (result && goes_on_after(*result)) {
+    const Status begun = co_await begin_turn("");
+    if (!begun) {
+      result = tl::unexpected<Error>(begun.error());
+      break;
+    }
+    auto next = co_await run_rounds();
+    result = std::move(next);
+  }
+  takes_words_ = false;
+  co_return result;
+}
+
+bool Agent::goes_on_after(const TurnEnded& end) const {
+  const bool wants_words = end.reason == TurnEnd::answered || state_.is_superseded;
+  return wants_words && !is_cancelled_ && !state_.interjected.empty();
+}
+
+asio::awaitable<Result<TurnEnded>> Agent::run_rounds() {
+  const std::chrono::milliseconds budget(state_.start->limits.turn_ms_max);
+  turn_deadline_ = Deadline::earlier(Deadline::after(*parts_.clock, budget), parts_.deadline);
+  const Status noted = co_await note_model();
+  PONDER_CO_CHECK(noted);
+  const Status mode_noted = co_await note_mode();
+  PONDER_CO_CHECK(mode_noted);
+  while (true) {
+    const auto cancellation = co_await asio::this_coro::cancellation_state;
+    if (cancellation.cancelled() != asio::cancellation_type::none) is_cancelled_ = true;
+    if (state_.has_open_calls()) {
+      // Also when cancelled: each call is owed its one outcome.
+      const Status answered = co_await answer_calls();
+      PONDER_CO_CHECK(answered);
+      continue;
+    }
+    auto stop = end_after_completion(state_);
+    if (!stop) stop = stop_before_round();
+    if (!stop) {
+      auto fitted = co_await fit_context();
+      PONDER_CO_CHECK(fitted);
+      stop = std::move(*fitted);
+    }
+    if (!stop) {
+      auto asked = co_await ask_model();
+      PONDER_CO_CHECK(asked);
+      stop = std::move(*asked);
+    }
+    if (stop) {
+      auto result = co_await end_turn(std::move(*stop));
+      co_return result;
+    }
+  }
+}
+
+std::optional<TurnEnded> Agent::stop_before_round() const {
+  const Limits& limits = state_.start->limits;
+  if (is_stopping()) return ended(TurnEnd::cancelled, "");
+  if (turn_deadline_.passed(*parts_.clock)) {
+    return ended(TurnEnd::deadline, fmt::format("the turn took over {} ms", limits.turn_ms_max));
+  }
+  if (const auto repeated = repeated_beyond_warning(state_)) {
+    return ended(
+        TurnEnd::repeated_call,
+        fmt::format("{} was called again with the same arguments after a warning", *repeated));
+  }
+  if (limits.stale_steps_max > 0 && state_.stale_steps > limits.stale_steps_max) {
+    return ended(TurnEnd::no_progress,
+                 fmt::format("{} steps in a row brought nothing new, the last after a warning",
+                             state_.stale_steps));
+  }
+  if (state_.steps_turn() >= limits.steps_max) {
+    return ended(TurnEnd::step_limit,
+                 fmt::format("{} steps without an answer", state_.steps_turn()));
+  }
+  if (state_.tokens_generated_turn >= limits.tokens_turn_max) {
+    return ended(TurnEnd::token_limit,
+                 fmt::format("{} tokens without an answer", state_.tokens_generated_turn));
+  }
+  return stop_for_cost();
+}
+
+std::optional<TurnEnded> Agent::stop_for_cost() const {
+  const std::int64_t cost_max = state_.start->limits.cost_pico_max;
+  if (cost_max == 0) return std::nullopt;
+  const std::string& currency = state_.start->currency;
+  if (state_.cost_pico() >= cost_max) {
+    return ended(TurnEnd::money_limit,
+                 fmt::format("the session has cost {} {} of {}", format_money(state_.cost_pico()),
+                             currency, format_money(cost_max)));
+  }
+  // What is not known could be anything.
+  if (!parts_.prices.are_known) {
+    return ended(TurnEnd::money_limit,
+                 fmt::format("no price of {} is known", parts_.model->description()));
+  }
+  const Usage& last = state_.usage_last;
+  if (state_.completions > 0 && last.tokens_prompt == 0 && last.tokens_generated == 0) {
+    return ended(TurnEnd::money_limit, "the model does not say how many tokens it took");
+  }
+  return std::nullopt;
+}
+
+asio::awaitable<Result<std::optional<TurnEnded>>> Agent::fit_context() {
+  while (true) {
+    const auto decision = keeper_.decide(state_);
+    if (!decision) co_return std::optional(end_of_error(decision.error()));
+    if (!decision->reduction) co_return decision->stop;
+    auto request = keeper_.summary_request(state_, *decision);
+    if (!request) co_return std::optional(end_of_error(request.error()));
+    std::optional<Result<Completion>> summary;
+    if (*request) {
+      auto completion = co_await complete(std::move(**request), no_listener);
+      const bool has_ended = !completion && (completion.error().code == Errc::cancelled ||
+                                             completion.error().code == Errc::deadline);
+      if (has_ended) co_return std::optional(end_of_error(completion.error()));
+      summary.emplace(std::move(completion));
+    }
+    auto cut = keeper_.cut(state_, *decision, summary);
+    if (!cut) co_return std::optional(end_of_error(cut.error()));
+    std::vector<Event> events;
+    events.emplace_back(std::move(cut->event));
+    const Status status = co_await append(std::move(events), std::move(cut->blobs));
+    PONDER_CO_CHECK(status);
+  }
+}
+
+asio::awaitable<Result<Completion>> Agent::complete(ModelRequest request, ModelSink sink) {
+  if (!noted_.empty()) {  // the request follows from all of it
+    std::vector<Event> none;
+    const Status flushed = co_await append(std::move(none));
+    PONDER_CO_CHECK(flushed);
+  }
+  const auto executor = co_await asio::this_coro::executor;
+  TaskGroup group(executor);
+  active_ = &group;
+  if (is_stopping() || log_.error()) group.cancel();
+  request.deadline = turn_deadline_;
+  auto work = parts_.model->complete(std::move(request), std::move(sink));
+  auto result = co_await with_deadline(group, std::move(work), turn_deadline_);
+  active_ = nullptr;
+  if (result) result->usage.cost_pico = cost_of(result->usage, parts_.prices);
+  co_return result;
+}
+
+asio::awaitable<Result<std::optional<TurnEnded>>> Agent::ask_model() {
+  std::vector<Event> events;
+  std::uint32_t attempt = state_.attempt;
+  std::uint32_t step = state_.step;
+  if (state_.completion && state_.completion->says_nothing) {
+    events.emplace_back(ModelRetried{--step, "nothing but reasoning"});
+    ++attempt;
+  }
+  auto values = co_await changed_values();
+  events.emplace_back(ModelStarted{step, attempt, std::move(values)});
+  const Status status = co_await append(std::move(events));
+  PONDER_CO_CHECK(status);
+  ModelSink sink = [this](const ModelDelta& delta) {
+    for (EventSink* subscriber : parts_.sinks) subscriber->on_delta(id_, delta);
+  };
+  auto result = co_await complete(next_request(state_), std::move(sink));
+  if (!result) co_return std::optional(end_of_error(result.error()));
+  note(event_of(std::move(*result), state_));  // what follows from it is decided and written now
+  co_return std::nullopt;
+}
+
+asio::awaitable<std::optional<ToolValues>> Agent::changed_values() {
+  const Deadline own = Deadline::after(*parts_.clock, kValuesTimeMax);
+  auto values = co_await ask_for_values(*parts_.tools, parts_.grants, *parts_.clock,
+                                        Deadline::earlier(own, turn_deadline_));
+  if (values == state_.tool_values) co_return std::nullopt;
+  co_return std::optional(std::move(values));
+}
+
+asio::awaitable<Result<TurnEnded>> Agent::end_turn(TurnEnded end) {
+  takes_words_ = false;
+  const bool was_sent = end.reason == TurnEnd::cancelled && state_.is_superseded && !is_cancelled_;
+  if (was_sent) end.detail = "the user began a new turn";
+  std::vector<Event> events;
+  events.emplace_back(end);
+  const Status status = co_await append(std::move(events));
+  PONDER_CO_CHECK(status);
+  co_return end;
+}
+
+void Agent::note(Event event) {
+  Record record{state_.last_seq + 1, 0, std::move(event)};
+  apply(state_, record);
+  noted_.push_back(std::move(record.event));
+}
+
+asio::awaitable<Status> Agent::append(std::vector<Event> events, std::vector<Blob> blobs) {
+  if (log_.error()) co_return tl::unexpected<Error>(*log_.error());
+  for (Event& event : events) note(std::move(event));
+  std::vector<Event> all = std::exchange(noted_, {});
+  const Status status = co_await log_.append(std::move(all), std::move(blobs));
+  // What is under way could not be written down: nobody is to wait for it.
+  if (!status && active_ != nullptr) active_->cancel();
+  co_return status;
+}
+
+}  // namespace ponder::runtime

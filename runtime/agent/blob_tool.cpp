@@ -1,0 +1,95 @@
+#include "runtime/agent/blob_tool.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "context/json.h"
+#include "runtime/text.h"
+#include "tools/registry.h"
+
+namespace ponder::runtime {
+namespace {
+
+constexpr std::size_t kLimitDefault = 2000;  // bytes of one answer
+constexpr std::size_t kLimitMax = 8000;
+constexpr std::size_t kHashCharsMin = 8;
+
+using context::Json;
+
+tools::ToolOutput sorry(std::string_view message) { return tools::error_output(message); }
+
+std::size_t number_or(const Json& arguments, std::string_view key, std::size_t when_absent) {
+  const Json* value = arguments.find(key);
+  const context::JsonInteger* integer = value == nullptr ? nullptr : value->as_integer();
+  if (integer == nullptr) return when_absent;
+  std::size_t out = when_absent;
+  const std::string& digits = integer->digits;
+  std::from_chars(digits.data(), digits.data() + digits.size(), out);
+  return out;
+}
+
+tools::ToolOutput list(const std::vector<BlobRef>& blobs) {
+  std::string out = "moved out of the context, oldest first:\n";
+  for (const BlobRef& blob : blobs) {
+    out += fmt::format("{} {} bytes: {}\n", blob.hash.substr(0, context::kHashShown), blob.bytes,
+                       blob.title);
+  }
+  return {std::move(out), false};
+}
+
+}  // namespace
+
+const context::ToolSpec& blob_tool_spec() {
+  static const context::ToolSpec spec = {
+      context::kReadBlobTool,
+      "Reads earlier parts of this conversation that were moved out of the context to save room. "
+      "Without a hash it lists them.",
+      R"({"type": "object", "properties": {"hash": {"type": "string"}, )"
+      R"("offset": {"type": "integer", "minimum": 0}, )"
+      R"("limit": {"type": "integer", "minimum": 1}}})"};
+  return spec;
+}
+
+BlobTool::BlobTool(const SessionState& state, const SessionStore& store)
+    : state_(&state), store_(&store) {}
+
+boost::asio::awaitable<Result<tools::ToolOutput>> BlobTool::invoke(std::string arguments,
+                                                                   tools::ToolContext) {
+  co_return answer(arguments);
+}
+
+Result<tools::ToolOutput> BlobTool::answer(const std::string& arguments) const {
+  PONDER_TRY(const Json json, context::parse_json(arguments));
+  const Json* hash = json.find("hash");
+  if (hash == nullptr || !hash->is_string() || hash->as_string()->empty()) {
+    return list(state_->blobs);
+  }
+  const std::size_t limit = number_or(json, "limit", kLimitDefault);
+  return read(*hash->as_string(), number_or(json, "offset", 0), std::min(limit, kLimitMax));
+}
+
+Result<tools::ToolOutput> BlobTool::read(const std::string& hash, std::size_t offset,
+                                         std::size_t limit) const {
+  const auto found =
+      std::find_if(state_->blobs.begin(), state_->blobs.end(), [&](const BlobRef& blob) {
+        return hash.size() >= kHashCharsMin && blob.hash.starts_with(hash);
+      });
+  if (found == state_->blobs.end()) {
+    return sorry(fmt::format("nothing was moved out under the hash {}", hash));
+  }
+  PONDER_TRY(const std::string text, store_->load_blob(found->hash));
+  if (offset >= text.size()) return sorry(fmt::format("the text ends at byte {}", text.size()));
+  // An offset inside a character begins with the next one.
+  while (offset < text.size() && (static_cast<unsigned char>(text[offset]) & 0xC0) == 0x80) {
+    ++offset;
+  }
+  const std::string_view part = cut_utf8(std::string_view(text).substr(offset), limit);
+  const std::size_t end = offset + part.size();
+  std::string out = fmt::format("bytes {} to {} of {}", offset, end, text.size());
+  if (end < text.size()) out += fmt::format("; the next offset is {}", end);
+  return tools::ToolOutput(fmt::format("{}\n{}", out, part), false);
+}
+
+}  // namespace ponder::runtime

@@ -1,0 +1,83 @@
+#include "runtime/session/log_writer.h"
+
+#include <algorithm>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <iterator>
+#include <utility>
+
+namespace ponder::runtime {
+namespace asio = boost::asio;
+
+/// Events that are written together. Who brings the first of them writes them all.
+struct LogWriter::Batch {
+  explicit Batch(const asio::any_io_executor& executor)
+      : ended(executor, asio::steady_timer::time_point::max()) {}
+
+  /// Requires: the caller holds the batch.
+  asio::awaitable<void> end() {
+    boost::system::error_code ignored;
+    while (!has_ended) {
+      co_await ended.async_wait(asio::bind_cancellation_slot(
+          asio::cancellation_slot(), asio::redirect_error(asio::use_awaitable, ignored)));
+    }
+  }
+
+  std::vector<Event> events;
+  std::vector<Blob> blobs;
+  bool is_written = false;
+  bool has_ended = false;
+  asio::steady_timer ended;  // never expires; cancelled at the end
+};
+
+LogWriter::LogWriter(SessionStore& store, SessionId session, std::int64_t last_seq,
+                     std::function<void(const Record&)> take)
+    : store_(&store), session_(std::move(session)), last_seq_(last_seq), take_(std::move(take)) {}
+
+asio::awaitable<Status> LogWriter::append(std::vector<Event> events, std::vector<Blob> blobs) {
+  if (error_) co_return tl::unexpected<Error>(*error_);
+  if (events.empty()) co_return Status();
+  const auto executor = co_await asio::this_coro::executor;
+  const bool throws_if_cancelled = co_await asio::this_coro::throw_if_cancelled();
+  co_await asio::this_coro::throw_if_cancelled(false);
+  const bool is_first = waiting_ == nullptr;
+  if (is_first) waiting_ = std::make_shared<Batch>(executor);
+  const std::shared_ptr<Batch> batch = waiting_;
+  std::move(events.begin(), events.end(), std::back_inserter(batch->events));
+  std::move(blobs.begin(), blobs.end(), std::back_inserter(batch->blobs));
+  if (is_first) {
+    co_await write(batch);
+  } else {
+    co_await batch->end();
+  }
+  co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
+  if (!batch->is_written) co_return tl::unexpected<Error>(*error_);
+  co_return Status();
+}
+
+asio::awaitable<void> LogWriter::write(std::shared_ptr<Batch> batch) {
+  const std::shared_ptr<Batch> before = writing_;
+  if (before) {
+    co_await before->end();
+  }
+  writing_ = std::exchange(waiting_, nullptr);
+  if (!error_) {
+    auto records = co_await store_->append(session_, last_seq_, std::move(batch->events),
+                                           std::move(batch->blobs));
+    batch->is_written = records.has_value();
+    if (records) {
+      last_seq_ = records->back().seq;
+      for (const Record& record : *records) take_(record);
+    } else {
+      error_ = records.error();
+    }
+  }
+  writing_.reset();
+  batch->has_ended = true;
+  batch->ended.cancel();
+}
+
+}  // namespace ponder::runtime

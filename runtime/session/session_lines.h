@@ -1,0 +1,29 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "runtime/session/event.h"
+#include "runtime/session/session_store.h"
+
+/// A session as JSON lines, to be kept elsewhere and brought back (docs/event-log.md).
+namespace ponder::runtime {
+
+/// All that a session is.
+struct SessionCopy {
+  SessionId id;
+  std::vector<Record> records;
+  std::vector<Blob> blobs;  // the texts that its events refer to, where they are there
+};
+
+/// An event on each line (event_json.h's record_line), then a blob on each:
+/// {"session":..,"type":"blob","hash":..,"text":..}.
+std::string write_lines(const SessionCopy& session);
+
+/// Reads them back. `invalid_argument` names the line: no JSON, another session, places that do not
+/// grow, a blob that is not what its hash says. Events that cannot be read stay as they are.
+Result<SessionCopy> read_lines(std::string_view lines);
+
+}  // namespace ponder::runtime

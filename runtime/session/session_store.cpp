@@ -1,0 +1,43 @@
+#include "runtime/session/session_store.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <chrono>
+#include <random>
+#include <utility>
+
+#include "runtime/session/session_lines.h"
+#include "runtime/session/session_state.h"
+
+namespace ponder::runtime {
+
+Result<SessionCopy> SessionStore::copy(const SessionId& session) const {
+  SessionCopy out;
+  PONDER_TRY(out.id, resolve(session.value));
+  PONDER_TRY(out.records, load(out.id));
+  for (const BlobRef& ref : fold(out.records).blobs) {
+    auto text = load_blob(ref.hash);
+    if (text) out.blobs.push_back({ref.hash, std::move(*text)});
+  }
+  return out;
+}
+
+Status SessionStore::lease(const SessionId&) { return {}; }
+void SessionStore::release(const SessionId&) {}
+WorkQueue* SessionStore::queue() { return nullptr; }
+
+RandomBits random_bits() {
+  return [] { return std::random_device()(); };
+}
+
+SessionId make_session_id(std::int64_t unix_ms, const RandomBits& random) {
+  constexpr std::string_view kLetters = "0123456789abcdefghjkmnpqrstvwxyz";
+  const std::chrono::milliseconds since_epoch(unix_ms);
+  const auto at = std::chrono::time_point<std::chrono::system_clock>(since_epoch);
+  std::string id = fmt::format("{:%Y%m%d-%H%M%S}-", fmt::gmtime(at));
+  for (int i = 0; i < 6; ++i) id += kLetters[random() % kLetters.size()];
+  return SessionId{std::move(id)};
+}
+
+}  // namespace ponder::runtime

@@ -1,0 +1,55 @@
+#include "runtime/store/postgres/queue.h"
+
+#include "runtime/session/work_queue.h"
+
+namespace ponder::runtime::pg {
+
+Status put_in_queue(postgres::Connection& db, const Peer& peer, const SessionId& session) {
+  // A session that is put there again has all of its tries again.
+  PONDER_CHECK(
+      db.query("INSERT INTO queue (session) VALUES ($1) "
+               "ON CONFLICT (session) DO UPDATE SET takes = 0",
+               {session.value}));
+  PONDER_CHECK(
+      db.query("UPDATE sessions SET lease_owner = NULL, lease_until = NULL "
+               "WHERE id = $1 AND lease_owner = $2",
+               {session.value, peer.owner}));
+  return {};
+}
+
+Result<std::optional<Taken>> take_from_queue(postgres::Connection& db, const Peer& peer,
+                                             const std::vector<std::string>& excluded) {
+  PONDER_TRY(const auto taken,
+             db.query(R"sql(
+    WITH next AS (
+      SELECT q.session FROM queue q JOIN sessions s ON s.id = q.session
+      WHERE q.takes < $3 AND q.session <> ALL ($4)
+        AND (s.lease_owner IS NULL OR s.lease_until < clock_timestamp())
+      ORDER BY q.place LIMIT 1 FOR UPDATE OF s SKIP LOCKED),
+    counted AS (
+      UPDATE queue SET takes = takes + 1 FROM next WHERE queue.session = next.session)
+    UPDATE sessions SET lease_owner = $1, fence = fence + 1,
+      lease_until = clock_timestamp() + $2 * interval '1 millisecond'
+    FROM next WHERE sessions.id = next.session
+    RETURNING sessions.id, sessions.fence)sql",
+                      {peer.owner, peer.lease_ms.count(), kTakesMax,
+                       postgres::Value::texts({excluded.begin(), excluded.end()})}));
+  if (taken.size() == 1) {
+    return std::optional(Taken{SessionId{std::string(taken.text(0, 0))}, taken.number(0, 1)});
+  }
+  // What is free may be locked by a program that stands still: it is free at the next try.
+  PONDER_CHECK(end_stalled(db));
+  return std::optional<Taken>();
+}
+
+Status remove_from_queue(postgres::Connection& db, const SessionId& session) {
+  PONDER_CHECK(db.query("DELETE FROM queue WHERE session = $1", {session.value}));
+  return {};
+}
+
+Result<std::uint64_t> size_of_queue(postgres::Connection& db) {
+  PONDER_TRY(const auto rows, db.query("SELECT count(*) FROM queue WHERE takes < $1", {kTakesMax}));
+  return static_cast<std::uint64_t>(rows.number(0, 0));
+}
+
+}  // namespace ponder::runtime::pg

@@ -1,0 +1,178 @@
+#include "runtime/store/postgres/store.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+#include <boost/asio/post.hpp>
+#include <utility>
+
+#include "base/assert.h"
+#include "base/async/offload.h"
+#include "runtime/session/session_lines.h"
+#include "runtime/store/postgres/queue.h"
+#include "runtime/store/postgres/reader.h"
+#include "runtime/store/postgres/schema.h"
+
+namespace ponder::runtime {
+namespace pg {
+namespace {
+
+/// The name of a store in leases and of its connections: where it is, and unlike any other.
+std::string owner_name(const RandomBits& random) {
+  constexpr std::size_t kHostBytesMax = 30;  // of the 63 that a connection's name may have
+  std::array<char, 256> host{};
+  if (gethostname(host.data(), host.size() - 1) != 0) host[0] = '?';
+  return fmt::format("ponder {:.{}}/{}/{:08x}", host.data(), kHostBytesMax, getpid(), random());
+}
+
+}  // namespace
+
+PostgresSessionStore::PostgresSessionStore(Peer peer, const Clock& clock,
+                                           const PostgresOptions& options)
+    : peer_(std::move(peer)),
+      clock_(&clock),
+      random_(options.random),
+      reads_(peer_, stop_),
+      writer_(peer_, leases_, stop_, clock, options.synchronous) {
+  keeper_.emplace(peer_, leases_, stop_);
+}
+
+PostgresSessionStore::~PostgresSessionStore() {
+  stop_.stop();
+  keeper_.reset();
+  thread_.join();
+  writer_.release_all();
+}
+
+SessionId PostgresSessionStore::new_id() { return make_session_id(clock_->unix_ms(), random_); }
+
+Result<std::vector<Record>> PostgresSessionStore::finish(PendingAppend& append) {
+  queue_.write_until_done(append, [this](std::span<PendingAppend* const> group) {
+    writer_.write(group);
+    commits_ = writer_.commits();
+  });
+  if (!*append.status) return tl::unexpected<Error>(append.status->error());
+  return std::move(append.records);
+}
+
+boost::asio::awaitable<Result<std::vector<Record>>> PostgresSessionStore::append(
+    SessionId session, std::int64_t last_seq, std::vector<Event> events, std::vector<Blob> blobs) {
+  PONDER_ASSERT(!events.empty());
+  auto append = std::make_shared<PendingAppend>();
+  append->session = std::move(session);
+  append->blobs = std::move(blobs);
+  for (Event& event : events) append->records.push_back({++last_seq, 0, std::move(event)});
+  queue_.push(append);
+  auto work = [this, append] { return finish(*append); };
+  auto result = co_await offload(thread_.get_executor(), std::move(work));
+  co_return result;
+}
+
+boost::asio::awaitable<Result<SessionId>> PostgresSessionStore::fork(SessionId parent,
+                                                                     std::optional<std::int64_t> at,
+                                                                     std::optional<SessionId> id) {
+  auto whole_id = resolve(parent.value);
+  PONDER_CO_CHECK(whole_id);
+  if (!id) id = new_id();
+  auto work = [this, id = std::move(*id), parent = std::move(*whole_id),
+               at]() -> Result<SessionId> {
+    PONDER_CHECK(writer_.fork(id, parent, at));
+    return id;
+  };
+  auto result = co_await offload(thread_.get_executor(), std::move(work));
+  co_return result;
+}
+
+boost::asio::awaitable<Status> PostgresSessionStore::import(SessionCopy session) {
+  auto work = [this, session = std::move(session)] { return writer_.import(session); };
+  auto result = co_await offload(thread_.get_executor(), std::move(work));
+  co_return result;
+}
+
+Result<std::vector<Record>> PostgresSessionStore::load(const SessionId& session) const {
+  return ask([&](postgres::Connection& db) -> Result<std::vector<Record>> {
+    PONDER_TRY(const SessionId id, find_session(db, session.value));
+    PostgresEventRows rows(db);
+    return read_records(rows, id.value);
+  });
+}
+
+Result<std::string> PostgresSessionStore::load_blob(const std::string& hash) const {
+  return ask([&](postgres::Connection& db) { return read_blob(db, hash); });
+}
+
+Result<SessionId> PostgresSessionStore::resolve(const std::string& prefix) const {
+  return ask([&](postgres::Connection& db) { return find_session(db, prefix); });
+}
+
+Result<std::vector<SessionSummary>> PostgresSessionStore::list(std::uint32_t sessions_max) const {
+  return ask([&](postgres::Connection& db) { return read_summaries(db, sessions_max); });
+}
+
+Status PostgresSessionStore::lease(const SessionId& session) {
+  // One that take() has just given is held, and waits for its agent.
+  const auto held = leases_.find(session.value);
+  if (held && held->lost_words.empty() && held->holders == 0) {
+    leases_.hold(session.value, held->fence, 1);
+    return {};
+  }
+  const auto fence =
+      ask([&](postgres::Connection& db) { return acquire(db, peer_, session.value); });
+  PONDER_CHECK(fence);
+  leases_.hold(session.value, *fence, 1);
+  return {};
+}
+
+void PostgresSessionStore::release(const SessionId& session) {
+  const auto fence = leases_.drop(session.value);
+  if (!fence) return;
+  boost::asio::post(thread_,
+                    [this, id = session.value, fence = *fence] { writer_.release(id, fence); });
+}
+
+Status PostgresSessionStore::put(const SessionId& session) {
+  leases_.forget(session.value);
+  return ask([&](postgres::Connection& db) { return put_in_queue(db, peer_, session); });
+}
+
+Result<std::optional<SessionId>> PostgresSessionStore::take() {
+  PONDER_TRY(const auto taken, ask([&](postgres::Connection& db) {
+               return take_from_queue(db, peer_, leases_.known());
+             }));
+  if (!taken) return std::optional<SessionId>();
+  leases_.hold(taken->session.value, taken->fence, 0);
+  return std::optional(taken->session);
+}
+
+Status PostgresSessionStore::remove(const SessionId& session) {
+  return ask([&](postgres::Connection& db) { return remove_from_queue(db, session); });
+}
+
+Result<std::uint64_t> PostgresSessionStore::size() {
+  return ask([&](postgres::Connection& db) { return size_of_queue(db); });
+}
+
+}  // namespace pg
+
+Result<std::unique_ptr<SessionStore>> open_postgres_store(const std::string& address,
+                                                          const Clock& clock,
+                                                          const PostgresOptions& options) {
+  pg::Peer peer{address, pg::owner_name(options.random), options.lease_ms,
+                options.reconnect_ms_max};
+  {
+    PONDER_TRY(auto db, pg::connect(peer));
+    const Status migrated = pg::migrate(db);
+    if (!migrated) return pg::explain(peer, migrated.error());
+  }
+  return std::unique_ptr<SessionStore>(
+      std::make_unique<pg::PostgresSessionStore>(std::move(peer), clock, options));
+}
+
+std::string shown_postgres_address(const std::string& address) {
+  return postgres::shown_address(address);
+}
+
+std::string postgres_library() { return postgres::library_version(); }
+
+}  // namespace ponder::runtime

@@ -1,0 +1,76 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "base/sqlite/connection.h"
+#include "runtime/session/event.h"
+#include "runtime/session/session_lines.h"
+#include "runtime/store/append_queue.h"
+#include "runtime/store/sqlite_session_store.h"
+
+namespace ponder::runtime {
+
+/// What writes to the session store's file.
+///
+/// Appends of many sessions share a transaction, and so the wait for the disk. One that is refused
+/// has written nothing; where one cannot be written, such as for lack of room, all are taken back
+/// and each is tried alone, so that it takes nothing of its neighbours with it.
+///
+/// Thread: one. Errors: SQLite's, and those named below.
+class SessionWriter {
+ public:
+  /// Opens or creates the file and brings its schema up to date.
+  static Result<SessionWriter> open(const std::string& file, const Clock& clock,
+                                    const StoreOptions& options);
+  SessionWriter(SessionWriter&&) noexcept;
+  ~SessionWriter();
+
+  /// Gives each append its status, and its records their time. One that does not follow on its
+  /// session's last event is `unavailable`. Appends to one session stand in their order.
+  void write(std::span<PendingAppend* const> group);
+
+  /// A session of the name `id` that shares `parent`'s events up to `at`; see SessionStore::fork.
+  Status fork(const SessionId& id, const SessionId& parent, std::optional<std::int64_t> at);
+
+  /// A session that is not there yet, with its places and times. `invalid_argument` when it is.
+  Status import(const SessionCopy& session);
+
+  /// Transactions that appends have shared so far.
+  std::uint64_t commits() const { return commits_; }
+
+ private:
+  struct Statements;
+  SessionWriter(sqlite::Connection db, std::unique_ptr<Statements> statements, const Clock& clock,
+                Synchronous synchronous);
+
+  Result<sqlite::Transaction> begin(std::span<PendingAppend* const> group);
+  Status write_in(sqlite::Transaction transaction, std::span<PendingAppend* const> group);
+  /// Where a session's history ends.
+  struct Tail {
+    std::int64_t seq = 0;
+    std::optional<std::int64_t> unix_ms;  // of its last event; none: it has none of its own
+  };
+  Result<Tail> tail_of(const std::string& session);
+  /// Whether the append comes right after the tail.
+  static Status follow_on(const Tail& tail, const PendingAppend& append);
+  Status write_one(PendingAppend& append, const Tail& tail);
+  Status insert(const std::string& session, const std::vector<Record>& records);
+  Status insert_session(const std::string& id, const SessionStarted& start, std::int64_t now_ms);
+  Status insert_fork(const SessionId& id, const SessionId& parent, std::optional<std::int64_t> at);
+  Result<std::int64_t> last_seq_of(const std::string& session);
+
+  sqlite::Connection db_;
+  std::unique_ptr<Statements> statements_;  // end before their connection
+  const Clock* clock_;
+  Synchronous synchronous_;
+  std::uint64_t commits_ = 0;
+};
+
+}  // namespace ponder::runtime

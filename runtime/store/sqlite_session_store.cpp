@@ -1,0 +1,162 @@
+#include "runtime/store/sqlite_session_store.h"
+
+#include <atomic>
+#include <boost/asio/thread_pool.hpp>
+#include <optional>
+#include <system_error>
+#include <utility>
+
+#include "base/assert.h"
+#include "base/async/offload.h"
+#include "base/sqlite/connection.h"
+#include "runtime/session/session_lines.h"
+#include "runtime/store/append_queue.h"
+#include "runtime/store/session_rows.h"
+#include "runtime/store/session_writer.h"
+
+namespace ponder::runtime {
+namespace fs = std::filesystem;
+
+class SqliteSessionStore::Impl {
+ public:
+  Impl(fs::path file, const Clock& clock, SessionWriter writer, const StoreOptions& options)
+      : file_(std::move(file)),
+        clock_(&clock),
+        random_(options.random),
+        writer_(std::move(writer)),
+        executor_(options.writer) {
+    if (!executor_) executor_ = thread_.emplace(1).get_executor();
+  }
+  ~Impl() {
+    if (thread_) thread_->join();
+  }
+
+  const boost::asio::any_io_executor& executor() const { return executor_; }
+
+  AppendQueue& queue() { return queue_; }
+
+  /// Called on the store's thread.
+  Result<std::vector<Record>> finish(PendingAppend& append) {
+    queue_.write_until_done(append, [this](std::span<PendingAppend* const> group) {
+      writer_.write(group);
+      commits_ = writer_.commits();
+    });
+    if (*append.status) return std::move(append.records);
+    return explained(append.status->error());
+  }
+
+  /// Called on the store's thread.
+  Result<SessionId> fork(const SessionId& id, const SessionId& parent,
+                         std::optional<std::int64_t> at) {
+    const Status status = writer_.fork(id, parent, at);
+    if (!status) return explained(status.error());
+    return id;
+  }
+
+  /// Called on the store's thread.
+  Status import(const SessionCopy& session) {
+    const Status status = writer_.import(session);
+    if (!status) return explained(status.error());
+    return status;
+  }
+
+  /// Runs a query on a connection of its own, which sees everything committed so far.
+  template <class Query>
+  std::invoke_result_t<Query&, sqlite::Connection&> read(Query query) const {
+    auto db = sqlite::Connection::open_read_only(file_.string());
+    if (!db) return rows::explain(file_, db.error());
+    auto result = query(*db);
+    if (!result) return explained(result.error());
+    return result;
+  }
+
+  SessionId new_id() const { return make_session_id(clock_->unix_ms(), random_); }
+  std::uint64_t commits() const { return commits_; }
+
+ private:
+  tl::unexpected<Error> explained(const Error& error) const {
+    const bool is_about_file =
+        error.code != Errc::not_found && error.code != Errc::invalid_argument;
+    return is_about_file ? rows::explain(file_, error) : tl::unexpected(error);
+  }
+
+  fs::path file_;
+  const Clock* clock_;
+  RandomBits random_;
+  SessionWriter writer_;  // used on executor_ only
+  std::atomic<std::uint64_t> commits_ = 0;
+  AppendQueue queue_;
+  boost::asio::any_io_executor executor_;
+  std::optional<boost::asio::thread_pool> thread_;  // last: it ends before what it uses
+};
+
+SqliteSessionStore::SqliteSessionStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+SqliteSessionStore::~SqliteSessionStore() = default;
+
+Result<std::unique_ptr<SessionStore>> SqliteSessionStore::open(const fs::path& file,
+                                                               const Clock& clock,
+                                                               const StoreOptions& options) {
+  std::error_code error;
+  if (file.has_parent_path()) fs::create_directories(file.parent_path(), error);
+  if (error) return rows::explain(file, Error(Errc::unavailable, error.message()));
+  auto writer = SessionWriter::open(file.string(), clock, options);
+  if (!writer) return rows::explain(file, writer.error());
+  auto impl = std::make_unique<Impl>(file, clock, std::move(*writer), options);
+  return std::unique_ptr<SessionStore>(new SqliteSessionStore(std::move(impl)));
+}
+
+SessionId SqliteSessionStore::new_id() { return impl_->new_id(); }
+
+std::uint64_t SqliteSessionStore::commits() const { return impl_->commits(); }
+
+boost::asio::awaitable<Result<std::vector<Record>>> SqliteSessionStore::append(
+    SessionId session, std::int64_t last_seq, std::vector<Event> events, std::vector<Blob> blobs) {
+  PONDER_ASSERT(!events.empty());
+  auto append = std::make_shared<PendingAppend>();
+  append->session = std::move(session);
+  append->blobs = std::move(blobs);
+  for (Event& event : events) append->records.push_back({++last_seq, 0, std::move(event)});
+  impl_->queue().push(append);
+  auto work = [impl = impl_.get(), append] { return impl->finish(*append); };
+  auto result = co_await offload(impl_->executor(), std::move(work));
+  co_return result;
+}
+
+boost::asio::awaitable<Result<SessionId>> SqliteSessionStore::fork(SessionId parent,
+                                                                   std::optional<std::int64_t> at,
+                                                                   std::optional<SessionId> id) {
+  auto whole_id = resolve(parent.value);
+  PONDER_CO_CHECK(whole_id);
+  if (!id) id = new_id();
+  auto work = [impl = impl_.get(), id = std::move(*id), parent = std::move(*whole_id), at] {
+    return impl->fork(id, parent, at);
+  };
+  auto result = co_await offload(impl_->executor(), std::move(work));
+  co_return result;
+}
+
+Result<std::vector<Record>> SqliteSessionStore::load(const SessionId& session) const {
+  PONDER_TRY(const SessionId id, resolve(session.value));
+  return impl_->read([&](sqlite::Connection& db) { return rows::read_records(db, id.value); });
+}
+
+Result<std::string> SqliteSessionStore::load_blob(const std::string& hash) const {
+  return impl_->read([&](sqlite::Connection& db) { return rows::read_blob(db, hash); });
+}
+
+Result<SessionId> SqliteSessionStore::resolve(const std::string& prefix) const {
+  return impl_->read([&](sqlite::Connection& db) { return rows::find_session(db, prefix); });
+}
+
+Result<std::vector<SessionSummary>> SqliteSessionStore::list(std::uint32_t sessions_max) const {
+  return impl_->read(
+      [&](sqlite::Connection& db) { return rows::read_summaries(db, sessions_max); });
+}
+
+boost::asio::awaitable<Status> SqliteSessionStore::import(SessionCopy session) {
+  auto work = [impl = impl_.get(), session = std::move(session)] { return impl->import(session); };
+  auto result = co_await offload(impl_->executor(), std::move(work));
+  co_return result;
+}
+
+}  // namespace ponder::runtime

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <boost/asio/any_io_executor.hpp>
+#include <chrono>
+#include <filesystem>
+#include <memory>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "runtime/session/session_store.h"
+
+namespace ponder::runtime {
+
+struct StoreOptions {
+  Synchronous synchronous = Synchronous::full;
+  /// Another program's write is waited for as long as this.
+  std::chrono::milliseconds busy_ms_max{5000};
+  RandomBits random = random_bits();  // of the ids; called from any thread
+  /// A commit that leaves SQLite's log longer than this moves its pages to the file, and all wait.
+  /// Ten thousand sessions at work write a page each about once in a second, so that what is moved
+  /// later is moved less often. 128 MiB.
+  int wal_pages_checkpoint = 32000;
+  /// Where writes run, one at a time and in order; without one, on a thread of the store's own. Its
+  /// context outlives the store, which must not end before its writes have.
+  boost::asio::any_io_executor writer;
+};
+
+/// The sessions in one SQLite file; what it promises stands in session_store.h. Every error names
+/// the file.
+///
+/// Thread: writes run on StoreOptions::writer; reads use a connection of their own.
+class SqliteSessionStore : public SessionStore {
+ public:
+  /// Opens or creates the file and its folder. Fails with `unavailable` (locked, not writable, or
+  /// made by a newer ponder), `corrupt`, or `exhausted` (disk full).
+  static Result<std::unique_ptr<SessionStore>> open(const std::filesystem::path& file,
+                                                    const Clock& clock,
+                                                    const StoreOptions& options = {});
+  ~SqliteSessionStore() override;
+
+  SessionId new_id() override;
+  boost::asio::awaitable<Result<std::vector<Record>>> append(SessionId session,
+                                                             std::int64_t last_seq,
+                                                             std::vector<Event> events,
+                                                             std::vector<Blob> blobs) override;
+  boost::asio::awaitable<Result<SessionId>> fork(SessionId parent, std::optional<std::int64_t> at,
+                                                 std::optional<SessionId> id) override;
+  boost::asio::awaitable<Status> import(SessionCopy session) override;
+  Result<std::vector<Record>> load(const SessionId& session) const override;
+  Result<std::string> load_blob(const std::string& hash) const override;
+  Result<SessionId> resolve(const std::string& prefix) const override;
+  Result<std::vector<SessionSummary>> list(std::uint32_t sessions_max) const override;
+  std::uint64_t commits() const override;
+
+ private:
+  class Impl;
+  explicit SqliteSessionStore(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ponder::runtime

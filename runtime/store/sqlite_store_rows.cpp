@@ -1,0 +1,165 @@
+#include <utility>
+
+#include "base/sqlite/connection.h"
+#include "runtime/session/event_json.h"
+#include "runtime/store/session_rows.h"
+#include "runtime/store/store_rows.h"
+
+namespace ponder::runtime {
+namespace {
+
+class SqliteStoreRows final : public StoreRows {
+ public:
+  explicit SqliteStoreRows(sqlite::Connection db)
+      : db_(std::make_unique<sqlite::Connection>(std::move(db))), events_(*db_) {}
+
+  Result<std::optional<Ancestry>> ancestry_of(const std::string& session) override {
+    return events_.ancestry_of(session);
+  }
+  Status read(const Stretch& stretch,
+              const std::function<void(const StoredEvent&)>& each) override {
+    return events_.read(stretch, each);
+  }
+
+  Status check_files() override { return db_->integrity_check(); }
+  const char* file_remedy() const override {
+    return "nothing is mended in a damaged file: save what can be read with `sqlite3 FILE .recover "
+           "| sqlite3 NEW` or, session by session, `ponder sessions export ID`; then set "
+           "PONDER_SESSIONS to the new file and run `ponder sessions doctor --mend`";
+  }
+
+  Result<std::vector<Session>> sessions() override {
+    std::vector<Session> out;
+    PONDER_CHECK(each(
+        "SELECT id, parent, parent_seq FROM sessions ORDER BY id", [&](const sqlite::Rows& row) {
+          out.push_back({std::string(row.text(0)), std::string(row.text(1)), row.int64(2)});
+        }));
+    return out;
+  }
+  Result<std::set<Seen>> quarantined() override {
+    std::set<Seen> out;
+    PONDER_CHECK(each("SELECT session, seq, kind FROM quarantine", [&](const sqlite::Rows& row) {
+      out.emplace(row.text(0), row.int64(1), row.text(2));
+    }));
+    return out;
+  }
+  Result<std::vector<Place>> orphans() override {
+    return places(
+        "SELECT session, count(*) FROM events WHERE session NOT IN "
+        "(SELECT id FROM sessions) GROUP BY session");
+  }
+  Result<std::vector<Place>> shadowed() override {
+    return places(
+        "SELECT session, seq FROM events JOIN sessions ON id = session "
+        "WHERE seq <= parent_seq OR seq < 1");
+  }
+  Result<std::vector<Place>> miscounted() override {
+    return std::vector<Place>();  // the list does not say
+  }
+  Result<std::optional<Record>> first_own(const std::string& session) override {
+    PONDER_TRY(auto query, db_->prepare("SELECT seq, unix_ms, type, version, payload FROM events "
+                                        "WHERE session = ? AND seq > 0 ORDER BY seq LIMIT 1"));
+    PONDER_TRY(auto rows, query.query(session));
+    PONDER_TRY(const bool has_row, rows.next());
+    if (!has_row) return std::optional<Record>();
+    return std::optional(
+        Record{rows.int64(0), rows.int64(1),
+               read_event(rows.text(2), static_cast<int>(rows.int64(3)), rows.text(4))});
+  }
+  Result<std::string> blob(const std::string& hash) override { return rows::read_blob(*db_, hash); }
+
+  Status quarantine(const Note& note) override {
+    return in_transaction([&] { return copy_to_quarantine(note); });
+  }
+  Status move_out(const Note& note) override {
+    return in_transaction([&]() -> Status {
+      PONDER_CHECK(copy_to_quarantine(note));
+      return run("DELETE FROM events WHERE session = ? AND seq = ?", note.session, note.seq);
+    });
+  }
+  Status list_again(const Listing& it) override {
+    return in_transaction([&] {
+      return run(
+          "INSERT INTO sessions (id, created_ms, updated_ms, workflow, model, title) "
+          "VALUES (?, ?, ?, ?, ?, ?)",
+          it.id, it.created_ms, it.updated_ms, it.workflow, it.model, it.title);
+    });
+  }
+  Status recount(const std::string&) override { return {}; }
+  Status set_parent(const Session& session) override {
+    return in_transaction([&] {
+      return run("UPDATE sessions SET parent = ?, parent_seq = ? WHERE id = ?", session.parent,
+                 session.parent_seq, session.id);
+    });
+  }
+  Status replace_blob(const std::string& hash, const std::optional<std::string>& text,
+                      const std::optional<std::string>& stored, const Note& note) override {
+    return in_transaction([&]() -> Status {
+      if (stored) {
+        PONDER_CHECK(
+            run("INSERT OR IGNORE INTO quarantine (session, seq, kind, found_ms, problem, "
+                "payload) VALUES (?, ?, ?, ?, ?, ?)",
+                note.session, note.seq, note.kind, note.found_ms, note.problem, *stored));
+        PONDER_CHECK(run("DELETE FROM blobs WHERE hash = ?", hash));
+      }
+      if (!text) return {};
+      return run("INSERT INTO blobs (hash, text) VALUES (?, ?)", hash, *text);
+    });
+  }
+
+ private:
+  template <class Each>
+  Status each(const char* sql, Each each_row) {
+    PONDER_TRY(auto query, db_->prepare(sql));
+    PONDER_TRY(auto rows, query.query());
+    while (true) {
+      PONDER_TRY(const bool has_row, rows.next());
+      if (!has_row) return {};
+      each_row(rows);
+    }
+  }
+  Result<std::vector<Place>> places(const char* sql) {
+    std::vector<Place> out;
+    PONDER_CHECK(
+        each(sql, [&](const sqlite::Rows& row) { out.emplace_back(row.text(0), row.int64(1)); }));
+    return out;
+  }
+  template <class... Args>
+  Status run(const char* sql, const Args&... args) {
+    PONDER_TRY(auto statement, db_->prepare(sql));
+    return statement.run(args...);
+  }
+  template <class Work>
+  Status in_transaction(Work work) {
+    PONDER_TRY(auto transaction, sqlite::Transaction::begin(*db_));
+    PONDER_CHECK(work());
+    return transaction.commit();
+  }
+  Status copy_to_quarantine(const Note& note) {
+    PONDER_CHECK(
+        run("INSERT OR IGNORE INTO quarantine (session, seq, kind, found_ms, problem) "
+            "VALUES (?, ?, ?, ?, ?)",
+            note.session, note.seq, note.kind, note.found_ms, note.problem));
+    return run(R"sql(
+      UPDATE quarantine SET (unix_ms, type, version, payload) =
+        (SELECT unix_ms, type, version, payload FROM events WHERE session = ?1 AND seq = ?2)
+      WHERE session = ?1 AND seq = ?2 AND kind = ?3
+        AND EXISTS (SELECT 1 FROM events WHERE session = ?1 AND seq = ?2))sql",
+               note.session, note.seq, note.kind);
+  }
+
+  std::unique_ptr<sqlite::Connection> db_;  // in a place of its own: events_ refers to it
+  rows::SqliteEventRows events_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<StoreRows>> open_sqlite_rows(const std::filesystem::path& file) {
+  auto db = sqlite::Connection::open(file.string());
+  if (!db) return rows::explain(file, db.error());
+  const Status migrated = db->migrate(rows::migrations());
+  if (!migrated) return rows::explain(file, migrated.error());
+  return std::unique_ptr<StoreRows>(std::make_unique<SqliteStoreRows>(std::move(*db)));
+}
+
+}  // namespace ponder::runtime

@@ -1,0 +1,197 @@
+#include "runtime/workflow/code_workflow.h"
+
+#include <fmt/format.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <system_error>
+#include <utility>
+
+#include "runtime/whole_file.h"
+#include "runtime/workflow/toolset.h"
+#include "tools/code/code_tools.h"
+#include "tools/files/file_tools.h"
+#include "tools/registry.h"
+#include "tools/session/session_tools.h"
+
+namespace ponder::runtime {
+namespace asio = boost::asio;
+namespace fs = std::filesystem;
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kPatchFile = "changes.patch";
+constexpr std::chrono::minutes kJudgeTimeMax{30};
+constexpr std::size_t kOutputBytesMax = 16 << 20;
+
+/// The instructions; what follows is the user's own words.
+constexpr const char* kInstructions =
+    "You work on the project in the current folder. Look before you change: read the files that "
+    "matter, search for where a name is used. Make the smallest change that does what is asked, in "
+    "the style of the code around it. Do not change tests to make them pass. {}When you are done, "
+    "say in a few words what you changed and why.";
+constexpr const char* kTestInstructions =
+    "Run the tests before and after your change; you are done when they pass. ";
+
+class CodeWorkflow final : public Workflow {
+ public:
+  static Result<std::unique_ptr<CodeWorkflow>> make(tools::CodeProject project, std::string request,
+                                                    fs::path directory,
+                                                    const tools::SessionToolOptions& session,
+                                                    const ToolsetOptions& toolset) {
+    std::error_code error;
+    project.folder = fs::canonical(project.folder, error);
+    if (error) {
+      return fail(Errc::not_found, fmt::format("{}: {}", project.folder.string(), error.message()));
+    }
+    std::unique_ptr<CodeWorkflow> out(
+        new CodeWorkflow(std::move(project), std::move(request), std::move(directory)));
+    const auto pool = out->pool_.get_executor();
+    PONDER_CHECK(tools::add_file_tools(out->registry_, out->project_.folder, pool));
+    PONDER_CHECK(tools::add_code_tools(out->registry_, out->project_, pool));
+    PONDER_CHECK(tools::add_session_tools(out->registry_, session));
+    PONDER_TRY(const auto added, add_toolset(out->registry_, toolset, system_clock(), pool));
+    out->grants_.insert(out->grants_.end(), added.begin(), added.end());
+    return out;
+  }
+  ~CodeWorkflow() override { pool_.join(); }
+
+  const std::string& name() const override { return name_; }
+  const tools::Registry& registry() const override { return registry_; }
+  const std::vector<std::string>& grants() const override { return grants_; }
+  const std::string& request() const override { return request_; }
+  const std::string& task_kind() const override { return task_kind_; }
+  const fs::path& directory() const override { return directory_; }
+  SessionStarted session_start() const override;
+  Status hear(const std::string&) override { return {}; }
+  Result<WorkflowVerdict> judge(const SessionState& state) override;
+  Result<std::vector<std::string>> write_artefacts(const fs::path& dir, const SessionId& session,
+                                                   const SessionState& state) override;
+
+ private:
+  CodeWorkflow(tools::CodeProject project, std::string request, fs::path directory)
+      : project_(std::move(project)),
+        request_(std::move(request)),
+        directory_(std::move(directory)) {}
+  /// What one of our own tools gives; blocks.
+  Result<tools::ToolOutput> use(const char* tool);
+
+  asio::thread_pool pool_{2};  // first: everything else may still use it while it goes
+  tools::Registry registry_;
+  std::string name_ = kCodeWorkflow;
+  std::string task_kind_ = "free";
+  std::vector<std::string> grants_ = {tools::kReadFiles, tools::kWriteFiles, tools::kRunPrograms};
+  tools::CodeProject project_;
+  std::string request_;
+  fs::path directory_;
+};
+
+SessionStarted CodeWorkflow::session_start() const {
+  SessionStarted start;
+  start.workflow = name_;
+  const bool has_tests = !project_.test_command.empty();
+  start.instructions = fmt::format(kInstructions, has_tests ? kTestInstructions : "");
+  start.tools = registry_.specs();
+  const json environment = {{"folder", project_.folder.string()},
+                            {"test_command", project_.test_command},
+                            {"test_reports", project_.test_reports},
+                            {"sandbox", tools::isolation_name(project_.isolation)},
+                            {"request", request_},
+                            {"directory", directory_.string()}};
+  start.environment = environment.dump(-1, ' ', false, json::error_handler_t::replace);
+  return start;
+}
+
+asio::awaitable<void> use_into(std::optional<Result<tools::ToolOutput>>* out, tools::Tool* tool,
+                               tools::ToolContext context) {
+  auto result = co_await tool->invoke("{}", std::move(context));
+  out->emplace(std::move(result));
+}
+
+Result<tools::ToolOutput> CodeWorkflow::use(const char* name) {
+  asio::io_context io;
+  const Clock& clock = system_clock();
+  const tools::ToolContext context(clock, Deadline::after(clock, kJudgeTimeMax), kOutputBytesMax);
+  std::optional<Result<tools::ToolOutput>> result;
+  std::exception_ptr thrown;
+  asio::co_spawn(io, use_into(&result, registry_.find(name), context),
+                 [&thrown](std::exception_ptr error) { thrown = std::move(error); });
+  io.run();
+  if (thrown || !result) return fail(Errc::internal, fmt::format("{} ended by an exception", name));
+  return std::move(*result);
+}
+
+Result<WorkflowVerdict> CodeWorkflow::judge(const SessionState&) {
+  WorkflowVerdict verdict;
+  verdict.has_answer = true;
+  verdict.report = "{}";
+  if (project_.test_command.empty()) {
+    verdict.is_solved = true;
+    verdict.is_checked = false;
+    verdict.detail = "there is no test command (--test)";
+    return verdict;
+  }
+  PONDER_TRY(const tools::ToolOutput tests, use("run_tests"));
+  const std::string summary = tests.content.substr(0, tests.content.find('\n'));
+  verdict.is_solved = !tests.is_error && tests.content.ends_with("[exit code 0]\n");
+  verdict.detail = fmt::format("{}: {}", project_.test_command, summary);
+  verdict.report =
+      json({{"tests", tests.content}}).dump(-1, ' ', false, json::error_handler_t::replace);
+  return verdict;
+}
+
+Result<std::vector<std::string>> CodeWorkflow::write_artefacts(const fs::path& dir,
+                                                               const SessionId&,
+                                                               const SessionState&) {
+  PONDER_TRY(const tools::ToolOutput diff, use("git_diff"));
+  if (diff.is_error) return fail(Errc::unavailable, diff.content);
+  std::error_code error;
+  fs::create_directories(dir, error);
+  if (error) return fail(Errc::unavailable, fmt::format("{}: {}", dir.string(), error.message()));
+  const auto end = diff.content.rfind("[exit code 0]");
+  if (end == std::string::npos) {
+    return fail(Errc::unavailable, fmt::format("git diff: {}", diff.content));
+  }
+  PONDER_CHECK(write_whole_file(dir / kPatchFile, diff.content.substr(0, end)));
+  return std::vector<std::string>{kPatchFile};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Workflow>> open_code_workflow(const WorkflowOptions& options) {
+  tools::SessionToolOptions session;
+  session.has_person = options.has_person;
+  PONDER_TRY(auto workflow, CodeWorkflow::make(options.project, options.request, options.directory,
+                                               session, options.toolset));
+  return std::unique_ptr<Workflow>(std::move(workflow));
+}
+
+Result<std::unique_ptr<Workflow>> reopen_code_workflow(const SessionStarted& start,
+                                                       const ToolsetOptions& toolset) {
+  const json logged = json::parse(start.environment, nullptr, /*allow_exceptions=*/false);
+  tools::CodeProject project;
+  std::string request;
+  std::string directory;
+  try {
+    project.folder = logged.at("folder").get<std::string>();
+    project.test_command = logged.at("test_command").get<std::string>();
+    project.test_reports = logged.value("test_reports", "");
+    PONDER_TRY(project.isolation, tools::parse_isolation(logged.at("sandbox").get<std::string>()));
+    request = logged.at("request").get<std::string>();
+    directory = logged.at("directory").get<std::string>();
+  } catch (const json::exception& e) {
+    return fail(Errc::corrupt, fmt::format("the session's environment: {}", e.what()));
+  }
+  tools::SessionToolOptions session;
+  session.has_person = was_person_there(start);
+  PONDER_TRY(auto workflow, CodeWorkflow::make(std::move(project), std::move(request),
+                                               std::move(directory), session, toolset));
+  tell_changed_tools(start, workflow->registry(), toolset);
+  return std::unique_ptr<Workflow>(std::move(workflow));
+}
+
+}  // namespace ponder::runtime

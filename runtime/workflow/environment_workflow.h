@@ -1,0 +1,20 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "base/result.h"
+#include "runtime/workflow/workflow.h"
+
+namespace ponder::runtime {
+
+/// Workflow::open for an environment written in Lua; "travel" is library/travel.lua.
+Result<std::unique_ptr<Workflow>> open_environment_workflow(const WorkflowOptions& options);
+
+/// Workflow::reopen for one. Requires: the state has its beginning.
+Result<std::unique_ptr<Workflow>> reopen_environment_workflow(const std::filesystem::path& library,
+                                                              const SessionId& session,
+                                                              const SessionState& state,
+                                                              const SessionStore& store);
+
+}  // namespace ponder::runtime

@@ -1,0 +1,319 @@
+#include "runtime/workflow/fix_workflow.h"
+
+#include <fmt/format.h>
+#include <stdlib.h>  // mkdtemp
+
+#include <boost/asio/thread_pool.hpp>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <system_error>
+#include <utility>
+
+#include "context/message_json.h"
+#include "runtime/whole_file.h"
+#include "tools/code/code_tools.h"
+#include "tools/files/file_tools.h"
+#include "tools/fix/fix_judge.h"
+#include "tools/fix/fix_report.h"
+#include "tools/fix/project_copy.h"
+#include "tools/process/sandbox_support.h"
+#include "tools/registry.h"
+
+namespace ponder::runtime {
+namespace asio = boost::asio;
+namespace fs = std::filesystem;
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kFolderPattern = "/var/tmp/ponder-fix-XXXXXX";
+constexpr std::size_t kFailuresNamedMax = 10;
+
+constexpr const char* kInstructions =
+    "You fix a bug in the project in the current folder. Run the tests, read the code that the "
+    "failing ones use, find the line that is wrong and make the smallest change that mends it. "
+    "Changes of tests and of how they are run are undone. When the tests pass, say in a few words "
+    "what was wrong.";
+constexpr const char* kReproduceInstructions =
+    "You fix a bug in the project in the current folder. All of its tests pass, so first add a "
+    "new file of tests that shows the bug, and see it fail. Then find the line that is wrong and "
+    "make the smallest change that mends it. Changes of existing tests and of how they are run are "
+    "undone. When all tests pass, say in a few words what was wrong.";
+
+std::string dump(const json& value, int indent) {
+  return value.dump(indent, ' ', false, json::error_handler_t::replace);
+}
+
+/// A new folder that only we can look into.
+Result<fs::path> make_folder() {
+  std::string name = kFolderPattern;
+  if (::mkdtemp(name.data()) == nullptr) {
+    const std::error_code error(errno, std::generic_category());
+    return fail(Errc::unavailable, fmt::format("{}: {}", kFolderPattern, error.message()));
+  }
+  return fs::path(name);
+}
+
+/// What the log keeps of a session: enough to go on with it.
+struct FixSession {
+  tools::FixTask task;
+  std::string issue;
+  std::string kind = "free";
+  fs::path directory;
+};
+
+json to_json(const FixSession& session, const std::string& request) {
+  json readable = json::array();
+  for (const fs::path& path : session.task.run.readable) readable.push_back(path.string());
+  return {{"folder", session.task.folder.string()},
+          {"test_command", session.task.test_command},
+          {"sandbox", tools::isolation_name(session.task.run.isolation)},
+          {"readable", std::move(readable)},
+          {"protects", session.task.protects},
+          {"seconds", session.task.run.seconds_max.count()},
+          {"repeats", session.task.repeats},
+          {"exercise", session.task.is_exercise},
+          {"issue", session.issue},
+          {"kind", session.kind},
+          {"request", request},
+          {"directory", session.directory.string()}};
+}
+
+Result<FixSession> from_json(const std::string& text) {
+  const json logged = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  FixSession out;
+  try {
+    out.task.folder = logged.at("folder").get<std::string>();
+    out.task.test_command = logged.at("test_command").get<std::string>();
+    const auto isolation = tools::parse_isolation(logged.at("sandbox").get<std::string>());
+    if (!isolation) return tl::unexpected<Error>(isolation.error());
+    out.task.run.isolation = *isolation;
+    for (const json& path : logged.at("readable")) {
+      out.task.run.readable.emplace_back(path.get<std::string>());
+    }
+    out.task.protects = logged.at("protects").get<std::vector<std::string>>();
+    out.task.run.seconds_max = std::chrono::seconds(logged.at("seconds").get<std::int64_t>());
+    out.task.repeats = logged.at("repeats").get<std::uint32_t>();
+    out.task.is_exercise = logged.at("exercise").get<bool>();
+    out.issue = logged.at("issue").get<std::string>();
+    out.kind = logged.at("kind").get<std::string>();
+    out.directory = logged.at("directory").get<std::string>();
+  } catch (const json::exception& e) {
+    return fail(Errc::corrupt, fmt::format("the session's environment: {}", e.what()));
+  }
+  return out;
+}
+
+std::string request_of(const tools::FixJudge& judge, const std::string& issue) {
+  std::string out = issue;
+  while (out.ends_with('\n')) out.pop_back();
+  out += fmt::format("\n\nTests: {}\n", judge.task().test_command);
+  const auto failing = judge.before().in_state(tools::TestState::failed);
+  for (std::size_t i = 0; i < failing.size() && i < kFailuresNamedMax; ++i) {
+    out += fmt::format("fails: {}\n", failing[i]);
+  }
+  if (failing.size() > kFailuresNamedMax) {
+    out += fmt::format("{} tests fail in all\n", failing.size());
+  }
+  return out;
+}
+
+/// The messages in the OpenAI wire form.
+Result<std::string> trajectory_of(const SessionState& state) {
+  context::Conversation messages = state.history();
+  if (state.start) {
+    context::Message system;
+    system.role = context::Role::system;
+    system.content = state.start->instructions;
+    system.tools = state.start->tools;
+    messages.insert(messages.begin(), std::move(system));
+  }
+  PONDER_TRY(auto list, context::messages_to_json(messages));
+  return context::print_json(context::Json(std::move(list))) + "\n";
+}
+
+class FixWorkflow final : public Workflow {
+ public:
+  static Result<std::unique_ptr<FixWorkflow>> make(FixSession session) {
+    PONDER_TRY(auto judge, tools::FixJudge::open(session.task));
+    std::unique_ptr<FixWorkflow> out(new FixWorkflow(std::move(session), std::move(judge)));
+    tools::CodeProject project;
+    project.folder = out->session_.task.work();
+    project.test_command = out->session_.task.test_command;
+    project.isolation = out->session_.task.run.isolation;
+    project.readable = out->session_.task.run.readable;
+    const auto pool = out->pool_.get_executor();
+    PONDER_CHECK(tools::add_file_tools(out->registry_, project.folder, pool));
+    PONDER_CHECK(tools::add_code_tools(out->registry_, project, pool));
+    return out;
+  }
+  /// The copies of a session that has been judged are of no more use.
+  ~FixWorkflow() override {
+    pool_.join();
+    std::error_code ignored;
+    if (report_) fs::remove_all(session_.task.folder, ignored);
+  }
+
+  const std::string& name() const override { return name_; }
+  const tools::Registry& registry() const override { return registry_; }
+  const std::vector<std::string>& grants() const override { return grants_; }
+  const std::string& request() const override { return request_; }
+  const std::string& task_kind() const override { return session_.kind; }
+  const fs::path& directory() const override { return session_.directory; }
+  bool is_contained() const override { return true; }
+  Status hear(const std::string&) override { return {}; }
+
+  SessionStarted session_start() const override {
+    SessionStarted start;
+    start.workflow = name_;
+    start.instructions = judge_.needs_reproduction() ? kReproduceInstructions : kInstructions;
+    start.tools = registry_.specs();
+    start.environment = dump(to_json(session_, request_), -1);
+    return start;
+  }
+
+  Result<WorkflowVerdict> judge(const SessionState&) override {
+    PONDER_TRY(report_, judge_.judge());
+    WorkflowVerdict verdict;
+    verdict.is_solved = report_->is_fixed;
+    verdict.has_answer = true;  // a report is there in any case
+    verdict.detail = report_->verdict;
+    verdict.report = dump(tools::fix_report_json(*report_), -1);
+    return verdict;
+  }
+
+  Result<std::vector<std::string>> write_artefacts(const fs::path& dir, const SessionId& session,
+                                                   const SessionState& state) override;
+
+ private:
+  FixWorkflow(FixSession session, tools::FixJudge judge)
+      : session_(std::move(session)),
+        judge_(std::move(judge)),
+        request_(request_of(judge_, session_.issue)) {}
+
+  asio::thread_pool pool_{2};  // first: everything else may still use it while it goes
+  tools::Registry registry_;
+  std::string name_ = kFixWorkflow;
+  std::vector<std::string> grants_ = {tools::kReadFiles, tools::kWriteFiles, tools::kRunPrograms};
+  FixSession session_;
+  tools::FixJudge judge_;
+  std::string request_;
+  std::optional<tools::FixReport> report_;  // of the latest judgement
+};
+
+Result<std::vector<std::string>> FixWorkflow::write_artefacts(const fs::path& dir,
+                                                              const SessionId& session,
+                                                              const SessionState& state) {
+  if (!report_) return fail(Errc::invalid_argument, "the session has not been judged");
+  std::error_code error;
+  fs::create_directories(dir, error);
+  if (error) return fail(Errc::unavailable, fmt::format("{}: {}", dir.string(), error.message()));
+  json report = tools::fix_report_json(*report_);
+  report["session"] = session.value;
+  report["model"] = state.start ? state.start->model : "";
+  const std::string& command = session_.task.test_command;
+  PONDER_TRY(std::string trajectory, trajectory_of(state));
+  std::vector<std::pair<std::string, std::string>> files = {
+      {"before.xml", tools::junit_xml(report_->before, "before")},
+      {"after.xml", tools::junit_xml(report_->after, "after")},
+      {"report.json", dump(report, 2) + "\n"},
+      {"report.md", tools::fix_report_markdown(*report_, session_.issue, command)},
+      {"trajectory.json", std::move(trajectory)}};
+  if (report_->is_fixed) files.emplace_back("fix.patch", report_->patch);
+  // A patch of an earlier try must not pass for this one's.
+  if (!report_->is_fixed) fs::remove(dir / "fix.patch", error);
+  std::vector<std::string> names;
+  for (const auto& [name, content] : files) {
+    PONDER_CHECK(write_whole_file(dir / name, content));
+    names.push_back(name);
+  }
+  return names;
+}
+
+/// Copies the project, and gives the session in its folder.
+Status lay_out(FixSession& session, const fs::path& repository) {
+  PONDER_CHECK(tools::copy_project(session.task.run, repository, session.task.base()));
+  PONDER_CHECK(tools::copy_tree(session.task.base(), session.task.work()));
+  // A confined sandbox cannot protect a history, so that there is none.
+  if (session.task.run.isolation == tools::Isolation::confined) return {};
+  return tools::begin_history(session.task.run, session.task.work());
+}
+
+Status take_task(FixSession& session, const fs::path& folder) {
+  PONDER_TRY(tools::FixTaskInfo info, tools::read_fix_task(folder));
+  session.task.test_command = std::move(info.test_command);
+  session.task.protects = std::move(info.protects);
+  session.task.run.seconds_max = info.seconds_max;
+  session.task.is_exercise = true;
+  session.task.repeats = 1;
+  session.issue = std::move(info.issue);
+  session.kind = info.bug_class.empty() ? "free" : info.bug_class;
+  std::error_code error;
+  if (fs::is_directory(folder / "hidden", error)) {
+    PONDER_CHECK(tools::copy_tree(folder / "hidden", session.task.hidden()));
+  }
+  return lay_out(session, folder / "repo");
+}
+
+/// The task of "codefix": of the folder of tasks, or made.
+Status take_numbered_task(FixSession& session, const WorkflowOptions& options) {
+  const std::uint64_t seed = options.task_seed.value_or(0);
+  if (!options.fix.tasks.empty()) {
+    PONDER_TRY(const auto tasks, tools::list_fix_tasks(options.fix.tasks));
+    return take_task(session, tasks[seed % tasks.size()]);
+  }
+  PONDER_TRY(auto generator, tools::FixTaskGenerator::open(options.library));
+  PONDER_TRY(const auto made, generator.generate(seed, options.fix.filter));
+  const fs::path folder = session.task.folder / "task";
+  PONDER_CHECK(tools::write_fix_task(folder, made));
+  PONDER_CHECK(take_task(session, folder));
+  std::error_code ignored;
+  fs::remove_all(folder, ignored);  // the reference patch with it
+  return {};
+}
+
+Status take_project(FixSession& session, const WorkflowOptions& options) {
+  session.task.test_command = options.project.test_command;
+  session.task.protects = options.fix.protects;
+  session.task.repeats = options.fix.repeats;
+  session.issue = options.request;
+  if (session.task.test_command.empty()) {
+    return fail(Errc::invalid_argument, "no test command: --test");
+  }
+  return lay_out(session, options.project.folder);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Workflow>> open_fix_workflow(const WorkflowOptions& options) {
+  PONDER_CHECK(tools::check_support(tools::sandbox_support(), options.project.isolation));
+  FixSession session;
+  PONDER_TRY(session.task.folder, make_folder());
+  session.directory = options.directory;
+  session.task.run.isolation = options.project.isolation;
+  session.task.run.readable = options.project.readable;
+  const fs::path folder = session.task.folder;
+  const bool is_task = options.name == kCodeFixTasks;
+  const Status taken =
+      is_task ? take_numbered_task(session, options) : take_project(session, options);
+  auto workflow = taken ? FixWorkflow::make(std::move(session))
+                        : Result<std::unique_ptr<FixWorkflow>>(tl::unexpected(taken.error()));
+  if (workflow) return std::unique_ptr<Workflow>(std::move(*workflow));
+  std::error_code ignored;
+  fs::remove_all(folder, ignored);
+  return tl::unexpected<Error>(workflow.error());
+}
+
+Result<std::unique_ptr<Workflow>> reopen_fix_workflow(const SessionStarted& start) {
+  PONDER_TRY(FixSession session, from_json(start.environment));
+  std::error_code error;
+  if (!fs::is_directory(session.task.work(), error)) {
+    return fail(Errc::not_found, fmt::format("the session's copy of the project is gone ({}): it "
+                                             "has been judged, or was removed",
+                                             session.task.folder.string()));
+  }
+  PONDER_TRY(auto workflow, FixWorkflow::make(std::move(session)));
+  return std::unique_ptr<Workflow>(std::move(workflow));
+}
+
+}  // namespace ponder::runtime
