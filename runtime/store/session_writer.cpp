@@ -17,6 +17,9 @@ namespace {
 // (3.40) walks through the whole cache at the end of each transaction that has split a page.
 constexpr int kCacheKibMax = 8 * 1024;
 
+// A disk that takes longer is waited for where nobody else has to wait.
+constexpr std::chrono::milliseconds kQuick{10};
+
 }  // namespace
 
 /// What every append runs, compiled once.
@@ -31,11 +34,12 @@ struct SessionWriter::Statements {
 };
 
 SessionWriter::SessionWriter(sqlite::Connection db, std::unique_ptr<Statements> statements,
-                             const Clock& clock, Synchronous synchronous)
+                             const Clock& clock, const StoreOptions& options)
     : db_(std::move(db)),
       statements_(std::move(statements)),
       clock_(&clock),
-      synchronous_(synchronous) {}
+      synchronous_(options.synchronous),
+      wal_pages_checkpoint_(options.wal_pages_checkpoint) {}
 
 SessionWriter::SessionWriter(SessionWriter&&) noexcept = default;
 SessionWriter::~SessionWriter() = default;
@@ -44,7 +48,7 @@ Result<SessionWriter> SessionWriter::open(const std::string& file, const Clock& 
                                           const StoreOptions& options) {
   sqlite::OpenOptions how;
   how.busy_timeout = options.busy_ms_max;
-  how.wal_pages_checkpoint = options.wal_pages_checkpoint;
+  how.wal_pages_checkpoint = 0;
   how.cache_kib_max = kCacheKibMax;
   PONDER_TRY(auto db, sqlite::Connection::open(file, how));
   PONDER_CHECK(db.migrate(rows::migrations()));
@@ -63,19 +67,16 @@ Result<SessionWriter> SessionWriter::open(const std::string& file, const Clock& 
   auto statements = std::make_unique<Statements>(Statements{
       std::move(last_event), std::move(last_seq), std::move(insert_event),
       std::move(insert_session), std::move(insert_blob), std::move(set_title), std::move(touch)});
-  return SessionWriter(std::move(db), std::move(statements), clock, options.synchronous);
+  return SessionWriter(std::move(db), std::move(statements), clock, options);
 }
 
 void SessionWriter::write(std::span<PendingAppend* const> group) {
-  auto transaction = begin(group);
-  if (!transaction) {
-    for (PendingAppend* append : group) append->status.emplace(tl::unexpected(transaction.error()));
-    return;
-  }
-  const Status status = write_in(std::move(*transaction), group);
+  auto transaction = begin(group, sqlite::Transaction::begin);
+  const Status status =
+      transaction ? write_in(std::move(*transaction), group) : tl::unexpected(transaction.error());
   if (status) return;
   for (PendingAppend* append : group) {
-    if (group.size() == 1) {
+    if (group.size() == 1 || !transaction) {
       append->status.emplace(status);
     } else {
       // One that is too large for the disk must not fail the others.
@@ -84,14 +85,30 @@ void SessionWriter::write(std::span<PendingAppend* const> group) {
   }
 }
 
-Result<sqlite::Transaction> SessionWriter::begin(std::span<PendingAppend* const> group) {
-  const bool must_sync = synchronous_ == Synchronous::full ||
-                         std::any_of(group.begin(), group.end(), [](const PendingAppend* append) {
-                           return has_intent_of_effect(*append);
-                         });
+bool SessionWriter::write_if_quick(PendingAppend& append) {
+  PendingAppend* const group[] = {&append};
+  if (must_sync(group) && synced_in_ > kQuick) return false;
+  auto transaction = begin(group, sqlite::Transaction::try_begin);
+  if (!transaction) return false;
+  const Status status = write_in(std::move(*transaction), group);
+  if (!status) append.status.emplace(status);
+  return true;
+}
+
+bool SessionWriter::is_checkpoint_due() const { return db_.log_pages() >= wal_pages_checkpoint_; }
+
+void SessionWriter::checkpoint() { (void)db_.checkpoint(); }
+
+Result<sqlite::Transaction> SessionWriter::begin(std::span<PendingAppend* const> group, Begin how) {
   PONDER_CHECK(
-      db_.set_durability(must_sync ? sqlite::Durability::full : sqlite::Durability::normal));
-  return sqlite::Transaction::begin(db_);
+      db_.set_durability(must_sync(group) ? sqlite::Durability::full : sqlite::Durability::normal));
+  return how(db_);
+}
+
+bool SessionWriter::must_sync(std::span<PendingAppend* const> group) const {
+  return synchronous_ == Synchronous::full ||
+         std::any_of(group.begin(), group.end(),
+                     [](const PendingAppend* append) { return has_intent_of_effect(*append); });
 }
 
 Status SessionWriter::write_in(sqlite::Transaction transaction,
@@ -104,7 +121,10 @@ Status SessionWriter::write_in(sqlite::Transaction transaction,
     }
   }
   ++commits_;
-  return transaction.commit();
+  const auto begun = clock_->now();
+  PONDER_CHECK(transaction.commit());
+  if (must_sync(group)) synced_in_ = clock_->now() - begun;
+  return {};
 }
 
 Status SessionWriter::follow_on(const Tail& tail, const PendingAppend& append) {

@@ -23,7 +23,7 @@ namespace ponder::runtime {
 /// has written nothing; where one cannot be written, such as for lack of room, all are taken back
 /// and each is tried alone, so that it takes nothing of its neighbours with it.
 ///
-/// Thread: one. Errors: SQLite's, and those named below.
+/// Thread: one at a time. Errors: SQLite's, and those named below.
 class SessionWriter {
  public:
   /// Opens or creates the file and brings its schema up to date.
@@ -35,6 +35,14 @@ class SessionWriter {
   /// Gives each append its status, and its records their time. One that does not follow on its
   /// session's last event is `unavailable`. Appends to one session stand in their order.
   void write(std::span<PendingAppend* const> group);
+  /// The same for one append, where that can be expected to take no longer than a busy thread may
+  /// be kept: false, and nothing done, where another program writes or the disk has been slow.
+  bool write_if_quick(PendingAppend& append);
+
+  /// Whether SQLite's log is long enough to be moved into the file.
+  bool is_checkpoint_due() const;
+  /// Moves it. A failure shows at the next attempt, and in the log's length.
+  void checkpoint();
 
   /// A session of the name `id` that shares `parent`'s events up to `at`; see SessionStore::fork.
   Status fork(const SessionId& id, const SessionId& parent, std::optional<std::int64_t> at);
@@ -48,9 +56,11 @@ class SessionWriter {
  private:
   struct Statements;
   SessionWriter(sqlite::Connection db, std::unique_ptr<Statements> statements, const Clock& clock,
-                Synchronous synchronous);
+                const StoreOptions& options);
 
-  Result<sqlite::Transaction> begin(std::span<PendingAppend* const> group);
+  using Begin = Result<sqlite::Transaction>(sqlite::Connection& db);
+  Result<sqlite::Transaction> begin(std::span<PendingAppend* const> group, Begin how);
+  bool must_sync(std::span<PendingAppend* const> group) const;
   Status write_in(sqlite::Transaction transaction, std::span<PendingAppend* const> group);
   /// Where a session's history ends.
   struct Tail {
@@ -70,6 +80,8 @@ class SessionWriter {
   std::unique_ptr<Statements> statements_;  // end before their connection
   const Clock* clock_;
   Synchronous synchronous_;
+  int wal_pages_checkpoint_;
+  Clock::Instant::duration synced_in_{0};  // the latest transaction that waited for the disk
   std::uint64_t commits_ = 0;
 };
 
