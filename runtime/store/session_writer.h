@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "base/clock.h"
@@ -13,6 +14,7 @@
 #include "runtime/session/event.h"
 #include "runtime/session/session_lines.h"
 #include "runtime/store/append_queue.h"
+#include "runtime/store/session_rows.h"
 #include "runtime/store/sqlite_session_store.h"
 
 namespace ponder::runtime {
@@ -62,19 +64,16 @@ class SessionWriter {
   Result<sqlite::Transaction> begin(std::span<PendingAppend* const> group, Begin how);
   bool must_sync(std::span<PendingAppend* const> group) const;
   Status write_in(sqlite::Transaction transaction, std::span<PendingAppend* const> group);
-  /// Where a session's history ends.
-  struct Tail {
-    std::int64_t seq = 0;
-    std::optional<std::int64_t> unix_ms;  // of its last event; none: it has none of its own
-  };
-  Result<Tail> tail_of(const std::string& session);
+  /// Forgets the tails when another program has written since.
+  Status look_around();
+  Result<rows::Tail> tail_of(const std::string& session);
   /// Whether the append comes right after the tail.
-  static Status follow_on(const Tail& tail, const PendingAppend& append);
-  Status write_one(PendingAppend& append, const Tail& tail);
-  Status insert(const std::string& session, const std::vector<Record>& records);
+  static Status follow_on(const rows::Tail& tail, const PendingAppend& append);
+  Status write_one(PendingAppend& append, rows::Tail tail);
+  /// Adds rows after the tail and moves it on.
+  Status insert(const std::string& session, const std::vector<Record>& records, rows::Tail& tail);
   Status insert_session(const std::string& id, const SessionStarted& start, std::int64_t now_ms);
   Status insert_fork(const SessionId& id, const SessionId& parent, std::optional<std::int64_t> at);
-  Result<std::int64_t> last_seq_of(const std::string& session);
 
   sqlite::Connection db_;
   std::unique_ptr<Statements> statements_;  // end before their connection
@@ -83,6 +82,9 @@ class SessionWriter {
   int wal_pages_checkpoint_;
   Clock::Instant::duration synced_in_{0};  // the latest transaction that waited for the disk
   std::uint64_t commits_ = 0;
+  // Of sessions written to lately, as of data_version_; not in the middle of a failed transaction.
+  std::unordered_map<std::string, rows::Tail> tails_;
+  std::int64_t data_version_ = 0;
 };
 
 }  // namespace ponder::runtime
