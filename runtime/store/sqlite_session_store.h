@@ -17,9 +17,9 @@ struct StoreOptions {
   std::chrono::milliseconds busy_ms_max{5000};
   RandomBits random = random_bits();  // of the ids; called from any thread
   /// Once a commit has left SQLite's log longer than this, its pages are moved to the file, and
-  /// what comes meanwhile waits: a few milliseconds for the 600 pages or so that ten thousand
-  /// sessions at work have written by then. 16 MiB.
-  int wal_pages_checkpoint = 4000;
+  /// what comes meanwhile waits: a millisecond or so for the 350 pages that ten thousand sessions
+  /// at work have written by then. 8 MiB.
+  int wal_pages_checkpoint = 2000;
   /// Where writes run, one at a time and in order; without one, on a thread of the store's own. Its
   /// context outlives the store, which must not end before its writes have.
   boost::asio::any_io_executor writer;

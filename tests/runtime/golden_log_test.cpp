@@ -130,7 +130,9 @@ TEST(GoldenLogs, AStoreOfTheSecondSchemaIsBroughtUpToDateAndLosesNothing) {
   ASSERT_TRUE(fork) << fork.error().message;
   EXPECT_EQ((*store)->load(id)->size(), 29U);
   EXPECT_EQ((*store)->load(*fork)->size(), 29U);
-  for (const SessionSummary& summary : *(*store)->list(10)) {
+  const auto both = (*store)->list(10);
+  ASSERT_EQ(both->size(), 2U);
+  for (const SessionSummary& summary : *both) {
     EXPECT_EQ(summary.events, static_cast<std::int64_t>((*store)->load(summary.id)->size()));
   }
   const auto report = examine_store(file.string(), system_clock(), {});

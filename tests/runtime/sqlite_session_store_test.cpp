@@ -198,7 +198,9 @@ class SharedLogTest : public SqliteSessionStoreTest {
 TEST_F(SharedLogTest, EachSessionIsFoundInIt) {
   expect_whole(*store_);
   EXPECT_TRUE(examine(false).empty());
-  for (const SessionSummary& summary : *store_->list(10)) EXPECT_EQ(summary.events, kEvents);
+  const auto list = store_->list(10);
+  ASSERT_EQ(list->size(), ids_.size());
+  for (const SessionSummary& summary : *list) EXPECT_EQ(summary.events, kEvents);
 }
 
 TEST_F(SharedLogTest, ASessionIsWholeAndGoesOnWhereItsChainIsTorn) {
