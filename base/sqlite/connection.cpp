@@ -282,6 +282,8 @@ Status Connection::checkpoint() {
   return status;
 }
 
+int Connection::log_pages() const { return state_->wal_pages; }
+
 Status Connection::integrity_check() {
   PONDER_TRY(Statement statement, prepare("PRAGMA integrity_check(1)"));
   PONDER_TRY(Rows rows, statement.query());
@@ -318,10 +320,22 @@ void Connection::watch(int instructions, std::function<bool()> keep_going) {
 void Connection::interrupt() { sqlite3_interrupt(state_->db.get()); }
 
 Result<Transaction> Transaction::begin(Connection& db) {
+  return begin_within(db, db.state_->busy_timeout);
+}
+
+Result<Transaction> Transaction::try_begin(Connection& db) {
+  sqlite3* handle = db.state_->db.get();
+  sqlite3_busy_timeout(handle, 0);
+  auto transaction = begin_within(db, std::chrono::milliseconds(0));
+  sqlite3_busy_timeout(handle, static_cast<int>(db.state_->busy_timeout.count()));
+  return transaction;
+}
+
+Result<Transaction> Transaction::begin_within(Connection& db, std::chrono::milliseconds timeout) {
   PONDER_ASSERT(!db.in_transaction());
   auto& lock = db.state_->lock;
   if (lock) {
-    PONDER_CHECK(lock->acquire(db.state_->busy_timeout));
+    PONDER_CHECK(lock->acquire(timeout));
   }
   const Status status = db.run_kept(db.state_->begin, "BEGIN IMMEDIATE");
   if (!status) {
@@ -347,7 +361,9 @@ Status Transaction::commit() {
   PONDER_ASSERT(db_ != nullptr);
   Status status = db_->run_kept(db_->state_->commit, "COMMIT");
   const auto& state = *db_->state_;
-  if (status && state.lock && state.wal_pages >= state.wal_pages_checkpoint) {
+  const bool is_log_long =
+      state.wal_pages_checkpoint > 0 && state.wal_pages >= state.wal_pages_checkpoint;
+  if (status && state.lock && is_log_long) {
     // The data is committed; a checkpoint that fails now is tried again at the next commit.
     (void)db_->checkpoint_locked();
   }

@@ -35,7 +35,8 @@ struct OpenOptions {
   Durability durability = Durability::full;
   /// How long a statement or transaction waits for another program before it is `unavailable`.
   std::chrono::milliseconds busy_timeout{5000};
-  /// A commit that leaves the log longer than this moves its pages into the database.
+  /// A commit that leaves the log longer than this moves its pages into the database; 0: none does,
+  /// the caller sees to it (log_pages(), checkpoint()).
   int wal_pages_checkpoint = 1000;
   /// Memory for pages that have been read or written.
   int cache_kib_max = 2000;
@@ -87,6 +88,8 @@ class Connection {
 
   /// Moves the log into the database as far as readers allow.
   Status checkpoint();
+  /// The length of the log after the last commit of this connection.
+  int log_pages() const;
   /// `corrupt` with SQLite's first complaint when the file is damaged.
   Status integrity_check();
 
@@ -124,6 +127,8 @@ class Transaction {
  public:
   /// BEGIN IMMEDIATE under the write lock: a conflict with another writer shows here, not halfway.
   static Result<Transaction> begin(Connection& db);
+  /// The same without waiting: `unavailable` at once where another program writes.
+  static Result<Transaction> try_begin(Connection& db);
   Transaction(Transaction&& other) noexcept;
   Transaction& operator=(Transaction&&) = delete;
   ~Transaction();
@@ -132,6 +137,7 @@ class Transaction {
 
  private:
   explicit Transaction(Connection& db) : db_(&db) {}
+  static Result<Transaction> begin_within(Connection& db, std::chrono::milliseconds timeout);
   void end() noexcept;
   Connection* db_;  // nullptr once ended
 };

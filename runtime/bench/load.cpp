@@ -68,17 +68,21 @@ struct Moment {
   SteadyClock::time_point seen;
 };
 
-/// The system's clock, which counts what the store's thread stamps.
+/// The store's clock, which counts the events that get their time from it.
 class CountingClock final : public Clock {
  public:
   Instant now() const override { return system_clock().now(); }
   std::int64_t unix_ms() const override {
-    if (std::this_thread::get_id() != home_) count_stamp();
+    const bool is_for_id = std::this_thread::get_id() == home_ && std::exchange(id_due_, false);
+    if (!is_for_id) count_stamp();
     return system_clock().unix_ms();
   }
+  /// The agents' thread asks next for the time in a new session's id.
+  void expect_id() { id_due_ = true; }
 
  private:
   std::thread::id home_ = std::this_thread::get_id();
+  mutable bool id_due_ = false;  // of the agents' thread
 };
 
 /// What all sessions of a run share.
@@ -282,9 +286,10 @@ class Crowd {
   asio::awaitable<void> run_one(std::uint32_t number) {
     sessions_[number] = std::make_unique<Session>(run_, number);
     Session& session = *sessions_[number];
-    runtime::AgentParts parts(session, registry_, store_, run_.clock);
+    runtime::AgentParts parts(session, registry_, store_, system_clock());
     parts.sinks = {&session};
     auto start = start_of(registry_);
+    run_.clock.expect_id();
     auto agent = co_await runtime::Agent::start(std::move(parts), std::move(start));
     if (!agent) {
       session.fail_run(agent.error().message);

@@ -26,6 +26,11 @@ void AppendQueue::push(std::shared_ptr<PendingAppend> append) {
   waiting_.push_back(std::move(append));
 }
 
+bool AppendQueue::is_empty() const {
+  const std::lock_guard lock(mutex_);
+  return waiting_.empty();
+}
+
 std::vector<std::shared_ptr<PendingAppend>> AppendQueue::next_group() {
   const std::lock_guard lock(mutex_);
   const auto count = std::min(waiting_.size(), kGroupAppendsMax);

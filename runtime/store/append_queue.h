@@ -37,12 +37,13 @@ class AppendQueue {
 
   /// Who pushes also has write_until_done() called.
   void push(std::shared_ptr<PendingAppend> append);
+  bool is_empty() const;
   /// Writes what waits, group by group, unless that has been done with an append that came before.
   void write_until_done(PendingAppend& append, const Write& write);
 
  private:
   std::vector<std::shared_ptr<PendingAppend>> next_group();
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   // In order. Shared with the coroutine that waits. Not bounded here: each waits for its own, so
   // there are no more of them than callers.
   std::deque<std::shared_ptr<PendingAppend>> waiting_;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -16,6 +17,15 @@
 #include "runtime/session/session_store.h"
 
 /// The rows that sessions are made of, and the SQL for them; session_store.h is the face.
+///
+/// `events` is one log that all sessions write to the end of, so that what many of them append lies
+/// on few pages: a commit of a thousand appends writes their bytes, not a page of each. A session
+/// is found in it backwards: `last_events` has the row of its last event, and each row that of the
+/// session's event `before`, 0 at the first. Where that chain misses a place, the session's
+/// rows are looked for in all of the log, which is slow and finds what there is.
+/// `events_by_session` is where events lay before schema version 5, a session's side by side;
+/// nothing is added there, and what it has of a session comes before what the log has. `all_events`
+/// shows both.
 ///
 /// Thread: the connection's. Errors: SQLite's, and those named below.
 namespace ponder::runtime::rows {
@@ -30,8 +40,16 @@ tl::unexpected<Error> explain(const std::filesystem::path& file, Error error);
 /// The schema, step by step.
 std::span<const sqlite::Migration> migrations();
 
-/// The place of session ?1's last event, shared ones included; 0 for an unknown session.
-extern const char* const kSelectLastSeq;
+/// Where a session's history ends.
+struct Tail {
+  std::int64_t seq = 0;                 // 0: of an unknown session
+  std::optional<std::int64_t> unix_ms;  // of its last event; none: it has none of its own
+  std::int64_t row = 0;                 // of that event in the log; 0: it is not there
+};
+Result<Tail> read_tail(sqlite::Connection& db, const std::string& session);
+
+/// Makes the chain of a session's rows follow their places again. Inside a transaction.
+Status chain_again(sqlite::Connection& db, const std::string& session);
 
 /// A session's events in an SQLite file.
 class SqliteEventRows : public EventRows {
@@ -41,8 +59,19 @@ class SqliteEventRows : public EventRows {
   Status read(const Stretch& stretch, const std::function<void(const StoredEvent&)>& each) override;
 
  private:
+  using Each = std::function<void(const StoredEvent&)>;
+  struct Statements;
+  Status prepare();
+  /// Gives the place that is due after what was there.
+  Result<std::int64_t> read_old(const Stretch& stretch, const Each& each);
+  /// The log's rows of a stretch from the place `due` on, in order: by the chain, or nothing where
+  /// that misses a place.
+  Result<std::optional<std::vector<std::int64_t>>> chained(const Stretch& stretch,
+                                                           std::int64_t due);
+  Result<std::vector<std::int64_t>> searched(const Stretch& stretch);
+
   sqlite::Connection* db_;
-  std::optional<sqlite::Statement> select_;  // compiled once for all stretches
+  std::shared_ptr<Statements> statements_;  // compiled once for all stretches
 };
 
 /// All events of a session in order; see session_history.h.

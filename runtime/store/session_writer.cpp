@@ -12,18 +12,23 @@
 namespace ponder::runtime {
 namespace {
 
-// For the inner pages of a large file, and what a group of appends touches. Not for the page that
-// each of ten thousand sessions comes back to: reading one takes a few microseconds, and SQLite
-// (3.40) walks through the whole cache at the end of each transaction that has split a page.
-constexpr int kCacheKibMax = 8 * 1024;
+// For the end of the log and the hundred pages on which ten thousand sessions have their last
+// event. No more, for SQLite (3.40) walks through the whole cache at the end of each transaction
+// that has split a page.
+constexpr int kCacheKibMax = 2 * 1024;
+
+constexpr std::size_t kTailsMax = 100'000;  // 10 MiB
+
+// A disk that takes longer is waited for where nobody else has to wait.
+constexpr std::chrono::milliseconds kQuick{10};
 
 }  // namespace
 
 /// What every append runs, compiled once.
 struct SessionWriter::Statements {
-  sqlite::Statement last_event;
-  sqlite::Statement last_seq;
+  sqlite::Statement data_version;
   sqlite::Statement insert_event;
+  sqlite::Statement set_last;
   sqlite::Statement insert_session;
   sqlite::Statement insert_blob;
   sqlite::Statement set_title;
@@ -31,11 +36,12 @@ struct SessionWriter::Statements {
 };
 
 SessionWriter::SessionWriter(sqlite::Connection db, std::unique_ptr<Statements> statements,
-                             const Clock& clock, Synchronous synchronous)
+                             const Clock& clock, const StoreOptions& options)
     : db_(std::move(db)),
       statements_(std::move(statements)),
       clock_(&clock),
-      synchronous_(synchronous) {}
+      synchronous_(options.synchronous),
+      wal_pages_checkpoint_(options.wal_pages_checkpoint) {}
 
 SessionWriter::SessionWriter(SessionWriter&&) noexcept = default;
 SessionWriter::~SessionWriter() = default;
@@ -44,14 +50,16 @@ Result<SessionWriter> SessionWriter::open(const std::string& file, const Clock& 
                                           const StoreOptions& options) {
   sqlite::OpenOptions how;
   how.busy_timeout = options.busy_ms_max;
-  how.wal_pages_checkpoint = options.wal_pages_checkpoint;
+  how.wal_pages_checkpoint = 0;
   how.cache_kib_max = kCacheKibMax;
   PONDER_TRY(auto db, sqlite::Connection::open(file, how));
   PONDER_CHECK(db.migrate(rows::migrations()));
-  PONDER_TRY(auto last_event, db.prepare("SELECT seq, unix_ms FROM events WHERE session = ? "
-                                         "ORDER BY seq DESC LIMIT 1"));
-  PONDER_TRY(auto last_seq, db.prepare(rows::kSelectLastSeq));
-  PONDER_TRY(auto insert_event, db.prepare("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)"));
+  PONDER_TRY(auto data_version, db.prepare("PRAGMA data_version"));
+  PONDER_TRY(auto insert_event,
+             db.prepare("INSERT INTO events (session, seq, unix_ms, type, version, before, "
+                        "payload) VALUES (?, ?, ?, ?, ?, ?, ?)"));
+  PONDER_TRY(auto set_last, db.prepare("INSERT INTO last_events VALUES (?, ?) "
+                                       "ON CONFLICT (session) DO UPDATE SET id = excluded.id"));
   PONDER_TRY(auto insert_session,
              db.prepare("INSERT INTO sessions (id, created_ms, updated_ms, workflow, model) "
                         "VALUES (?, ?, ?, ?, ?)"));
@@ -61,21 +69,19 @@ Result<SessionWriter> SessionWriter::open(const std::string& file, const Clock& 
              db.prepare("UPDATE sessions SET title = ? WHERE id = ? AND title = ''"));
   PONDER_TRY(auto touch, db.prepare("UPDATE sessions SET updated_ms = ? WHERE id = ?"));
   auto statements = std::make_unique<Statements>(Statements{
-      std::move(last_event), std::move(last_seq), std::move(insert_event),
+      std::move(data_version), std::move(insert_event), std::move(set_last),
       std::move(insert_session), std::move(insert_blob), std::move(set_title), std::move(touch)});
-  return SessionWriter(std::move(db), std::move(statements), clock, options.synchronous);
+  return SessionWriter(std::move(db), std::move(statements), clock, options);
 }
 
 void SessionWriter::write(std::span<PendingAppend* const> group) {
-  auto transaction = begin(group);
-  if (!transaction) {
-    for (PendingAppend* append : group) append->status.emplace(tl::unexpected(transaction.error()));
-    return;
-  }
-  const Status status = write_in(std::move(*transaction), group);
+  auto transaction = begin(group, sqlite::Transaction::begin);
+  const Status status =
+      transaction ? write_in(std::move(*transaction), group) : tl::unexpected(transaction.error());
   if (status) return;
+  tails_.clear();
   for (PendingAppend* append : group) {
-    if (group.size() == 1) {
+    if (group.size() == 1 || !transaction) {
       append->status.emplace(status);
     } else {
       // One that is too large for the disk must not fail the others.
@@ -84,30 +90,62 @@ void SessionWriter::write(std::span<PendingAppend* const> group) {
   }
 }
 
-Result<sqlite::Transaction> SessionWriter::begin(std::span<PendingAppend* const> group) {
-  const bool must_sync = synchronous_ == Synchronous::full ||
-                         std::any_of(group.begin(), group.end(), [](const PendingAppend* append) {
-                           return has_intent_of_effect(*append);
-                         });
+bool SessionWriter::write_if_quick(PendingAppend& append) {
+  PendingAppend* const group[] = {&append};
+  if (must_sync(group) && synced_in_ > kQuick) return false;
+  auto transaction = begin(group, sqlite::Transaction::try_begin);
+  if (!transaction) return false;
+  const Status status = write_in(std::move(*transaction), group);
+  if (!status) {
+    tails_.clear();
+    append.status.emplace(status);
+  }
+  return true;
+}
+
+bool SessionWriter::is_checkpoint_due() const { return db_.log_pages() >= wal_pages_checkpoint_; }
+
+void SessionWriter::checkpoint() { (void)db_.checkpoint(); }
+
+Result<sqlite::Transaction> SessionWriter::begin(std::span<PendingAppend* const> group, Begin how) {
   PONDER_CHECK(
-      db_.set_durability(must_sync ? sqlite::Durability::full : sqlite::Durability::normal));
-  return sqlite::Transaction::begin(db_);
+      db_.set_durability(must_sync(group) ? sqlite::Durability::full : sqlite::Durability::normal));
+  return how(db_);
+}
+
+bool SessionWriter::must_sync(std::span<PendingAppend* const> group) const {
+  return synchronous_ == Synchronous::full ||
+         std::any_of(group.begin(), group.end(),
+                     [](const PendingAppend* append) { return has_intent_of_effect(*append); });
 }
 
 Status SessionWriter::write_in(sqlite::Transaction transaction,
                                std::span<PendingAppend* const> group) {
+  PONDER_CHECK(look_around());
   for (PendingAppend* append : group) {
-    PONDER_TRY(const Tail tail, tail_of(append->session.value));
+    PONDER_TRY(const rows::Tail tail, tail_of(append->session.value));
     append->status.emplace(follow_on(tail, *append));
     if (*append->status) {
       PONDER_CHECK(write_one(*append, tail));
     }
   }
   ++commits_;
-  return transaction.commit();
+  const auto begun = clock_->now();
+  PONDER_CHECK(transaction.commit());
+  if (must_sync(group)) synced_in_ = clock_->now() - begun;
+  return {};
 }
 
-Status SessionWriter::follow_on(const Tail& tail, const PendingAppend& append) {
+Status SessionWriter::look_around() {
+  PONDER_TRY(auto rows, statements_->data_version.query());
+  PONDER_TRY(const bool has_row, rows.next());
+  const std::int64_t version = has_row ? rows.int64(0) : 0;
+  if (version != data_version_ || tails_.size() > kTailsMax) tails_.clear();
+  data_version_ = version;
+  return {};
+}
+
+Status SessionWriter::follow_on(const rows::Tail& tail, const PendingAppend& append) {
   const std::int64_t last_seq = append.records.front().seq - 1;
   if (tail.seq == last_seq) return {};
   return fail(Errc::unavailable, fmt::format("session {} has {} events where {} were expected: "
@@ -115,23 +153,25 @@ Status SessionWriter::follow_on(const Tail& tail, const PendingAppend& append) {
                                              append.session.value, tail.seq, last_seq));
 }
 
-Status SessionWriter::write_one(PendingAppend& append, const Tail& tail) {
+Status SessionWriter::write_one(PendingAppend& append, rows::Tail tail) {
   const std::string& session = append.session.value;
   for (Record& record : append.records) record.unix_ms = clock_->unix_ms();
-  PONDER_CHECK(insert(session, append.records));
+  const auto last_ms = tail.unix_ms;
+  PONDER_CHECK(insert(session, append.records, tail));
   const std::int64_t now_ms = append.records.back().unix_ms;
-  const bool is_listed_late =
-      tail.unix_ms && *tail.unix_ms / rows::kUpdateMs != now_ms / rows::kUpdateMs;
+  const bool is_listed_late = last_ms && *last_ms / rows::kUpdateMs != now_ms / rows::kUpdateMs;
   if (is_listed_late) {
     PONDER_CHECK(statements_->touch.run(now_ms, session));
   }
   for (const Blob& blob : append.blobs) {
     PONDER_CHECK(statements_->insert_blob.run(blob.hash, blob.text));
   }
+  tails_[session] = tail;
   return {};
 }
 
-Status SessionWriter::insert(const std::string& session, const std::vector<Record>& records) {
+Status SessionWriter::insert(const std::string& session, const std::vector<Record>& records,
+                             rows::Tail& tail) {
   for (const Record& record : records) {
     if (const auto* start = std::get_if<SessionStarted>(&record.event)) {
       PONDER_CHECK(insert_session(session, *start, record.unix_ms));
@@ -139,28 +179,18 @@ Status SessionWriter::insert(const std::string& session, const std::vector<Recor
     if (const auto* user = std::get_if<UserMessage>(&record.event)) {
       PONDER_CHECK(statements_->set_title.run(first_line(user->content, kTitleBytesMax), session));
     }
-    PONDER_CHECK(
-        statements_->insert_event.run(session, record.seq, record.unix_ms, event_type(record.event),
-                                      event_version(record.event), event_payload(record.event)));
+    PONDER_CHECK(statements_->insert_event.run(
+        session, record.seq, record.unix_ms, event_type(record.event), event_version(record.event),
+        tail.row, event_payload(record.event)));
+    tail = {record.seq, record.unix_ms, db_.last_insert_rowid()};
   }
-  return {};
+  return statements_->set_last.run(session, tail.row);
 }
 
-Result<SessionWriter::Tail> SessionWriter::tail_of(const std::string& session) {
-  {
-    PONDER_TRY(auto rows, statements_->last_event.query(session));
-    PONDER_TRY(const bool has_row, rows.next());
-    if (has_row) return Tail{rows.int64(0), rows.int64(1)};
-  }
-  // A new session, or one that has only what it shares.
-  PONDER_TRY(const std::int64_t seq, last_seq_of(session));
-  return Tail{seq, std::nullopt};
-}
-
-Result<std::int64_t> SessionWriter::last_seq_of(const std::string& session) {
-  PONDER_TRY(auto rows, statements_->last_seq.query(session));
-  PONDER_TRY(const bool has_row, rows.next());
-  return has_row ? rows.int64(0) : 0;
+Result<rows::Tail> SessionWriter::tail_of(const std::string& session) {
+  const auto known = tails_.find(session);
+  if (known != tails_.end()) return known->second;
+  return rows::read_tail(db_, session);
 }
 
 Status SessionWriter::fork(const SessionId& id, const SessionId& parent,
@@ -172,8 +202,8 @@ Status SessionWriter::fork(const SessionId& id, const SessionId& parent,
 
 Status SessionWriter::import(const SessionCopy& session) {
   PONDER_TRY(auto transaction, sqlite::Transaction::begin(db_));
-  PONDER_TRY(const std::int64_t last_seq, last_seq_of(session.id.value));
-  if (last_seq != 0) {
+  PONDER_TRY(rows::Tail tail, rows::read_tail(db_, session.id.value));
+  if (tail.seq != 0) {
     return fail(Errc::invalid_argument,
                 fmt::format("session {} is there already", session.id.value));
   }
@@ -187,7 +217,7 @@ Status SessionWriter::import(const SessionCopy& session) {
     PONDER_CHECK(insert_session(session.id.value, SessionStarted(), session.records[0].unix_ms));
   }
   if (!records.empty()) {
-    PONDER_CHECK(insert(session.id.value, records));
+    PONDER_CHECK(insert(session.id.value, records, tail));
     PONDER_CHECK(statements_->touch.run(records.back().unix_ms, session.id.value));
   }
   for (const Blob& blob : session.blobs) {
@@ -203,15 +233,17 @@ Status SessionWriter::insert_session(const std::string& id, const SessionStarted
 
 Status SessionWriter::insert_fork(const SessionId& id, const SessionId& parent,
                                   std::optional<std::int64_t> at) {
-  PONDER_TRY(const std::int64_t last_seq, last_seq_of(parent.value));
+  PONDER_TRY(const rows::Tail last, rows::read_tail(db_, parent.value));
   rows::SqliteEventRows rows(db_);
-  PONDER_TRY(const ForkPoint point, fork_point(rows, parent.value, last_seq, at));
+  PONDER_TRY(const ForkPoint point, fork_point(rows, parent.value, last.seq, at));
   PONDER_TRY(auto begin, db_.prepare(R"sql(
     INSERT INTO sessions (id, created_ms, updated_ms, workflow, model, title, parent, parent_seq)
     SELECT ?, ?, ?, workflow, model, title, ?, ? FROM sessions WHERE id = ?)sql"));
   const std::int64_t now_ms = clock_->unix_ms();
   PONDER_CHECK(begin.run(id.value, now_ms, now_ms, point.owner, point.shared, parent.value));
-  return insert(id.value, {{point.shared + 1, now_ms, SessionForked{point.owner, point.shared}}});
+  rows::Tail tail;
+  return insert(id.value, {{point.shared + 1, now_ms, SessionForked{point.owner, point.shared}}},
+                tail);
 }
 
 }  // namespace ponder::runtime

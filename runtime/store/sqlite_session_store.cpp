@@ -1,7 +1,9 @@
 #include "runtime/store/sqlite_session_store.h"
 
 #include <atomic>
+#include <boost/asio/post.hpp>
 #include <boost/asio/thread_pool.hpp>
+#include <mutex>
 #include <optional>
 #include <system_error>
 #include <utility>
@@ -35,12 +37,32 @@ class SqliteSessionStore::Impl {
 
   AppendQueue& queue() { return queue_; }
 
+  /// Writes on the caller's thread, which is quicker than to hand over to another and back; while
+  /// one session is alone at work, nobody else has to wait for it. False: nothing was done.
+  bool write_here(PendingAppend& append) {
+    if (!thread_ || !is_alone(append.session)) return false;
+    const std::unique_lock lock(writing_, std::try_to_lock);
+    if (!lock || !queue_.is_empty() || !writer_.write_if_quick(append)) return false;
+    commits_ = writer_.commits();
+    checkpoint_if_due();
+    return true;
+  }
+
   /// Called on the store's thread.
   Result<std::vector<Record>> finish(PendingAppend& append) {
-    queue_.write_until_done(append, [this](std::span<PendingAppend* const> group) {
-      writer_.write(group);
-      commits_ = writer_.commits();
-    });
+    {
+      const std::lock_guard lock(writing_);
+      queue_.write_until_done(append, [this](std::span<PendingAppend* const> group) {
+        writer_.write(group);
+        commits_ = writer_.commits();
+      });
+      checkpoint_if_due();
+    }
+    return result_of(append);
+  }
+
+  /// Of one that was written or refused.
+  Result<std::vector<Record>> result_of(PendingAppend& append) const {
     if (*append.status) return std::move(append.records);
     return explained(append.status->error());
   }
@@ -48,6 +70,7 @@ class SqliteSessionStore::Impl {
   /// Called on the store's thread.
   Result<SessionId> fork(const SessionId& id, const SessionId& parent,
                          std::optional<std::int64_t> at) {
+    const std::lock_guard lock(writing_);
     const Status status = writer_.fork(id, parent, at);
     if (!status) return explained(status.error());
     return id;
@@ -55,6 +78,7 @@ class SqliteSessionStore::Impl {
 
   /// Called on the store's thread.
   Status import(const SessionCopy& session) {
+    const std::lock_guard lock(writing_);
     const Status status = writer_.import(session);
     if (!status) return explained(status.error());
     return status;
@@ -74,6 +98,34 @@ class SqliteSessionStore::Impl {
   std::uint64_t commits() const { return commits_; }
 
  private:
+  /// Whether the latest appends all came from this session.
+  bool is_alone(const SessionId& session) {
+    constexpr int kInARowMin = 4;
+    const std::lock_guard lock(latest_mutex_);
+    if (latest_ == session) {
+      if (in_a_row_ < kInARowMin) ++in_a_row_;
+      return in_a_row_ == kInARowMin;
+    }
+    latest_ = session;
+    in_a_row_ = 1;
+    return false;
+  }
+
+  /// Those whose events are written do not wait for it. Requires: writing_ is held.
+  void checkpoint_if_due() {
+    if (!writer_.is_checkpoint_due()) return;
+    if (!thread_) {
+      writer_.checkpoint();
+    } else if (!is_checkpoint_posted_) {
+      is_checkpoint_posted_ = true;
+      boost::asio::post(executor_, [this] {
+        const std::lock_guard lock(writing_);
+        writer_.checkpoint();
+        is_checkpoint_posted_ = false;
+      });
+    }
+  }
+
   tl::unexpected<Error> explained(const Error& error) const {
     const bool is_about_file =
         error.code != Errc::not_found && error.code != Errc::invalid_argument;
@@ -83,7 +135,12 @@ class SqliteSessionStore::Impl {
   fs::path file_;
   const Clock* clock_;
   RandomBits random_;
-  SessionWriter writer_;  // used on executor_ only
+  std::mutex latest_mutex_;
+  SessionId latest_;    // whose append came last
+  int in_a_row_ = 0;    // of its appends
+  std::mutex writing_;  // held by whoever uses what comes next
+  SessionWriter writer_;
+  bool is_checkpoint_posted_ = false;
   std::atomic<std::uint64_t> commits_ = 0;
   AppendQueue queue_;
   boost::asio::any_io_executor executor_;
@@ -116,6 +173,7 @@ boost::asio::awaitable<Result<std::vector<Record>>> SqliteSessionStore::append(
   append->session = std::move(session);
   append->blobs = std::move(blobs);
   for (Event& event : events) append->records.push_back({++last_seq, 0, std::move(event)});
+  if (impl_->write_here(*append)) co_return impl_->result_of(*append);
   impl_->queue().push(append);
   auto work = [impl = impl_.get(), append] { return impl->finish(*append); };
   auto result = co_await offload(impl_->executor(), std::move(work));

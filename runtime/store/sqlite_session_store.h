@@ -16,10 +16,10 @@ struct StoreOptions {
   /// Another program's write is waited for as long as this.
   std::chrono::milliseconds busy_ms_max{5000};
   RandomBits random = random_bits();  // of the ids; called from any thread
-  /// A commit that leaves SQLite's log longer than this moves its pages to the file, and all wait.
-  /// Ten thousand sessions at work write a page each about once in a second, so that what is moved
-  /// later is moved less often. 128 MiB.
-  int wal_pages_checkpoint = 32000;
+  /// Once a commit has left SQLite's log longer than this, its pages are moved to the file, and
+  /// what comes meanwhile waits: a millisecond or so for the 350 pages that ten thousand sessions
+  /// at work have written by then. 8 MiB.
+  int wal_pages_checkpoint = 2000;
   /// Where writes run, one at a time and in order; without one, on a thread of the store's own. Its
   /// context outlives the store, which must not end before its writes have.
   boost::asio::any_io_executor writer;
@@ -28,7 +28,9 @@ struct StoreOptions {
 /// The sessions in one SQLite file; what it promises stands in session_store.h. Every error names
 /// the file.
 ///
-/// Thread: writes run on StoreOptions::writer; reads use a connection of their own.
+/// Thread: writes run on StoreOptions::writer, or on a thread of the store's own; while one session
+/// is alone at work, on its own thread, where the disk is quick. Reads use a connection of their
+/// own.
 class SqliteSessionStore : public SessionStore {
  public:
   /// Opens or creates the file and its folder. Fails with `unavailable` (locked, not writable, or

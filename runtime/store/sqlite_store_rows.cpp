@@ -1,3 +1,6 @@
+#include <fmt/format.h>
+
+#include <limits>
 #include <utility>
 
 #include "base/sqlite/connection.h"
@@ -45,26 +48,27 @@ class SqliteStoreRows final : public StoreRows {
   }
   Result<std::vector<Place>> orphans() override {
     return places(
-        "SELECT session, count(*) FROM events WHERE session NOT IN "
+        "SELECT session, count(*) FROM all_events WHERE session NOT IN "
         "(SELECT id FROM sessions) GROUP BY session");
   }
   Result<std::vector<Place>> shadowed() override {
     return places(
-        "SELECT session, seq FROM events JOIN sessions ON id = session "
+        "SELECT session, seq FROM all_events JOIN sessions ON id = session "
         "WHERE seq <= parent_seq OR seq < 1");
   }
   Result<std::vector<Place>> miscounted() override {
-    return std::vector<Place>();  // the list does not say
+    return places(
+        "SELECT session, max(seq) AS last FROM events GROUP BY session HAVING last IS NOT "
+        "(SELECT e.seq FROM last_events AS l JOIN events AS e ON e.id = l.id "
+        "WHERE l.session = events.session AND e.session = events.session)");
   }
   Result<std::optional<Record>> first_own(const std::string& session) override {
-    PONDER_TRY(auto query, db_->prepare("SELECT seq, unix_ms, type, version, payload FROM events "
-                                        "WHERE session = ? AND seq > 0 ORDER BY seq LIMIT 1"));
-    PONDER_TRY(auto rows, query.query(session));
-    PONDER_TRY(const bool has_row, rows.next());
-    if (!has_row) return std::optional<Record>();
-    return std::optional(
-        Record{rows.int64(0), rows.int64(1),
-               read_event(rows.text(2), static_cast<int>(rows.int64(3)), rows.text(4))});
+    std::optional<Record> first;
+    const Stretch all{session, 1, std::numeric_limits<std::int64_t>::max()};
+    PONDER_CHECK(events_.read(all, [&](const StoredEvent& e) {
+      if (!first) first = Record{e.seq, e.unix_ms, read_event(e.type, e.version, e.payload)};
+    }));
+    return first;
   }
   Result<std::string> blob(const std::string& hash) override { return rows::read_blob(*db_, hash); }
 
@@ -74,7 +78,11 @@ class SqliteStoreRows final : public StoreRows {
   Status move_out(const Note& note) override {
     return in_transaction([&]() -> Status {
       PONDER_CHECK(copy_to_quarantine(note));
-      return run("DELETE FROM events WHERE session = ? AND seq = ?", note.session, note.seq);
+      for (const char* from : {"events", "events_by_session"}) {
+        PONDER_CHECK(run(fmt::format("DELETE FROM {} WHERE session = ? AND seq = ?", from).c_str(),
+                         note.session, note.seq));
+      }
+      return rows::chain_again(*db_, note.session);
     });
   }
   Status list_again(const Listing& it) override {
@@ -85,7 +93,9 @@ class SqliteStoreRows final : public StoreRows {
           it.id, it.created_ms, it.updated_ms, it.workflow, it.model, it.title);
     });
   }
-  Status recount(const std::string&) override { return {}; }
+  Status recount(const std::string& session) override {
+    return in_transaction([&] { return rows::chain_again(*db_, session); });
+  }
   Status set_parent(const Session& session) override {
     return in_transaction([&] {
       return run("UPDATE sessions SET parent = ?, parent_seq = ? WHERE id = ?", session.parent,
@@ -142,9 +152,9 @@ class SqliteStoreRows final : public StoreRows {
             note.session, note.seq, note.kind, note.found_ms, note.problem));
     return run(R"sql(
       UPDATE quarantine SET (unix_ms, type, version, payload) =
-        (SELECT unix_ms, type, version, payload FROM events WHERE session = ?1 AND seq = ?2)
+        (SELECT unix_ms, type, version, payload FROM all_events WHERE session = ?1 AND seq = ?2)
       WHERE session = ?1 AND seq = ?2 AND kind = ?3
-        AND EXISTS (SELECT 1 FROM events WHERE session = ?1 AND seq = ?2))sql",
+        AND EXISTS (SELECT 1 FROM all_events WHERE session = ?1 AND seq = ?2))sql",
                note.session, note.seq, note.kind);
   }
 

@@ -9,6 +9,7 @@
 #include "runtime/session/event_json.h"
 #include "runtime/session/log_check.h"
 #include "runtime/store/sqlite_session_store.h"
+#include "runtime/store/store_doctor.h"
 #include "tests/runtime/golden_logs.h"
 #include "tests/runtime/store_place.h"
 #include "tests/runtime/support.h"
@@ -121,6 +122,22 @@ TEST(GoldenLogs, AStoreOfTheSecondSchemaIsBroughtUpToDateAndLosesNothing) {
   EXPECT_TRUE(fold(copy->records).workflow.has_value());
   boost::asio::io_context context;
   EXPECT_TRUE(test::run(context, (*store)->fork(list->front().id, 9)));
+  // What comes now lies elsewhere in the file, and the history is still one.
+  const SessionId id = list->front().id;
+  EXPECT_FALSE(test::run(context, (*store)->append(id, 26, {UserMessage{"late"}})));
+  EXPECT_TRUE(test::run(context, (*store)->append(id, 27, {UserMessage{"more"}, TurnEnded{}})));
+  const auto fork = test::run(context, (*store)->fork(id, 28));
+  ASSERT_TRUE(fork) << fork.error().message;
+  EXPECT_EQ((*store)->load(id)->size(), 29U);
+  EXPECT_EQ((*store)->load(*fork)->size(), 29U);
+  const auto both = (*store)->list(10);
+  ASSERT_EQ(both->size(), 2U);
+  for (const SessionSummary& summary : *both) {
+    EXPECT_EQ(summary.events, static_cast<std::int64_t>((*store)->load(summary.id)->size()));
+  }
+  const auto report = examine_store(file.string(), system_clock(), {});
+  ASSERT_TRUE(report) << report.error().message;
+  for (const StoreFault& fault : report->faults) ADD_FAILURE() << fault.detail;
 }
 
 }  // namespace

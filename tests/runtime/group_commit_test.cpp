@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <csignal>
 #include <map>
+#include <thread>
 
 #include "base/sqlite/write_lock.h"
 #include "runtime/store/sqlite_session_store.h"
@@ -19,11 +20,14 @@
 namespace {
 std::atomic<int> syncs = 0;
 std::atomic<bool> syncs_fail = false;
+std::atomic<int> sync_takes_ms = 0;  // by the clock below
+std::atomic<std::int64_t> now_ms = 0;
 }  // namespace
 
 /// Stands in front of the C library's: SQLite waits for the disk with this call and no other.
 extern "C" int fdatasync(int fd) {
   ++syncs;
+  now_ms += sync_takes_ms;
   if (syncs_fail) {
     errno = EIO;
     return -1;
@@ -38,10 +42,27 @@ namespace asio = boost::asio;
 
 constexpr int kSessions = 50;
 
+/// Stands still but for syncs, and knows which thread gave an event its time.
+class StampingClock final : public Clock {
+ public:
+  Instant now() const override { return Instant(std::chrono::milliseconds(now_ms)); }
+  std::int64_t unix_ms() const override {
+    stamped_by_ = std::this_thread::get_id();
+    return 1'760'000'000'000;
+  }
+  std::thread::id stamped_by() const { return stamped_by_; }
+
+ private:
+  mutable std::atomic<std::thread::id> stamped_by_;
+};
+
 class GroupCommitTest : public ::testing::Test {
  protected:
   GroupCommitTest() { open(Synchronous::full); }
-  ~GroupCommitTest() override { syncs_fail = false; }
+  ~GroupCommitTest() override {
+    syncs_fail = false;
+    sync_takes_ms = 0;
+  }
 
   void open(Synchronous synchronous) {
     store_.reset();
@@ -91,7 +112,7 @@ class GroupCommitTest : public ::testing::Test {
 
   test::TempDir dir_;
   std::filesystem::path file_ = dir_.path() / "sessions.db";
-  test::ManualClock clock_;
+  StampingClock clock_;
   asio::io_context context_;
   std::unique_ptr<SessionStore> store_;
   std::map<std::string, Result<std::vector<Record>>> results_;
@@ -208,6 +229,44 @@ TEST_F(GroupCommitTest, AnAppendThatTheDiskDidNotTakeIsNotAcknowledged) {
   const auto records = store_->load(id);
   ASSERT_EQ(records->size(), 2U);
   EXPECT_EQ(std::get<UserMessage>((*records)[1].event).content, "y");
+}
+
+/// One session at work, which has appended often enough to be taken for the only one.
+class LoneSessionTest : public GroupCommitTest {
+ protected:
+  LoneSessionTest() : id_(begin()) {
+    while (last_seq_ < 5) EXPECT_TRUE(append(id_, last_seq_++, {UserMessage{"x"}}));
+  }
+  bool is_next_written_here() {
+    EXPECT_TRUE(append(id_, last_seq_++, {UserMessage{"x"}}));
+    return clock_.stamped_by() == std::this_thread::get_id();
+  }
+
+  SessionId id_;
+  std::int64_t last_seq_ = 1;
+};
+
+TEST_F(LoneSessionTest, IsWrittenOnItsOwnThreadUntilThereIsAnother) {
+  EXPECT_TRUE(is_next_written_here());
+  begin();
+  EXPECT_NE(clock_.stamped_by(), std::this_thread::get_id());
+  EXPECT_FALSE(is_next_written_here());
+}
+
+TEST_F(LoneSessionTest, DoesNotBlockItsThreadWhileAnotherProgramWrites) {
+  spawn("late", id_, last_seq_, UserMessage{"x"});
+  ASSERT_NO_FATAL_FAILURE(run_spawned_together());  // would wait for itself
+  EXPECT_TRUE(results_.at("late"));
+  EXPECT_NE(clock_.stamped_by(), std::this_thread::get_id());
+}
+
+TEST_F(LoneSessionTest, DoesNotBlockItsThreadForASlowDisk) {
+  sync_takes_ms = 1000;
+  EXPECT_TRUE(is_next_written_here()) << "nobody knew yet";
+  EXPECT_FALSE(is_next_written_here());
+  sync_takes_ms = 0;
+  EXPECT_FALSE(is_next_written_here()) << "nobody knows yet";
+  EXPECT_TRUE(is_next_written_here());
 }
 
 }  // namespace

@@ -8,7 +8,9 @@
 #include <csignal>
 #include <fstream>
 
+#include "base/sqlite/connection.h"
 #include "base/sqlite/write_lock.h"
+#include "runtime/store/store_doctor.h"
 #include "tests/runtime/support.h"
 
 namespace ponder::runtime {
@@ -147,6 +149,128 @@ TEST_F(SqliteSessionStoreTest, AFullDiskIsExhaustedAndWhatWasWrittenBeforeStays)
   EXPECT_NE(full.error().message.find(file_.string()), std::string::npos) << full.error().message;
   EXPECT_EQ(store->load(id)->size(), 2U);
   EXPECT_TRUE(append(*store, id, 2, {UserMessage{"after"}}));
+}
+
+/// Three sessions that took turns, so that the log has them side by side.
+class SharedLogTest : public SqliteSessionStoreTest {
+ protected:
+  static constexpr int kSessions = 3;
+  static constexpr std::int64_t kEvents = 8;
+
+  SharedLogTest() : store_(open()) {
+    for (int i = 0; i < kSessions; ++i) ids_.push_back(begin(*store_, "hello"));
+    for (std::int64_t seq = 2; seq < kEvents; ++seq) {
+      for (const SessionId& id : ids_) {
+        EXPECT_TRUE(append(*store_, id, seq, {UserMessage{id.value}}));
+      }
+    }
+  }
+  void tamper(const std::string& sql) {
+    auto db = sqlite::Connection::open(file_.string());
+    ASSERT_TRUE(db) << db.error().message;
+    const Status done = db->exec(sql);
+    ASSERT_TRUE(done) << done.error().message;
+  }
+  void expect_whole(SessionStore& store) {
+    for (const SessionId& id : ids_) {
+      const auto records = store.load(id);
+      ASSERT_TRUE(records) << records.error().message;
+      ASSERT_EQ(records->size(), static_cast<std::size_t>(kEvents));
+      for (std::size_t i = 2; i < records->size(); ++i) {
+        const auto* words = std::get_if<UserMessage>(&(*records)[i].event);
+        ASSERT_NE(words, nullptr) << i;
+        EXPECT_EQ(words->content, id.value);
+      }
+    }
+  }
+  std::vector<StoreFault> examine(bool mends) {
+    DoctorOptions options;
+    options.mends = mends;
+    const auto report = examine_store(file_.string(), clock_, options);
+    EXPECT_TRUE(report) << report.error().message;
+    return report ? report->faults : std::vector<StoreFault>();
+  }
+
+  std::unique_ptr<SessionStore> store_;
+  std::vector<SessionId> ids_;
+};
+
+TEST_F(SharedLogTest, EachSessionIsFoundInIt) {
+  expect_whole(*store_);
+  EXPECT_TRUE(examine(false).empty());
+  const auto list = store_->list(10);
+  ASSERT_EQ(list->size(), ids_.size());
+  for (const SessionSummary& summary : *list) EXPECT_EQ(summary.events, kEvents);
+}
+
+TEST_F(SharedLogTest, ASessionIsWholeAndGoesOnWhereItsChainIsTorn) {
+  const char* const tears[] = {
+      "UPDATE events SET before = 1 WHERE seq = 5",     // into another session
+      "UPDATE events SET before = id WHERE seq = 6",    // a circle
+      "UPDATE events SET before = 9999 WHERE seq = 4",  // nowhere
+      "UPDATE last_events SET id = 9999",
+  };
+  for (const char* tear : tears) {
+    ASSERT_NO_FATAL_FAILURE(tamper(tear)) << tear;
+    ASSERT_NO_FATAL_FAILURE(expect_whole(*open())) << tear;
+  }
+  const auto store = open();
+  EXPECT_FALSE(append(*store, ids_[0], kEvents - 1, {TurnEnded{}}));
+  EXPECT_TRUE(append(*store, ids_[0], kEvents, {TurnEnded{}}));
+  EXPECT_EQ(store->load(ids_[0])->size(), kEvents + 1U);
+}
+
+TEST_F(SharedLogTest, ASessionWhoseLastEventIsNotKnownTakesNothingUntilTheDoctorFindsIt) {
+  ASSERT_NO_FATAL_FAILURE(tamper("DELETE FROM last_events"));
+  EXPECT_FALSE(append(*open(), ids_[0], kEvents, {TurnEnded{}}));
+  const auto faults = examine(true);
+  ASSERT_EQ(faults.size(), ids_.size());
+  for (const StoreFault& fault : faults) {
+    EXPECT_EQ(fault.kind, FaultKind::wrong_chain) << fault.detail;
+    EXPECT_EQ(fault.state, StoreFault::State::mended) << fault.detail;
+  }
+  EXPECT_TRUE(examine(false).empty());
+  expect_whole(*store_);
+  EXPECT_TRUE(append(*open(), ids_[0], kEvents, {TurnEnded{}}));
+}
+
+TEST_F(SharedLogTest, WhatAnotherProgramAppendedIsKnownToTheNextAppend) {
+  const auto other = open();
+  const SessionId id = ids_[0];
+  EXPECT_TRUE(append(*store_, id, kEvents, {UserMessage{"ours"}}));
+  EXPECT_TRUE(append(*other, id, kEvents + 1, {UserMessage{"theirs"}}));
+  EXPECT_FALSE(append(*store_, id, kEvents + 1, {UserMessage{"late"}}));
+  EXPECT_TRUE(append(*store_, id, kEvents + 2, {UserMessage{"ours"}}));
+  EXPECT_FALSE(append(*other, id, kEvents + 2, {UserMessage{"late"}}));
+  EXPECT_EQ(store_->load(id)->size(), kEvents + 3U);
+  EXPECT_TRUE(examine(false).empty());
+}
+
+TEST_F(SqliteSessionStoreTest, WhatManySessionsAppendLiesOnFewPages) {
+  constexpr std::size_t kSessions = 300;
+  constexpr std::size_t kPageBytes = 4096;
+  const auto content = [&] {
+    std::ifstream in(file_, std::ios::binary);
+    return std::string(std::istreambuf_iterator<char>(in), {});
+  };
+  std::vector<SessionId> ids;
+  {
+    auto store = open();
+    for (std::size_t i = 0; i < kSessions; ++i) {
+      ids.push_back(begin(*store, std::string(kPageBytes, 'x')));
+    }
+  }
+  const std::string before = content();
+  {
+    auto store = open();
+    for (const SessionId& id : ids) EXPECT_TRUE(append(*store, id, 2, {TurnEnded{}}));
+  }
+  const std::string after = content();
+  std::size_t changed = 0;
+  for (std::size_t at = 0; at < after.size(); at += kPageBytes) {
+    changed += at >= before.size() || before.compare(at, kPageBytes, after, at, kPageBytes) != 0;
+  }
+  EXPECT_LT(changed, kSessions / 5);
 }
 
 TEST_F(SqliteSessionStoreTest, TwoProcessesWriteToOneFileWithoutLosingAnything) {

@@ -291,14 +291,11 @@ TEST_F(StoreDoctorTest, AnEventBehindAForksBackIsMovedAside) {
   EXPECT_EQ(value("SELECT payload FROM quarantine"), "{\"content\":\"no\"}");
 }
 
-/// A closed store file with two kinds of page to damage. The events lie in a B-tree in the order
-/// of their sessions' random ids, so where a session lies is looked up, never assumed.
+/// A closed store file with two kinds of page to damage: those that hold events, and the one above
+/// them, by which they are found.
 class DamagedPageTest : public StoreDoctorTest {
  protected:
   static constexpr std::size_t page_bytes = 4096;
-  /// The first byte of a page of an index B-tree (https://www.sqlite.org/fileformat2.html, 1.6).
-  enum class PageKind : char { interior = 2, leaf = 10 };
-
   static std::string content_of(std::size_t i) {
     return "the message of session " + std::to_string(i) + " " + std::string(3000, 'x');
   }
@@ -310,15 +307,20 @@ class DamagedPageTest : public StoreDoctorTest {
     std::ifstream in(place_.address(), std::ios::binary);
     bytes_.assign(std::istreambuf_iterator<char>(in), {});
   }
-  /// The session whose message begins on a page of this kind; none: sessions_.size().
-  std::size_t session_on(PageKind kind) const {
-    for (std::size_t i = 0; i < sessions_.size(); ++i) {
-      if (bytes_[page_of(i)] == static_cast<char>(kind)) return i;
-    }
-    return sessions_.size();
+  /// Where the page begins that a session's message lies on.
+  std::size_t page_of(std::size_t session) const {
+    const std::size_t at = bytes_.find("{\"content\":\"" + content_of(session).substr(0, 30));
+    if (at == std::string::npos) throw std::logic_error("a planted message is not in the file");
+    return at / page_bytes * page_bytes;
   }
-  void damage_page_of(std::size_t session) {
-    bytes_.replace(page_of(session), page_bytes, std::string(page_bytes, '\x5A'));
+  std::size_t page_above_events() const {
+    const auto page = place_.value("(SELECT rootpage FROM sqlite_schema WHERE name = 'events')");
+    return (std::stoul(page) - 1) * page_bytes;
+  }
+  /// What kind of page it is (https://www.sqlite.org/fileformat2.html, 1.6).
+  char kind_of(std::size_t page) const { return bytes_[page]; }
+  void damage(std::size_t page) {
+    bytes_.replace(page, page_bytes, std::string(page_bytes, '\x5A'));
     std::ofstream(place_.address(), std::ios::binary) << bytes_;
     store_ = place_.open();
   }
@@ -334,20 +336,14 @@ class DamagedPageTest : public StoreDoctorTest {
   std::vector<SessionId> sessions_;
 
  private:
-  std::size_t page_of(std::size_t session) const {
-    const std::size_t at = bytes_.find("{\"content\":\"" + content_of(session).substr(0, 30));
-    if (at == std::string::npos) throw std::logic_error("a planted message is not in the file");
-    return at / page_bytes * page_bytes;
-  }
-
   std::string bytes_;
 };
 
 TEST_F(DamagedPageTest, ALeafIsNamedWithWhatToDoAndTheOtherSessionsOpen) {
   plant_sessions(21);
-  const std::size_t hit = session_on(PageKind::leaf);
-  ASSERT_LT(hit, sessions_.size());
-  damage_page_of(hit);
+  const std::size_t hit = 10;
+  ASSERT_EQ(kind_of(page_of(hit)), 13);
+  damage(page_of(hit));
 
   EXPECT_EQ(store_->list(100)->size(), sessions_.size());
   const auto lost = store_->load(sessions_[hit]);
@@ -361,9 +357,8 @@ TEST_F(DamagedPageTest, ALeafIsNamedWithWhatToDoAndTheOtherSessionsOpen) {
 
 TEST_F(DamagedPageTest, AnInteriorPageIsNamedAndEverySessionIsAnErrorOrWhole) {
   plant_sessions(200);
-  const std::size_t hit = session_on(PageKind::interior);
-  ASSERT_LT(hit, sessions_.size()) << "about one message in ten lies on an interior page";
-  damage_page_of(hit);
+  ASSERT_EQ(kind_of(page_above_events()), 5);
+  damage(page_above_events());
 
   EXPECT_EQ(store_->list(1000)->size(), sessions_.size());
   for (const SessionId& id : sessions_) {
