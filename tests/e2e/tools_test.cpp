@@ -80,7 +80,7 @@ TEST_F(BadInput, AnUnknownToolIsAnsweredWithThoseThereAre) {
 
 TEST_F(BadInput, AToolThatNeverReturnsIsEnded) {
   tool("probe", "while true do end");
-  expect("probe", json::object(), "instructions", "error: ");
+  expect("probe", json::object(), "instruction limit reached", "error: ");
 }
 
 TEST_F(BadInput, AFloodIsCutWithANote) {
