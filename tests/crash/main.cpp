@@ -33,6 +33,7 @@ struct Options {
 void print_head() {
   fmt::print("{:<36} {:>7} {:>7} {:>7} {:>6} {:>8} {:>9} {:>8} {:>6}\n", "", "rounds", "kills",
              "faults", "lost", "doubled", "unopened", "prompts", "torn");
+  std::fflush(stdout);
 }
 
 void print_row(const Row& row) {

@@ -122,18 +122,27 @@ Result<std::unique_ptr<runtime::SessionStore>> open_store(const Options& options
   return store;
 }
 
-/// Brings a session that was taken to its end. One that became another program's is left to it.
+/// Brings a session that was taken to its end. One that became another program's is left to it, as
+/// `ponder work` does.
 asio::awaitable<Status> finish_taken(runtime::AgentParts parts, runtime::SessionId id,
                                      std::size_t* active) {
-  runtime::WorkQueue* queue = parts.store->queue();
-  auto finished = co_await open_and_finish(std::move(parts), id);
-  --*active;
-  if (!finished) {
-    fmt::print(stderr, "{}: {}\n", id.value, finished.error().message);
-    const bool is_anothers = finished.error().message.find("took the session") != std::string::npos;
-    co_return is_anothers ? Status() : std::move(finished);
+  runtime::SessionStore& store = *parts.store;
+  Status finished;
+  {
+    auto agent = runtime::Agent::open(std::move(parts), id);
+    if (agent) {
+      auto status = co_await finish(agent->get());
+      finished = std::move(status);
+    } else {
+      store.release(id);  // what take() gave: whoever takes it next may be this program
+      finished = tl::unexpected<Error>(agent.error());
+    }
   }
-  co_return queue->remove(id);
+  --*active;
+  if (finished) co_return store.queue()->remove(id);
+  fmt::print(stderr, "{}: {}\n", id.value, finished.error().message);
+  const bool is_for_others = finished.error().code == Errc::unavailable;
+  co_return is_for_others ? Status() : std::move(finished);
 }
 
 /// Takes sessions while there are any.
