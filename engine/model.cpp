@@ -17,6 +17,9 @@
 namespace ponder::engine {
 namespace {
 
+/// Each thread keeps candidates for 16 times as many keys, and each row of a batch a selection.
+constexpr std::size_t kIndexTopkMax = std::size_t{1} << 18;
+
 Result<const kernels::KernelTable*> find_table(const std::string& isa) {
   if (isa.empty()) return &kernels::active();
   std::string names;
@@ -38,6 +41,7 @@ Status check_limits(const ModelConfig& config) {
                        config.kv_lora_rank + config.qk_rope_head_dim, kernels::kLatentDimMax));
   PONDER_CHECK(at_most("index_head_dim", config.index_head_dim, kernels::kIndexHeadDimMax));
   PONDER_CHECK(at_most("index_n_heads", config.index_n_heads, kernels::kIndexHeadsMax));
+  PONDER_CHECK(at_most("index_topk", config.index_topk, kIndexTopkMax));
   return at_most("n_routed_experts", config.n_routed_experts, kernels::kExpertsMax);
 }
 
