@@ -108,5 +108,6 @@ const DeviceTable& emulated_device() {
 void set_emulated_memory(std::size_t bytes_max) { memory().limit = bytes_max; }
 std::size_t emulated_memory_used() { return memory().used; }
 void lose_emulated_device(bool is_lost) { memory().is_lost = is_lost; }
+void watch_emulated_memory(bool is_on) { emulator::watch_shared_memory(is_on); }
 
 }  // namespace ponder::kernels

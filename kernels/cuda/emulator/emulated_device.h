@@ -15,4 +15,7 @@ std::size_t emulated_memory_used();
 /// From the next wait() or download() on the device is lost, as after a sticky error of CUDA.
 void lose_emulated_device(bool is_lost);
 
+/// Whether kernels' use of shared memory is watched (emulator/simt.h), as it is to begin with.
+void watch_emulated_memory(bool is_on);
+
 }  // namespace ponder::kernels

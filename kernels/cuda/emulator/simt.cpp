@@ -1,24 +1,14 @@
 #include "kernels/cuda/emulator/simt.h"
 
-#include <ucontext.h>
-
 #include <algorithm>
+#include <cstdlib>
 #include <memory>
 #include <numeric>
 #include <random>
 #include <utility>
 #include <vector>
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define PONDER_FIBERS_UNDER_ASAN 1
-#endif
-#elif defined(__SANITIZE_ADDRESS__)
-#define PONDER_FIBERS_UNDER_ASAN 1
-#endif
-#ifdef PONDER_FIBERS_UNDER_ASAN
-#include <sanitizer/common_interface_defs.h>
-#endif
+#include "kernels/cuda/emulator/fiber.h"
 
 namespace ponder::kernels::emulator {
 
@@ -26,19 +16,19 @@ Dim3 thread_index;
 Dim3 block_index;
 Dim3 block_size;
 Dim3 grid_size;
+bool is_watched = true;
 
 namespace {
 
 constexpr unsigned kLanes = 32;
-constexpr std::size_t kStackBytes = std::size_t{256} << 10;
 
 enum class State : std::uint8_t { ready, at_block_barrier, at_warp_barrier, at_exchange, done };
 
-struct Fiber {
-  ucontext_t context{};
-  std::unique_ptr<std::byte[]> stack;
+/// A thread of a block. Its fiber is used again for every block.
+struct Thread {
+  explicit Thread(void (*body)()) : fiber(body) {}
+  Fiber fiber;
   State state = State::done;
-  void* fake_stack = nullptr;  // of AddressSanitizer
 };
 
 struct Warp {
@@ -47,11 +37,11 @@ struct Warp {
   std::uint32_t epoch = 0;
 };
 
-/// Runs one block at a time; the fibers and their stacks are kept.
+/// Runs one block at a time.
 class Machine {
  public:
   void run(unsigned threads, const std::function<void()>& kernel);
-  /// Leaves the running fiber until the scheduler finds the state resolved.
+  /// Leaves the running thread until the scheduler finds the state resolved.
   void stop(State state);
   [[noreturn]] void fail(const std::string& what);
 
@@ -61,24 +51,16 @@ class Machine {
   std::uint64_t order_seed = 0;
 
  private:
-  static void enter();
-  void start(Fiber& fiber);
+  static void run_thread();
   void resume(unsigned thread);
   bool release();
   bool release_warp(unsigned warp);
-  void to_scheduler(Fiber& fiber, bool is_last);
-  void arrived(Fiber* fiber);
   std::string describe_states() const;
 
-  std::vector<std::unique_ptr<Fiber>> fibers_;
+  std::vector<std::unique_ptr<Thread>> threads_;
   std::vector<Warp> warps_;
   std::vector<unsigned> order_;
   const std::function<void()>* kernel_ = nullptr;
-  ucontext_t scheduler_{};
-  // What AddressSanitizer has to be told; unused without it.
-  [[maybe_unused]] const void* scheduler_stack_ = nullptr;
-  [[maybe_unused]] std::size_t scheduler_stack_bytes_ = 0;
-  [[maybe_unused]] void* scheduler_fake_stack_ = nullptr;
   unsigned num_threads_ = 0;
   std::uint64_t block_ = 0;
   std::uint32_t epoch_ = 0;
@@ -90,79 +72,45 @@ Machine& machine() {
   return the_machine;
 }
 
-void Machine::arrived([[maybe_unused]] Fiber* fiber) {
-#ifdef PONDER_FIBERS_UNDER_ASAN
-  if (fiber == nullptr) {
-    __sanitizer_finish_switch_fiber(scheduler_fake_stack_, nullptr, nullptr);
-  } else {
-    __sanitizer_finish_switch_fiber(fiber->fake_stack, &scheduler_stack_, &scheduler_stack_bytes_);
+void Machine::run_thread() {
+  while (true) {
+    (*machine().kernel_)();
+    Thread& self = *machine().threads_[thread_index.x];
+    self.state = State::done;
+    self.fiber.yield();
   }
-#endif
-}
-
-void Machine::to_scheduler(Fiber& fiber, [[maybe_unused]] bool is_last) {
-#ifdef PONDER_FIBERS_UNDER_ASAN
-  __sanitizer_start_switch_fiber(is_last ? nullptr : &fiber.fake_stack, scheduler_stack_,
-                                 scheduler_stack_bytes_);
-#endif
-  swapcontext(&fiber.context, &scheduler_);
-  arrived(&fiber);
-}
-
-void Machine::enter() {
-  Machine& self = machine();
-  Fiber& fiber = *self.fibers_[thread_index.x];
-  self.arrived(&fiber);
-  (*self.kernel_)();
-  fiber.state = State::done;
-  self.to_scheduler(fiber, true);
-}
-
-void Machine::start(Fiber& fiber) {
-  if (!fiber.stack) fiber.stack = std::make_unique<std::byte[]>(kStackBytes);
-  getcontext(&fiber.context);
-  fiber.context.uc_stack.ss_sp = fiber.stack.get();
-  fiber.context.uc_stack.ss_size = kStackBytes;
-  fiber.context.uc_link = nullptr;
-  fiber.fake_stack = nullptr;
-  fiber.state = State::ready;
-  makecontext(&fiber.context, &Machine::enter, 0);
 }
 
 void Machine::resume(unsigned thread) {
   thread_index = {thread, 0, 0};
-  Fiber& fiber = *fibers_[thread];
-#ifdef PONDER_FIBERS_UNDER_ASAN
-  __sanitizer_start_switch_fiber(&scheduler_fake_stack_, fiber.stack.get(), kStackBytes);
-#endif
-  swapcontext(&scheduler_, &fiber.context);
-  arrived(nullptr);
-  if (!fault_.empty()) throw Fault(std::exchange(fault_, {}));
+  threads_[thread]->fiber.resume();
+  if (fault_.empty()) return;
+  threads_.clear();  // they stand in the middle of a kernel
+  throw Fault(std::exchange(fault_, {}));
 }
 
 void Machine::stop(State state) {
-  const Dim3 own_index = thread_index;
-  Fiber& fiber = *fibers_[own_index.x];
-  fiber.state = state;
-  to_scheduler(fiber, false);
+  Thread& self = *threads_[thread_index.x];
+  self.state = state;
+  self.fiber.yield();
 }
 
-/// The fiber is never resumed: kernels own nothing that would have to be destroyed.
+/// The thread is never resumed: kernels own nothing that would have to be destroyed.
 void Machine::fail(const std::string& what) {
   fault_ = what + " (block " + std::to_string(block_index.x) + "," + std::to_string(block_index.y) +
            "," + std::to_string(block_index.z) + ", thread " + std::to_string(thread_index.x) + ")";
-  to_scheduler(*fibers_[thread_index.x], true);
+  threads_[thread_index.x]->fiber.yield();
   std::abort();
 }
 
 /// Lets the lanes of a warp go on when all of them wait for each other.
 bool Machine::release_warp(unsigned warp) {
-  const State state = fibers_[warp * kLanes]->state;
+  const State state = threads_[warp * kLanes]->state;
   if (state != State::at_warp_barrier && state != State::at_exchange) return false;
   for (unsigned i = 0; i < kLanes; ++i) {
-    if (fibers_[warp * kLanes + i]->state != state) return false;
+    if (threads_[warp * kLanes + i]->state != state) return false;
   }
-  for (unsigned i = 0; i < kLanes; ++i) fibers_[warp * kLanes + i]->state = State::ready;
+  for (unsigned i = 0; i < kLanes; ++i) threads_[warp * kLanes + i]->state = State::ready;
   if (state == State::at_exchange) ++warps_[warp].num_exchanges;
   if (state == State::at_warp_barrier) ++warps_[warp].epoch;
   return true;
@@ -173,9 +121,9 @@ bool Machine::release() {
   for (unsigned warp = 0; warp < num_threads_ / kLanes; ++warp) any = release_warp(warp) || any;
   if (any) return true;
   for (unsigned i = 0; i < num_threads_; ++i) {
-    if (fibers_[i]->state != State::at_block_barrier) return false;
+    if (threads_[i]->state != State::at_block_barrier) return false;
   }
-  for (unsigned i = 0; i < num_threads_; ++i) fibers_[i]->state = State::ready;
+  for (unsigned i = 0; i < num_threads_; ++i) threads_[i]->state = State::ready;
   ++epoch_;
   return true;
 }
@@ -183,7 +131,7 @@ bool Machine::release() {
 std::string Machine::describe_states() const {
   std::array<int, 5> counts{};
   for (unsigned i = 0; i < num_threads_; ++i) {
-    ++counts[static_cast<std::size_t>(fibers_[i]->state)];
+    ++counts[static_cast<std::size_t>(threads_[i]->state)];
   }
   return "divergent barrier: of " + std::to_string(num_threads_) + " threads " +
          std::to_string(counts[1]) + " wait for the block, " + std::to_string(counts[2]) +
@@ -192,7 +140,9 @@ std::string Machine::describe_states() const {
 }
 
 void Machine::run(unsigned threads, const std::function<void()>& kernel) {
-  while (fibers_.size() < threads) fibers_.push_back(std::make_unique<Fiber>());
+  while (threads_.size() < threads) {
+    threads_.push_back(std::make_unique<Thread>(&Machine::run_thread));
+  }
   kernel_ = &kernel;
   num_threads_ = threads;
   warps_.assign(threads / kLanes, {});
@@ -204,15 +154,19 @@ void Machine::run(unsigned threads, const std::function<void()>& kernel) {
     std::mt19937_64 rng(order_seed + block_);
     std::shuffle(order_.begin(), order_.end(), rng);
   }
-  for (unsigned i = 0; i < threads; ++i) start(*fibers_[i]);
+  for (unsigned i = 0; i < threads; ++i) threads_[i]->state = State::ready;
   for (;;) {
     bool all_done = true;
     for (const unsigned thread : order_) {
-      if (fibers_[thread]->state == State::ready) resume(thread);
-      all_done = all_done && fibers_[thread]->state == State::done;
+      if (threads_[thread]->state == State::ready) resume(thread);
+      all_done = all_done && threads_[thread]->state == State::done;
     }
     if (all_done) return;
-    if (!release()) throw Fault(describe_states());
+    if (!release()) {
+      const std::string states = describe_states();
+      threads_.clear();
+      throw Fault(states);
+    }
   }
 }
 
@@ -240,6 +194,8 @@ void note(Access& last) {
 }
 
 }  // namespace
+
+void watch_shared_memory(bool is_on) noexcept { is_watched = is_on; }
 
 void set_order_seed(std::uint64_t seed) noexcept { machine().order_seed = seed; }
 

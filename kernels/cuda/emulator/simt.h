@@ -68,6 +68,9 @@ struct ElementHistory {
   Access write;
   Access atomic;
 };
+/// Off, it is only read and written: several times faster, for runs of whole models.
+void watch_shared_memory(bool is_on) noexcept;
+extern bool is_watched;
 void note_read(ElementHistory& history);
 void note_write(ElementHistory& history);
 void note_atomic(ElementHistory& history);
@@ -97,11 +100,11 @@ class SharedArray {
     Element(T& value, emulator::ElementHistory& history) : value_(value), history_(history) {}
     Element(const Element&) = default;
     operator T() const {
-      emulator::note_read(history_);
+      if (emulator::is_watched) emulator::note_read(history_);
       return value_;
     }
     Element& operator=(T value) {
-      emulator::note_write(history_);
+      if (emulator::is_watched) emulator::note_write(history_);
       value_ = value;
       return *this;
     }
@@ -118,7 +121,7 @@ class SharedArray {
   }
   T add_atomically(std::size_t i, T value) {
     check(i);
-    emulator::note_atomic(history_[i]);
+    if (emulator::is_watched) emulator::note_atomic(history_[i]);
     const T before = values_[i];
     values_[i] += value;
     return before;
