@@ -51,6 +51,8 @@ class CpuModel final : public Model {
   // model.cpp
   void start_batch(std::span<const BatchSegment> segments);
   void embed(std::span<const BatchSegment> segments);
+  std::span<const BatchSegment> drop_unasked_rows(std::span<const BatchSegment> segments);
+  void move_row(std::size_t to, std::size_t from);
   void fill_rope_tables();
   std::span<const float> compute_logits(std::span<const BatchSegment> segments);
   std::span<const float> apply_lm_head(const float* input, std::size_t num_rows);
@@ -58,11 +60,19 @@ class CpuModel final : public Model {
 
   // model_attention.cpp
   void attention(std::size_t layer, std::span<const BatchSegment> segments, RowTrace* trace);
-  void start_attention(std::size_t layer, std::span<const BatchSegment> segments);
+  /// What a layer's projections are for: rows that attend, or nothing but rows of the cache.
+  enum class Goal { attention, cache_rows };
+  struct Projections {
+    bool queries;
+    bool index_queries;
+    bool index_keys;
+  };
+  void start_attention(std::size_t layer, std::span<const BatchSegment> segments,
+                       Goal goal = Goal::attention);
   void finish_attention(std::size_t layer, std::span<const BatchSegment> segments);
-  void project(const LayerWeights& weights, bool has_indexer);
-  void normalise_projections(const LayerWeights& weights, bool has_indexer);
-  void rotate(const LayerDescriptor& layer, bool has_indexer);
+  void project(const LayerWeights& weights, const Projections& wanted);
+  void normalise_projections(const LayerWeights& weights, const Projections& wanted);
+  void rotate(const LayerDescriptor& layer, const Projections& wanted);
   void write_cache(std::size_t layer, std::span<const BatchSegment> segments, bool has_indexer);
   void store_latent(std::byte* to, const float* latent);
   void store_values(std::byte* to, const float* from, std::size_t n);
@@ -73,9 +83,10 @@ class CpuModel final : public Model {
   void project_output(const LayerWeights& weights);
 
   // model_indexer.cpp
-  void round_index();
-  void round_index_to_int8();
-  void round_index_to_fp8();
+  bool has_scored_rows() const;
+  void round_index(const Projections& wanted);
+  void round_index_to_int8(const Projections& wanted);
+  void round_index_to_fp8(const Projections& wanted);
   void select(std::size_t layer, std::span<const BatchSegment> segments, RowTrace* trace);
   void select_rows(const void* const* pages, std::size_t row, std::size_t num_rows,
                    std::size_t first_key);

@@ -1,10 +1,10 @@
 #include "engine/engine.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
 #include <utility>
 #include <variant>
 
@@ -14,6 +14,7 @@
 #include "engine/generation_request.h"
 #include "engine/grammar_matcher.h"
 #include "engine/inbox.h"
+#include "engine/machine_memory.h"
 #include "engine/mask_cache.h"
 #include "engine/model.h"
 #include "engine/prefix_cache.h"
@@ -30,9 +31,15 @@ constexpr std::size_t kForcedBytesMax = 256;
 constexpr std::uint32_t kDraftTokensMax = 8;
 
 std::uint64_t default_cache_bytes() {
-  const auto pages = static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES));
-  const auto page_bytes = static_cast<std::uint64_t>(sysconf(_SC_PAGE_SIZE));
-  return std::min(pages * page_bytes / 4, kCacheBytesDefaultMax);
+  return std::min(machine_memory().total / 4, kCacheBytesDefaultMax);
+}
+
+/// Tokens that a grammar forces are the tokenizer's, and the model has to know each of them.
+Status check_ids_fit(const Tokenizer& tokenizer, const ModelConfig& config) {
+  if (tokenizer.vocab_size() <= config.vocab_size) return {};
+  return fail(Errc::invalid_argument,
+              fmt::format("tokenizer.json: ids up to {} do not fit config.json's vocab_size {}",
+                          tokenizer.vocab_size() - 1, config.vocab_size));
 }
 
 double ms_between(Clock::Instant from, Clock::Instant to) {
@@ -358,7 +365,8 @@ bool EngineImpl::publish(Request& request, std::span<const float> logits) {
       penalties_.apply(logits, sampling, request.tokens, request.stats.tokens_prompt);
   const auto token = sampler_.sample(penalized, mask, sampling, request.tokens.size());
   if (!token) {
-    const char* why = request.matcher ? "the grammar leaves no token" : "the logits are not finite";
+    const bool has_choice = !request.matcher || std::ranges::any_of(mask, std::identity());
+    const char* why = has_choice ? "the logits are not finite" : "the grammar leaves no token";
     finish(request.id, FinishReason::failed, why);
     return false;
   }
@@ -375,8 +383,10 @@ bool EngineImpl::deliver(Request& request, TokenId token) {
   request.tokens.push_back(token);
   ++request.stats.tokens_generated;
   ++counted_.tokens_generated;
-  const auto& stops = request.spec.stop_tokens;
-  const bool is_stop = std::find(stops.begin(), stops.end(), token) != stops.end();
+  // A stop token may be text where the grammar goes on.
+  const bool is_stop = request.matcher
+                           ? request.matcher->is_stopped()
+                           : std::ranges::count(request.spec.stop_tokens, token) > 0;
   const bool is_full = request.tokens.size() == request.tokens_max;
   const RequestId id = request.id;
   if (request.callbacks.on_token) request.callbacks.on_token(token);
@@ -460,6 +470,7 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::filesystem::path& model_
   how.device = options.device;
   PONDER_TRY(auto model, Model::load(model_dir, how));
   PONDER_TRY(Tokenizer tokenizer, Tokenizer::load(model_dir / "tokenizer.json"));
+  PONDER_CHECK(check_ids_fit(tokenizer, model->config()));
   const std::uint64_t bytes =
       options.cache_bytes_max != 0 ? options.cache_bytes_max : default_cache_bytes();
   PONDER_TRY(PagePool pool, model->create_pool(bytes));

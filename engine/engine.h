@@ -152,10 +152,10 @@ class Engine {
   /// meets a full queue (exhausted), or its deadline has passed (deadline).
   virtual Result<RequestId> submit(GenerationRequest request, RequestCallbacks callbacks) = 0;
   /// Queues a branch of a live request: its prompt is the first `num_tokens` of the parent's prompt
-  /// and answer, and `request.prompt` after them. What both have in common is neither computed nor
-  /// copied; of the page in which they part, whoever first adds to it takes a copy. Fails as
-  /// submit() does; when the parent has ended or is shorter than that, the branch ends with
-  /// `failed`.
+  /// and answer, and `request.prompt` after them. No row of what both have in common is computed or
+  /// copied (ids and addresses are); of the page in which they part, whoever first adds to it takes
+  /// a copy. Fails as submit() does; when the parent has ended or is shorter than that, the branch
+  /// ends with `failed`.
   virtual Result<RequestId> fork(RequestId parent, std::size_t num_tokens,
                                  GenerationRequest request, RequestCallbacks callbacks) = 0;
   /// Sets a live request back to the first `num_tokens` tokens of its prompt and answer, from where

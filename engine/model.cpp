@@ -17,6 +17,9 @@
 namespace ponder::engine {
 namespace {
 
+/// Each thread keeps candidates for 16 times as many keys, and each row of a batch a selection.
+constexpr std::size_t kIndexTopkMax = std::size_t{1} << 18;
+
 Result<const kernels::KernelTable*> find_table(const std::string& isa) {
   if (isa.empty()) return &kernels::active();
   std::string names;
@@ -38,6 +41,7 @@ Status check_limits(const ModelConfig& config) {
                        config.kv_lora_rank + config.qk_rope_head_dim, kernels::kLatentDimMax));
   PONDER_CHECK(at_most("index_head_dim", config.index_head_dim, kernels::kIndexHeadDimMax));
   PONDER_CHECK(at_most("index_n_heads", config.index_n_heads, kernels::kIndexHeadsMax));
+  PONDER_CHECK(at_most("index_topk", config.index_topk, kIndexTopkMax));
   return at_most("n_routed_experts", config.n_routed_experts, kernels::kExpertsMax);
 }
 
@@ -144,7 +148,12 @@ std::span<const float> CpuModel::forward(std::span<const BatchSegment> segments,
   embed(segments);
   fill_rope_tables();
   if (trace != nullptr) trace->assign(config_.num_hidden_layers, {});
+  const bool needs_all_rows = trace != nullptr || weights_.mtp.has_value();
   for (std::size_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
+    if (layer + 1 == config_.num_hidden_layers && !needs_all_rows) {
+      segments = drop_unasked_rows(segments);
+      if (segments.empty()) return {};
+    }
     attention(layer, segments, trace);
     feed_forward(layer, trace);
     if (trace != nullptr) {
@@ -174,6 +183,48 @@ void CpuModel::start_batch(std::span<const BatchSegment> segments) {
       ws_->num_keys[row] = ws_->positions[row] + 1;
     }
   }
+}
+
+/// Before the last layer: rows that nobody asks for logits are worth no more than their cache rows.
+/// Writes those of all rows, and leaves a batch of the rows that are asked.
+std::span<const BatchSegment> CpuModel::drop_unasked_rows(std::span<const BatchSegment> segments) {
+  std::vector<BatchSegment>& asked = ws_->asked_segments;
+  asked.clear();
+  std::size_t num_asked = 0;
+  for (const BatchSegment& segment : segments) {
+    if (!segment.wants_logits) continue;
+    const std::size_t n = 1 + segment.num_drafts;
+    asked.push_back(segment);
+    asked.back().first_position += segment.tokens.size() - n;
+    asked.back().tokens = segment.tokens.last(n);
+    asked.back().num_known = n;
+    num_asked += n;
+  }
+  if (num_asked == ws_->rows) return segments;
+  start_attention(config_.num_hidden_layers - 1, segments, Goal::cache_rows);
+  std::size_t from = 0;
+  std::size_t to = 0;
+  for (const BatchSegment& segment : segments) {
+    from += segment.tokens.size();
+    const std::size_t n = segment.wants_logits ? 1 + segment.num_drafts : 0;
+    for (std::size_t i = n; i > 0; --i) move_row(to++, from - i);
+  }
+  if (asked.empty()) return {};
+  start_batch(asked);
+  fill_rope_tables();
+  return asked;
+}
+
+/// What the layers before have left of a row: the residual stream and, for a layer that shares it,
+/// the selection.
+void CpuModel::move_row(std::size_t to, std::size_t from) {
+  if (to == from) return;
+  const std::size_t hidden = config_.hidden_size;
+  const std::size_t topk = config_.index_topk;
+  std::copy_n(ws_->hidden.data() + from * hidden, hidden, ws_->hidden.data() + to * hidden);
+  ws_->num_selected[to] = ws_->num_selected[from];
+  std::copy_n(ws_->selection.data() + from * topk, ws_->num_selected[from],
+              ws_->selection.data() + to * topk);
 }
 
 void CpuModel::embed(std::span<const BatchSegment> segments) {

@@ -28,9 +28,14 @@ void CpuModel::attention(std::size_t layer, std::span<const BatchSegment> segmen
 
 /// Everything up to the rows' own cache rows: all of them are written before any row is scored or
 /// attends, whichever path it takes.
-void CpuModel::start_attention(std::size_t layer, std::span<const BatchSegment> segments) {
+void CpuModel::start_attention(std::size_t layer, std::span<const BatchSegment> segments,
+                               Goal goal) {
   const LayerWeights& weights = weights_.layers[layer];
   const bool has_indexer = config_.layers[layer].indexer == IndexerKind::full;
+  const bool attends = goal == Goal::attention;
+  const Projections wanted{.queries = attends,
+                           .index_queries = attends && has_indexer && has_scored_rows(),
+                           .index_keys = has_indexer};
   const std::size_t hidden = config_.hidden_size;
   kernels::rms_norm(executor(), {.y = ws_->normed.data(),
                                  .y_stride = hidden,
@@ -40,9 +45,9 @@ void CpuModel::start_attention(std::size_t layer, std::span<const BatchSegment> 
                                  .rows = ws_->rows,
                                  .dim = hidden,
                                  .eps = static_cast<float>(config_.rms_norm_eps)});
-  project(weights, has_indexer);
-  rotate(config_.layers[layer], has_indexer);
-  if (has_indexer) round_index();
+  project(weights, wanted);
+  rotate(config_.layers[layer], wanted);
+  if (has_indexer) round_index(wanted);
   write_cache(layer, segments, has_indexer);
 }
 
@@ -54,28 +59,27 @@ void CpuModel::finish_attention(std::size_t layer, std::span<const BatchSegment>
 }
 
 /// One pass over the normed rows for all matrices that read them, then one over the query latents.
-void CpuModel::project(const LayerWeights& weights, bool has_indexer) {
+void CpuModel::project(const LayerWeights& weights, const Projections& wanted) {
   auto& jobs = ws_->jobs;
   const auto add = [&](const Linear& linear, std::vector<float>& y, const float* x) {
     jobs.push_back(linear.args(y.data(), linear.out, x, linear.in, ws_->rows));
   };
   jobs.clear();
   const float* x = ws_->normed.data();
-  add(weights.q_a, ws_->q_latent, x);
+  if (wanted.queries) add(weights.q_a, ws_->q_latent, x);
   add(weights.kv_a, ws_->latent, x);
-  if (has_indexer) {
-    add(weights.indexer.wk, ws_->index_k, x);
-    add(weights.indexer.weights_proj, ws_->index_weights, x);
-  }
+  if (wanted.index_keys) add(weights.indexer.wk, ws_->index_k, x);
+  if (wanted.index_queries) add(weights.indexer.weights_proj, ws_->index_weights, x);
   kernels::matmul(executor(), jobs.data(), jobs.size());
-  normalise_projections(weights, has_indexer);
+  normalise_projections(weights, wanted);
+  if (!wanted.queries) return;
   jobs.clear();
   add(weights.q_b, ws_->q, ws_->q_latent.data());
-  if (has_indexer) add(weights.indexer.wq_b, ws_->index_q, ws_->q_latent.data());
+  if (wanted.index_queries) add(weights.indexer.wq_b, ws_->index_q, ws_->q_latent.data());
   kernels::matmul(executor(), jobs.data(), jobs.size());
 }
 
-void CpuModel::normalise_projections(const LayerWeights& weights, bool has_indexer) {
+void CpuModel::normalise_projections(const LayerWeights& weights, const Projections& wanted) {
   const ModelConfig& c = config_;
   const auto rms_norm = [&](float* values, std::size_t stride, std::span<const float> weight) {
     kernels::rms_norm(executor(), {.y = values,
@@ -87,9 +91,9 @@ void CpuModel::normalise_projections(const LayerWeights& weights, bool has_index
                                    .dim = weight.size(),
                                    .eps = static_cast<float>(c.lora_norm_eps)});
   };
-  rms_norm(ws_->q_latent.data(), c.q_lora_rank, weights.q_a_layernorm);
+  if (wanted.queries) rms_norm(ws_->q_latent.data(), c.q_lora_rank, weights.q_a_layernorm);
   rms_norm(ws_->latent.data(), c.kv_lora_rank + c.qk_rope_head_dim, weights.kv_a_layernorm);
-  if (!has_indexer) return;
+  if (!wanted.index_keys) return;
   kernels::layer_norm(executor(), {.y = ws_->index_k.data(),
                                    .y_stride = c.index_head_dim,
                                    .x = ws_->index_k.data(),
@@ -101,7 +105,7 @@ void CpuModel::normalise_projections(const LayerWeights& weights, bool has_index
                                    .eps = kIndexNormEps});
 }
 
-void CpuModel::rotate(const LayerDescriptor& layer, bool has_indexer) {
+void CpuModel::rotate(const LayerDescriptor& layer, const Projections& wanted) {
   const ModelConfig& c = config_;
   const auto rope = [&](float* x, std::size_t row_stride, std::size_t heads,
                         std::size_t head_stride, RopeLayout layout) {
@@ -117,14 +121,19 @@ void CpuModel::rotate(const LayerDescriptor& layer, bool has_indexer) {
                                .layout = kernel_layout(layout)});
   };
   const std::size_t latent_dim = c.kv_lora_rank + c.qk_rope_head_dim;
-  rope(ws_->q.data() + c.qk_nope_head_dim, c.num_attention_heads * c.qk_head_dim(),
-       c.num_attention_heads, c.qk_head_dim(), layer.rope_layout);
+  if (wanted.queries) {
+    rope(ws_->q.data() + c.qk_nope_head_dim, c.num_attention_heads * c.qk_head_dim(),
+         c.num_attention_heads, c.qk_head_dim(), layer.rope_layout);
+  }
   rope(ws_->latent.data() + c.kv_lora_rank, latent_dim, 1, latent_dim, layer.rope_layout);
-  if (!has_indexer) return;
   // In the indexer the rotated part comes first.
-  rope(ws_->index_q.data(), c.index_n_heads * c.index_head_dim, c.index_n_heads, c.index_head_dim,
-       layer.indexer_rope_layout);
-  rope(ws_->index_k.data(), c.index_head_dim, 1, c.index_head_dim, layer.indexer_rope_layout);
+  if (wanted.index_queries) {
+    rope(ws_->index_q.data(), c.index_n_heads * c.index_head_dim, c.index_n_heads,
+         c.index_head_dim, layer.indexer_rope_layout);
+  }
+  if (wanted.index_keys) {
+    rope(ws_->index_k.data(), c.index_head_dim, 1, c.index_head_dim, layer.indexer_rope_layout);
+  }
 }
 
 void CpuModel::store_latent(std::byte* to, const float* latent) {

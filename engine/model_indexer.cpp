@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <numeric>
 
 #include "engine/index_fp8.h"
@@ -6,18 +7,25 @@
 
 namespace ponder::engine {
 
+/// Whether any row sees more than index_topk positions: otherwise no index query is looked at.
+bool CpuModel::has_scored_rows() const {
+  const auto positions = std::span(ws_->positions).first(ws_->rows);
+  return static_cast<std::size_t>(std::ranges::max(positions)) >= config_.index_topk;
+}
+
 /// Queries and keys are turned alike, so that their products are those of the rows as they were.
-void CpuModel::round_index() {
-  if (layout_.index_keys == IndexKeys::int8) round_index_to_int8();
-  if (layout_.index_keys == IndexKeys::fp8) round_index_to_fp8();
+void CpuModel::round_index(const Projections& wanted) {
+  if (layout_.index_keys == IndexKeys::int8) round_index_to_int8(wanted);
+  if (layout_.index_keys == IndexKeys::fp8) round_index_to_fp8(wanted);
 }
 
 /// A key is rounded when it is written to its page.
-void CpuModel::round_index_to_fp8() {
+void CpuModel::round_index_to_fp8(const Projections& wanted) {
   const std::size_t dim = config_.index_head_dim;
   const std::size_t heads = config_.index_n_heads;
   pool_.parallel_for(ws_->rows, 1, [&](std::size_t row, std::size_t) {
     rotate_index_row(ws_->index_k.data() + row * dim, dim);
+    if (!wanted.index_queries) return;
     for (std::size_t head = row * heads; head < (row + 1) * heads; ++head) {
       rotate_index_row(ws_->index_q.data() + head * dim, dim);
       round_index_query(ws_->index_q.data() + head * dim, dim);
@@ -25,14 +33,16 @@ void CpuModel::round_index_to_fp8() {
   });
 }
 
-void CpuModel::round_index_to_int8() {
+void CpuModel::round_index_to_int8(const Projections& wanted) {
   const ModelConfig& c = config_;
-  kernels::index_quantize(executor(), {.x = ws_->index_q.data(),
-                                       .x_stride = c.index_head_dim,
-                                       .codes = ws_->index_q_codes.data(),
-                                       .scales = ws_->index_q_scales.data(),
-                                       .rows = ws_->rows * c.index_n_heads,
-                                       .dim = c.index_head_dim});
+  if (wanted.index_queries) {
+    kernels::index_quantize(executor(), {.x = ws_->index_q.data(),
+                                         .x_stride = c.index_head_dim,
+                                         .codes = ws_->index_q_codes.data(),
+                                         .scales = ws_->index_q_scales.data(),
+                                         .rows = ws_->rows * c.index_n_heads,
+                                         .dim = c.index_head_dim});
+  }
   kernels::index_quantize(executor(), {.x = ws_->index_k.data(),
                                        .x_stride = c.index_head_dim,
                                        .codes = ws_->index_k_codes.data(),
@@ -65,7 +75,7 @@ void CpuModel::select(std::size_t layer, std::span<const BatchSegment> segments,
   const std::size_t topk = config_.index_topk;
   const bool is_mtp = config_.layers[layer].is_mtp;
   const auto scale = static_cast<float>(config_.indexer_scale);
-  const std::size_t num_weights = ws_->rows * config_.index_n_heads;
+  const std::size_t num_weights = has_scored_rows() ? ws_->rows * config_.index_n_heads : 0;
   for (std::size_t i = 0; i < num_weights; ++i) ws_->index_weights[i] *= scale;
   if (layout_.index_keys == IndexKeys::int8) {
     for (std::size_t i = 0; i < num_weights; ++i) ws_->index_weights[i] *= ws_->index_q_scales[i];

@@ -47,7 +47,7 @@ void CpuModel::extend_mtp_cache(std::span<const BatchSegment> segments) {
     row += segment.tokens.size();
   }
   combine_mtp_input(segments);
-  start_attention(config_.num_hidden_layers, segments);
+  start_attention(config_.num_hidden_layers, segments, Goal::cache_rows);
 }
 
 std::span<const float> CpuModel::draft(std::span<const DraftRow> rows) {

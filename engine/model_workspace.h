@@ -64,6 +64,7 @@ struct CpuModel::Workspace {
   std::vector<float> final_hidden;  // [rows, hidden_size], with an MTP layer
   std::vector<float> mtp_input;     // [rows, 2 * hidden_size]: embedding, hidden state; both normed
   std::vector<BatchSegment> draft_segments;
+  std::vector<BatchSegment> asked_segments;  // of drop_unasked_rows()
 
   std::vector<kernels::MatmulArgs> jobs;
   std::vector<float> logits_input;  // [n, hidden_size]

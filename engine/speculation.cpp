@@ -46,7 +46,9 @@ void Speculation::extend(std::span<const Scheduler::Work> work, std::span<BatchS
       }
     }
     const bool has_drafts = segment.wants_logits && state.num_tokens == request.tokens.size();
-    segment.num_drafts = has_drafts ? std::min(state.drafts.size(), drafts_left) : 0;
+    // A request that was preempted since has pages for its tokens, not for all of the drafts.
+    const std::size_t room = has_drafts ? request.table.capacity() - request.tokens.size() : 0;
+    segment.num_drafts = std::min({state.drafts.size(), drafts_left, room});
     drafts_left -= segment.num_drafts;
     if (segment.num_known + segment.num_drafts == 0) continue;
     const auto begin = request.tokens.begin() + static_cast<std::ptrdiff_t>(segment.first_position);
