@@ -152,6 +152,19 @@ TEST_P(RunProcess, SeesOnlyTheVariablesThatItIsGiven) {
   EXPECT_EQ(text.find("LANG=C.UTF-8"), std::string::npos);
 }
 
+TEST_P(RunProcess, RefusesVariablesThatWouldEndInTheMiddle) {
+  using std::string_literals::operator""s;
+  const std::pair<std::string, std::string> bad[] = {
+      {"A\0--bind\0/\0/mnt"s, "x"}, {"A", "x\0--bind\0/\0/mnt"s}, {"", "x"}, {"A=B", "x"}};
+  for (const auto& variable : bad) {
+    ProcessRequest request({"true"});
+    request.environment = {variable};
+    const auto result = run(std::move(request));
+    ASSERT_FALSE(result.has_value()) << variable.first;
+    EXPECT_EQ(result.error().code, Errc::invalid_argument);
+  }
+}
+
 TEST_P(RunProcess, EndsAtItsDeadline) {
   const auto deadline = Deadline::after(system_clock(), std::chrono::milliseconds(300));
   const auto result = run_sync(run_process(shell("sleep 600"), policy(), deadline));
