@@ -376,6 +376,27 @@ TEST_F(MarketEnvironment, ArtefactsAreCheckedAgainWithoutASession) {
   EXPECT_THAT(check().error().message, HasSubstr("proof.json: No such file"));
 }
 
+TEST_F(MarketEnvironment, AnArtefactStaysInItsFolderAndOverwritesNothingHidden) {
+  for (const std::string name :
+       {"../note.txt", "/var/tmp/note.txt", "sub/note.txt", "..", ".bashrc", "", "a\\0b"}) {
+    SCOPED_TRACE(name);
+    std::string script = kFruit;
+    script.replace(script.find("note.txt"), std::string("note.txt").size(), name);
+    folder_.write("market.lua", script);
+    registry_ = Registry();
+    auto environment = open();
+    ASSERT_TRUE(environment->begin(*environment->task(5)));
+    content("submit", R"({"amount": 21})");
+    const auto files = environment->artefacts();
+    ASSERT_FALSE(files);
+    EXPECT_EQ(files.error().code, Errc::internal);
+    EXPECT_THAT(files.error().message, HasSubstr("is no name without a folder"));
+  }
+  std::string script = kFruit;
+  script.replace(script.find("itinerary.json"), std::string("itinerary.json").size(), "..");
+  EXPECT_THAT(refusal(script), HasSubstr("answer.file is a name without a folder"));
+}
+
 TEST_F(MarketEnvironment, AFaultyEnvironmentDoesNotOpen) {
   WorldOptions absent = options();
   absent.name = "harbour";
