@@ -55,9 +55,4 @@ struct SandboxPolicy {
   ProcessLimits limits;
 };
 
-/// Every `.git` in `folder` and below it: what a process that may write to a repository must not
-/// change, because git runs programs that are named there. Does not follow links; fails (exhausted)
-/// when there are more than 200,000 entries to look at.
-Result<std::vector<std::filesystem::path>> git_folders(const std::filesystem::path& folder);
-
 }  // namespace ponder::tools

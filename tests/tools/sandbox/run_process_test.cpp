@@ -11,6 +11,7 @@
 
 #include "base/async/task_group.h"
 #include "tests/tools/call_tool.h"
+#include "tools/process/git_places.h"
 #include "tools/process/sandbox_support.h"
 
 namespace ponder::tools {
@@ -306,16 +307,22 @@ class GitFolder : public RunProcess {
   }
 };
 
-TEST_P(GitFolder, IsFoundAtAnyDepthButNotThroughALink) {
-  auto found = git_folders(work_);
+TEST_P(GitFolder, IsFoundAtAnyDepthAndLinksAreToldFromFolders) {
+  fs::create_directories(work_ / "locked/.git");
+  fs::permissions(work_ / "locked", fs::perms::none);
+  auto found = git_places(work_);
   ASSERT_TRUE(found.has_value()) << found.error().message;
-  std::sort(found->begin(), found->end());
-  EXPECT_EQ(*found, (std::vector<fs::path>{work_ / ".git", work_ / "nested/.git"}));
+  std::sort(found->begin(), found->end(),
+            [](const GitPlace& a, const GitPlace& b) { return a.path < b.path; });
+  EXPECT_EQ(*found, (std::vector<GitPlace>{{work_ / ".git", ""},
+                                           {work_ / "locked/.git", ""},
+                                           {work_ / "nested/.git", ""},
+                                           {work_ / "src/.git", "/etc"}}));
 }
 
 TEST_P(GitFolder, CanBeReadButNeitherChangedNorMovedAway) {
   SandboxPolicy guarded = policy();
-  guarded.read_only = *git_folders(work_);
+  guarded.read_only = {work_ / ".git", work_ / "nested/.git"};
   ProcessRequest request = shell(
       "cat .git/config; echo x > .git/hooks/pre-commit; echo x > nested/.git/hooks/post-commit; "
       "echo x >> .git/config; mv .git other; rm -rf .git; mv nested away; mkdir -p "

@@ -9,6 +9,7 @@
 
 #include "base/async/task_group.h"
 #include "tests/tools/script/script_host.h"
+#include "tools/process/sandbox_support.h"
 
 namespace ponder::tools {
 namespace {
@@ -124,6 +125,23 @@ TEST_F(ScriptTool, ACallThatNeverEndsIsEndedByItsLimits) {
   EXPECT_EQ(run("while true do end"), "deadline: the deadline passed");
   EXPECT_EQ(run("ctx.sleep(1000) return 1"), "deadline: the deadline passed");
   EXPECT_EQ(run("return 'well'"), "well");
+}
+
+TEST_F(ScriptTool, AProgramThatItRunsChangesNoRepository) {
+  const Status support = check_support(sandbox_support(), Isolation::isolated);
+  if (!support) GTEST_SKIP() << support.error().message;
+  const tests::ScriptFolder project;
+  project.write(".git/config", "[core]\n");
+  options_.grants = {"exec", "fs:" + project.path().string()};
+  const std::string said =
+      run("local done = ctx.exec({'sh', '-c', 'echo evil >> .git/config; mkdir -p x/.git; echo y > "
+          "y'})\n"
+          "return done.stderr",
+          "'exec', 'fs'");
+  EXPECT_THAT(said, HasSubstr("x/.git was removed: a repository may not be made here]"));
+  EXPECT_EQ(std::filesystem::file_size(project.path() / ".git/config"), 7U);
+  EXPECT_TRUE(std::filesystem::exists(project.path() / "y"));
+  EXPECT_FALSE(std::filesystem::exists(project.path() / "x/.git"));
 }
 
 boost::asio::awaitable<void> cancel_soon(TaskGroup* group) {
