@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 #include <utility>
+#include <vector>
 
 #include "tools/detail/json.h"
 #include "tools/detail/schema_checker.h"
@@ -123,6 +124,18 @@ class Compiler {
  public:
   explicit Compiler(SchemaDocument& document) : document_(document) {}
 
+  Status check_document() {
+    PONDER_CHECK(check_schema(document_.root, "#"));
+    // References form chains as long as the text: they are walked one after the other.
+    while (!targets_.empty()) {
+      const auto [target, reference] = std::move(targets_.back());
+      targets_.pop_back();
+      PONDER_CHECK(check_schema(*target, reference));
+    }
+    return {};
+  }
+
+ private:
   Status check_schema(const Json& schema, const std::string& path) {
     if (schema.is_boolean()) return {};
     if (!schema.is_object()) return bad(path, "a schema is an object, true or false");
@@ -136,7 +149,6 @@ class Compiler {
     return {};
   }
 
- private:
   static tl::unexpected<Error> bad(const std::string& path, const std::string& what) {
     return fail(Errc::invalid_argument, fmt::format("schema at {}: {}", path, what));
   }
@@ -229,12 +241,13 @@ class Compiler {
       return bad(path, fmt::format("'{}' leads nowhere inside this schema", text));
     }
     // A target outside the known places (a name of somebody's own) is met only by this way.
-    if (!visited_.insert(target).second) return {};
-    return check_schema(*target, text);
+    if (visited_.insert(target).second) targets_.emplace_back(target, text);
+    return {};
   }
 
   SchemaDocument& document_;
   std::set<const Json*> visited_;
+  std::vector<std::pair<const Json*, std::string>> targets_;  // visited, and still to be walked
 };
 
 }  // namespace
@@ -250,7 +263,7 @@ Result<JsonSchema> JsonSchema::compile(std::string_view schema_text) {
   if (!root) return fail_in("schema", root.error());
   compiled->document.root = std::move(*root);
   Compiler compiler(compiled->document);
-  PONDER_CHECK(compiler.check_schema(compiled->document.root, "#"));
+  PONDER_CHECK(compiler.check_document());
   return JsonSchema(std::move(compiled));
 }
 
