@@ -186,6 +186,13 @@ constexpr HostileScript kScripts[] = {
     {"cyclic result", "local t = {} t[1] = t return t", "nested deeper than 128"},
     {"result that doubles", "local t = {1} for i = 1, 60 do t = {t, t} end return t",
      "too large for JSON"},
+    {"result of one long string many times",
+     "local s = ('x'):rep(4e6) local t = {} for i = 1, 1e5 do t[i] = s end return t",
+     "too long for JSON"},
+    {"JSON of one long key many times",
+     "local s = ('x'):rep(4e6) local t = {} for i = 1, 1e5 do t[i] = {[s] = 1} end "
+     "return ctx.json.encode(t)",
+     "too long for JSON"},
     {"mixed keys", "return {1, 2, x = 3}", "both list items and other keys"},
     {"not a number", "return {0 / 0}", "not finite"},
     {"function", "return {print = pcall}", "a function has no JSON form"},
