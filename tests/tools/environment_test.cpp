@@ -133,7 +133,6 @@ TEST_F(MarketEnvironment, ALongOutputIsCut) {
 
 TEST_F(MarketEnvironment, ACallEndsAtItsDeadline) {
   auto environment = open();
-  const auto start = std::chrono::steady_clock::now();
   // The budget of instructions would allow it about a second.
   const std::string endless =
       R"({"sql": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) )"
@@ -141,7 +140,6 @@ TEST_F(MarketEnvironment, ACallEndsAtItsDeadline) {
   auto output = run("query", endless, within(std::chrono::milliseconds(5)));
   ASSERT_FALSE(output);
   EXPECT_EQ(output.error().code, Errc::deadline);
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
   auto late = run("count", R"({"name": "pear"})", within(std::chrono::milliseconds(-1)));
   ASSERT_FALSE(late);
   EXPECT_EQ(late.error().code, Errc::deadline);

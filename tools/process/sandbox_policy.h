@@ -19,8 +19,9 @@ enum class Isolation {
   /// what it may not reach is not there.
   isolated,
   /// Landlock: what it may not reach is refused. It sees that other processes exist, has no
-  /// sockets, and cannot be kept out of a folder inside one that it may write to. For places where
-  /// namespaces are forbidden, such as most containers.
+  /// sockets, and cannot be kept out of a folder inside one that it may write to. Landlock does not
+  /// govern modes and times of files outside: they are kept from the worst only; see
+  /// seccomp_filter.h. For places where namespaces are forbidden, such as most containers.
   confined,
 };
 

@@ -162,16 +162,19 @@ boost::asio::awaitable<Result<ToolOutput>> run_cancelled(
 }
 
 TEST_F(ScriptTool, CancellingEndsWaitingAndComputing) {
-  for (const char* body : {"ctx.sleep(1000) return 1", "while true do end",
-                           "while true do pcall(ctx.sleep, 1000) end"}) {
+  for (const char* body :
+       {"ctx.sleep(1000) return 1", "while true do end", "while true do pcall(ctx.sleep, 1000) end",
+        "return ctx.sql('WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 "
+        "FROM n) SELECT sum(i) FROM n')"}) {
+    options_.grants = {"sql"};
     options_.instructions_max = 1'000'000'000'000;
-    folder_.write("probe.lua", tool(body));
+    folder_.write("probe.lua", tool(body, "'sql'"));
     ASSERT_TRUE(load());
     context::ToolCall probe;
     probe.name = "probe";
     probe.arguments = "{}";
     const auto output =
-        tests::run_sync(run_cancelled(tests::call_tool(*registry_, probe, {}, context())));
+        tests::run_sync(run_cancelled(tests::call_tool(*registry_, probe, {"sql"}, context())));
     ASSERT_FALSE(output) << body;
     EXPECT_EQ(output.error().code, Errc::cancelled) << body;
   }

@@ -168,7 +168,9 @@ class Checker {
     const auto schema = JsonSchema::compile(out_.spec.parameters);
     if (!schema) return schema_fault(schema.error().message);
     const auto parsed = parse_json(out_.spec.parameters);
-    if (parsed && parsed->value("type", "") != "object") {
+    const bool is_object =
+        parsed && parsed->is_object() && parsed->contains("type") && parsed->at("type") == "object";
+    if (!is_object) {
       fault({"parameters"}, "parameters: the type must be \"object\": arguments have names");
     }
   }
