@@ -225,8 +225,7 @@ ToolCard shell_card() {
 ToolCard test_card(const std::string& command) {
   return card(
       "run_tests",
-      fmt::format("Runs the project's tests ({}); says which failed, then the output.",
-                  fmt::join(command, " ")),
+      fmt::format("Runs the project's tests ({}); says which failed, then the output.", command),
       R"({"type":"object","properties":{)"
       R"("arguments":{"type":"array","items":{"type":"string"},"maxItems":50,)"
       R"("description":"added to the command, such as a filter"},)"

@@ -86,7 +86,7 @@ asio::awaitable<Result<ProcessResult>> run_between(std::shared_ptr<ProjectFolder
   auto enter = [&guard] { return guard->enter(); };
   auto read_only = co_await offload(pool, enter);
   PONDER_CO_CHECK(read_only);
-  policy.read_only = std::move(*read_only);
+  policy.read_only.insert(policy.read_only.end(), read_only->begin(), read_only->end());
   Result<ProcessResult> result = tl::unexpected<Error>(Error(Errc::cancelled, "not begun"));
   const auto cancellation = co_await asio::this_coro::cancellation_state;
   if (cancellation.cancelled() == asio::cancellation_type::none) {
