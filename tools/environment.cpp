@@ -7,7 +7,9 @@
 #include <boost/asio/strand.hpp>
 #include <utility>
 
+#include "base/text.h"
 #include "tools/code/code_tools.h"
+#include "tools/detail/environment_card.h"
 #include "tools/detail/environment_host.h"
 #include "tools/detail/lua_tool.h"
 #include "tools/files/file_tools.h"
@@ -19,6 +21,7 @@ namespace ponder::tools {
 namespace {
 
 constexpr std::size_t kLuaBytesMax = 128 << 20;
+constexpr std::size_t kNameBytesShown = 200;
 
 /// The member `name` if it is a string, else "".
 std::string text_member(const Json& object, const char* name) {
@@ -339,6 +342,13 @@ Result<std::vector<Artefact>> Environment::artefacts_of(const std::string& answe
   }
   std::vector<Artefact> files;
   for (const auto& [file_name, content] : contents.items()) {
+    if (!is_artefact_name(file_name)) {
+      return fail(
+          Errc::internal,
+          fmt::format("artefacts: '{}' is no name without a folder that does not begin with "
+                      "a dot",
+                      cut_utf8(file_name, kNameBytesShown)));
+    }
     if (!content.is_string()) {
       return fail(Errc::internal, fmt::format("artefacts: '{}' is no text", file_name));
     }

@@ -84,7 +84,7 @@ struct Judgement {
 };
 
 struct Artefact {
-  std::string file_name;
+  std::string file_name;  // without a folder; no hidden file
   std::string content;
 };
 

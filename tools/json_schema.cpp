@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 #include <utility>
+#include <vector>
 
 #include "tools/detail/json.h"
 #include "tools/detail/schema_checker.h"
@@ -128,6 +129,12 @@ class Compiler {
 
   std::vector<SchemaFault> run() && {
     check_schema(document_.root, "#");
+    // References form chains as long as the text: they are walked one after the other.
+    while (!targets_.empty()) {
+      const auto [target, reference] = std::move(targets_.back());
+      targets_.pop_back();
+      check_schema(*target, reference);
+    }
     return std::move(faults_);
   }
 
@@ -240,11 +247,12 @@ class Compiler {
       return bad(path, fmt::format("'{}' leads nowhere inside this schema", text));
     }
     // A target outside the known places (a name of somebody's own) is met only by this way.
-    if (visited_.insert(target).second) check_schema(*target, text);
+    if (visited_.insert(target).second) targets_.emplace_back(target, text);
   }
 
   SchemaDocument& document_;
   std::set<const Json*> visited_;
+  std::vector<std::pair<const Json*, std::string>> targets_;  // visited, and still to be walked
   std::vector<SchemaFault> faults_;
 };
 

@@ -96,8 +96,9 @@ Status read_answer(const Json& answer, EnvironmentCard& card) {
   card.answer_noun = answer.value("noun", card.answer_noun);
   card.answer_file = answer.value("file", card.answer_file);
   card.answer_schema = answer.value("schema", "");
-  if (card.answer_file.find('/') != std::string::npos) {
-    return fail(Errc::invalid_argument, "answer.file is a name without a folder");
+  if (!is_artefact_name(card.answer_file)) {
+    return fail(Errc::invalid_argument,
+                "answer.file is a name without a folder that does not begin with a dot");
   }
   if (card.answer_schema.empty()) return {};
   const auto schema = JsonSchema::compile(card.answer_schema);
@@ -181,6 +182,11 @@ int declare_environment(lua_State* L) {
   lua_setfield(L, 2, "tools");
   lua_settop(L, 2);
   return 1;
+}
+
+bool is_artefact_name(std::string_view name) {
+  return !name.empty() && name.front() != '.' && name.find('/') == std::string_view::npos &&
+         name.find('\0') == std::string_view::npos;
 }
 
 Result<Declarations> declarations_of(const Json& declared) {

@@ -170,7 +170,9 @@ class Checker {
     for (const SchemaFault& each : faults) schema_fault(each);
     if (!faults.empty()) return;
     const auto parsed = parse_json(out_.spec.parameters);
-    if (parsed && parsed->value("type", "") != "object") {
+    const bool is_object =
+        parsed && parsed->is_object() && parsed->contains("type") && parsed->at("type") == "object";
+    if (!is_object) {
       fault({"parameters"}, "parameters: the type must be \"object\": arguments have names");
     }
   }
