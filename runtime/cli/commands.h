@@ -38,8 +38,10 @@ struct Environment {
 
 /// Where completions come from, as several commands take it.
 struct ModelOptions {
-  std::string model;       // a directory, or http(s)://host/v1; empty: the shipped model
-  std::string model_name;  // remote: the name to ask for
+  std::string model;         // a directory, or http(s)://host/v1; empty: the shipped model
+  std::string model_name;    // remote: the name to ask for
+  bool is_patient = false;   // asks an endpoint that is away until the turn's deadline
+  bool is_from_log = false;  // a session's log names the address: the API key is not sent there
   double temperature = 0.0;
   double top_p = 0.95;
   double repetition_penalty = 1.0;
@@ -167,11 +169,12 @@ struct EvalOptions {
   bool json = false;
   bool verbose = false;
   std::uint32_t concurrency_max = 8;
-  std::filesystem::path tasks;       // codefix: a folder of tasks
-  std::string language;              // codefix: of made tasks; empty: any
-  std::string bug_class;             // codefix: of made tasks; empty: any
-  std::filesystem::path export_dir;  // codefix: write the tasks here instead
-  ProjectOptions project;            // codefix: the sandbox
+  std::string kind;                  // of tasks; empty: any
+  std::filesystem::path tasks;       // fix: a folder of tasks
+  std::string language;              // codefix: a kind in two parts; empty: any
+  std::string bug_class;             // codefix
+  std::filesystem::path export_dir;  // where tasks are projects: write them here instead
+  ProjectOptions project;            // where tasks are projects: the sandbox
 };
 
 struct BenchOptions {
