@@ -105,6 +105,13 @@ void PagePool::copy(PageId to, PageId from) {
   memory_->copy(data(to), data(from), layout_.page_bytes);
 }
 
+void PagePool::take_memory_of(PagePool other) {
+  PONDER_ASSERT(free_.size() == pages_.size() && other.num_free() == num_pages());
+  PONDER_ASSERT(other.layout_.page_bytes == layout_.page_bytes);
+  memory_ = std::move(other.memory_);
+  data_ = memory_->data();
+}
+
 std::optional<PageId> PagePool::acquire() {
   if (free_.empty()) return std::nullopt;
   const PageId page = free_.back();

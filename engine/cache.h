@@ -99,6 +99,9 @@ class PagePool {
   std::byte* data(PageId page) const { return data_ + index(page) * layout_.page_bytes; }
   bool is_on_host() const { return memory_->is_on_host(); }
   void copy(PageId to, PageId from);
+  /// Takes the other pool's pages in place of its own. Requires: all pages are free, of both; the
+  /// layouts are equal; the other has as many pages.
+  void take_memory_of(PagePool other);
 
  private:
   static constexpr std::uint32_t kNone = 0xFFFFFFFF;

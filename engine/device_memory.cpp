@@ -22,18 +22,31 @@ Status device_status(const kernels::DeviceTable& device, int code, std::string_v
                                              device.error_text(code), code));
 }
 
-Result<std::shared_ptr<OpenDevice>> OpenDevice::open(const kernels::DeviceTable& table) {
+std::string FoundDevice::description() const {
+  const std::string place =
+      count == 1 ? std::string("the only device") : fmt::format("device {} of 0..{}", index, count - 1);
+  return fmt::format("{}: {} (compute capability {}.{}, {} free)", place, info.name,
+                     info.compute_capability / 10, info.compute_capability % 10,
+                     bytes_text(info.memory_bytes_free));
+}
+
+Result<FoundDevice> find_device(const kernels::DeviceTable& table) {
   int count = 0;
   PONDER_CHECK(device_status(table, table.num_devices(&count), "count devices"));
-  std::optional<std::pair<int, kernels::DeviceInfo>> best;
+  std::optional<FoundDevice> best;
   for (int i = 0; i < count; ++i) {
     kernels::DeviceInfo info{};
     if (table.describe(i, &info) != 0) continue;
-    if (!best || info.memory_bytes_free > best->second.memory_bytes_free) best.emplace(i, info);
+    if (!best || info.memory_bytes_free > best->info.memory_bytes_free) best = {i, count, info};
   }
   if (!best) return fail(Errc::unavailable, fmt::format("device {}: none", table.name));
-  PONDER_CHECK(device_status(table, table.open(best->first), "open"));
-  std::unique_ptr<OpenDevice> device(new OpenDevice(table, best->second));
+  return *best;
+}
+
+Result<std::shared_ptr<OpenDevice>> OpenDevice::open(const kernels::DeviceTable& table) {
+  PONDER_TRY(const FoundDevice found, find_device(table));
+  PONDER_CHECK(device_status(table, table.open(found.index), "open"));
+  std::unique_ptr<OpenDevice> device(new OpenDevice(table, found.info));
   return std::shared_ptr<OpenDevice>(std::move(device));
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -16,11 +17,22 @@ namespace ponder::engine {
 /// An error code of a device as a Status: `exhausted` for memory that it does not have.
 Status device_status(const kernels::DeviceTable& device, int code, std::string_view what);
 
+/// The one of a backend's devices that has the most free memory.
+struct FoundDevice {
+  int index = 0;
+  int count = 0;  // of devices that are there
+  kernels::DeviceInfo info{};
+  /// "device 1 of 0..1: NVIDIA H100 (compute capability 9.0, 79.10 GB free)"
+  std::string description() const;
+};
+/// Fails (unavailable) when there is none that answers.
+Result<FoundDevice> find_device(const kernels::DeviceTable& table);
+
 /// The device while somebody uses it. Its memory goes back before it is closed: buffers are
 /// declared after it, or hold it.
 class OpenDevice {
  public:
-  /// Chooses the device with the most free memory. Fails (unavailable) when none can be opened.
+  /// Opens find_device(). Fails (unavailable) when there is none, or it cannot be opened.
   static Result<std::shared_ptr<OpenDevice>> open(const kernels::DeviceTable& table);
   ~OpenDevice();
   OpenDevice(const OpenDevice&) = delete;

@@ -15,6 +15,7 @@ namespace {
 // What scores, and parts of attention, may take; more rows are computed in several launches.
 constexpr std::size_t kScoreBytesMax = std::size_t{256} << 20;
 constexpr std::size_t kPartBytesMax = std::size_t{256} << 20;
+constexpr std::size_t kLogitsRowsTogether = 64;
 
 std::size_t pages_for(std::size_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
 
@@ -87,6 +88,7 @@ Result<std::unique_ptr<DeviceModel::Workspace>> DeviceModel::make_workspace() {
     take(*of_hidden, rows_max_ * config_.hidden_size);
   }
   take(ws->mtp_input, weights_.mtp ? rows_max_ * 2 * config_.hidden_size : 0);
+  take(ws->logits, std::min<std::size_t>(rows_max_, kLogitsRowsTogether) * config_.vocab_size);
   take_attention(*ws, take);
   take_indexer(*ws, take);
   take_ffn(*ws, take);
@@ -351,19 +353,13 @@ std::span<const float> DeviceModel::compute_logits(std::span<const BatchSegment>
 }
 
 std::span<const float> DeviceModel::apply_lm_head(const float* input, std::size_t num_rows) {
-  const std::size_t n = num_rows * config_.vocab_size;
-  logits_.assign(n, 0.0F);
-  if (ws_->logits.size() < n * sizeof(float)) {
-    auto larger = DeviceBuffer::create(device_, n * sizeof(float));
-    if (!larger) {
-      note(kernels::kDeviceOutOfMemory);
-      return logits_;
-    }
-    ws_->logits = std::move(*larger);
+  const std::size_t vocab = config_.vocab_size;
+  logits_.assign(num_rows * vocab, 0.0F);
+  for (std::size_t row = 0; row < num_rows; row += kLogitsRowsTogether) {
+    const std::size_t n = std::min(num_rows - row, kLogitsRowsTogether);
+    multiply(weights_.lm_head, ws_->logits, input + row * config_.hidden_size, n);
+    note(table().download(logits_.data() + row * vocab, ws_->logits, n * vocab * sizeof(float)));
   }
-  auto* const logits = reinterpret_cast<float*>(ws_->logits.data());
-  multiply(weights_.lm_head, logits, input, num_rows);
-  note(table().download(logits_.data(), logits, n * sizeof(float)));
   return logits_;
 }
 

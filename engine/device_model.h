@@ -24,7 +24,7 @@ namespace ponder::engine {
 /// depend on the batch, the chunking or cache hits.
 ///
 /// A device that fails stays failed: check() says so from then on, and what forward() returned is
-/// worth nothing. All memory but that of the logits is allocated at load.
+/// worth nothing. All memory is allocated at load, so a step cannot run out of it.
 class DeviceModel final : public Model {
  public:
   static Result<std::unique_ptr<Model>> load(const std::filesystem::path& dir, ModelConfig config,

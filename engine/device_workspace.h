@@ -74,7 +74,7 @@ struct DeviceModel::Workspace {
 
   float* final_hidden = nullptr;  // [rows, hidden_size]
   float* mtp_input = nullptr;     // [rows, 2 * hidden_size]
-  DeviceBuffer logits;            // [n, vocab_size]; grows to the largest n seen
+  float* logits = nullptr;        // [rows together, vocab_size]
 };
 
 template <class T>

@@ -11,13 +11,10 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "engine/config.h"
+#include "engine/device_choice.h"
 #include "engine/grammar.h"
 #include "engine/tokenizer.h"
 #include "engine/weight_format.h"
-
-namespace ponder::kernels {
-struct DeviceTable;
-}
 
 namespace ponder::engine {
 
@@ -54,6 +51,7 @@ struct RequestStats {
   std::uint32_t tokens_accepted = 0;  // of these, guessed right
   double prefill_ms = 0;
   double decode_ms = 0;
+  bool was_moved = false;  // the device was lost on the way, and the CPU went on
 };
 
 struct GenerationRequest {
@@ -83,9 +81,15 @@ struct EngineOptions {
   std::uint64_t cache_bytes_max = 0;      // 0: a quarter of the memory, at most 4 GiB
   std::uint32_t batch_rows_max = 512;     // rows (sequence, position) of one step
   std::uint32_t requests_waiting_max = 10'000;
-  std::string isa;                        // empty: the best this CPU has; "cuda": the GPU
-  /// Where the model computes and keeps its cache; null: where `isa` says. See ModelOptions.
-  const kernels::DeviceTable* device = nullptr;
+  std::string isa;                        // empty: the best this CPU has
+  /// What computes and holds the cache. With `automatic` the CPU takes over when the GPU cannot be
+  /// used, and when it is lost: requests go on with the tokens that they have. With `cuda` they
+  /// fail then, as all later ones do.
+  DeviceChoice device = DeviceChoice::cpu;
+  /// What is taken for the GPU, for tests; null: the one of this machine.
+  const kernels::DeviceTable* device_table = nullptr;
+  /// May be empty. Told, on the thread of open() or step(), when the CPU takes over, and why.
+  std::function<void(const std::string&)> on_notice = {};
   /// Tokens that the MTP layer drafts ahead for each request and step; 0: none, and the layer is
   /// not loaded. Changes no token, only the time: see docs/engine.md.
   std::uint32_t draft_tokens_max = 0;
@@ -109,6 +113,7 @@ struct EngineStats {
   std::uint64_t tokens_forced = 0;  // of these, not sampled
   std::uint64_t tokens_drafted = 0;   // guessed ahead and verified
   std::uint64_t tokens_accepted = 0;  // of these, guessed right
+  std::uint64_t device_losses = 0;  // after which the CPU went on
   std::uint64_t nan_scores = 0;  // not zero: the weights are broken
   std::uint64_t cache_pages_total = 0;
   std::uint64_t cache_pages_used = 0;  // held by requests or kept for later ones

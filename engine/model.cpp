@@ -11,7 +11,6 @@
 #include "base/assert.h"
 #include "engine/device_model.h"
 #include "engine/model_workspace.h"
-#include "kernels/cuda_library.h"
 #include "kernels/dispatch.h"
 
 namespace ponder::engine {
@@ -90,16 +89,8 @@ Result<std::unique_ptr<Model>> Model::load(const std::filesystem::path& dir, Mod
   }
   PONDER_CHECK(check_limits(config));
   PONDER_CHECK(check_index_keys(options.index_keys, config));
-  ModelOptions how = options;
-  if (options.isa == "cuda") {
-    const kernels::CudaLibrary library = kernels::load_cuda_library();
-    if (library.table == nullptr) {
-      return fail(Errc::unavailable, fmt::format("isa \"cuda\": {}", library.reason));
-    }
-    how.device = library.table;
-  }
-  if (how.device != nullptr) return DeviceModel::load(dir, std::move(config), how);
-  return CpuModel::load(dir, std::move(config), how);
+  if (options.device != nullptr) return DeviceModel::load(dir, std::move(config), options);
+  return CpuModel::load(dir, std::move(config), options);
 }
 
 Result<std::unique_ptr<Model>> CpuModel::load(const std::filesystem::path& dir, ModelConfig config,

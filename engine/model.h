@@ -26,14 +26,12 @@ struct ModelOptions {
   CacheDType cache_dtype = CacheDType::automatic;
   IndexKeys index_keys = IndexKeys::floating;
   Activations activations = Activations::f32;
-  /// A row of kernels; empty: the best this CPU has. "cuda": the GPU, by the library that is
-  /// loaded for it (kernels/cuda_library.h).
-  std::string isa;
+  std::string isa;                     // a row of kernels; empty: the best this CPU has
   bool has_drafts = false;             // loads the MTP layer too: Model::draft()
   std::uint64_t memory_bytes_max = 0;  // that loading may allocate; 0: what the machine has free
   /// A larger checkpoint is read in place: its files must stay as they are.
   std::uint64_t copied_bytes_max = kCopiedBytesMax;
-  /// Where weights, cache and arithmetic are; null: where `isa` says. A device ignores num_threads,
+  /// Where weights, cache and arithmetic are; null: the CPU. A device ignores num_threads,
   /// isa and activations. Lifetime: as long as the model. One model at a time may use a device.
   const kernels::DeviceTable* device = nullptr;
 };

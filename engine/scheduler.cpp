@@ -346,6 +346,18 @@ void Scheduler::drop_shadow() {
   shadow_.pop_front();
 }
 
+std::vector<Request*> Scheduler::start_over() {
+  const std::vector<Request*> stopped = running_;
+  for (auto request = stopped.rbegin(); request != stopped.rend(); ++request) {
+    ++(*request)->num_preempted;
+    wait_again(**request);
+  }
+  park_shadow();
+  cache_->clear();
+  is_blocked_ = false;
+  return stopped;
+}
+
 void Scheduler::plan(std::size_t rows_max, std::vector<Work>& work,
                      std::vector<BatchSegment>& segments) {
   work.clear();

@@ -82,6 +82,8 @@ class Scheduler {
   void plan(std::size_t rows_max, std::vector<Work>& work, std::vector<BatchSegment>& segments);
   /// The rows planned for this request are computed. A shadow request may end by this.
   void computed(const Work& work);
+  /// All that run wait again, in their order, for what was computed is lost. Returns them.
+  std::vector<Request*> start_over();
   /// Ends the shadow request that has planned rows; what it had computed before stays known.
   void drop_shadow();
 

@@ -16,6 +16,11 @@ constexpr std::uint32_t kPauseMax = 256;
 Speculation::Speculation(Model& model, PrefixCache& cache, std::uint32_t tokens_max)
     : model_(&model), cache_(&cache), tokens_max_(tokens_max) {}
 
+void Speculation::restart(Model& model) {
+  model_ = &model;
+  states_.clear();
+}
+
 std::uint32_t Speculation::rows_max(std::uint32_t tokens_max) {
   if (tokens_max == 0) return 0;
   return Scheduler::kRunningMax + kDraftedRequestsMax * tokens_max;

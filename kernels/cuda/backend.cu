@@ -10,6 +10,7 @@ namespace {
 static_assert(kDeviceOutOfMemory == cudaErrorMemoryAllocation);
 
 struct Device {
+  int index = 0;
   cudaStream_t stream = nullptr;
   int error = cudaSuccess;  // the first one that a launch left
 };
@@ -17,6 +18,17 @@ struct Device {
 Device& the_device() {
   static Device device;
   return device;
+}
+
+/// The runtime has a current device for each thread, the first one to begin with, and what is
+/// launched for another one fails. A model is loaded by one thread and run by another.
+thread_local int current_device = 0;
+
+cudaError_t make_current(int device) {
+  if (device == current_device) return cudaSuccess;
+  const cudaError_t error = cudaSetDevice(device);
+  if (error == cudaSuccess) current_device = device;
+  return error;
 }
 
 /// What is wrong with the device, if anything: a failed launch says so here at the latest.
@@ -39,7 +51,7 @@ int describe(int device, DeviceInfo* info) {
   std::memcpy(info->name, properties.name, sizeof info->name - 1);  // the last byte stays 0
   info->compute_capability = properties.major * 10 + properties.minor;
   info->num_processors = properties.multiProcessorCount;
-  if (const cudaError_t error = cudaSetDevice(device)) return error;
+  if (const cudaError_t error = make_current(device)) return error;
   std::size_t free_bytes = 0;
   std::size_t total_bytes = 0;
   if (const cudaError_t error = cudaMemGetInfo(&free_bytes, &total_bytes)) return error;
@@ -49,7 +61,8 @@ int describe(int device, DeviceInfo* info) {
 }
 
 int open(int device) {
-  if (const cudaError_t error = cudaSetDevice(device)) return error;
+  if (const cudaError_t error = make_current(device)) return error;
+  the_device().index = device;
   return cudaStreamCreateWithFlags(&the_device().stream, cudaStreamNonBlocking);
 }
 
@@ -93,7 +106,10 @@ int copy(void* to, const void* from, std::size_t bytes) {
 
 }  // namespace
 
-cudaStream_t stream() noexcept { return the_device().stream; }
+cudaStream_t stream() noexcept {
+  noted(make_current(the_device().index));
+  return the_device().stream;
+}
 
 }  // namespace ponder::kernels
 

@@ -350,6 +350,7 @@ void add_engine_commands(CLI::App& app, const Environment& environment, Action& 
   logits_command->add_option("--model", options->model_dir, "model directory")->required();
   logits_command->add_flag("--trace", options->trace,
                            "also selections and experts of the last row");
+  add_device_option(*logits_command, options->device);
   add_cache_dtype_option(*logits_command, options->cache_dtype);
   add_index_keys_option(*logits_command, options->index_keys);
   add_activations_option(*logits_command, options->activations);

@@ -50,6 +50,7 @@ struct ModelOptions {
   std::uint64_t seed = 0;
   bool no_grammar = false;
   std::uint32_t num_threads = 0;
+  std::string device = "cpu";       // or cuda, auto
   std::filesystem::path spill_dir;  // cache pages that memory has no room for; empty: nowhere
   std::uint32_t spill_gib_max = 16;
   std::uint32_t num_drafts = 0;
@@ -218,6 +219,7 @@ struct McpTryOptions {
 
 struct LogitsOptions {
   std::filesystem::path model_dir;
+  std::string device = "cpu";           // or cuda, auto
   std::string cache_dtype = "auto";     // or f32, bf16, fp8
   std::string index_keys = "floating";  // or int8, fp8
   std::string activations = "f32";      // or bf16

@@ -8,7 +8,7 @@
 
 #include "engine/checkpoint.h"
 #include "engine/config.h"
-#include "engine/machine_memory.h"
+#include "engine/device_memory.h"
 #include "engine/tokenizer.h"
 #include "kernels/cuda_library.h"
 #include "kernels/dispatch.h"
@@ -52,12 +52,6 @@ std::string proc_value(const char* file, const std::string& key) {
 Finding check_kernels(const Environment& environment) {
   std::string rows;
   for (const auto* row : kernels::runnable_tables()) rows += fmt::format(" {}", row->name);
-  if (environment.isa == "cuda") {
-    const std::string reason = kernels::load_cuda_library().reason;
-    if (reason.empty()) return ok("kernels", fmt::format("cuda (available:{} cuda)", rows));
-    return {Finding::State::broken, "kernels", fmt::format("PONDER_ISA=cuda: {}", reason),
-            "unset PONDER_ISA"};
-  }
   if (kernels::select(environment.isa.c_str()) == nullptr)
     return {Finding::State::broken, "kernels",
             fmt::format("PONDER_ISA={} cannot run here; available:{}", environment.isa, rows),
@@ -80,16 +74,9 @@ Finding check_gpu() {
     return {Finding::State::absent, "gpu",
             fmt::format("{}; the engine computes on the CPU: {}", found, library.reason), ""};
   }
-  std::vector<std::string> devices;
-  for (int i = 0; i < driver.num_devices; ++i) {
-    kernels::DeviceInfo info{};
-    if (library.table->describe(i, &info) != 0) continue;
-    devices.push_back(fmt::format("{} ({}.{}, {} free)", info.name, info.compute_capability / 10,
-                                  info.compute_capability % 10,
-                                  engine::bytes_text(info.memory_bytes_free)));
-  }
-  return ok("gpu", fmt::format("{}; {}; PONDER_ISA=cuda takes the one with the most free memory",
-                               found, fmt::join(devices, ", ")));
+  const auto chosen = engine::find_device(*library.table);
+  if (!chosen) return {Finding::State::broken, "gpu", chosen.error().message, ""};
+  return ok("gpu", fmt::format("{}; --device cuda takes {}", found, chosen->description()));
 }
 
 Finding check_sandbox() {

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "engine/device_choice.h"
 #include "engine/logits.h"
 #include "engine/prefix_cache.h"
 #include "tests/engine/golden_model.h"
@@ -282,12 +283,14 @@ TEST_F(DeviceFailures, ALostDeviceIsReportedAndStaysLost) {
 TEST(CudaByName, IsRefusedWithTheReasonWhereItCannotBeUsed) {
   const kernels::CudaLibrary library = kernels::load_cuda_library();
   if (library.table != nullptr) GTEST_SKIP() << "this machine has a GPU";
-  ModelOptions options;
-  options.isa = "cuda";
-  const auto model = Model::load(golden_dir(), options);
-  ASSERT_FALSE(model.has_value());
-  EXPECT_EQ(model.error().code, Errc::unavailable);
-  EXPECT_EQ(model.error().message, "isa \"cuda\": " + library.reason);
+  const auto wanted = choose_device(DeviceChoice::cuda);
+  ASSERT_FALSE(wanted.has_value());
+  EXPECT_EQ(wanted.error().code, Errc::unavailable);
+  EXPECT_EQ(wanted.error().message, "device cuda: " + library.reason);
+  const auto perhaps = choose_device(DeviceChoice::automatic);
+  ASSERT_TRUE(perhaps.has_value());
+  EXPECT_EQ(perhaps->table, nullptr);
+  EXPECT_EQ(perhaps->why_not, library.reason);
 }
 
 }  // namespace

@@ -3,13 +3,15 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <utility>
 
 #include "kernels/cuda/operations.cuh"
 
 namespace ponder::kernels {
 namespace {
 
-constexpr int kLost = 719;  // as CUDA numbers it
+constexpr int kNoSuchDevice = 101;  // as CUDA numbers them
+constexpr int kLost = 719;
 constexpr std::size_t kAlignment = 256;
 
 struct Memory {
@@ -17,6 +19,8 @@ struct Memory {
   std::size_t used = 0;
   std::size_t limit = std::size_t{1} << 30;
   bool is_lost = false;
+  std::vector<std::size_t> taken = {0};  // by others, of each device
+  int in_use = 0;
 };
 
 Memory& memory() {
@@ -27,21 +31,26 @@ Memory& memory() {
 int state() { return memory().is_lost ? kLost : 0; }
 
 int num_devices(int* count) {
-  *count = 1;
+  *count = static_cast<int>(memory().taken.size());
   return 0;
 }
 
-int describe(int, DeviceInfo* info) {
+int describe(int device, DeviceInfo* info) {
   *info = {};
   std::strncpy(info->name, "emulated device", sizeof info->name - 1);
   info->compute_capability = 80;
   info->num_processors = 1;
   info->memory_bytes = memory().limit;
-  info->memory_bytes_free = memory().limit - memory().used;
+  const std::size_t taken = memory().taken.at(static_cast<std::size_t>(device));
+  info->memory_bytes_free = memory().limit - memory().used - taken;
   return 0;
 }
 
-int open(int device) { return device == 0 ? state() : 101; }
+int open(int device) {
+  if (static_cast<std::size_t>(device) >= memory().taken.size()) return kNoSuchDevice;
+  memory().in_use = device;
+  return state();
+}
 
 void close() {}
 
@@ -104,6 +113,11 @@ const DeviceTable& emulated_device() {
   }();
   return the_table;
 }
+
+void set_emulated_devices(std::vector<std::size_t> bytes_taken) {
+  memory().taken = std::move(bytes_taken);
+}
+int emulated_device_in_use() { return memory().in_use; }
 
 void set_emulated_memory(std::size_t bytes_max) { memory().limit = bytes_max; }
 std::size_t emulated_memory_used() { return memory().used; }

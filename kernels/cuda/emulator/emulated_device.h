@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cstddef>
+#include <vector>
+
 #include "kernels/cuda/device_table.h"
 
 namespace ponder::kernels {
@@ -8,6 +11,12 @@ namespace ponder::kernels {
 /// program's own, so tests may look into it. Allocations are counted; one that would go beyond
 /// `bytes_max` fails.
 const DeviceTable& emulated_device();
+
+/// So many devices, of whose memory others have taken so much; what is allocated counts for all of
+/// them. To begin with there is one, and nothing taken.
+void set_emulated_devices(std::vector<std::size_t> bytes_taken);
+/// The device that was opened last.
+int emulated_device_in_use();
 
 /// For tests of failures. The limit is 1 GiB to begin with.
 void set_emulated_memory(std::size_t bytes_max);
