@@ -354,7 +354,7 @@ std::vector<Request*> Scheduler::start_over() {
   }
   park_shadow();
   cache_->clear();
-  is_blocked_ = false;
+  blocked_ = nullptr;
   return stopped;
 }
 
