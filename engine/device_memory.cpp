@@ -23,8 +23,9 @@ Status device_status(const kernels::DeviceTable& device, int code, std::string_v
 }
 
 std::string FoundDevice::description() const {
-  const std::string place =
-      count == 1 ? std::string("the only device") : fmt::format("device {} of 0..{}", index, count - 1);
+  const std::string place = count == 1
+                                ? std::string("the only device")
+                                : fmt::format("device {} of 0..{}", index, count - 1);
   return fmt::format("{}: {} (compute capability {}.{}, {} free)", place, info.name,
                      info.compute_capability / 10, info.compute_capability % 10,
                      bytes_text(info.memory_bytes_free));

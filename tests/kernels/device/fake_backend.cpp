@@ -14,8 +14,9 @@ int num_devices(int* count) {
   return FAKE_ERROR;
 }
 const char* error_text(int code) {
-  return code == kInsufficientDriver ? "CUDA driver version is insufficient for CUDA runtime version"
-                                     : "unknown error";
+  return code == kInsufficientDriver
+             ? "CUDA driver version is insufficient for CUDA runtime version"
+             : "unknown error";
 }
 
 }  // namespace
