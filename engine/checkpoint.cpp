@@ -283,6 +283,9 @@ Result<std::vector<float>> Checkpoint::load_f32(std::string_view name,
   if (shape.size() == 2) {
     PONDER_TRY(const StoredMatrix matrix, stored_matrix(name, shape[0], shape[1]));
     PONDER_CHECK(check_finite(*matrix.values));
+    if (matrix.scales != nullptr) {
+      PONDER_CHECK(check_finite(*matrix.scales));
+    }
     std::vector<float> out(matrix.out * matrix.in);
     load_rows(matrix, 0, out);
     return out;

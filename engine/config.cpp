@@ -85,6 +85,7 @@ void read_attention(ConfigFields& fields, ModelConfig& config) {
   fields.size("index_head_dim", config.index_head_dim, kHeadDim, required);
   fields.size("index_topk", config.index_topk, {1, 1 << 30}, required);
   fields.size("max_position_embeddings", config.max_position_embeddings, {1, 1 << 30}, required);
+  config.index_topk = std::min(config.index_topk, config.max_position_embeddings);
   fields.boolean("attention_bias", config.attention_bias);
   fields.boolean("tie_word_embeddings", config.tie_word_embeddings);
   fields.positive("rms_norm_eps", config.rms_norm_eps, required);

@@ -95,7 +95,7 @@ struct ModelConfig {
   std::size_t v_head_dim = 0;
   std::size_t index_n_heads = 0;
   std::size_t index_head_dim = 0;  // a power of two, >= qk_rope_head_dim
-  std::size_t index_topk = 0;
+  std::size_t index_topk = 0;  // at most max_position_embeddings
   std::size_t intermediate_size = 0;
   std::size_t moe_intermediate_size = 0;
   std::size_t first_k_dense_replace = 0;

@@ -1,19 +1,19 @@
 #include "engine/engine.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
 #include <utility>
 #include <variant>
 
 #include "base/clock.h"
-#include "engine/cache_identity.h"
 #include "engine/forced_tokens.h"
 #include "engine/generation_request.h"
 #include "engine/grammar_matcher.h"
 #include "engine/inbox.h"
+#include "engine/machine.h"
 #include "engine/mask_cache.h"
 #include "engine/model.h"
 #include "engine/prefix_cache.h"
@@ -25,29 +25,33 @@
 namespace ponder::engine {
 namespace {
 
-constexpr std::uint64_t kCacheBytesDefaultMax = std::uint64_t{4} << 30;
 constexpr std::size_t kForcedBytesMax = 256;
 constexpr std::uint32_t kDraftTokensMax = 8;
 
-std::uint64_t default_cache_bytes() {
-  const auto pages = static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES));
-  const auto page_bytes = static_cast<std::uint64_t>(sysconf(_SC_PAGE_SIZE));
-  return std::min(pages * page_bytes / 4, kCacheBytesDefaultMax);
+/// Tokens that a grammar forces are the tokenizer's, and the model has to know each of them.
+Status check_ids_fit(const Tokenizer& tokenizer, const ModelConfig& config) {
+  if (tokenizer.vocab_size() <= config.vocab_size) return {};
+  return fail(Errc::invalid_argument,
+              fmt::format("tokenizer.json: ids up to {} do not fit config.json's vocab_size {}",
+                          tokenizer.vocab_size() - 1, config.vocab_size));
 }
 
 double ms_between(Clock::Instant from, Clock::Instant to) {
   return std::chrono::duration<double, std::milli>(to - from).count();
 }
 
+using LoadModel = std::function<Result<std::unique_ptr<Model>>()>;
+
 class EngineImpl final : public Engine {
  public:
-  EngineImpl(std::unique_ptr<Model> model, Tokenizer tokenizer, PagePool pool,
-             std::unique_ptr<PageStore> store, const EngineOptions& options);
+  /// `load_spare`: what goes on when the device is lost; empty: nothing does.
+  EngineImpl(Machine machine, Tokenizer tokenizer, LoadModel load_spare,
+             const EngineOptions& options);
   ~EngineImpl() override { cache_.spill(); }
 
-  const ModelConfig& config() const override { return model_->config(); }
+  const ModelConfig& config() const override { return config_; }
   const Tokenizer& tokenizer() const override { return tokenizer_; }
-  const char* isa_name() const override { return model_->isa_name(); }
+  const char* isa_name() const override { return isa_name_.load(std::memory_order_relaxed); }
 
   Result<RequestId> submit(GenerationRequest request, RequestCallbacks callbacks) override;
   Result<RequestId> fork(RequestId parent, std::size_t num_tokens, GenerationRequest request,
@@ -73,6 +77,8 @@ class EngineImpl final : public Engine {
   }
   Status grow_branch(Request& request);
   void end_expired();
+  void give_up_step(const Error& error);
+  Status move_to_spare(const std::string& why);
   void fail_step(const std::string& why);
   std::uint64_t& rows_counter(const Request& request);
   void start(Request& request);
@@ -85,6 +91,10 @@ class EngineImpl final : public Engine {
   void update_stats();
 
   std::unique_ptr<Model> model_;
+  const ModelConfig config_;  // other threads read it, and the model may be replaced
+  std::atomic<const char*> isa_name_;
+  LoadModel load_spare_;
+  std::function<void(const std::string&)> on_notice_;
   Tokenizer tokenizer_;
   PagePool pool_;
   std::unique_ptr<PageStore> store_;  // null: nothing goes to disk
@@ -104,12 +114,16 @@ class EngineImpl final : public Engine {
   std::atomic<std::size_t> num_live_{0};
 };
 
-EngineImpl::EngineImpl(std::unique_ptr<Model> model, Tokenizer tokenizer, PagePool pool,
-                       std::unique_ptr<PageStore> store, const EngineOptions& options)
-    : model_(std::move(model)),
+EngineImpl::EngineImpl(Machine machine, Tokenizer tokenizer, LoadModel load_spare,
+                       const EngineOptions& options)
+    : model_(std::move(machine.model)),
+      config_(model_->config()),
+      isa_name_(model_->isa_name()),
+      load_spare_(std::move(load_spare)),
+      on_notice_(options.on_notice),
       tokenizer_(std::move(tokenizer)),
-      pool_(std::move(pool)),
-      store_(std::move(store)),
+      pool_(std::move(machine.pool)),
+      store_(std::move(machine.store)),
       cache_(pool_, store_.get()),
       scheduler_(cache_),
       speculation_(*model_, cache_, options.draft_tokens_max),
@@ -193,8 +207,8 @@ void EngineImpl::step() {
     ++counted_.steps;
     speculation_.extend(work_, segments_);
     std::span<const float> logits = model_->forward(segments_);
-    if (const Status intact = model_->check_weights(); !intact) {
-      fail_step(intact.error().message);
+    if (const Status intact = model_->check(); !intact) {
+      give_up_step(intact.error());
       return;
     }
     answering_.clear();
@@ -219,6 +233,29 @@ void EngineImpl::step() {
     cache_.wait_for_load();  // nothing else is to be done
   }
   update_stats();
+}
+
+void EngineImpl::give_up_step(const Error& error) {
+  if (error.code != Errc::unavailable || !load_spare_) return fail_step(error.message);
+  const Status moved = move_to_spare(error.message);
+  if (!moved) fail_step(fmt::format("{}; the CPU cannot go on: {}", error.message,
+                                    moved.error().message));
+}
+
+/// Every request keeps its tokens; their cache rows are computed again.
+Status EngineImpl::move_to_spare(const std::string& why) {
+  PONDER_TRY(std::unique_ptr<Model> spare, load_spare_());
+  PONDER_TRY(PagePool pages, spare->create_pool(pool_.num_pages() * pool_.layout().page_bytes));
+  load_spare_ = nullptr;
+  for (Request* request : scheduler_.start_over()) request->stats.was_moved = true;
+  pool_.take_memory_of(std::move(pages));
+  speculation_.restart(*spare);
+  model_ = std::move(spare);
+  isa_name_.store(model_->isa_name(), std::memory_order_relaxed);
+  ++counted_.device_losses;
+  if (on_notice_) on_notice_(fmt::format("{}; the CPU goes on ({})", why, model_->isa_name()));
+  update_stats();
+  return {};
 }
 
 /// Nothing that was computed in this step may be used, nor kept for later requests. Idle prefill
@@ -358,7 +395,8 @@ bool EngineImpl::publish(Request& request, std::span<const float> logits) {
       penalties_.apply(logits, sampling, request.tokens, request.stats.tokens_prompt);
   const auto token = sampler_.sample(penalized, mask, sampling, request.tokens.size());
   if (!token) {
-    const char* why = request.matcher ? "the grammar leaves no token" : "the logits are not finite";
+    const bool has_choice = !request.matcher || std::ranges::any_of(mask, std::identity());
+    const char* why = has_choice ? "the logits are not finite" : "the grammar leaves no token";
     finish(request.id, FinishReason::failed, why);
     return false;
   }
@@ -375,8 +413,10 @@ bool EngineImpl::deliver(Request& request, TokenId token) {
   request.tokens.push_back(token);
   ++request.stats.tokens_generated;
   ++counted_.tokens_generated;
-  const auto& stops = request.spec.stop_tokens;
-  const bool is_stop = std::find(stops.begin(), stops.end(), token) != stops.end();
+  // A stop token may be text where the grammar goes on.
+  const bool is_stop = request.matcher
+                           ? request.matcher->is_stopped()
+                           : std::ranges::count(request.spec.stop_tokens, token) > 0;
   const bool is_full = request.tokens.size() == request.tokens_max;
   const RequestId id = request.id;
   if (request.callbacks.on_token) request.callbacks.on_token(token);
@@ -447,30 +487,26 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::filesystem::path& model_
                 fmt::format("draft_tokens_max: {} is more than {}", options.draft_tokens_max,
                             kDraftTokensMax));
   }
-  ModelOptions how;
-  how.num_threads = options.num_threads;
-  how.batch_rows_max = options.batch_rows_max;
-  if (how.batch_rows_max > 0) how.batch_rows_max += Speculation::rows_max(options.draft_tokens_max);
-  how.isa = options.isa;
-  how.cache_dtype = options.cache_dtype;
-  how.copied_bytes_max = options.copied_bytes_max;
-  how.index_keys = options.index_keys;
-  how.activations = options.activations;
-  how.has_drafts = options.draft_tokens_max > 0;
-  PONDER_TRY(auto model, Model::load(model_dir, how));
   PONDER_TRY(Tokenizer tokenizer, Tokenizer::load(model_dir / "tokenizer.json"));
-  const std::uint64_t bytes =
-      options.cache_bytes_max != 0 ? options.cache_bytes_max : default_cache_bytes();
-  PONDER_TRY(PagePool pool, PagePool::create(model->cache_layout(), bytes));
-  std::unique_ptr<PageStore> store;
-  if (!options.spill_dir.empty()) {
-    PONDER_TRY(const auto identity, cache_identity(model_dir, model->config(), pool.layout(),
-                                                   model->arithmetic_name()));
-    PONDER_TRY(store, PageStore::open(options.spill_dir, {.bytes_max = options.spill_bytes_max},
-                                      identity, pool.layout().page_bytes));
+  PONDER_TRY(ChosenDevice device, choose_device(options.device, options.device_table));
+  auto machine = open_machine(model_dir, options, device.table);
+  if (!machine && device.table != nullptr && options.device == DeviceChoice::automatic) {
+    device = {nullptr, machine.error().message};
+    machine = open_machine(model_dir, options, nullptr);
   }
-  return std::make_unique<EngineImpl>(std::move(model), std::move(tokenizer), std::move(pool),
-                                      std::move(store), options);
+  if (!machine) return tl::unexpected(machine.error());
+  PONDER_CHECK(check_ids_fit(tokenizer, machine->model->config()));
+  if (!device.why_not.empty() && options.on_notice) {
+    options.on_notice(fmt::format("the CPU computes: {}", device.why_not));
+  }
+  LoadModel load_spare;
+  if (device.table != nullptr && options.device == DeviceChoice::automatic) {
+    load_spare = [model_dir, how = model_options(options, nullptr)] {
+      return Model::load(model_dir, how);
+    };
+  }
+  return std::make_unique<EngineImpl>(std::move(*machine), std::move(tokenizer),
+                                      std::move(load_spare), options);
 }
 
 }  // namespace ponder::engine

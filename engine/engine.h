@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "engine/config.h"
+#include "engine/device_choice.h"
 #include "engine/grammar.h"
 #include "engine/tokenizer.h"
 #include "engine/weight_format.h"
@@ -50,6 +51,7 @@ struct RequestStats {
   std::uint32_t tokens_accepted = 0;  // of these, guessed right
   double prefill_ms = 0;
   double decode_ms = 0;
+  bool was_moved = false;  // the device was lost on the way, and the CPU went on
 };
 
 struct GenerationRequest {
@@ -80,6 +82,14 @@ struct EngineOptions {
   std::uint32_t batch_rows_max = 512;     // rows (sequence, position) of one step
   std::uint32_t requests_waiting_max = 10'000;
   std::string isa;                        // empty: the best this CPU has
+  /// What computes and holds the cache. With `automatic` the CPU takes over when the GPU cannot be
+  /// used, and when it is lost: requests go on with the tokens that they have. With `cuda` they
+  /// fail then, as all later ones do.
+  DeviceChoice device = DeviceChoice::cpu;
+  /// What is taken for the GPU, for tests; null: the one of this machine.
+  const kernels::DeviceTable* device_table = nullptr;
+  /// May be empty. Told, on the thread of open() or step(), when the CPU takes over, and why.
+  std::function<void(const std::string&)> on_notice = {};
   /// Tokens that the MTP layer drafts ahead for each request and step; 0: none, and the layer is
   /// not loaded. Changes no token, only the time: see docs/engine.md.
   std::uint32_t draft_tokens_max = 0;
@@ -103,6 +113,7 @@ struct EngineStats {
   std::uint64_t tokens_forced = 0;  // of these, not sampled
   std::uint64_t tokens_drafted = 0;   // guessed ahead and verified
   std::uint64_t tokens_accepted = 0;  // of these, guessed right
+  std::uint64_t device_losses = 0;  // after which the CPU went on
   std::uint64_t nan_scores = 0;  // not zero: the weights are broken
   std::uint64_t cache_pages_total = 0;
   std::uint64_t cache_pages_used = 0;  // held by requests or kept for later ones
@@ -146,10 +157,10 @@ class Engine {
   /// meets a full queue (exhausted), or its deadline has passed (deadline).
   virtual Result<RequestId> submit(GenerationRequest request, RequestCallbacks callbacks) = 0;
   /// Queues a branch of a live request: its prompt is the first `num_tokens` of the parent's prompt
-  /// and answer, and `request.prompt` after them. What both have in common is neither computed nor
-  /// copied; of the page in which they part, whoever first adds to it takes a copy. Fails as
-  /// submit() does; when the parent has ended or is shorter than that, the branch ends with
-  /// `failed`.
+  /// and answer, and `request.prompt` after them. No row of what both have in common is computed or
+  /// copied (ids and addresses are); of the page in which they part, whoever first adds to it takes
+  /// a copy. Fails as submit() does; when the parent has ended or is shorter than that, the branch
+  /// ends with `failed`.
   virtual Result<RequestId> fork(RequestId parent, std::size_t num_tokens,
                                  GenerationRequest request, RequestCallbacks callbacks) = 0;
   /// Sets a live request back to the first `num_tokens` tokens of its prompt and answer, from where

@@ -24,6 +24,8 @@ class GrammarMatcher {
   std::string forced(std::size_t bytes_max) const;
   /// Whether nothing but a stop token may come next.
   bool must_end() const { return !is_stopped_ && masks_->automaton().must_end(state_); }
+  /// Whether a stop token has ended the text.
+  bool is_stopped() const { return is_stopped_; }
   /// Whether a stop token may come next.
   bool may_end() const { return masks_->automaton().may_end(state_); }
   /// Whether the trigger has been written.

@@ -10,7 +10,7 @@ namespace ponder::engine {
 
 Result<RequestId> Inbox::submit(std::unique_ptr<Request> request) {
   const std::lock_guard lock(mutex_);
-  const std::size_t num_waiting = published_.requests_waiting + num_submitted_;
+  const std::size_t num_waiting = published_.requests_waiting + num_taken_ + num_submitted_;
   if (num_waiting >= requests_waiting_max_) {
     return fail(Errc::exhausted, fmt::format("{} requests wait already, the limit is {}",
                                              num_waiting, requests_waiting_max_));
@@ -38,7 +38,7 @@ void Inbox::send(Message message) {
 
 Inbox::Contents Inbox::take() {
   const std::lock_guard lock(mutex_);
-  num_submitted_ = 0;
+  num_taken_ += std::exchange(num_submitted_, 0);
   return std::exchange(contents_, Contents());
 }
 
@@ -47,6 +47,7 @@ void Inbox::publish(const EngineStats& stats, std::size_t num_shadow) {
   num_shadow_taken_ = num_shadow;
   num_shadow_.store(contents_.shadows.size() + num_shadow, std::memory_order_release);
   published_ = stats;
+  num_taken_ = 0;
 }
 
 EngineStats Inbox::stats() const {

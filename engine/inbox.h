@@ -53,6 +53,7 @@ class Inbox {
   mutable std::mutex mutex_;  // guards what follows
   Contents contents_;
   std::size_t num_submitted_ = 0;     // requests among the messages
+  std::size_t num_taken_ = 0;         // since the last publish(), whose numbers lack them
   std::size_t num_shadow_taken_ = 0;  // that the scheduler has
   std::uint64_t next_id_ = 1;
   EngineStats published_;

@@ -55,6 +55,11 @@ void on_sigbus(int signal, siginfo_t* info, void* context) {
     previous_action.sa_sigaction(signal, info, context);
     return;
   }
+  const bool is_plain = (previous_action.sa_flags & SA_SIGINFO) == 0;
+  if (is_plain && previous_action.sa_handler != SIG_DFL && previous_action.sa_handler != SIG_IGN) {
+    previous_action.sa_handler(signal);
+    return;
+  }
   // Not ours: the read is repeated, and the default action ends the process.
   std::signal(SIGBUS, SIG_DFL);
 }
@@ -101,7 +106,7 @@ Error system_error(const std::filesystem::path& path, const char* what) {
 Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
   MappedFile file;
   file.path_ = path.string();
-  file.fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  file.fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // nor waits for a pipe
   if (file.fd_ < 0) return tl::unexpected(system_error(path, "cannot open"));
   if (::fstat(file.fd_, &file.opened_) != 0) {
     return tl::unexpected(system_error(path, "cannot stat"));

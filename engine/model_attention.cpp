@@ -1,7 +1,7 @@
 #include <cstring>
 
 #include "engine/fp8_latent.h"
-#include "engine/model.h"
+#include "engine/cpu_model.h"
 #include "engine/model_workspace.h"
 
 namespace ponder::engine {
@@ -16,7 +16,7 @@ constexpr float kIndexNormEps = 1e-6F;  // of the indexer's LayerNorm, whatever 
 
 }  // namespace
 
-void Model::attention(std::size_t layer, std::span<const BatchSegment> segments,
+void CpuModel::attention(std::size_t layer, std::span<const BatchSegment> segments,
                       RowTrace* trace) {
   start_attention(layer, segments);
   const bool has_indexer = config_.layers[layer].indexer == IndexerKind::full;
@@ -28,9 +28,14 @@ void Model::attention(std::size_t layer, std::span<const BatchSegment> segments,
 
 /// Everything up to the rows' own cache rows: all of them are written before any row is scored or
 /// attends, whichever path it takes.
-void Model::start_attention(std::size_t layer, std::span<const BatchSegment> segments) {
+void CpuModel::start_attention(std::size_t layer, std::span<const BatchSegment> segments,
+                               Goal goal) {
   const LayerWeights& weights = weights_.layers[layer];
   const bool has_indexer = config_.layers[layer].indexer == IndexerKind::full;
+  const bool attends = goal == Goal::attention;
+  const Projections wanted{.queries = attends,
+                           .index_queries = attends && has_indexer && has_scored_rows(),
+                           .index_keys = has_indexer};
   const std::size_t hidden = config_.hidden_size;
   kernels::rms_norm(executor(), {.y = ws_->normed.data(),
                                  .y_stride = hidden,
@@ -40,13 +45,13 @@ void Model::start_attention(std::size_t layer, std::span<const BatchSegment> seg
                                  .rows = ws_->rows,
                                  .dim = hidden,
                                  .eps = static_cast<float>(config_.rms_norm_eps)});
-  project(weights, has_indexer);
-  rotate(config_.layers[layer], has_indexer);
-  if (has_indexer) round_index();
+  project(weights, wanted);
+  rotate(config_.layers[layer], wanted);
+  if (has_indexer) round_index(wanted);
   write_cache(layer, segments, has_indexer);
 }
 
-void Model::finish_attention(std::size_t layer, std::span<const BatchSegment> segments) {
+void CpuModel::finish_attention(std::size_t layer, std::span<const BatchSegment> segments) {
   const LayerWeights& weights = weights_.layers[layer];
   absorb_queries(weights);
   attend(layer, segments);
@@ -54,28 +59,27 @@ void Model::finish_attention(std::size_t layer, std::span<const BatchSegment> se
 }
 
 /// One pass over the normed rows for all matrices that read them, then one over the query latents.
-void Model::project(const LayerWeights& weights, bool has_indexer) {
+void CpuModel::project(const LayerWeights& weights, const Projections& wanted) {
   auto& jobs = ws_->jobs;
   const auto add = [&](const Linear& linear, std::vector<float>& y, const float* x) {
     jobs.push_back(linear.args(y.data(), linear.out, x, linear.in, ws_->rows));
   };
   jobs.clear();
   const float* x = ws_->normed.data();
-  add(weights.q_a, ws_->q_latent, x);
+  if (wanted.queries) add(weights.q_a, ws_->q_latent, x);
   add(weights.kv_a, ws_->latent, x);
-  if (has_indexer) {
-    add(weights.indexer.wk, ws_->index_k, x);
-    add(weights.indexer.weights_proj, ws_->index_weights, x);
-  }
+  if (wanted.index_keys) add(weights.indexer.wk, ws_->index_k, x);
+  if (wanted.index_queries) add(weights.indexer.weights_proj, ws_->index_weights, x);
   kernels::matmul(executor(), jobs.data(), jobs.size());
-  normalise_projections(weights, has_indexer);
+  normalise_projections(weights, wanted);
+  if (!wanted.queries) return;
   jobs.clear();
   add(weights.q_b, ws_->q, ws_->q_latent.data());
-  if (has_indexer) add(weights.indexer.wq_b, ws_->index_q, ws_->q_latent.data());
+  if (wanted.index_queries) add(weights.indexer.wq_b, ws_->index_q, ws_->q_latent.data());
   kernels::matmul(executor(), jobs.data(), jobs.size());
 }
 
-void Model::normalise_projections(const LayerWeights& weights, bool has_indexer) {
+void CpuModel::normalise_projections(const LayerWeights& weights, const Projections& wanted) {
   const ModelConfig& c = config_;
   const auto rms_norm = [&](float* values, std::size_t stride, std::span<const float> weight) {
     kernels::rms_norm(executor(), {.y = values,
@@ -87,9 +91,9 @@ void Model::normalise_projections(const LayerWeights& weights, bool has_indexer)
                                    .dim = weight.size(),
                                    .eps = static_cast<float>(c.lora_norm_eps)});
   };
-  rms_norm(ws_->q_latent.data(), c.q_lora_rank, weights.q_a_layernorm);
+  if (wanted.queries) rms_norm(ws_->q_latent.data(), c.q_lora_rank, weights.q_a_layernorm);
   rms_norm(ws_->latent.data(), c.kv_lora_rank + c.qk_rope_head_dim, weights.kv_a_layernorm);
-  if (!has_indexer) return;
+  if (!wanted.index_keys) return;
   kernels::layer_norm(executor(), {.y = ws_->index_k.data(),
                                    .y_stride = c.index_head_dim,
                                    .x = ws_->index_k.data(),
@@ -101,7 +105,7 @@ void Model::normalise_projections(const LayerWeights& weights, bool has_indexer)
                                    .eps = kIndexNormEps});
 }
 
-void Model::rotate(const LayerDescriptor& layer, bool has_indexer) {
+void CpuModel::rotate(const LayerDescriptor& layer, const Projections& wanted) {
   const ModelConfig& c = config_;
   const auto rope = [&](float* x, std::size_t row_stride, std::size_t heads,
                         std::size_t head_stride, RopeLayout layout) {
@@ -117,17 +121,22 @@ void Model::rotate(const LayerDescriptor& layer, bool has_indexer) {
                                .layout = kernel_layout(layout)});
   };
   const std::size_t latent_dim = c.kv_lora_rank + c.qk_rope_head_dim;
-  rope(ws_->q.data() + c.qk_nope_head_dim, c.num_attention_heads * c.qk_head_dim(),
-       c.num_attention_heads, c.qk_head_dim(), layer.rope_layout);
+  if (wanted.queries) {
+    rope(ws_->q.data() + c.qk_nope_head_dim, c.num_attention_heads * c.qk_head_dim(),
+         c.num_attention_heads, c.qk_head_dim(), layer.rope_layout);
+  }
   rope(ws_->latent.data() + c.kv_lora_rank, latent_dim, 1, latent_dim, layer.rope_layout);
-  if (!has_indexer) return;
   // In the indexer the rotated part comes first.
-  rope(ws_->index_q.data(), c.index_n_heads * c.index_head_dim, c.index_n_heads, c.index_head_dim,
-       layer.indexer_rope_layout);
-  rope(ws_->index_k.data(), c.index_head_dim, 1, c.index_head_dim, layer.indexer_rope_layout);
+  if (wanted.index_queries) {
+    rope(ws_->index_q.data(), c.index_n_heads * c.index_head_dim, c.index_n_heads,
+         c.index_head_dim, layer.indexer_rope_layout);
+  }
+  if (wanted.index_keys) {
+    rope(ws_->index_k.data(), c.index_head_dim, 1, c.index_head_dim, layer.indexer_rope_layout);
+  }
 }
 
-void Model::store_latent(std::byte* to, const float* latent) {
+void CpuModel::store_latent(std::byte* to, const float* latent) {
   const std::size_t rank = config_.kv_lora_rank;
   const std::size_t rope_dim = config_.qk_rope_head_dim;
   if (layout_.dtype == kernels::DType::fp8_e4m3) {
@@ -138,7 +147,7 @@ void Model::store_latent(std::byte* to, const float* latent) {
 }
 
 /// Writes n numbers in the type of the cache's values that are not FP8.
-void Model::store_values(std::byte* to, const float* from, std::size_t n) {
+void CpuModel::store_values(std::byte* to, const float* from, std::size_t n) {
   if (layout_.dtype == kernels::DType::f32) {
     std::memcpy(to, from, n * sizeof(float));
   } else {
@@ -146,7 +155,7 @@ void Model::store_values(std::byte* to, const float* from, std::size_t n) {
   }
 }
 
-void Model::write_cache(std::size_t layer, std::span<const BatchSegment> segments,
+void CpuModel::write_cache(std::size_t layer, std::span<const BatchSegment> segments,
                         bool has_indexer) {
   const std::size_t latent_dim = config_.kv_lora_rank + config_.qk_rope_head_dim;
   std::size_t row = 0;
@@ -161,7 +170,7 @@ void Model::write_cache(std::size_t layer, std::span<const BatchSegment> segment
   }
 }
 
-void Model::absorb_queries(const LayerWeights& weights) {
+void CpuModel::absorb_queries(const LayerWeights& weights) {
   const std::size_t heads = config_.num_attention_heads;
   const std::size_t qk_dim = config_.qk_head_dim();
   const std::size_t rank = config_.kv_lora_rank;
@@ -174,7 +183,7 @@ void Model::absorb_queries(const LayerWeights& weights) {
   kernels::matmul(executor(), ws_->jobs.data(), ws_->jobs.size());
 }
 
-void Model::attend(std::size_t layer, std::span<const BatchSegment> segments) {
+void CpuModel::attend(std::size_t layer, std::span<const BatchSegment> segments) {
   const ModelConfig& c = config_;
   const std::size_t heads = c.num_attention_heads;
   std::size_t row = 0;
@@ -205,7 +214,7 @@ void Model::attend(std::size_t layer, std::span<const BatchSegment> segments) {
                                   .fp8 = fp8_latent_layout(c.kv_lora_rank, c.qk_rope_head_dim)});
 }
 
-void Model::project_output(const LayerWeights& weights) {
+void CpuModel::project_output(const LayerWeights& weights) {
   const std::size_t heads = config_.num_attention_heads;
   const std::size_t rank = config_.kv_lora_rank;
   const std::size_t v_dim = config_.v_head_dim;

@@ -1,23 +1,31 @@
+#include <algorithm>
 #include <numeric>
 
 #include "engine/index_fp8.h"
-#include "engine/model.h"
+#include "engine/cpu_model.h"
 #include "engine/model_workspace.h"
 
 namespace ponder::engine {
 
+/// Whether any row sees more than index_topk positions: otherwise no index query is looked at.
+bool CpuModel::has_scored_rows() const {
+  const auto positions = std::span(ws_->positions).first(ws_->rows);
+  return static_cast<std::size_t>(std::ranges::max(positions)) >= config_.index_topk;
+}
+
 /// Queries and keys are turned alike, so that their products are those of the rows as they were.
-void Model::round_index() {
-  if (layout_.index_keys == IndexKeys::int8) round_index_to_int8();
-  if (layout_.index_keys == IndexKeys::fp8) round_index_to_fp8();
+void CpuModel::round_index(const Projections& wanted) {
+  if (layout_.index_keys == IndexKeys::int8) round_index_to_int8(wanted);
+  if (layout_.index_keys == IndexKeys::fp8) round_index_to_fp8(wanted);
 }
 
 /// A key is rounded when it is written to its page.
-void Model::round_index_to_fp8() {
+void CpuModel::round_index_to_fp8(const Projections& wanted) {
   const std::size_t dim = config_.index_head_dim;
   const std::size_t heads = config_.index_n_heads;
   pool_.parallel_for(ws_->rows, 1, [&](std::size_t row, std::size_t) {
     rotate_index_row(ws_->index_k.data() + row * dim, dim);
+    if (!wanted.index_queries) return;
     for (std::size_t head = row * heads; head < (row + 1) * heads; ++head) {
       rotate_index_row(ws_->index_q.data() + head * dim, dim);
       round_index_query(ws_->index_q.data() + head * dim, dim);
@@ -25,14 +33,16 @@ void Model::round_index_to_fp8() {
   });
 }
 
-void Model::round_index_to_int8() {
+void CpuModel::round_index_to_int8(const Projections& wanted) {
   const ModelConfig& c = config_;
-  kernels::index_quantize(executor(), {.x = ws_->index_q.data(),
-                                       .x_stride = c.index_head_dim,
-                                       .codes = ws_->index_q_codes.data(),
-                                       .scales = ws_->index_q_scales.data(),
-                                       .rows = ws_->rows * c.index_n_heads,
-                                       .dim = c.index_head_dim});
+  if (wanted.index_queries) {
+    kernels::index_quantize(executor(), {.x = ws_->index_q.data(),
+                                         .x_stride = c.index_head_dim,
+                                         .codes = ws_->index_q_codes.data(),
+                                         .scales = ws_->index_q_scales.data(),
+                                         .rows = ws_->rows * c.index_n_heads,
+                                         .dim = c.index_head_dim});
+  }
   kernels::index_quantize(executor(), {.x = ws_->index_k.data(),
                                        .x_stride = c.index_head_dim,
                                        .codes = ws_->index_k_codes.data(),
@@ -41,7 +51,7 @@ void Model::round_index_to_int8() {
                                        .dim = c.index_head_dim});
 }
 
-void Model::write_index_key(std::size_t layer, const BlockTable& table, std::size_t row,
+void CpuModel::write_index_key(std::size_t layer, const BlockTable& table, std::size_t row,
                             std::size_t position) {
   const std::size_t dim = config_.index_head_dim;
   const float* key = ws_->index_k.data() + row * dim;
@@ -61,11 +71,11 @@ void Model::write_index_key(std::size_t layer, const BlockTable& table, std::siz
   }
 }
 
-void Model::select(std::size_t layer, std::span<const BatchSegment> segments, RowTrace* trace) {
+void CpuModel::select(std::size_t layer, std::span<const BatchSegment> segments, RowTrace* trace) {
   const std::size_t topk = config_.index_topk;
   const bool is_mtp = config_.layers[layer].is_mtp;
   const auto scale = static_cast<float>(config_.indexer_scale);
-  const std::size_t num_weights = ws_->rows * config_.index_n_heads;
+  const std::size_t num_weights = has_scored_rows() ? ws_->rows * config_.index_n_heads : 0;
   for (std::size_t i = 0; i < num_weights; ++i) ws_->index_weights[i] *= scale;
   if (layout_.index_keys == IndexKeys::int8) {
     for (std::size_t i = 0; i < num_weights; ++i) ws_->index_weights[i] *= ws_->index_q_scales[i];
@@ -95,7 +105,7 @@ void Model::select(std::size_t layer, std::span<const BatchSegment> segments, Ro
   }
 }
 
-void Model::select_rows(const void* const* pages, std::size_t row, std::size_t num_rows,
+void CpuModel::select_rows(const void* const* pages, std::size_t row, std::size_t num_rows,
                         std::size_t first_key) {
   const std::size_t topk = config_.index_topk;
   with_index_scores(pages, row, num_rows, [&](const auto& args) {
@@ -113,7 +123,7 @@ void Model::select_rows(const void* const* pages, std::size_t row, std::size_t n
 
 /// Calls visit with the arguments of the score kernel for this kind of keys; scores are left open.
 template <class Visit>
-void Model::with_index_scores(const void* const* pages, std::size_t row, std::size_t num_rows,
+void CpuModel::with_index_scores(const void* const* pages, std::size_t row, std::size_t num_rows,
                               Visit visit) {
   const ModelConfig& c = config_;
   const std::size_t index_dim = c.index_n_heads * c.index_head_dim;
@@ -147,7 +157,7 @@ void Model::with_index_scores(const void* const* pages, std::size_t row, std::si
   }
 }
 
-void Model::trace_selection(std::size_t layer, RowTrace& trace) const {
+void CpuModel::trace_selection(std::size_t layer, RowTrace& trace) const {
   const std::size_t row = ws_->rows - 1;
   std::vector<std::int32_t>& selection = trace[layer].selection;
   if (ws_->num_selected[row] == 0) {

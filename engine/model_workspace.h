@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "engine/model.h"
+#include "engine/cpu_model.h"
 #include "kernels/attention.h"
 #include "kernels/index_select.h"
 
@@ -12,7 +12,7 @@ namespace ponder::engine {
 
 /// The forward pass's scratch memory. It scales with the rows of a batch, not with the context.
 /// Grows to the largest batch seen.
-struct Model::Workspace {
+struct CpuModel::Workspace {
   Workspace(const ModelConfig& config, IndexKeys index_keys, unsigned num_threads);
   /// Sets the number of rows of this batch.
   void resize(std::size_t num_rows);
@@ -64,6 +64,7 @@ struct Model::Workspace {
   std::vector<float> final_hidden;  // [rows, hidden_size], with an MTP layer
   std::vector<float> mtp_input;     // [rows, 2 * hidden_size]: embedding, hidden state; both normed
   std::vector<BatchSegment> draft_segments;
+  std::vector<BatchSegment> asked_segments;  // of drop_unasked_rows()
 
   std::vector<kernels::MatmulArgs> jobs;
   std::vector<float> logits_input;  // [n, hidden_size]

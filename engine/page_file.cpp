@@ -1,7 +1,11 @@
 #include "engine/page_file.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <fstream>
 #include <system_error>
 
@@ -29,6 +33,15 @@ Digest checksum_of(std::string_view header, std::string_view page) {
   return sha.finish();
 }
 
+bool write_all(int fd, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
+    if (n < 0 && errno != EINTR) return false;
+    bytes.remove_prefix(n < 0 ? 0 : static_cast<std::size_t>(n));
+  }
+  return true;
+}
+
 }  // namespace
 
 std::string page_file_header(const Digest& identity, const Digest& name,
@@ -47,15 +60,24 @@ std::uint64_t page_file_bytes(const std::string& header, std::size_t page_bytes)
 bool write_page_file(const fs::path& path, const fs::path& temporary, const std::string& header,
                      std::span<const std::byte> page) {
   const Digest checksum = checksum_of(header, text_of(page));
-  std::ofstream file(temporary, std::ios::binary);
+  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (fd < 0) return false;
   std::error_code error;
-  fs::permissions(temporary, fs::perms::owner_read | fs::perms::owner_write, error);
-  file << header << text_of(page) << text_of(checksum);
-  file.close();
-  if (file && !error) fs::rename(temporary, path, error);
-  if (file && !error) return true;
-  fs::remove(temporary, error);
-  return false;
+  bool is_right = ::flock(fd, LOCK_EX | LOCK_NB) == 0 && write_all(fd, header) &&
+                  write_all(fd, text_of(page)) && write_all(fd, text_of(checksum));
+  if (is_right) fs::rename(temporary, path, error);
+  is_right = is_right && !error;
+  if (!is_right) fs::remove(temporary, error);
+  ::close(fd);  // the lock has covered the name
+  return is_right;
+}
+
+void remove_abandoned_file(const fs::path& temporary) {
+  const int fd = ::open(temporary.c_str(), O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  if (fd < 0) return;
+  std::error_code ignored;
+  if (::flock(fd, LOCK_EX | LOCK_NB) == 0) fs::remove(temporary, ignored);
+  ::close(fd);
 }
 
 bool read_page_file(const fs::path& path, const std::string& header, std::span<std::byte> page) {

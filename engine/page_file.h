@@ -19,10 +19,15 @@ std::string page_file_header(const detail::Digest& identity, const detail::Diges
 std::uint64_t page_file_bytes(const std::string& header, std::size_t page_bytes);
 
 /// Writes the file under `temporary`, readable by its owner only, and gives it its name when it is
-/// whole; so a crash leaves no half of one under `path`. False when the disk refuses.
+/// whole; so a crash leaves no half of one under `path`. False when the disk refuses, or when there
+/// is a file `temporary`.
 [[nodiscard]] bool write_page_file(const std::filesystem::path& path,
                                    const std::filesystem::path& temporary,
                                    const std::string& header, std::span<const std::byte> page);
+
+/// Removes a temporary file unless somebody is writing it now: writers hold a lock on theirs, which
+/// ends with them.
+void remove_abandoned_file(const std::filesystem::path& temporary);
 
 /// Reads the page, and marks the file as used now. False when it is not whole, is damaged, or has
 /// another header; then what is in `page` is worth nothing.

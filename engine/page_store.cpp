@@ -67,12 +67,12 @@ PageStore::~PageStore() {
 /// Files of any identity count: they share the limit.
 Status PageStore::scan() {
   std::error_code error;
-  fs::create_directories(dir_, error);
-  if (!error) fs::permissions(dir_, fs::perms::owner_all, error);
+  const bool is_new = fs::create_directories(dir_, error);
+  if (is_new) fs::permissions(dir_, fs::perms::owner_all, error);
   std::vector<std::pair<fs::file_time_type, fs::directory_entry>> found;
   for (auto it = fs::directory_iterator(dir_, error); !error && it != fs::directory_iterator();
        it.increment(error)) {
-    if (it->path().extension() == kTemporary) fs::remove(it->path(), error);
+    if (it->path().extension() == kTemporary) remove_abandoned_file(it->path());
     if (it->path().extension() != kSuffix || !it->is_regular_file(error)) continue;
     found.emplace_back(it->last_write_time(error), *it);
   }

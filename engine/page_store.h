@@ -32,8 +32,9 @@ namespace ponder::engine {
 /// in which that was asked for. The index is ahead of it: a page that is to be written can be
 /// asked for at once.
 ///
-/// The files hold what conversations were about and are readable by their owner only. When the
-/// limit is reached the least recently used go. Several processes may share a folder.
+/// The files hold what conversations were about and are readable by their owner only, as is the
+/// folder unless it was there before. When the limit is reached the least recently used go. Several
+/// processes may share a folder.
 ///
 /// Thread: none; the engine's thread.
 class PageStore {

@@ -79,6 +79,9 @@ class PrefixCache {
   /// using up to `num_spare` pages. False when there is nothing to wait for. Others may go on
   /// meanwhile; match() finds what has come.
   bool start_load(RequestId id, std::span<const TokenId> tokens, std::size_t num_spare);
+  /// Nobody waits for this load any more: it lets go of its pages, and of those under way as they
+  /// come. Nothing happens when there is no such load.
+  void cancel_load(RequestId id);
   bool is_loading() const { return !loads_.empty(); }
   /// Takes what has come; returns whose loads have ended, be it early. `num_spare` as above.
   std::vector<RequestId> take_loaded(std::size_t num_spare);

@@ -93,6 +93,14 @@ std::vector<RequestId> PrefixCache::take_loaded(std::size_t num_spare) {
   return ended;
 }
 
+void PrefixCache::cancel_load(RequestId id) {
+  const auto load = std::ranges::find(loads_, id, [](const auto& known) { return known->id; });
+  if (load == loads_.end()) return;
+  (*load)->is_complete = true;
+  (*load)->has_failed = true;
+  (*load)->held.clear();
+}
+
 void PrefixCache::wait_for_load() {
   PONDER_ASSERT(is_loading());
   store_->wait_a_moment();

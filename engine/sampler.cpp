@@ -74,7 +74,8 @@ void Sampler::collect(std::span<const float> logits, std::span<const std::uint64
   constexpr double kNegligible = -40.0;
   candidates_.clear();
   for_each_allowed(logits.size(), mask, [&](std::size_t id) {
-    const double exponent = (double{logits[id]} - best) / temperature;
+    // Infinite logits have no difference: the largest ones are alike.
+    const double exponent = logits[id] == best ? 0.0 : (double{logits[id]} - best) / temperature;
     if (exponent > kNegligible) {
       candidates_.push_back({static_cast<TokenId>(id), std::exp(exponent)});
     }

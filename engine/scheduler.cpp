@@ -60,10 +60,12 @@ void Scheduler::add(std::unique_ptr<Request> request) {
   }
   if (!shadow_.empty()) {
     park_shadow();
-    std::erase_if(shadow_,
-                  [&](const auto& shadow) { return begins_with(request->tokens, shadow->tokens); });
+    std::erase_if(shadow_, [&](const auto& shadow) {
+      const bool is_covered = begins_with(request->tokens, shadow->tokens);
+      if (is_covered) end_load(shadow->id);
+      return is_covered;
+    });
   }
-  is_blocked_ = false;
   const RequestId id = request->id;
   requests_.emplace(id, std::move(request));
 }
@@ -72,8 +74,8 @@ void Scheduler::add_shadow(std::unique_ptr<Request> request) {
   PONDER_ASSERT(request->is_shadow);
   shadow_.push_back(std::move(request));
   if (shadow_.size() > kShadowMax) {
-    park_shadow();
-    shadow_.pop_front();
+    end_load(shadow_.front()->id);
+    drop_shadow();
   }
   ++counters_.shadow_prefills;
 }
@@ -93,10 +95,12 @@ std::unique_ptr<Request> Scheduler::remove(RequestId id) {
     counters_.requests_examined += running_.size();
     std::erase(running_, request.get());
     give_up_pages(*request);
-  } else if (!request->is_loading) {
+  } else if (request->is_loading) {
+    end_load(id);
+  } else {
     waiting_[class_of(*request)].erase(request->place);
   }
-  is_blocked_ = false;
+  blocked_ = nullptr;
   return request;
 }
 
@@ -125,16 +129,16 @@ Request* Scheduler::next_waiting() {
 
 std::vector<Request*> Scheduler::admit(Clock::Instant now) {
   std::vector<Request*> admitted;
-  while (!is_blocked_) {
+  while (true) {
     Request* request = next_waiting();
-    if (request == nullptr) break;
+    if (request == nullptr || request == blocked_) break;
     if (starts_loading(*request)) {
       waiting_[class_of(*request)].erase(request->place);
       continue;
     }
     const bool has_started = running_.size() < kRunningMax && try_start(*request);
     if (!has_started && !(make_room(*request) && try_start(*request))) {
-      is_blocked_ = true;
+      blocked_ = request;
       break;
     }
     started(*request, now);
@@ -151,9 +155,15 @@ bool Scheduler::starts_loading(Request& request) {
   return request.is_loading;
 }
 
+/// Of a request, or a prompt for idle time, that is going away.
+void Scheduler::end_load(RequestId id) {
+  cache_->cancel_load(id);
+  blocked_ = nullptr;
+}
+
 void Scheduler::take_loaded() {
   for (const RequestId id : cache_->take_loaded(num_spare())) {
-    is_blocked_ = false;  // its pages can be had again
+    blocked_ = nullptr;  // its pages can be had again
     Request* request = find(id);
     if (request != nullptr) {
       Queue& queue = waiting_[class_of(*request)];
@@ -246,11 +256,12 @@ std::size_t Scheduler::num_spare() {
   return num_available - std::min(num_available, num_reserved());
 }
 
-/// Pages that running requests may still ask for.
+/// Pages that running requests, or the prompt of idle time, may still ask for.
 std::size_t Scheduler::num_reserved() {
   std::size_t num = 0;
   counters_.requests_examined += running_.size();
   for (const Request* request : running_) num += num_wanted(*request);
+  if (!shadow_.empty() && shadow_.front()->is_running) num += num_wanted(*shadow_.front());
   return num;
 }
 
@@ -310,7 +321,7 @@ void Scheduler::truncate(Request& request, std::size_t num_tokens) {
   // The logits of the last token are wanted again.
   request.num_computed = std::min(request.num_computed, num_tokens - 1);
   request.table.truncate((request.num_computed + kPageTokens - 1) / kPageTokens);
-  is_blocked_ = false;
+  blocked_ = nullptr;
   // Pages that it let go of may have other holders, and its last page other readers.
   if (cache_->num_available() < num_reserved()) wait_again(request);
 }
@@ -335,6 +346,18 @@ void Scheduler::drop_shadow() {
   shadow_.pop_front();
 }
 
+std::vector<Request*> Scheduler::start_over() {
+  const std::vector<Request*> stopped = running_;
+  for (auto request = stopped.rbegin(); request != stopped.rend(); ++request) {
+    ++(*request)->num_preempted;
+    wait_again(**request);
+  }
+  park_shadow();
+  cache_->clear();
+  blocked_ = nullptr;
+  return stopped;
+}
+
 void Scheduler::plan(std::size_t rows_max, std::vector<Work>& work,
                      std::vector<BatchSegment>& segments) {
   work.clear();
@@ -356,7 +379,8 @@ std::size_t Scheduler::plan_answers(std::size_t rows_max, std::vector<Work>& wor
     if (is_answering(*request)) candidates_.push_back(request);
   }
   const bool has_prompts = candidates_.size() < running_.size();
-  const std::size_t rows_answers = rows_max - (has_prompts ? rows_max / 4 : 0);
+  const std::size_t rows_prompts = rows_max > 1 ? std::max<std::size_t>(rows_max / 4, 1) : 0;
+  const std::size_t rows_answers = rows_max - (has_prompts ? rows_prompts : 0);
   std::size_t rows_left = rows_answers;
   std::sort(candidates_.begin(), candidates_.end(),
             [](const Request* a, const Request* b) { return a->last_turn < b->last_turn; });
@@ -432,7 +456,9 @@ void Scheduler::computed(const Work& work) {
     const auto full = computed_tokens(request).first(pages_full * kPageTokens);
     const auto origin =
         request.is_shadow ? PrefixCache::Origin::shadow : PrefixCache::Origin::request;
+    const std::size_t available = cache_->num_available();
     cache_->insert(full, request.table, false, origin);
+    if (cache_->num_available() > available) blocked_ = nullptr;  // the page was known already
   }
   if (!request.is_shadow || request.num_pending() > 0) return;
   give_up_pages(request);

@@ -82,6 +82,8 @@ class Scheduler {
   void plan(std::size_t rows_max, std::vector<Work>& work, std::vector<BatchSegment>& segments);
   /// The rows planned for this request are computed. A shadow request may end by this.
   void computed(const Work& work);
+  /// All that run wait again, in their order, for what was computed is lost. Returns them.
+  std::vector<Request*> start_over();
   /// Ends the shadow request that has planned rows; what it had computed before stays known.
   void drop_shadow();
 
@@ -110,6 +112,7 @@ class Scheduler {
   static std::size_t num_wanted(const Request& request);
   bool is_certain(const Request& request);
   bool starts_loading(Request& request);
+  void end_load(RequestId id);
   std::size_t num_spare();
   std::size_t num_reserved();
   bool make_room(const Request& request);
@@ -130,7 +133,7 @@ class Scheduler {
   std::deque<std::unique_ptr<Request>> shadow_;           // only the first may hold pages
   std::vector<std::pair<Clock::Instant, RequestId>> deadlines_;  // a heap, the earliest on top
   std::vector<Request*> candidates_;                             // scratch of plan()
-  bool is_blocked_ = false;  // the next waiting request does not fit until something changes
+  const Request* blocked_ = nullptr;  // waits, and does not fit until somebody lets go of pages
   std::uint64_t num_turns_ = 0;
   std::uint64_t num_admissions_ = 0;
   Counters counters_;

@@ -16,6 +16,11 @@ constexpr std::uint32_t kPauseMax = 256;
 Speculation::Speculation(Model& model, PrefixCache& cache, std::uint32_t tokens_max)
     : model_(&model), cache_(&cache), tokens_max_(tokens_max) {}
 
+void Speculation::restart(Model& model) {
+  model_ = &model;
+  states_.clear();
+}
+
 std::uint32_t Speculation::rows_max(std::uint32_t tokens_max) {
   if (tokens_max == 0) return 0;
   return Scheduler::kRunningMax + kDraftedRequestsMax * tokens_max;
@@ -46,7 +51,9 @@ void Speculation::extend(std::span<const Scheduler::Work> work, std::span<BatchS
       }
     }
     const bool has_drafts = segment.wants_logits && state.num_tokens == request.tokens.size();
-    segment.num_drafts = has_drafts ? std::min(state.drafts.size(), drafts_left) : 0;
+    // A request that was preempted since has pages for its tokens, not for all of the drafts.
+    const std::size_t room = has_drafts ? request.table.capacity() - request.tokens.size() : 0;
+    segment.num_drafts = std::min({state.drafts.size(), drafts_left, room});
     drafts_left -= segment.num_drafts;
     if (segment.num_known + segment.num_drafts == 0) continue;
     const auto begin = request.tokens.begin() + static_cast<std::ptrdiff_t>(segment.first_position);

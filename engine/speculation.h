@@ -54,6 +54,8 @@ class Speculation {
   /// Drafts for requests whose last token is all that is not computed.
   void draft(std::span<Request* const> requests);
   void forget(RequestId id) { states_.erase(id); }
+  /// From now on with another model, which has computed nothing yet.
+  void restart(Model& model);
 
  private:
   struct State {

@@ -103,9 +103,11 @@ void Attention::lay_out(const AttentionArgs& args, const AttentionSizes& sizes,
   const std::size_t needed =
       num_rows * query_bytes_ + num_workers * scratch_bytes_ + first_parts_.back() * part_bytes;
   if (needed > memory_bytes_) {
-    memory_bytes_ = round_up(needed, kHugePageBytes);
-    memory_.reset(static_cast<std::byte*>(std::aligned_alloc(kHugePageBytes, memory_bytes_)));
+    const std::size_t bytes = round_up(needed, kHugePageBytes);
+    memory_bytes_ = 0;  // until there is a new block
+    memory_.reset(static_cast<std::byte*>(std::aligned_alloc(kHugePageBytes, bytes)));
     if (memory_ == nullptr) throw std::bad_alloc();
+    memory_bytes_ = bytes;
     madvise(memory_.get(), memory_bytes_, MADV_HUGEPAGE);  // only faster: no matter if refused
   }
   queries_ = memory_.get();

@@ -19,6 +19,7 @@ using nlohmann::json;
 using VocabEntry = std::pair<std::string, json>;  // name, id
 
 constexpr TokenId kTokenIdMax = (1U << 20) - 1;  // bounds memory; known models end below 2^18
+constexpr std::size_t kTokenBytesMax = 0xFFFF;   // GrammarVocabulary's limit
 
 /// The member, or null when there is none (or `object` is no object).
 const json& member(const json& object, const char* key) {
@@ -209,6 +210,9 @@ class Builder {
 
 Status Builder::set_bytes(TokenId id, std::string bytes, const std::string& name) {
   if (bytes.empty()) return fail(Errc::corrupt, fmt::format("token {} has no text", id));
+  if (bytes.size() > kTokenBytesMax) {
+    return fail(Errc::corrupt, fmt::format("token {} has {} bytes", id, bytes.size()));
+  }
   if (id >= file_.token_bytes.size()) file_.token_bytes.resize(id + std::size_t{1});
   if (!file_.token_bytes[id].empty()) {
     return fail(Errc::corrupt,

@@ -50,6 +50,7 @@ struct ModelOptions {
   std::uint64_t seed = 0;
   bool no_grammar = false;
   std::uint32_t num_threads = 0;
+  std::string device = "cpu";       // or cuda, auto
   std::filesystem::path spill_dir;  // cache pages that memory has no room for; empty: nowhere
   std::uint32_t spill_gib_max = 16;
   std::uint32_t num_drafts = 0;
@@ -168,11 +169,12 @@ struct EvalOptions {
   bool json = false;
   bool verbose = false;
   std::uint32_t concurrency_max = 8;
-  std::filesystem::path tasks;       // codefix: a folder of tasks
-  std::string language;              // codefix: of made tasks; empty: any
-  std::string bug_class;             // codefix: of made tasks; empty: any
-  std::filesystem::path export_dir;  // codefix: write the tasks here instead
-  ProjectOptions project;            // codefix: the sandbox
+  std::string kind;                  // of tasks; empty: any
+  std::filesystem::path tasks;       // fix: a folder of tasks
+  std::string language;              // codefix: a kind in two parts; empty: any
+  std::string bug_class;             // codefix
+  std::filesystem::path export_dir;  // where tasks are projects: write them here instead
+  ProjectOptions project;            // where tasks are projects: the sandbox
 };
 
 struct BenchOptions {
@@ -217,6 +219,7 @@ struct McpTryOptions {
 
 struct LogitsOptions {
   std::filesystem::path model_dir;
+  std::string device = "cpu";           // or cuda, auto
   std::string cache_dtype = "auto";     // or f32, bf16, fp8
   std::string index_keys = "floating";  // or int8, fp8
   std::string activations = "f32";      // or bf16

@@ -114,6 +114,8 @@ Result<std::unique_ptr<runtime::ModelClient>> open_model(const Environment& envi
   engine.num_threads = options.num_threads;
   engine.draft_tokens_max = options.num_drafts;
   engine.isa = environment.isa;
+  engine.device = device_of(options.device);
+  engine.on_notice = tell_notice;
   engine.cache_dtype = cache_dtype_of(options.cache_dtype);
   engine.index_keys = index_keys_of(options.index_keys);
   engine.spill_dir = options.spill_dir;
@@ -206,6 +208,15 @@ engine::CacheDType cache_dtype_of(const std::string& name) {
   PONDER_ASSERT(name == "auto");
   return engine::CacheDType::automatic;
 }
+
+engine::DeviceChoice device_of(const std::string& name) {
+  if (name == "cuda") return engine::DeviceChoice::cuda;
+  if (name == "auto") return engine::DeviceChoice::automatic;
+  PONDER_ASSERT(name == "cpu");
+  return engine::DeviceChoice::cpu;
+}
+
+void tell_notice(const std::string& notice) { fmt::print(stderr, "ponder: note: {}\n", notice); }
 
 engine::IndexKeys index_keys_of(const std::string& name) {
   if (name == "int8") return engine::IndexKeys::int8;

@@ -11,6 +11,7 @@
 
 #include "base/result.h"
 #include "engine/config.h"
+#include "engine/device_choice.h"
 #include "runtime/agent/approval.h"
 #include "runtime/cli/commands.h"
 #include "runtime/model/model_client.h"
@@ -69,6 +70,11 @@ Status expect_no_sub_agent(const runtime::SessionId& id, const runtime::SessionS
 
 /// What `--cache-dtype` says: auto, f32, bf16 or fp8. Requires: one of these.
 engine::CacheDType cache_dtype_of(const std::string& name);
+
+/// What `--device` says: cpu, cuda or auto. Requires: one of these.
+engine::DeviceChoice device_of(const std::string& name);
+/// Says on standard error that the CPU takes over.
+void tell_notice(const std::string& notice);
 
 /// What `--index-keys` says: floating, int8 or fp8. Requires: one of these.
 engine::IndexKeys index_keys_of(const std::string& name);

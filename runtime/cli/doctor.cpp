@@ -1,4 +1,3 @@
-#include <dlfcn.h>
 #include <fmt/core.h>
 #include <fmt/ranges.h>
 #include <unistd.h>
@@ -9,7 +8,9 @@
 
 #include "engine/checkpoint.h"
 #include "engine/config.h"
+#include "engine/device_memory.h"
 #include "engine/tokenizer.h"
+#include "kernels/cuda_library.h"
 #include "kernels/dispatch.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/compose.h"
@@ -58,22 +59,24 @@ Finding check_kernels(const Environment& environment) {
   return ok("kernels", fmt::format("{} (available:{})", kernels::active().name, rows));
 }
 
-/// Asks the driver, which may be absent: the program does not link it.
+/// The toolkit that the program was built with, the driver, the devices, and if none of them is
+/// used the reason.
 Finding check_gpu() {
-  const Finding none{Finding::State::absent, "gpu", "none found; the engine computes on the CPU",
-                     ""};
-  const std::unique_ptr<void, int (*)(void*)> driver(
-      dlopen("libcuda.so.1", RTLD_NOW),
-      [](void* lib) { return lib == nullptr ? 0 : dlclose(lib); });
-  if (!driver) return none;
-  const auto init = reinterpret_cast<int (*)(unsigned)>(dlsym(driver.get(), "cuInit"));
-  const auto count_devices =
-      reinterpret_cast<int (*)(int*)>(dlsym(driver.get(), "cuDeviceGetCount"));
-  int count = 0;
-  if (init == nullptr || count_devices == nullptr || init(0) != 0 || count_devices(&count) != 0 ||
-      count == 0)
-    return none;
-  return ok("gpu", fmt::format("{} CUDA device(s); this version computes on the CPU", count));
+  const kernels::CudaDriver driver = kernels::find_cuda_driver();
+  const std::string version =
+      driver.is_present
+          ? fmt::format("{}.{}", driver.version / 1000, driver.version % 1000 / 10)
+          : std::string("none");
+  const std::string found =
+      fmt::format("toolkit at build {}, driver {}", kernels::cuda_toolkit(), version);
+  const kernels::CudaLibrary library = kernels::load_cuda_library();
+  if (library.table == nullptr) {
+    return {Finding::State::absent, "gpu",
+            fmt::format("{}; the engine computes on the CPU: {}", found, library.reason), ""};
+  }
+  const auto chosen = engine::find_device(*library.table);
+  if (!chosen) return {Finding::State::broken, "gpu", chosen.error().message, ""};
+  return ok("gpu", fmt::format("{}; --device cuda takes {}", found, chosen->description()));
 }
 
 Finding check_sandbox() {

@@ -109,6 +109,10 @@ int logits_lines(const Environment& environment, const LogitsOptions& options) {
   how.index_keys = index_keys_of(options.index_keys);
   if (options.activations == "bf16") how.activations = engine::Activations::bf16;
   how.isa = environment.isa;
+  const auto device = engine::choose_device(device_of(options.device));
+  if (!device) return complain(device.error().message);
+  if (!device->why_not.empty()) tell_notice("the CPU computes: " + device->why_not);
+  how.device = device->table;
   const auto model = engine::LogitsRunner::open(options.model_dir, how);
   if (!model) return complain(model.error().message);
   return answer_lines([&](const std::string& line) {

@@ -22,6 +22,15 @@ void add_cache_dtype_option(CLI::App& command, std::string& cache_dtype, bool ha
       ->capture_default_str();
 }
 
+void add_device_option(CLI::App& command, std::string& device) {
+  command
+      .add_option("--device", device,
+                  "what computes; auto: a GPU if one can be used, and the CPU when it is lost "
+                  "(docs/cuda.md)")
+      ->check(CLI::IsMember({"cpu", "cuda", "auto"}))
+      ->capture_default_str();
+}
+
 void add_activations_option(CLI::App& command, std::string& activations) {
   command.add_option("--activations", activations, "what BF16 and FP8 weights are multiplied with")
       ->check(CLI::IsMember({"f32", "bf16"}))
@@ -56,6 +65,7 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
   command.add_option("--threads", options.num_threads, "engine threads; 0: one for each core");
   command.add_option("--drafts", options.num_drafts,
                      "tokens that the model's MTP layer guesses ahead; changes none of them");
+  add_device_option(command, options.device);
   add_cache_dtype_option(command, options.cache_dtype);
   add_index_keys_option(command, options.index_keys);
   command.add_flag("--no-grammar", options.no_grammar, "do not constrain tool calls");

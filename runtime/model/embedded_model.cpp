@@ -460,6 +460,9 @@ asio::awaitable<Result<Completion>> EmbeddedModel::complete(ModelRequest request
   auto completion = reader.finish(*batch.finish == engine::FinishReason::length);
   PONDER_CO_CHECK(completion);
   completion->usage = usage_of(batch.stats);
+  if (batch.stats.was_moved) {
+    completion->notes.push_back("device_lost: the CPU went on with the tokens so far");
+  }
   completion->prompt_hash = hash;
   co_return completion;
 }

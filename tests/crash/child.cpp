@@ -16,7 +16,7 @@ namespace ponder::crash {
 namespace {
 
 using Instant = std::chrono::steady_clock::time_point;
-constexpr std::chrono::minutes kTimeMax{1};
+constexpr std::chrono::minutes kTimeMax{3};
 
 /// The reading end of a pipe and what came out of it.
 struct Stream {

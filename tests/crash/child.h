@@ -40,8 +40,8 @@ struct Ended {
 /// The last words of an output: where errors are.
 std::string end_of(const std::string& output);
 
-/// Runs the commands side by side until all have ended. One that runs for longer than a minute is
-/// killed and ends as `kHung`.
+/// Runs the commands side by side until all have ended. One that runs for longer than three minutes
+/// is killed and ends as `kHung`.
 inline constexpr int kHung = -2;
 std::vector<Ended> run_together(const std::vector<Command>& commands);
 Ended run_alone(const Command& command);

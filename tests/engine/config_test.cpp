@@ -244,6 +244,12 @@ TEST(Config, RefusesImpossibleValuesNamingFieldAndValue) {
   }
 }
 
+TEST(Config, NoRowSelectsMoreKeysThanItCanSee) {
+  json config = tiny();
+  config["index_topk"] = 1 << 24;
+  EXPECT_EQ(parse_config(config.dump())->index_topk, 4096U);  // max_position_embeddings
+}
+
 TEST(Config, RefusesAnUnknownArchitectureWithTheKnownOnes) {
   json config = tiny();
   config["architectures"] = {"LlamaForCausalLM"};

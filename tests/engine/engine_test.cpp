@@ -335,6 +335,35 @@ TEST(Engine, ConstrainedGenerationFollowsItsGrammarToAStopToken) {
   }
 }
 
+TEST(Engine, AStopTokenThatTheGrammarTakesAsTextDoesNotEndTheRequest) {
+  GrammarBuilder b;
+  const auto grammar = b.compile("", b.literal("axb"));
+  ASSERT_TRUE(grammar.has_value());
+  const auto engine = open_engine();
+  GenerationRequest r = request(golden_prompt(20), 20);
+  const TokenId stop = engine->tokenizer().encode("x", false).front();
+  r.stop_tokens = {stop};
+  r.grammar = *grammar;
+  const Outcome outcome = run(*engine, std::move(r));
+  EXPECT_EQ(outcome.reason, FinishReason::stop);
+  EXPECT_EQ(engine->tokenizer().decode(outcome.tokens), "axbx");
+}
+
+TEST(Engine, ATokenizerWithMoreIdsThanTheModelIsRefused) {
+  const testing::TempDir dir;
+  for (const char* file : {"config.json", "model.safetensors"}) {
+    std::filesystem::create_symlink(golden_dir() / file, dir.path() / file);
+  }
+  auto tokenizer = testing::small_tokenizer_json();
+  tokenizer["added_tokens"].back()["id"] = 4096;
+  testing::write_file(dir.path() / "tokenizer.json", tokenizer.dump());
+  const auto engine = Engine::open(dir.path(), {});
+  ASSERT_FALSE(engine.has_value());
+  EXPECT_EQ(engine.error().code, Errc::invalid_argument);
+  EXPECT_EQ(engine.error().message,
+            "tokenizer.json: ids up to 4096 do not fit config.json's vocab_size 4096");
+}
+
 TEST(Engine, AMissingTokenizerIsNamed) {
   const testing::TempDir dir;
   for (const char* file : {"config.json", "model.safetensors"}) {

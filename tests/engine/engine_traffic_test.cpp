@@ -3,6 +3,7 @@
 #include <map>
 #include <random>
 
+#include "engine/inbox.h"
 #include "tests/engine/traffic.h"
 
 /// Many requests at once: what one gets must not depend on the others.
@@ -96,6 +97,23 @@ TEST_F(EngineTraffic, AFullQueueRefusesWithItsLimit) {
   EXPECT_TRUE(engine->submit(request(prompt(20, 1), 2), into(outcomes[3])).has_value());
   run_all(*engine);
   for (const Outcome& outcome : outcomes) EXPECT_EQ(outcome.reason, FinishReason::length);
+}
+
+TEST_F(EngineTraffic, RequestsThatAStepHasTakenAndNotYetCountedFillTheQueueToo) {
+  Inbox inbox(2);
+  const CacheLayout layout(testing::tiny_config(), kernels::DType::f32);
+  auto pool = PagePool::create(layout, layout.page_bytes);
+  const auto submit = [&] {
+    return inbox.submit(std::make_unique<Request>(RequestId{}, request(prompt(5, 1), 1),
+                                                  RequestCallbacks{}, 6, *pool));
+  };
+  EXPECT_TRUE(submit().has_value());
+  EXPECT_TRUE(submit().has_value());
+  const Inbox::Contents taken = inbox.take();
+  EXPECT_EQ(taken.messages.size(), 2U);
+  EXPECT_FALSE(submit().has_value());
+  inbox.publish(EngineStats{}, 0);  // both run now
+  EXPECT_TRUE(submit().has_value());
 }
 
 TEST_F(EngineTraffic, IdleTimeMakesTheNextPromptWarm) {

@@ -308,6 +308,38 @@ TEST_P(SameBits, BatchingWithOthersChangesNothing) {
   EXPECT_EQ(model_->num_nan_scores(), 0U);
 }
 
+/// With a trace every row goes through the last layer, without one only those that are asked.
+TEST_P(SameBits, RowsThatNobodyAsksForChangeNoBitOfTheOthersNorOfTheCache) {
+  const auto tokens = prompt(140);
+  const auto run = [&](RowTrace* trace) {
+    BlockTable unasked = table(110);
+    BlockTable asked = table(71);
+    BlockTable drafted = table(140);
+    const BatchSegment segments[] = {
+        {.table = &unasked, .first_position = 0, .tokens = std::span(tokens).first(100)},
+        {.table = &asked,
+         .first_position = 0,
+         .tokens = std::span(tokens).first(70),
+         .wants_logits = true},
+        {.table = &drafted,
+         .first_position = 0,
+         .tokens = tokens,
+         .wants_logits = true,
+         .num_drafts = 2}};
+    const auto out = model_->forward(segments, trace);
+    std::vector<float> logits(out.begin(), out.end());
+    EXPECT_EQ(logits.size(), 4 * model_->config().vocab_size);
+    for (BlockTable* table : {&unasked, &asked}) {  // who goes on reads what was left behind
+      const std::size_t end = table == &asked ? 71 : 110;
+      const auto next = compute(*table, std::span(tokens).first(end), end == 71 ? 70 : 100, 10);
+      logits.insert(logits.end(), next.begin(), next.end());
+    }
+    return logits;
+  };
+  RowTrace trace;
+  EXPECT_EQ(run(nullptr), run(&trace));
+}
+
 std::string same_bits_name(const ::testing::TestParamInfo<SameBits::ParamType>& info) {
   const char* const types[] = {"f32", "bf16", "fp8"};
   const char* const model = info.param.has_shared_indexers ? "_shared_indexers" : "";

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,6 +23,13 @@ TEST(MappedFile, SaysWhichFileIsMissing) {
   EXPECT_EQ(file.error().message,
             "/nonexistent/model.safetensors: cannot open: No such file or directory");
   EXPECT_THAT(MappedFile::open("/").error().message, HasSubstr("/: not a regular file"));
+}
+
+TEST(MappedFile, APipeIsRefusedAndNotWaitedFor) {
+  const testing::TempDir dir;
+  ASSERT_EQ(::mkfifo((dir.path() / "pipe").c_str(), 0600), 0);
+  EXPECT_THAT(MappedFile::open(dir.path() / "pipe").error().message,
+              HasSubstr("not a regular file"));
 }
 
 TEST(MappedFile, MovesItsMapping) {

@@ -32,6 +32,15 @@ TEST(ModelLoading, RefusesWhatDoesNotFitIntoMemoryWithTheNumber) {
   EXPECT_THAT(error.message, HasSubstr("loading takes 35.8 MB of memory, 1.0 MB are available"));
 }
 
+TEST(ModelLoading, RefusesASelectionBeyondTheKernelsBeforeItTakesMemoryForIt) {
+  ModelConfig config = testing::tiny_config();
+  config.index_topk = std::size_t{1} << 40;
+  const auto model = Model::load(golden_dir(), config, {});
+  ASSERT_FALSE(model);
+  EXPECT_EQ(model.error().code, Errc::invalid_argument);
+  EXPECT_THAT(model.error().message, HasSubstr("index_topk: 1099511627776 is more than"));
+}
+
 /// The golden model with one element of one tensor replaced by the bytes.
 void break_element(const fs::path& dir, WeightDType dtype, const std::string& name,
                    std::size_t element, const std::string& bytes) {
@@ -58,6 +67,8 @@ TEST(ModelLoading, NamesWeightsThatAreNotFinite) {
       {WeightDType::bf16, layer + "self_attn.kv_b_proj.weight", "\xC0\x7F"},
       {WeightDType::fp8, layer + "self_attn.q_a_proj.weight", "\x7F"},
       {WeightDType::fp8, layer + "self_attn.q_a_proj.weight_scale_inv",
+       std::string("\x00\x00\xC0\x7F", 4)},
+      {WeightDType::fp8, layer + "self_attn.kv_b_proj.weight_scale_inv",
        std::string("\x00\x00\xC0\x7F", 4)},
   };
   for (const Case& broken : cases) {

@@ -1,7 +1,9 @@
 #include "engine/page_store.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -132,6 +134,30 @@ TEST_F(PageStoreTest, TheLeastRecentlyUsedGoAtTheLimitAndStrangersStay) {
   EXPECT_LE(store->counters().bytes, 4 * (kBytes + 512));
   EXPECT_EQ(files_in(dir_.path() / "pages").size(), 5U);
   EXPECT_TRUE(fs::exists(dir_.path() / "pages" / "notes.txt"));
+}
+
+TEST_F(PageStoreTest, ANewFolderIsItsOwnersAndOneThatWasThereKeepsItsMode) {
+  const fs::path dir = dir_.path() / "pages";
+  open();
+  EXPECT_EQ(fs::status(dir).permissions(), fs::perms::owner_all);
+  const auto shared = fs::perms::owner_all | fs::perms::group_read | fs::perms::group_exec;
+  fs::permissions(dir, shared);
+  open();
+  EXPECT_EQ(fs::status(dir).permissions(), shared);
+}
+
+TEST_F(PageStoreTest, AFileThatAnotherProcessIsWritingStaysUntilThatOneIsGone) {
+  const fs::path dir = dir_.path() / "pages";
+  open();
+  testing::write_file(dir / "5-1.writing", "half a page");
+  const int writer = ::open((dir / "5-1.writing").c_str(), O_WRONLY | O_CLOEXEC);
+  ASSERT_GE(writer, 0);
+  ASSERT_EQ(::flock(writer, LOCK_EX), 0);  // as write_page_file() does
+  open();
+  EXPECT_TRUE(fs::exists(dir / "5-1.writing"));
+  ::close(writer);
+  open();
+  EXPECT_FALSE(fs::exists(dir / "5-1.writing"));
 }
 
 TEST_F(PageStoreTest, WhatIsAskedForIsDoneInThatOrder) {
@@ -305,14 +331,25 @@ TEST(Spill, ColdSequencesComeBackFromDiskInThisRunAndTheNext) {
 
 class SlowDisk : public EngineTraffic {
  protected:
-  /// The file of the first page of a prompt.
-  fs::path first_page(const Engine& engine, const fs::path& dir, std::vector<TokenId> prompt) {
+  /// Makes a pipe of the file of a prompt's page: nothing can be read until somebody writes to it.
+  struct Held {
+    fs::path path;
+    std::string bytes;
+    /// Comes back when the page's turn has come to be read, and those before it have been.
+    void let_go() const { testing::write_file(path, bytes); }
+  };
+  static Held hold_page(const Engine& engine, const fs::path& dir,
+                        std::span<const TokenId> prompt, std::size_t page_idx) {
     const CacheLayout layout(testing::tiny_config(), kernels::DType::f32);
-    const auto identity =
-        cache_identity(golden_dir(), testing::tiny_config(), layout, engine.isa_name());
-    EXPECT_TRUE(identity.has_value());
-    prompt.resize(kPageTokens);
-    return dir / (detail::hex(PageStore::child(*identity, prompt)) + ".page");
+    auto key = *cache_identity(golden_dir(), testing::tiny_config(), layout, engine.isa_name());
+    for (std::size_t i = 0; i <= page_idx; ++i) {
+      key = PageStore::child(key, prompt.subspan(i * kPageTokens, kPageTokens));
+    }
+    const fs::path path = dir / (detail::hex(key) + ".page");
+    const Held held{path, testing::read_file(path)};
+    fs::remove(path);
+    EXPECT_EQ(::mkfifo(path.c_str(), 0600), 0);
+    return held;
   }
   testing::TempDir dir_;
 };
@@ -323,11 +360,7 @@ TEST_F(SlowDisk, OthersGoOnWhileARequestWaitsForItsPages) {
   const auto cold = prompt(200, 1);
   const Outcome want = run(*open(6, 64, options), request(cold, 8));  // leaves its pages there
   const auto engine = open(6, 64, options);
-  const fs::path page = first_page(*engine, options.spill_dir, cold);
-  const std::string bytes = testing::read_file(page);
-  // From a pipe nothing can be read until somebody writes to it.
-  fs::remove(page);
-  ASSERT_EQ(::mkfifo(page.c_str(), 0600), 0);
+  const Held page = hold_page(*engine, options.spill_dir, cold, 0);
 
   Outcome waiting;
   Outcome quick;
@@ -339,7 +372,7 @@ TEST_F(SlowDisk, OthersGoOnWhileARequestWaitsForItsPages) {
   EXPECT_TRUE(waiting.tokens.empty());
   EXPECT_EQ(engine->stats().requests_waiting, 1U);
 
-  testing::write_file(page, bytes);
+  page.let_go();
   run_all(*engine);
   EXPECT_EQ(waiting.stats.tokens_cached, 192U);
   EXPECT_EQ(waiting.tokens, want.tokens);
@@ -361,6 +394,32 @@ TEST_F(SlowDisk, ARequestThatEndsWhileItWaitsLeavesNothingBehind) {
   // All six pages can be had.
   const Outcome large = run(*engine, request(prompt(370, 2), 10));
   EXPECT_EQ(large.reason, FinishReason::length);
+}
+
+TEST_F(SlowDisk, WhatACancelledRequestWaitedForTakesNoPageFromIdleWork) {
+  EngineOptions options;
+  options.spill_dir = dir_.path() / "spill";
+  const auto cold = prompt(7 * kPageTokens + 1, 1);
+  run(*open(8, 128, options), request(cold, 8));
+  const auto engine = open(8, 128, options);
+  const Held first = hold_page(*engine, options.spill_dir, cold, 0);
+  const Held fourth = hold_page(*engine, options.spill_dir, cold, 3);
+
+  Outcome gone;
+  const auto id = engine->submit(request(cold, 8), into(gone));
+  engine->step();  // asks for four pages
+  engine->cancel(*id);
+  ASSERT_TRUE(engine->prefill_when_idle(prompt(4 * kPageTokens, 2)).has_value());
+  engine->step();  // the idle prompt needs the other four, and has two of them now
+  EXPECT_EQ(gone.reason, FinishReason::cancelled);
+  EXPECT_EQ(engine->stats().rows_shadow, 128U);
+  first.let_go();
+  fourth.let_go();  // three pages have come
+  while (engine->stats().spill_pages_read < 4) engine->step();
+  run_idle(*engine);
+  EXPECT_EQ(engine->stats().rows_shadow, 4 * kPageTokens);
+  EXPECT_EQ(engine->stats().spill_pages_read, 4U);  // and no more: nobody waits for them
+  EXPECT_EQ(run(*engine, request(prompt(8 * kPageTokens - 1, 3), 1)).reason, FinishReason::length);
 }
 
 TEST_F(SlowDisk, IdleTimeBringsPagesBackToo) {

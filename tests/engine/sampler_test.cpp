@@ -38,6 +38,17 @@ TEST(Sampler, GreedyTakesTheLowestIdAmongTheLargest) {
   EXPECT_EQ(sampler.sample(std::vector{kNaN, -kInf}, {}, greedy(), 0), std::nullopt);
 }
 
+TEST(Sampler, InfiniteLogitsShareEverythingAmongThem) {
+  const std::vector<float> logits = {1.0F, kInf, kNaN, kInf, -kInf};
+  Sampler sampler;
+  EXPECT_EQ(sampler.sample(logits, {}, greedy(), 0), 1U);
+  const auto all = histogram(logits, {.temperature = 1.0F, .top_p = 1.0F, .seed = 1}, {}, 200);
+  EXPECT_EQ(all.size(), 2U);
+  EXPECT_EQ(all.count(1) + all.count(3), 2U);
+  const auto half = histogram(logits, {.temperature = 1.0F, .top_p = 0.5F, .seed = 1}, {}, 200);
+  EXPECT_EQ(half, (std::map<TokenId, int>{{1, 200}}));
+}
+
 TEST(Sampler, OnlyMaskedInTokensAreChosen) {
   std::vector<float> logits(200, 5.0F);
   logits[70] = -3.0F;

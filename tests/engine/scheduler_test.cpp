@@ -320,6 +320,54 @@ TEST_F(SchedulerTest, TheWorkForOneRequestDoesNotGrowWithTheNumberThatWait) {
   EXPECT_LE(many, 1.2 * few);
 }
 
+TEST_F(SchedulerTest, ArrivalsBehindARequestThatDoesNotFitDoNotMakeItTryAgain) {
+  set_pages(8);
+  add({.num_prompt = 300, .num_answer = 20});
+  step(64);
+  add({.num_prompt = 400, .num_answer = 20});
+  step(64);
+  const auto before = scheduler_->counters().requests_examined;
+  for (int i = 0; i < 100; ++i) {
+    add({.num_answer = 1});
+    EXPECT_TRUE(scheduler_->admit(Clock::Instant()).empty());
+  }
+  EXPECT_LE(scheduler_->counters().requests_examined - before, 100U);
+  const RequestId urgent = add({.num_answer = 1, .priority = Priority::high});
+  step(64);
+  EXPECT_EQ(started_.back(), urgent);  // it is ahead of the large one, and fits
+  run(64);
+  expect_all_right();
+}
+
+TEST_F(SchedulerTest, APageThatTwoHaveComputedAlikeIsAtOnceThereForWhoWaits) {
+  set_pages(4);
+  for (int i = 0; i < 2; ++i) {
+    const RequestId id{++last_id_};
+    jobs_[id] = {.num_prompt = 64, .num_answer = 40};
+    auto request = make(jobs_[id], id);
+    request->tokens = prompts_[id] = Tokens(64, 7);
+    scheduler_->add(std::move(request));
+  }
+  const RequestId third = add({.num_answer = 1});
+  step(128);
+  EXPECT_EQ(started_.size(), 2U);
+  EXPECT_TRUE(step(128).contains(third));
+  run(64);
+  expect_all_right();
+}
+
+TEST_F(SchedulerTest, PromptsHaveTheirShareOfTheSmallestBatchesToo) {
+  for (const std::size_t rows : {2U, 3U, 4U}) {
+    for (int i = 0; i < 4; ++i) add({.num_answer = 300});
+    for (int i = 0; i < 60; ++i) step(rows);  // the four are answering
+    const RequestId late = add({.num_answer = 1});
+    for (int i = 0; i < 10; ++i) step(rows);
+    EXPECT_TRUE(done_.contains(late)) << rows;
+    run(64);
+  }
+  expect_all_right();
+}
+
 TEST_F(SchedulerTest, IdleTimeComputesAPromptThatALaterRequestFinds) {
   const Tokens prompt = prompt_of({.num_prompt = 300}, 1);
   add_shadow(prompt);

@@ -42,9 +42,10 @@ const std::filesystem::path& predictable_dir() {
 
 std::unique_ptr<Engine> open_engine(std::uint32_t num_drafts,
                                     const std::filesystem::path& dir = golden_dir(),
-                                    std::uint32_t batch_rows = 512) {
+                                    std::uint32_t batch_rows = 512,
+                                    std::uint64_t cache_bytes = std::uint64_t{64} << 20) {
   EngineOptions options;
-  options.cache_bytes_max = std::uint64_t{64} << 20;
+  options.cache_bytes_max = cache_bytes;
   options.batch_rows_max = batch_rows;
   options.draft_tokens_max = num_drafts;
   auto engine = Engine::open(dir, options);
@@ -284,6 +285,26 @@ TEST_P(Drafts, APromptComputedInIdleTimeLeadsToTheSameDrafts) {
   const auto warm = run(*engine, request(golden_prompt(300), 30, hot(2)));
   EXPECT_EQ(warm.stats.tokens_cached, 299U);
   expect_same(warm, run(*open_engine(GetParam()), request(golden_prompt(300), 30, hot(2))));
+}
+
+/// It comes back with pages for its tokens alone, which end just where the drafts would begin.
+TEST_P(Drafts, ARequestThatIsPreemptedWithDraftsPendingGoesOnAsPlainDecoding) {
+  const CacheLayout layout(testing::tiny_config(), kernels::DType::f32, true);
+  const auto engine = open_engine(GetParam(), predictable_dir(), 512, 4 * layout.page_bytes);
+  Outcome preempted;
+  Outcome other;
+  ASSERT_TRUE(engine->submit(request(golden_prompt(103), 60), into(preempted)).has_value());
+  while (preempted.tokens.size() < 25) engine->step();
+  ASSERT_EQ(preempted.tokens.size(), 25U);  // 128 with the prompt: two pages
+  GenerationRequest urgent = request(golden_prompt(200), 40);
+  urgent.prompt[0] = 9;
+  urgent.priority = Priority::high;
+  ASSERT_TRUE(engine->submit(urgent, into(other)).has_value());
+  while (engine->has_work()) engine->step();
+  EXPECT_EQ(engine->stats().preemptions, 1U);
+  const auto plain = open_engine(0, predictable_dir());
+  EXPECT_EQ(preempted.tokens, run(*plain, request(golden_prompt(103), 60)).tokens);
+  EXPECT_EQ(other.tokens, run(*plain, urgent).tokens);
 }
 
 INSTANTIATE_TEST_SUITE_P(EveryDepth, Drafts, ::testing::Values(1U, 2U, 3U),

@@ -318,6 +318,9 @@ TEST(Tokenizer, RefusesADamagedVocabulary) {
     EXPECT_THAT(tokenizer.error().message, StartsWith(damage.message));
   }
   json file = testing::small_tokenizer_json();
+  file["added_tokens"][3]["content"] = std::string(65'536, 'x');
+  EXPECT_EQ(Tokenizer::parse(file.dump()).error().message, "token 268 has 65536 bytes");
+  file = testing::small_tokenizer_json();
   file["model"]["vocab"].erase("!");
   EXPECT_EQ(Tokenizer::parse(file.dump()).error().message,
             "model.vocab has no token for byte 0x21");

@@ -14,4 +14,7 @@ for object in "$@"; do
     exit 1
   fi
 done
+if [ "$checked" = 0 ] && [ "$(uname -m)" = x86_64 ]; then
+  echo "none of the $# objects lies in a folder cpu" && exit 1
+fi
 echo "$checked objects export their table only"

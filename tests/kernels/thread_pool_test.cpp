@@ -1,6 +1,7 @@
 #include "kernels/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <atomic>
 #include <thread>
@@ -57,7 +58,9 @@ TEST(ThreadPool, WorkersThatSleptTakePartAgain) {
 }
 
 TEST(ThreadPool, DefaultTakesTheProcessorsThatWeMayUse) {
-  EXPECT_GE(ThreadPool().num_threads(), 1u);
+  cpu_set_t ours;
+  ASSERT_EQ(sched_getaffinity(0, sizeof ours, &ours), 0);
+  EXPECT_EQ(ThreadPool().num_threads(), static_cast<unsigned>(CPU_COUNT(&ours)));
 }
 
 }  // namespace

@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <nlohmann/json.hpp>
+
 #include "context/completion_parser.h"
+#include "runtime/agent/agent_tool.h"
 #include "tests/context/byte_tokenizer.h"
 #include "tests/simulation/tool.h"
 
@@ -18,12 +21,18 @@ std::string make_arguments(Run& run) {
   Random& random = run.random;
   if (!run.strikes(Fault::malformed_call)) return fmt::format(R"({{"x": {}}})", random.below(1000));
   switch (random.below(6)) {
-    case 0: return "";
-    case 1: return R"({"x": 1)";
-    case 2: return R"({"x": "one"})";
-    case 3: return "[1, 2]";
-    case 4: return R"({"x": 1e400, "x": 2})";
-    default: return foreign_text(random);
+    case 0:
+      return "";
+    case 1:
+      return R"({"x": 1)";
+    case 2:
+      return R"({"x": "one"})";
+    case 3:
+      return "[1, 2]";
+    case 4:
+      return R"({"x": 1e400, "x": 2})";
+    default:
+      return foreign_text(random);
   }
 }
 
@@ -34,6 +43,14 @@ std::pair<std::string, std::string> make_call(Run& run) {
   }
   std::string arguments = make_arguments(run);
   return {std::move(name), std::move(arguments)};
+}
+
+std::pair<std::string, std::string> make_task(Run& run) {
+  Random& random = run.random;
+  std::string arguments = fmt::format(R"({{"task": "task {}")", random.below(1000));
+  if (random.chance(30)) arguments += R"(, "fork": true)";
+  if (random.chance(20)) arguments += fmt::format(R"(, "steps": {})", 1 + random.below(4));
+  return {runtime::kAgentTool, arguments + "}"};
 }
 
 /// The ids of a completion: what the format says is special, what was said is not.
@@ -53,20 +70,34 @@ class Writer {
   }
 };
 
-/// `{"x": 5}` as a parameter; anything else as one that no parser takes for it.
+void write_parameter(Writer& out, const context::ChatFormat& format, std::string_view name,
+                     std::string_view json) {
+  out.mark(format.param_open);
+  out.say(name);
+  out.mark(format.param_name_close_json);
+  out.say(json);
+  out.mark(format.param_close);
+}
+
+/// `{"x": 5}` and tasks as parameters; anything else as one that no parser takes for it.
 void write_call(Writer& out, const context::ChatFormat& format, const std::string& name,
                 const std::string& arguments) {
   out.mark(format.invoke_open);
   out.say(name);
   out.mark(format.invoke_name_close);
-  out.mark(format.param_open);
-  out.say("x");
-  out.mark(format.param_name_close_json);
   const std::string_view before = R"({"x": )";
   const bool is_plain = arguments.starts_with(before) && arguments.ends_with('}');
-  out.say(is_plain ? arguments.substr(before.size(), arguments.size() - before.size() - 1)
-                   : arguments);
-  out.mark(format.param_close);
+  if (name == runtime::kAgentTool) {
+    const auto task = nlohmann::json::parse(arguments);
+    for (const auto& [key, value] : task.items()) {
+      write_parameter(out, format, key, value.dump());
+    }
+  } else {
+    write_parameter(out, format, "x",
+                    is_plain ? std::string_view(arguments).substr(
+                                   before.size(), arguments.size() - before.size() - 1)
+                             : arguments);
+  }
   out.mark(format.invoke_close);
 }
 
@@ -133,10 +164,17 @@ Draft make_draft(Run& run) {
   const std::size_t num_calls = 1 + random.below(most);
   for (std::size_t i = 0; i < num_calls; ++i) {
     const bool repeats = !draft.calls.empty() && run.strikes(Fault::duplicate_call);
-    draft.calls.push_back(repeats ? draft.calls.back() : make_call(run));
+    const bool hands_out = !repeats && run.strikes(Fault::sub_agents);
+    if (hands_out) {
+      draft.calls.push_back(make_task(run));
+    } else {
+      draft.calls.push_back(repeats ? draft.calls.back() : make_call(run));
+    }
   }
   if (run.strikes(Fault::duplicate_call)) {
-    for (auto& [name, arguments] : draft.calls) arguments = R"({"x": 7})";
+    for (auto& [name, arguments] : draft.calls) {
+      if (name != runtime::kAgentTool) arguments = R"({"x": 7})";
+    }
   }
   return draft;
 }

@@ -56,7 +56,10 @@ context::TokenizeFn SimulatedModel::tokenizer() const {
 asio::awaitable<Result<Completion>> SimulatedModel::complete(ModelRequest request, ModelSink sink) {
   co_await asio::this_coro::throw_if_cancelled(false);
   Inside inside(run_->live_requests);
-  if (!run_->is_dead()) run_->witness->asked(*run_->session, run_->process->number, request);
+  const SessionFacts* asker = nullptr;
+  if (!run_->is_dead()) {
+    asker = run_->witness->asked(*run_->session, run_->process->number, request);
+  }
   const Deadline deadline = request.deadline;
   const auto began = run_->scene->clock.now();
   if (remote_) {
@@ -65,12 +68,13 @@ asio::awaitable<Result<Completion>> SimulatedModel::complete(ModelRequest reques
     run_->expect_in_time(deadline, began, "an endpoint");
     co_return result;
   }
-  auto work = think(std::move(request), std::move(sink));
+  auto work = think(asker, std::move(request), std::move(sink));
   auto result = co_await std::move(work);
   co_return result;
 }
 
-asio::awaitable<Result<Completion>> SimulatedModel::think(ModelRequest request, ModelSink sink) {
+asio::awaitable<Result<Completion>> SimulatedModel::think(const SessionFacts* asker,
+                                                          ModelRequest request, ModelSink sink) {
   Random& random = run_->random;
   const auto began = run_->scene->clock.now();
   bool was_cancelled = false;
@@ -91,59 +95,64 @@ asio::awaitable<Result<Completion>> SimulatedModel::think(ModelRequest request, 
     if (random.chance(30)) throw std::runtime_error("broken " + foreign_text(random));
     co_return fail(static_cast<Errc>(random.below(8)), "failed\n" + foreign_text(random));
   }
-  co_return answer(request, sink);
+  co_return answer(asker, request, sink);
 }
 
-Result<Completion> SimulatedModel::answer(const ModelRequest& request, const ModelSink& sink) {
+Result<Completion> SimulatedModel::answer(const SessionFacts* asker, const ModelRequest& request,
+                                          const ModelSink& sink) {
   const Draft draft = make_draft(*run_);
   if (sink) sink(ModelDelta{ModelDelta::Kind::reasoning, draft.reasoning});
   if (format_ == nullptr) return completion_of(draft, *run_);
-  return sample(draft, request);
+  return sample(asker, draft, request);
 }
 
-Result<Completion> SimulatedModel::sample(const Draft& draft, const ModelRequest& request) {
+void SimulatedModel::check_goes_on(const SessionFacts& asker,
+                                   const std::vector<context::TokenId>& prompt) {
+  const auto& path = prompts_[asker.number].path;
+  const auto parting = std::mismatch(path.begin(), path.end(), prompt.begin(), prompt.end()).first;
+  if (parting == path.end()) return;
+  run_->scene->story.violated("tokens",
+                              "session {}: at {} of {} the prompt parts from what came "
+                              "before it and was sampled",
+                              asker.number, parting - path.begin(), path.size());
+}
+
+Result<Completion> SimulatedModel::sample(const SessionFacts* asker, const Draft& draft,
+                                          const ModelRequest& request) {
   PONDER_TRY(const auto policy, policy_of(request));
   PONDER_TRY(auto prompt, context::assemble(request.conversation, policy, byte_tokens));
   const bool is_summary = !request.sampling.is_thinking;
   // Without tools, dsv4 takes a result for a user's turn, which drops the reasoning before it.
   const bool has_tools = !request.conversation.front().tools.empty();
   const bool keeps_reasoning = has_tools || kind_ != Kind::dsv4;
-  const bool goes_on = prompt.ids.size() >= path_.size() &&
-                       std::equal(path_.begin(), path_.end(), prompt.ids.begin());
-  if (!goes_on && keeps_reasoning && !is_summary && !run_->is_dead()) {
-    const auto parting =
-        std::mismatch(path_.begin(), path_.end(), prompt.ids.begin(), prompt.ids.end()).first -
-        path_.begin();
-    run_->scene->story.violated("tokens",
-                                "session {}: at {} of {} the prompt parts from what came "
-                                "before it and was sampled",
-                                run_->session->number, parting, path_.size());
-  }
+  const bool follows = keeps_reasoning && !is_summary && !run_->is_dead();
+  if (follows && asker != nullptr) check_goes_on(*asker, prompt.ids);
   const bool starts_in_reasoning = prompt.continuation == context::Continuation::reasoning;
   Completion out = sampled_completion(draft, *run_, *format_, request, starts_in_reasoning);
   out.usage.tokens_prompt = static_cast<std::uint32_t>(prompt.ids.size());
   if (prompt.ids.size() + out.usage.tokens_generated > tokens_context_max()) {
     return fail(Errc::exhausted, "the prompt does not fit");
   }
-  prompt_ = std::move(prompt.ids);
+  if (asker != nullptr) prompts_[asker->number].latest = std::move(prompt.ids);
   return out;
 }
 
-void SimulatedModel::saw(const Event& event) {
+void SimulatedModel::saw(const SessionFacts& session, const Event& event) {
+  Prompts& prompts = prompts_[session.number];
   const bool begins_anew =
       std::holds_alternative<UserMessage>(event) || std::holds_alternative<ContextReduced>(event) ||
       std::holds_alternative<ModelRetried>(event) || std::holds_alternative<ModeChanged>(event) ||
       std::holds_alternative<ModelChanged>(event);
-  if (begins_anew) path_.clear();
+  if (begins_anew) prompts.path.clear();
   const auto* completed = std::get_if<ModelCompleted>(&event);
   if (completed == nullptr || format_ == nullptr) return;
-  path_.clear();
+  prompts.path.clear();
   const bool is_whole =
       completed->finish == Finish::stop && completed->verdict != Verdict::truncated;
   const auto& sampled = completed->message.sampled;
   if (!is_whole || sampled.empty()) return;
-  path_ = prompt_;
-  path_.insert(path_.end(), sampled.begin(), sampled.end());
+  prompts.path = prompts.latest;
+  prompts.path.insert(prompts.path.end(), sampled.begin(), sampled.end());
 }
 
 }  // namespace ponder::simulation

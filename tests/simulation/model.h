@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -32,23 +33,32 @@ class SimulatedModel final : public runtime::ModelClient {
   boost::asio::awaitable<Result<runtime::Completion>> complete(runtime::ModelRequest request,
                                                                runtime::ModelSink sink) override;
 
-  /// The session's next event, after which prompts begin anew or go on.
-  void saw(const runtime::Event& event);
+  /// The next event of the session or of a sub-agent's, after which prompts begin anew or go on.
+  void saw(const SessionFacts& session, const runtime::Event& event);
 
  private:
-  boost::asio::awaitable<Result<runtime::Completion>> think(runtime::ModelRequest request,
+  /// The prompts of one session.
+  struct Prompts {
+    std::vector<context::TokenId> latest;
+    /// The latest and what was sampled from it: the next prompt of the turn begins like this.
+    std::vector<context::TokenId> path;
+  };
+  /// `asker` is nullptr for a summary.
+  boost::asio::awaitable<Result<runtime::Completion>> think(const SessionFacts* asker,
+                                                            runtime::ModelRequest request,
                                                             runtime::ModelSink sink);
-  Result<runtime::Completion> answer(const runtime::ModelRequest& request,
+  Result<runtime::Completion> answer(const SessionFacts* asker,
+                                     const runtime::ModelRequest& request,
                                      const runtime::ModelSink& sink);
-  Result<runtime::Completion> sample(const Draft& draft, const runtime::ModelRequest& request);
+  Result<runtime::Completion> sample(const SessionFacts* asker, const Draft& draft,
+                                     const runtime::ModelRequest& request);
+  void check_goes_on(const SessionFacts& asker, const std::vector<context::TokenId>& prompt);
 
   Run* run_;
   Kind kind_;
   const context::ChatFormat* format_ = nullptr;  // of those that make prompts
   std::unique_ptr<runtime::ModelClient> remote_;
-  std::vector<context::TokenId> prompt_;  // the latest
-  /// The latest prompt and what was sampled from it: the next prompt of the turn begins like this.
-  std::vector<context::TokenId> path_;
+  std::map<std::size_t, Prompts> prompts_;  // by the session's number
 };
 
 }  // namespace ponder::simulation

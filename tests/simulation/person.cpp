@@ -7,6 +7,12 @@ namespace asio = boost::asio;
 using runtime::ApprovalAnswer;
 using runtime::ApprovalDecision;
 
+SessionFacts& SimulatedPerson::asker(const std::string& sub_agent) {
+  // A session that has not begun has no id either.
+  if (sub_agent.empty()) return *run_->session;
+  return *run_->witness->find(sub_agent);
+}
+
 asio::awaitable<bool> SimulatedPerson::come() {
   const std::chrono::milliseconds patience(run_->scene->plan.answer_ms_max);
   const bool is_away = run_->strikes(Fault::absent_person);
@@ -26,7 +32,7 @@ asio::awaitable<Result<std::string>> SimulatedPerson::answer(runtime::PersonQues
   if (is_foreign && random.chance(30)) co_return fail(Errc::internal, foreign_text(random));
   std::string words = is_foreign ? foreign_text(random) : random.pick<std::string>({"yes", "2"});
   const auto chosen = runtime::choose_answer(question.choices, words);
-  if (chosen && !run_->is_dead()) run_->session->said.insert(*chosen);
+  if (chosen && !run_->is_dead()) asker(question.sub_agent).said.insert(*chosen);
   co_return words;
 }
 
@@ -51,7 +57,7 @@ asio::awaitable<Result<ApprovalAnswer>> SimulatedPerson::ask(runtime::ApprovalQu
     if (rule) answer.rule = std::move(*rule);
     if (rule) answer.decision = ApprovalDecision::allow_session;
   }
-  if (!run_->is_dead()) run_->session->allowed.insert(question.digest);
+  if (!run_->is_dead()) asker(question.sub_agent).allowed.insert(question.digest);
   co_return answer;
 }
 

@@ -15,6 +15,8 @@ class SimulatedPerson final : public runtime::Approver, public runtime::Responde
   boost::asio::awaitable<Result<std::string>> answer(runtime::PersonQuestion question) override;
 
  private:
+  /// The session that asks: the person's own, or a sub-agent's below it.
+  SessionFacts& asker(const std::string& sub_agent);
   /// False when the question was withdrawn before the person came.
   boost::asio::awaitable<bool> come();
 

@@ -15,7 +15,7 @@ constexpr std::array<std::string_view, kNumFaults> kNames = {
     "slow_disk",     "full_disk",      "failing_writes", "failing_syncs", "crash",
     "power_cut",     "cancel",         "steer",          "send",          "pin",
     "fork",          "absent_person",  "rival",          "clock_jump",    "small_log",
-    "asking_tool"};
+    "asking_tool",   "sub_agents"};
 
 }  // namespace
 
@@ -40,9 +40,11 @@ Plan::Plan(std::uint64_t seed) : seed(seed) {
   };
   constexpr auto kAsking = static_cast<std::size_t>(Fault::asking_tool);
   for (std::size_t i = 0; i < kAsking; ++i) draw(i, random);
-  // It came later: what other seeds tell stays as it was.
+  // These came later: what other seeds tell stays as it was.
   Random later(seed, "asking_tool");
   draw(kAsking, later);
+  Random latest(seed, "sub_agents");
+  draw(static_cast<std::size_t>(Fault::sub_agents), latest);
   num_sessions = 1 + random.below(3);
   if (random.chance(5) && !has(Fault::rival)) num_sessions = 12;
   turns = static_cast<std::uint32_t>(1 + random.below(3));
@@ -56,6 +58,8 @@ Plan::Plan(std::uint64_t seed) : seed(seed) {
   limits.repeats_max = static_cast<std::uint32_t>(random.between(1, 3));
   limits.output_bytes_max = static_cast<std::uint32_t>(random.pick<int>({64, 700, 3000}));
   limits.tool_ms_max = random.pick<std::int64_t>({500, 5'000, 60'000});
+  if (has(Fault::sub_agents))
+    limits.agent_depth_max = 1 + static_cast<std::uint32_t>(latest.below(2));
   limits.turn_ms_max = random.pick<std::int64_t>({4'000, 60'000, 3'600'000});
   budget.strategy = random.pick<std::string>(
       {"auto", "summary", "discard-75", "discard-all", "page-out", "auto"});

@@ -53,8 +53,9 @@ enum class Fault : std::uint8_t {
   clock_jump,     // the wall clock
   small_log,      // SQLite moves its log into the file all the time
   asking_tool,    // asks the person in mid-call, keeps notes and values
+  sub_agents,     // the model hands tasks to other agents, forks of itself among them
 };
-inline constexpr std::size_t kNumFaults = 36;
+inline constexpr std::size_t kNumFaults = 37;
 
 std::string_view fault_name(Fault fault);
 /// `not_found` with the list of names.

@@ -49,7 +49,20 @@ void User::on_event(const SessionId& id, const Record& record) {
     session.id = id;
     session.power_was_cut = false;  // it has only just begun
   }
-  model_->saw(record.event);
+  model_->saw(session, record.event);
+  run_.witness->acknowledged(session, run_.process->number, record);
+}
+
+void User::on_sub_agent_event(const SessionId& id, const Record& record) {
+  if (run_.is_dead()) return;
+  auto stored = powers_.store->load(id);
+  if (!stored) {
+    return run_.scene->story.violated("loss", "{} has event {} and is not there: {}", id.value,
+                                      record.seq, stored.error().message);
+  }
+  SessionFacts& session =
+      run_.witness->begin_sub_agent(*run_.session, id, record.seq, std::move(*stored));
+  model_->saw(session, record.event);
   run_.witness->acknowledged(session, run_.process->number, record);
 }
 
@@ -144,7 +157,8 @@ bool User::reopen() {
     return false;
   }
   run_.witness->reread(session, std::move(*stored), std::exchange(session.power_was_cut, false));
-  session.expected.erase(run_.process->number);
+  for (SessionFacts* one : run_.witness->tree_of(session))
+    one->expected.erase(run_.process->number);
   auto agent = Agent::open(parts(), session.id);
   if (!agent) {
     check_error(agent.error());
@@ -302,6 +316,7 @@ void User::check_ending(const TurnEnded& end, std::uint32_t turns) {
   }
   // An agent whose append was refused is of no more use, and its state holds what was refused.
   if (!may_be_refused_) check_live_state();
+  if (!has_rival_) run_.witness->check_tree(*run_.session);
   const auto now = run_.scene->clock.now();
   const milliseconds slack = run_.scene->disk_busy - disk_before_ + run_.insisted;
   const milliseconds limit(run_.scene->plan.limits.turn_ms_max);

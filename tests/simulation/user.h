@@ -32,6 +32,7 @@ class User final : public runtime::EventSink {
   boost::asio::awaitable<void> drive();
 
   void on_event(const runtime::SessionId& id, const runtime::Record& record) override;
+  void on_sub_agent_event(const runtime::SessionId& id, const runtime::Record& record) override;
 
  private:
   using Ending = std::optional<Result<runtime::TurnEnded>>;

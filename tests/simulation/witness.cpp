@@ -68,7 +68,7 @@ void SessionFacts::forget() {
   state = {};
   expected.clear();
   requests.clear();
-  summary_request.clear();
+  summary_requests.clear();
   if (is_fork) turns_done = turns;
 }
 
@@ -108,6 +108,10 @@ void Witness::acknowledged(SessionFacts& session, std::size_t process, const Rec
   }
   session.log.push_back(record);
   apply(session.state, record);
+  if (std::holds_alternative<ModelCompleted>(record.event) && session.expected.contains(process)) {
+    scene_->story.violated("prompt", "session {}: event {} answers a request that was never made",
+                           session.number, place);
+  }
   if (std::holds_alternative<ModelStarted>(record.event)) {
     session.expected[process] = dump(next_request(session.state));
   }
@@ -124,7 +128,8 @@ void Witness::acknowledged(SessionFacts& session, std::size_t process, const Rec
 }
 
 void Witness::check_bounds(const SessionFacts& session, const Event& event) {
-  const Limits& limits = scene_->plan.limits;
+  const bool has_task = session.state.task && session.state.start;
+  const Limits& limits = has_task ? session.state.start->limits : scene_->plan.limits;
   if (const auto* finished = std::get_if<ToolFinished>(&event)) {
     if (finished->content.size() > limits.output_bytes_max + kNoteBytesMax) {
       scene_->story.violated("bounds", "session {}: a result of {} bytes", session.number,
@@ -144,41 +149,51 @@ void Witness::check_summary(const SessionFacts& session, std::size_t process,
   if (cut.reduction.summary.empty()) return;
   context::Reduction asked_about = cut.reduction;
   asked_about.summary.clear();
-  const auto made = session.summary_request.find(process);
+  const SessionFacts& root = session.root == nullptr ? session : *session.root;
+  const auto made = root.summary_requests.find(process);
   // Words that came meanwhile stand in the record now, and stood not in the request.
   const bool is_steered =
       !session.log.empty() && std::holds_alternative<UserInterjected>(session.log.back().event);
   if (is_steered) return;
   const std::string expected = dump(summary_request_of(session.state, asked_about));
-  const std::string request = made == session.summary_request.end() ? "" : made->second;
-  if (request == expected) return;
-  scene_->story.violated("prompt", "session {}: a summary was asked for with {}, the log says {}",
-                         session.number, difference(request, expected),
-                         difference(expected, request));
+  if (made != root.summary_requests.end() && made->second.contains(expected)) return;
+  scene_->story.violated("prompt", "session {}: no summary was asked for with {}", session.number,
+                         expected);
 }
 
-void Witness::asked(SessionFacts& session, std::size_t process, const ModelRequest& request) {
+SessionFacts* Witness::asked(SessionFacts& root, std::size_t process, const ModelRequest& request) {
   const Status checked = check_conversation(request.conversation);
   if (!checked) {
-    return scene_->story.violated("conversation", "session {}: {}", session.number,
-                                  checked.error().message);
+    scene_->story.violated("conversation", "session {}: {}", root.number, checked.error().message);
+    return nullptr;
   }
   const std::string made = dump(request);
-  const auto expected = session.expected.find(process);
-  if (expected == session.expected.end()) {
-    session.summary_request[process] = made;
-    return;
+  const std::vector<SessionFacts*> tree = tree_of(root);
+  SessionFacts* session = nullptr;  // who has announced something, best just this
+  for (SessionFacts* one : tree) {
+    const auto expected = one->expected.find(process);
+    if (expected == one->expected.end()) continue;
+    if (session == nullptr || expected->second == made) session = one;
   }
-  if (made != expected->second) {
-    scene_->story.violated("prompt", "session {}: sent and announced differ: {}", session.number,
-                           difference(made, expected->second));
+  const bool is_announced = session != nullptr && session->expected.at(process) == made;
+  // In a tree one may announce while another asks for a summary; acknowledged() sees to the first.
+  if (session == nullptr || (!is_announced && tree.size() > 1)) {
+    auto& summaries = root.summary_requests[process];
+    if (tree.size() == 1) summaries.clear();
+    summaries.insert(made);
+    return nullptr;
   }
-  for (auto it = session.log.rbegin(); it != session.log.rend(); ++it) {
+  if (!is_announced) {
+    scene_->story.violated("prompt", "session {}: sent and announced differ: {}", session->number,
+                           difference(made, session->expected.at(process)));
+  }
+  for (auto it = session->log.rbegin(); it != session->log.rend(); ++it) {
     if (!std::holds_alternative<ModelStarted>(it->event)) continue;
-    session.requests[it->seq] = made;
+    session->requests[it->seq] = made;
     break;
   }
-  session.expected.erase(expected);
+  session->expected.erase(process);
+  return session;
 }
 
 void Witness::called(const std::string& key, const std::string& tool,

@@ -41,6 +41,7 @@ std::vector<SessionFacts*> World::sessions_of(std::size_t index) {
   std::vector<SessionFacts*> out;
   const bool shares = scene_.plan.has(Fault::rival);
   for (const auto& session : witness_.sessions()) {
+    if (session->root != nullptr) continue;
     if (shares || session->number % processes_.size() == index) out.push_back(session.get());
   }
   return out;

@@ -1,5 +1,6 @@
 #include "tools/json_schema.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -9,6 +10,8 @@
 #include <set>
 #include <sstream>
 #include <string>
+
+#include "tools/schema_faults.h"
 
 namespace ponder::tools {
 namespace {
@@ -122,6 +125,19 @@ TEST(JsonSchemaBounds, APatternThatExplodesIsCutShortAndLetsNothingThrough) {
       "arguments: too large for their schema");
 }
 
+TEST(JsonSchemaCompile, EveryFaultIsNamedOnceWithItsPlace) {
+  const char* text = R"({
+    "$defs": {"day": {"type": "date"}},
+    "properties": {"a": {"minimum": "1"}, "b": {"$ref": "#/$defs/day"}, "c": {"$ref": "#/$defs/x"}},
+    "required": "a"})";
+  std::vector<std::string> paths;
+  for (const SchemaFault& fault : schema_faults(text)) paths.push_back(fault.path);
+  EXPECT_THAT(paths, testing::UnorderedElementsAre("#/$defs/day/type", "#/properties/a/minimum",
+                                                   "#/properties/c/$ref", "#/required"));
+  const std::string message = JsonSchema::compile(text).error().message;
+  for (const std::string& path : paths) EXPECT_THAT(message, HasSubstr("schema at " + path + ": "));
+}
+
 TEST(JsonSchemaCompile, AFaultySchemaIsRefusedWithItsPlace) {
   const auto refusal = [](const std::string& text) {
     auto schema = JsonSchema::compile(text);
@@ -205,6 +221,32 @@ nlohmann::json read_json(const std::filesystem::path& path) {
   std::ifstream in(path);
   EXPECT_TRUE(in.good()) << path;
   return nlohmann::json::parse(in);
+}
+
+TEST(JsonSchema, PatternsTogetherHaveABoundHoweverManyTextsThereAre) {
+  const auto schema = JsonSchema::compile(R"({"items":{"pattern":"a*a*a*[bd]"}})");
+  ASSERT_TRUE(schema) << schema.error().message;
+  const std::string text = '"' + std::string(60, 'a') + '"';
+  std::string list = "[" + text;
+  EXPECT_THAT(schema->check(list + "]").error().message, ::testing::HasSubstr("must match"));
+  for (int i = 0; i < 2000; ++i) list += "," + text;
+  EXPECT_EQ(schema->check(list + "]").error().message, "arguments: too large for their schema");
+}
+
+TEST(JsonSchema, AChainOfReferencesIsFollowedHoweverLongItIs) {
+  constexpr int kLinks = 30'000;
+  const auto chain = [](const std::string& end) {
+    std::string text = R"({"$ref":"#/s0")";
+    for (int i = 0; i < kLinks; ++i) {
+      text += fmt::format(R"(,"s{}":{{"$ref":"#/s{}"}})", i, i + 1);
+    }
+    return text + fmt::format(R"(,"s{}":{}}})", kLinks, end);
+  };
+  const auto schema = JsonSchema::compile(chain(R"({"type":"object"})"));
+  ASSERT_TRUE(schema) << schema.error().message;
+  EXPECT_EQ(schema->check("{}").error().message, "arguments: too large for their schema");
+  EXPECT_EQ(JsonSchema::compile(chain(R"({"type":"thing"})")).error().message,
+            "schema at #/s30000/type: expected the name of a type or a list of them");
 }
 
 class SuiteFile : public ::testing::TestWithParam<const char*> {};

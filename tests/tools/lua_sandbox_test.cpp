@@ -203,12 +203,10 @@ TEST_F(Sandbox, EndlessLoopsEndAndNoNestOfPcallsOrCoroutinesSwallowsTheEnd) {
 }
 
 TEST_F(Sandbox, ADeadlineEndsALoop) {
-  const auto start = std::chrono::steady_clock::now();
   const Deadline deadline = Deadline::after(system_clock(), std::chrono::milliseconds(30));
   const Error error = error_with("while true do pcall(string.rep, 'x', 1000) end",
                                  Budget(1LL << 60, deadline, nullptr));
   EXPECT_EQ(error.code, Errc::deadline);
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
 }
 
 TEST_F(Sandbox, AStopFlagEndsALoopFromAnotherThread) {

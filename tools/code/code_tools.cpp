@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <memory>
 #include <system_error>
 #include <utility>
@@ -11,7 +10,7 @@
 #include "tools/code/junit_report.h"
 #include "tools/code/test_report.h"
 #include "tools/detail/native_tool.h"
-#include "tools/process/run_process.h"
+#include "tools/process/guarded_run.h"
 #include "tools/process/sandbox_support.h"
 
 namespace ponder::tools {
@@ -63,37 +62,18 @@ class Runner {
   /// `note` gets what the model is to know beside the result.
   asio::awaitable<Result<ProcessResult>> run(std::vector<std::string> argv, Deadline deadline,
                                              std::string* note) const {
-    auto find = [folder = project_.folder] { return git_folders(folder); };
-    auto before = co_await offload(pool_, find);
-    PONDER_CO_CHECK(before);
     SandboxPolicy policy;
     policy.isolation = project_.isolation;
-    policy.writable = {project_.folder};
-    policy.read_only = *before;
     policy.readable = project_.readable;
     policy.limits = project_.limits;
     ProcessRequest request(std::move(argv));
     request.working_folder = project_.folder;
-    auto result = co_await run_process(std::move(request), std::move(policy), deadline);
-    auto after = co_await offload(pool_, find);
-    PONDER_CO_CHECK(after);
-    *note = remove_new(*before, *after);
+    auto result = co_await run_guarded(std::move(request), std::move(policy), project_.folder,
+                                       deadline, pool_, note);
     co_return result;
   }
 
  private:
-  static std::string remove_new(const std::vector<fs::path>& before,
-                                const std::vector<fs::path>& after) {
-    std::string note;
-    for (const fs::path& folder : after) {
-      if (std::find(before.begin(), before.end(), folder) != before.end()) continue;
-      std::error_code error;
-      fs::remove_all(folder, error);
-      note += fmt::format("[{} was removed: a repository may not be made here]\n", folder.string());
-    }
-    return note;
-  }
-
   CodeProject project_;
   asio::any_io_executor pool_;
 };

@@ -2,6 +2,7 @@
 
 #include <lua.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tools/detail/json.h"
@@ -32,6 +33,10 @@ int declare_environment(lua_State* L);
 
 inline constexpr const char* kRunsKey = "ponder.runs";      // the tools' run functions
 inline constexpr const char* kValuesKey = "ponder.values";  // their values functions, or false
+
+/// Whether an artefact may have this name: one without a folder, and no hidden file. An environment
+/// is code that people hand on; where its files go is the user's business.
+bool is_artefact_name(std::string_view name);
 
 /// Reads that table. `invalid_argument` names the tool or the field that is wrong.
 Result<Declarations> declarations_of(const Json& declared);

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -15,11 +17,14 @@ namespace ponder::tools {
 /// A regular expression as JSON Schema uses it: searched anywhere in a text. Perl's, as PCRE2 has
 /// them, on UTF-8.
 ///
-/// Thread: any number of readers. Matching is bounded: a pattern that explodes ends in `exhausted`.
+/// Thread: any number of readers. Each match is bounded, for the whole of its text: a pattern that
+/// explodes ends in `exhausted`, after some tenths of a second where the text is long.
 class Regex {
  public:
   static Result<Regex> compile(const std::string& pattern);
-  Result<bool> search(std::string_view text) const;
+  /// `steps_left`: what this match and others may still take together; it is counted down. A step
+  /// is some 10 ns. nullptr: as many as the length of the text gives.
+  Result<bool> search(std::string_view text, std::int64_t* steps_left = nullptr) const;
 
   /// Where a match, or a group of it, lies.
   struct Span {
@@ -40,7 +45,8 @@ class Regex {
   };
   using MatchData = std::unique_ptr<pcre2_real_match_data_8, FreeMatch>;
   /// Whether there is a match, which `data` then has.
-  Result<bool> match(std::string_view text, std::size_t from, const MatchData& data) const;
+  Result<bool> match(std::string_view text, std::size_t from, const MatchData& data,
+                     std::int64_t* steps_left) const;
   explicit Regex(pcre2_real_code_8* code) : code_(code) {}
   std::unique_ptr<pcre2_real_code_8, Free> code_;
 };

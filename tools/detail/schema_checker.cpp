@@ -346,7 +346,7 @@ bool SchemaChecker::check_string(const Json& value, const Json& schema, const st
 
 bool SchemaChecker::matches(const std::string& pattern, const std::string& text,
                             const std::string& place) {
-  const auto found = document_.patterns.at(pattern).search(text);
+  const auto found = document_.patterns.at(pattern).search(text, &match_steps_left_);
   if (found) return *found;
   steps_ = kStepsMax + 1;  // whether it matches is not known, so the whole answer is not
   return fault(place, found.error().message);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -61,6 +62,7 @@ class SchemaChecker {
   std::vector<std::string> faults_;
   int steps_ = 0;
   int depth_ = 0;
+  std::int64_t match_steps_left_ = 10'000'000;  // of all patterns together
 };
 
 }  // namespace ponder::tools

@@ -83,9 +83,21 @@ Result<std::string> read_file(const RootedFolder& root, const Json& arguments) {
   return out;
 }
 
-Result<std::string> list_folder(const RootedFolder& root, const Json& arguments) {
-  const std::string folder = plain_path(arguments.value("path", ""));
+/// The limits of a walk that ends when the call must, and then leaves the reason in `status`.
+WalkLimits limits_of(const ToolContext& context, const std::atomic<bool>& stop, Status& status) {
   WalkLimits limits;
+  limits.keep_going = [&] {
+    status = keep_going(context, stop);
+    return status.has_value();
+  };
+  return limits;
+}
+
+Result<std::string> list_folder(const RootedFolder& root, const Json& arguments,
+                                const ToolContext& context, const std::atomic<bool>& stop) {
+  const std::string folder = plain_path(arguments.value("path", ""));
+  Status status;
+  WalkLimits limits = limits_of(context, stop, status);
   limits.depth_max = arguments.value("depth", std::size_t{1});
   std::string out;
   std::size_t count = 0;
@@ -99,6 +111,7 @@ Result<std::string> list_folder(const RootedFolder& root, const Json& arguments)
                out += '\n';
                return true;
              }));
+  PONDER_CHECK(status);
   if (count == 0) return std::string("nothing that git does not ignore\n");
   if (count > kEntriesShownMax) {
     out += fmt::format("[only the first {}: name a folder further down]\n", kEntriesShownMax);
@@ -122,10 +135,13 @@ struct Search {
            glob_matches(glob.find('/') == std::string::npos ? "**/" + glob : glob, path);
   }
   /// False when the search is over.
-  bool look_into(const std::string& path, std::string_view content) {
+  bool look_into(const std::string& path, std::string_view content, const ToolContext& context,
+                 const std::atomic<bool>& stop) {
     std::size_t number = 0;
     for (const std::string_view line : split_lines(content)) {
       ++number;
+      status = keep_going(context, stop);
+      if (!status) return false;
       const auto found = pattern.search(line.substr(0, line.find_last_not_of("\r\n") + 1));
       if (!found) {
         status =
@@ -145,14 +161,16 @@ Result<std::string> search_tree(const RootedFolder& root, const Json& arguments,
   PONDER_TRY(Regex pattern, Regex::compile(arguments.at("pattern")));
   Search search{std::move(pattern), arguments.value("files", ""), {}, 0, {}};
   const std::string folder = plain_path(arguments.value("path", ""));
+  Status stopped;
+  const WalkLimits limits = limits_of(context, stop, stopped);
   PONDER_TRY(const bool is_complete,
-             walk_tree(root, folder, {}, [&](const std::string& path, const FileEntry& entry) {
-               search.status = keep_going(context, stop);
-               if (!search.status) return false;
+             walk_tree(root, folder, limits, [&](const std::string& path, const FileEntry& entry) {
                if (!search.wants(path, entry)) return true;
                const auto content = root.read(path, kFileBytesMax);
-               return !content || is_binary(*content) || search.look_into(path, *content);
+               return !content || is_binary(*content) ||
+                      search.look_into(path, *content, context, stop);
              }));
+  PONDER_CHECK(stopped);
   PONDER_CHECK(search.status);
   if (search.num_matches > kMatchesMax) {
     search.out += fmt::format("[only the first {} lines: search for less]\n", kMatchesMax);
@@ -322,12 +340,16 @@ Status add_file_tools(Registry& registry, const std::filesystem::path& folder,
         }));
   };
   PONDER_CHECK(add(read_card(), read_file));
-  PONDER_CHECK(add(list_card(), list_folder));
-  PONDER_CHECK(registry.add(std::make_unique<NativeTool>(
-      search_card(), pool,
-      [root](const Json& arguments, const ToolContext& context, const std::atomic<bool>& stop) {
-        return search_tree(*root, arguments, context, stop);
-      })));
+  const auto add_walk = [&](ToolCard card, auto* work) {
+    return registry.add(
+        std::make_unique<NativeTool>(std::move(card), pool,
+                                     [root, work](const Json& arguments, const ToolContext& context,
+                                                  const std::atomic<bool>& stop) {
+                                       return work(*root, arguments, context, stop);
+                                     }));
+  };
+  PONDER_CHECK(add_walk(list_card(), list_folder));
+  PONDER_CHECK(add_walk(search_card(), search_tree));
   PONDER_CHECK(add(write_card(), write_file));
   PONDER_CHECK(add(edit_card(), edit_file));
   return add(patch_card(), apply_patch);

@@ -32,6 +32,10 @@ class Walk {
     PONDER_CHECK(entries);
     learn(folder);
     for (const FileEntry& entry : *entries) {
+      if (limits_.keep_going && !limits_.keep_going()) {
+        is_complete_ = false;
+        has_ended_ = true;
+      }
       if (has_ended_) break;
       const std::string path = folder.empty() ? entry.name : folder + "/" + entry.name;
       const bool is_folder = entry.kind == FileEntry::Kind::folder;

@@ -13,6 +13,7 @@ namespace ponder::tools {
 struct WalkLimits {
   std::size_t depth_max = 64;
   std::size_t entries_max = 100'000;
+  std::function<bool()> keep_going;  // asked at each entry, ignored or not; false ends the walk
 };
 
 /// Calls `visit` with the path and the entry of everything below `folder` (with "" the whole tree)

@@ -26,15 +26,17 @@ struct HunkHeader {
   std::size_t num_after = 1;
 };
 
+constexpr std::size_t kLineMax = 1'000'000'000;  // so that sums of them are numbers, too
+
 /// Reads "12" or "12,3" off the front.
 bool read_range(std::string_view& text, std::size_t* line, std::size_t* count) {
   auto result = std::from_chars(text.data(), text.data() + text.size(), *line);
-  if (result.ec != std::errc()) return false;
+  if (result.ec != std::errc() || *line > kLineMax) return false;
   text.remove_prefix(static_cast<std::size_t>(result.ptr - text.data()));
   if (!text.starts_with(',')) return true;
   text.remove_prefix(1);
   result = std::from_chars(text.data(), text.data() + text.size(), *count);
-  if (result.ec != std::errc()) return false;
+  if (result.ec != std::errc() || *count > kLineMax) return false;
   text.remove_prefix(static_cast<std::size_t>(result.ptr - text.data()));
   return true;
 }
@@ -61,19 +63,23 @@ class PatchReader {
 
   Result<std::vector<FilePatch>> read() {
     std::vector<FilePatch> files;
+    bool is_header =
+        true;  // of git: what its lines say is no sentence of a letter around the patch
     while (at_ < lines_.size()) {
       const std::string_view line = lines_[at_];
-      if (line.starts_with("rename ") || line.starts_with("GIT binary") ||
-          line.starts_with("new mode")) {
-        return at_line("renames, modes and binary files are not done by this");
-      }
-      if (!line.starts_with("--- ") || at_ + 1 >= lines_.size() ||
-          !lines_[at_ + 1].starts_with("+++ ")) {
-        ++at_;
+      if (begins_file()) {
+        PONDER_TRY(auto file, read_file());
+        files.push_back(std::move(file));
+        is_header = false;
         continue;
       }
-      PONDER_TRY(auto file, read_file());
-      files.push_back(std::move(file));
+      is_header = is_header || line.starts_with("diff --git ");
+      if (is_header && (line.starts_with("rename ") || line.starts_with("GIT binary") ||
+                        line.starts_with("new mode"))) {
+        return at_line("renames, modes and binary files are not done by this");
+      }
+      if (line.starts_with("@@ -")) return at_line("a hunk that belongs to no file");
+      ++at_;
     }
     if (files.empty()) {
       return fail(Errc::invalid_argument,
@@ -85,6 +91,29 @@ class PatchReader {
  private:
   tl::unexpected<Error> at_line(std::string_view what) const {
     return fail(Errc::invalid_argument, fmt::format("line {} of the patch: {}", at_ + 1, what));
+  }
+
+  bool begins_file() const {
+    return at_ + 1 < lines_.size() && lines_[at_].starts_with("--- ") &&
+           lines_[at_ + 1].starts_with("+++ ");
+  }
+
+  /// Goes to the next hunk, over empty lines; stays at other lines that end the file. What looks
+  /// like a line of a hunk is one that a header did not count, and must not be lost.
+  Status find_next_hunk() {
+    const std::size_t behind = at_;
+    while (at_ < lines_.size() && lines_[at_].find_first_not_of("\r\n") == std::string_view::npos) {
+      ++at_;
+    }
+    if (at_ >= lines_.size() || lines_[at_].starts_with("@@") || begins_file()) return {};
+    const std::string_view line = lines_[at_];
+    const bool is_signature = line.starts_with("-- ") || line == "--\n";  // of git format-patch
+    const char mark = line.front();
+    if ((mark == '+' || mark == '-' || mark == ' ') && !is_signature) {
+      return at_line("a line of a hunk that its header does not count");
+    }
+    at_ = behind;
+    return {};
   }
 
   Result<FilePatch> read_file() {
@@ -102,6 +131,7 @@ class PatchReader {
     while (at_ < lines_.size() && lines_[at_].starts_with("@@")) {
       PONDER_TRY(auto hunk, read_hunk());
       file.hunks.push_back(std::move(hunk));
+      PONDER_CHECK(find_next_hunk());
     }
     if (file.hunks.empty()) return at_line("a file without '@@ -LINE,COUNT +LINE,COUNT @@'");
     return file;

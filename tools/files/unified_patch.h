@@ -25,8 +25,9 @@ struct FilePatch {
 };
 
 /// Reads a unified diff, as `diff -u` and `git diff` write it; other lines between files are
-/// skipped. `invalid_argument` names the line: a hunk that is shorter than it says, renames, modes
-/// and binary patches, which are not done here; no file at all.
+/// skipped. `invalid_argument` names the line: a hunk that is shorter or longer than it says, or
+/// that belongs to no file; renames, modes and binary patches, which are not done here; no file at
+/// all.
 Result<std::vector<FilePatch>> parse_patch(std::string_view patch);
 
 /// `text` with the hunks applied. A hunk stands where its old lines do, nearest to its line number;

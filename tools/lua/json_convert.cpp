@@ -51,7 +51,7 @@ class Reader {
       case LUA_TNUMBER:
         return read_number(index);
       case LUA_TSTRING:
-        return Json(read_string(index));
+        return read_text(index);
       case LUA_TTABLE:
         return read_table(index, depth);
       case LUA_TLIGHTUSERDATA:
@@ -66,16 +66,26 @@ class Reader {
 
  private:
   static constexpr int kNodesMax = 1'000'000;
+  static constexpr std::size_t kTextBytesMax = 32 << 20;  // of all strings and keys
 
   Result<Json> no_form(int index) const {
-    return fail(Errc::invalid_argument, fmt::format("a {} has no JSON form",
-                                                    lua_typename(lua_, lua_type(lua_, index))));
+    return fail(Errc::invalid_argument,
+                fmt::format("a {} has no JSON form", lua_typename(lua_, lua_type(lua_, index))));
   }
 
-  std::string read_string(int index) const {
+  /// Lua keeps a string once, JSON wherever it stands: a state that is small gives a JSON that is
+  /// not.
+  Result<std::string> read_string(int index) {
     std::size_t size = 0;
     const char* data = lua_tolstring(lua_, index, &size);
-    return {data, size};
+    if (size > bytes_left_) return fail(Errc::exhausted, "the table's texts are too long for JSON");
+    bytes_left_ -= size;
+    return std::string(data, size);
+  }
+
+  Result<Json> read_text(int index) {
+    PONDER_TRY(std::string text, read_string(index));
+    return Json(std::move(text));
   }
 
   Result<Json> read_number(int index) const {
@@ -116,7 +126,7 @@ class Reader {
       if (lua_type(lua_, -2) != LUA_TSTRING) {  // lua_tolstring would change a number in place
         return fail(Errc::invalid_argument, "a table has a key that is no string");
       }
-      std::string key = read_string(-2);
+      PONDER_TRY(std::string key, read_string(-2));
       PONDER_TRY(Json member, read(-1, depth + 1));
       object[std::move(key)] = std::move(member);
     }
@@ -126,6 +136,7 @@ class Reader {
   lua_State* lua_;
   OpaqueReader opaque_;
   int nodes_left_ = kNodesMax;
+  std::size_t bytes_left_ = kTextBytesMax;
 };
 
 }  // namespace

@@ -17,7 +17,8 @@ using OpaqueReader = Result<Json> (*)(lua_State* L, int index);
 
 /// The value at `index` as JSON; never raises. A table with keys 1..n is an array, an empty one an
 /// object. `invalid_argument` for functions, mixed keys and other things that JSON has not, and for
-/// tables that are too deep (cycles) or too large. Userdata are left to `opaque`, if there is one.
+/// tables that are too deep (cycles); `exhausted` for those that are too large, a string counting
+/// wherever it stands. Userdata are left to `opaque`, if there is one.
 Result<Json> to_json(lua_State* L, int index, OpaqueReader opaque = nullptr);
 
 }  // namespace ponder::tools::lua

@@ -15,7 +15,8 @@
 namespace ponder::tools {
 
 /// A program to run. Nothing of our own environment is handed on: a process gets PATH, HOME, LANG,
-/// TMPDIR and what stands in `environment`.
+/// TMPDIR and what stands in `environment`, which the program alone sees: what sets the sandbox up
+/// does not.
 struct ProcessRequest {
   explicit ProcessRequest(std::vector<std::string> argv) : argv(std::move(argv)) {}
   std::vector<std::string> argv;         // argv[0] is looked up in the sandbox's PATH
@@ -43,7 +44,8 @@ struct ProcessResult {
 ///
 /// Errors: `unavailable` when the sandbox cannot be set up as the policy wants it: nothing ran
 /// then; `not_found` when there is no such program; `deadline` and `cancelled` after everything has
-/// been killed; `invalid_argument` for a policy that contradicts itself.
+/// been killed; `invalid_argument` for a policy that contradicts itself, and for variables that no
+/// environment can hold.
 /// Thread: resumes on the caller's executor; blocks nothing but for the few milliseconds of a
 /// start.
 boost::asio::awaitable<Result<ProcessResult>> run_process(ProcessRequest request,

@@ -19,8 +19,9 @@ enum class Isolation {
   /// what it may not reach is not there.
   isolated,
   /// Landlock: what it may not reach is refused. It sees that other processes exist, has no
-  /// sockets, and cannot be kept out of a folder inside one that it may write to. For places where
-  /// namespaces are forbidden, such as most containers.
+  /// sockets, and cannot be kept out of a folder inside one that it may write to. Landlock does not
+  /// govern modes and times of files outside: they are kept from the worst only; see
+  /// seccomp_filter.h. For places where namespaces are forbidden, such as most containers.
   confined,
 };
 
@@ -54,10 +55,5 @@ struct SandboxPolicy {
   bool has_network = false;  // isolated: the host's; confined: refused
   ProcessLimits limits;
 };
-
-/// Every `.git` in `folder` and below it: what a process that may write to a repository must not
-/// change, because git runs programs that are named there. Does not follow links; fails (exhausted)
-/// when there are more than 200,000 entries to look at.
-Result<std::vector<std::filesystem::path>> git_folders(const std::filesystem::path& folder);
 
 }  // namespace ponder::tools

@@ -8,7 +8,7 @@
 #include <set>
 #include <utility>
 
-#include "base/async/offload.h"
+#include "tools/detail/stoppable.h"
 #include "tools/web/detail/index_schema.h"
 
 namespace ponder::tools {
@@ -73,18 +73,24 @@ class LocalProvider final : public SearchProvider {
   const std::string& name() const override { return name_; }
 
   asio::awaitable<Result<std::vector<SearchHit>>> search(SearchQuery query) override {
-    auto work = [this, query = std::move(query)] { return search_now(query); };
-    auto hits = co_await offload(pool_, std::move(work));
+    auto work = [this, query = std::move(query)](const std::atomic<bool>& stop) {
+      return search_now(query, stop);
+    };
+    auto hits = co_await offload_stoppable(pool_, std::move(work));
     co_return hits;
   }
 
  private:
   /// Opened anew each time: another program may replace the file, and opening costs little.
-  Result<std::vector<SearchHit>> search_now(const SearchQuery& query) const {
+  Result<std::vector<SearchHit>> search_now(const SearchQuery& query,
+                                            const std::atomic<bool>& stop) const {
     auto index = LocalIndex::open(file_);
     if (!index) return fail_in(name_, index.error());
+    index->watch([&] { return !stop && !query.deadline.passed(system_clock()); });
     const std::int64_t now_ns = system_clock().unix_ms() * 1'000'000;
-    return index->search(query.text, query.hits_max, oldest_of(query.newer_than, now_ns));
+    auto hits = index->search(query.text, query.hits_max, oldest_of(query.newer_than, now_ns));
+    if (hits || hits.error().code != Errc::cancelled || stop) return hits;
+    return fail(Errc::deadline, "the deadline passed");
   }
 
   std::string name_ = "local";
@@ -114,6 +120,11 @@ Result<LocalIndex> LocalIndex::open(const fs::path& file_or_folder) {
     return fail(Errc::unavailable, fmt::format("{}: a later version wrote it", file.string()));
   }
   return LocalIndex(std::move(*db));
+}
+
+void LocalIndex::watch(std::function<bool()> keep_going) {
+  constexpr int kWatchInterval = 1000;  // steps of SQLite's machine
+  db_.watch(kWatchInterval, std::move(keep_going));
 }
 
 Status LocalIndex::collect(const std::string& match, std::uint32_t hits_max, std::int64_t oldest_ns,

@@ -34,6 +34,9 @@ class LocalIndex {
   Result<std::vector<SearchHit>> search(std::string_view text, std::uint32_t hits_max,
                                         std::int64_t oldest_ns);
 
+  /// Asked now and then by a search, which ends as `cancelled` when it says false.
+  void watch(std::function<bool()> keep_going);
+
   struct Document {
     std::string title;
     std::string text;

@@ -157,14 +157,19 @@ class PageWriter {
   }
 
   void write_link(const xmlNode* node) {
+    // Links may be nested hundreds deep: what is below is walked once, or the walks double at each.
     const auto target = target_of(node);
-    const bool is_inline = html::find(node, [&](const xmlNode* below) {
-                             return below != node && (is_block(html::name_of(below)) ||
-                                                      heading_level(html::name_of(below)) > 0);
-                           }) == nullptr;
-    const std::string label = is_inline ? line_of(node) : "";
-    if (!target || label.empty()) {
+    const auto is_paragraph = [node](const xmlNode* below) {
+      const std::string_view name = html::name_of(below);
+      return below != node && (is_block(name) || heading_level(name) > 0);
+    };
+    if (!target || html::find(node, is_paragraph) != nullptr) {
       write_children(node);
+      return;
+    }
+    const std::string label = line_of(node);
+    if (label.empty()) {
+      out_.text(" ");
       return;
     }
     out_.text(label == *target ? label : "[" + label + "](" + *target + ")");

@@ -2,15 +2,22 @@
 
 #include <gtest/gtest.h>
 
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <cstdlib>
+#include <functional>
+#include <optional>
 
+#include "base/async/task_group.h"
 #include "tests/tools/call_tool.h"
 #include "tests/tools/temporary_folder.h"
 #include "tools/process/sandbox_support.h"
 
 namespace ponder::tools {
 namespace {
+
+namespace asio = boost::asio;
 
 class CodeTools : public testing::Test {
  protected:
@@ -31,6 +38,31 @@ class CodeTools : public testing::Test {
     return tests::run_sync(
         tests::call_tool(registry_, {"", name, arguments}, {kRunPrograms}, context));
   }
+  asio::awaitable<Result<ToolOutput>> invoke(std::string name, std::string arguments) {
+    const ToolContext context(system_clock(), Deadline::never(), 100'000);
+    auto output =
+        co_await tests::call_tool(registry_, {"", name, arguments}, {kRunPrograms}, context);
+    co_return output;
+  }
+  static asio::awaitable<void> store(asio::awaitable<Result<ToolOutput>> work,
+                                     std::optional<Result<ToolOutput>>* out) {
+    return tests::store_result(std::move(work), out);
+  }
+  static asio::awaitable<void> wait_for(std::function<bool()> is_there) {
+    asio::steady_timer timer(co_await asio::this_coro::executor);
+    while (!is_there()) {
+      timer.expires_after(std::chrono::milliseconds(10));
+      co_await timer.async_wait(asio::use_awaitable);
+    }
+  }
+  /// What `work` gives, which has a group of its own.
+  using Work = std::function<asio::awaitable<Result<int>>(TaskGroup*)>;
+  static asio::awaitable<Result<int>> run_with_group(Work work) {
+    TaskGroup group(co_await asio::this_coro::executor);
+    auto result = co_await work(&group);
+    co_return result;
+  }
+  static int with_group(Work work) { return *tests::run_sync(run_with_group(std::move(work))); }
   void git(const std::string& command) {
     const std::string full = "git -C " + folder_.path().string() +
                              " -c user.name=t -c user.email=t@t " + command + " > /dev/null";
@@ -81,13 +113,63 @@ TEST_F(CodeTools, ARepositoryThatAProgramMakesIsRemoved) {
   EXPECT_FALSE(std::filesystem::exists(folder_.path() / "sub/.git"));
 }
 
+TEST_F(CodeTools, ALinkInARepositorysPlaceIsRemovedToo) {
+  const auto output =
+      call("shell", R"({"command":"mkdir own; echo evil > own/config; ln -s own .git"})");
+  ASSERT_TRUE(output.has_value());
+  EXPECT_NE(output->content.find("was removed: a repository may not be made here]"),
+            std::string::npos);
+  EXPECT_FALSE(std::filesystem::is_symlink(folder_.path() / ".git"));
+}
+
+TEST_F(CodeTools, ARepositoryIsRemovedWhenItsCallIsCancelled) {
+  const auto until = [this] { return std::filesystem::exists(folder_.path() / "ready"); };
+  const auto cancel = [this, until](TaskGroup* group) -> asio::awaitable<Result<int>> {
+    std::optional<Result<ToolOutput>> output;
+    group->spawn(
+        store(invoke("shell", R"({"command":"mkdir sub; mkdir sub/.git; touch ready; sleep 600"})"),
+              &output));
+    co_await wait_for(until);
+    group->cancel();
+    co_await group->join();
+    co_return output && !*output && (*output).error().code == Errc::cancelled ? 1 : 0;
+  };
+  EXPECT_EQ(with_group(cancel), 1);
+  EXPECT_TRUE(until());
+  EXPECT_TRUE(std::filesystem::exists(folder_.path() / "sub"));
+  EXPECT_FALSE(std::filesystem::exists(folder_.path() / "sub/.git"));
+}
+
+/// The second program finds the first one's repository there when it begins, and makes it anew.
+TEST_F(CodeTools, ARepositoryIsRemovedWhenAnotherProgramSawIt) {
+  const auto until = [this] { return std::filesystem::exists(folder_.path() / "first"); };
+  const auto both = [this, until](TaskGroup* group) -> asio::awaitable<Result<int>> {
+    std::optional<Result<ToolOutput>> first;
+    std::optional<Result<ToolOutput>> second;
+    group->spawn(store(invoke("shell", R"({"command":"mkdir -p x/.git; touch first; )"
+                                       R"(while [ ! -e second ]; do sleep 0.02; done"})"),
+                       &first));
+    co_await wait_for(until);
+    group->spawn(
+        store(invoke("shell", R"({"command":"touch second; i=0; )"
+                              R"(while [ -e x/.git -a $((i=i+1)) -lt 30 ]; do sleep 0.05; )"
+                              R"(done; mkdir -p x/.git; echo evil > x/.git/config"})"),
+              &second));
+    co_await group->join();
+    co_return first&& second && *first && *second ? 1 : 0;
+  };
+  EXPECT_EQ(with_group(both), 1);
+  EXPECT_TRUE(std::filesystem::exists(folder_.path() / "x"));
+  EXPECT_FALSE(std::filesystem::exists(folder_.path() / "x/.git"));
+}
+
 TEST_F(CodeTools, GitDiffShowsChangesAndRunsNothing) {
   git("init -q");
   folder_.write("x", "a\n");
   folder_.write(".gitattributes", "x diff=evil\n");
   git("add -A");
   git("commit -q -m first");
-  git("config diff.evil.textconv 'touch /tmp/evil; cat'");
+  git("config diff.evil.textconv 'touch evil; cat'");
   git("config core.fsmonitor 'touch evil'");
   folder_.write("x", "b\n");
   const auto output = call("git_diff", "{}");

@@ -1,3 +1,4 @@
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -65,6 +66,37 @@ TEST(ParsePatch, SaysWhatIsWrongAndWhere) {
             "line 1 of the patch: renames, modes and binary files are not done by this");
   EXPECT_EQ(error_of(parse_patch("--- a/x\n+++ b/y\n@@ -1 +1 @@\n-a\n+b\n")),
             "line 3 of the patch: renames, modes and binary files are not done by this");
+}
+
+TEST(ParsePatch, LosesNoLineThatAHeaderDoesNotCount) {
+  const std::string begin = "--- a/x\n+++ b/x\n@@ -1,1 +1,2 @@\n-a\n+b\n+c\n";
+  for (const char* line : {"+d\n", "-d\n", " d\n", "\n+d\n", "--- d\n"}) {
+    EXPECT_THAT(error_of(parse_patch(begin + line)),
+                testing::EndsWith("a line of a hunk that its header does not count"))
+        << line;
+  }
+  EXPECT_EQ(error_of(parse_patch(begin + "\n\nsome words\n@@ -9,1 +9,1 @@\n-e\n+f\n")),
+            "line 10 of the patch: a hunk that belongs to no file");
+  EXPECT_EQ(error_of(parse_patch("@@ -1,1 +1,1 @@\n-a\n+b\n")),
+            "line 1 of the patch: a hunk that belongs to no file");
+}
+
+TEST(ParsePatch, EmptyLinesBetweenHunksAndLettersAroundFilesAreNoMatter) {
+  const auto files = parse_patch(
+      "--- a/x\n+++ b/x\n@@ -1,1 +1,1 @@\n-a\n+b\n\n@@ -9,1 +9,1 @@\n-e\n+f\n-- \n2.39\n\n"
+      "rename is what I thought of first\n 1 file changed\n"
+      "diff --git a/y b/y\n--- a/y\n+++ b/y\n@@ -1,1 +1,1 @@\n-a\n+b\n");
+  ASSERT_TRUE(files.has_value()) << files.error().message;
+  ASSERT_EQ(files->size(), 2U);
+  EXPECT_EQ((*files)[0].hunks.size(), 2U);
+}
+
+TEST(ParsePatch, RefusesLineNumbersThatNoFileHas) {
+  for (const char* range : {"9223372036854775808,1", "1,18446744073709551615"}) {
+    EXPECT_THAT(
+        error_of(parse_patch(std::string("--- a/x\n+++ b/x\n@@ -") + range + " +1,1 @@\n-a\n+b\n")),
+        testing::HasSubstr("not of the form"));
+  }
 }
 
 TEST(ApplyHunks, FindsLinesThatHaveMoved) {

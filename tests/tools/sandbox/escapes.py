@@ -171,6 +171,42 @@ def change_the_owner_of_a_file_outside():
     os.chown(HOST["outside"] + "/keep", 12345, 12345)
 
 
+@free
+def let_everybody_write_to_a_file_outside():
+    os.chmod(HOST["outside"] + "/keep", 0o666)
+
+
+@free
+def take_a_file_outside_from_its_owner():
+    os.chmod(HOST["outside"] + "/keep", 0)
+
+
+@free
+def have_a_file_outside_run_as_its_owner():
+    syscall(268, -100, ctypes.c_char_p((HOST["outside"] + "/keep").encode()), 0o4755)
+
+
+@escape
+def let_everybody_write_by_the_newest_call():
+    syscall(452, -100, ctypes.c_char_p((HOST["outside"] + "/keep").encode()), 0o666, 0)
+
+
+@escape
+def change_the_mode_of_a_readable_file():
+    file = os.open(__file__, os.O_RDONLY)
+    os.fchmod(file, 0o666)
+
+
+@escape
+def change_the_owner_of_a_readable_file():
+    os.fchown(os.open(__file__, os.O_RDONLY), -1, os.getgid())
+
+
+@escape
+def set_an_attribute_of_a_file_outside():
+    os.setxattr(HOST["outside"] + "/keep", "user.ponder", b"x")
+
+
 @escape
 def make_a_block_device():
     """The disk's own device, read past the file system."""

@@ -11,6 +11,7 @@
 
 #include "base/async/task_group.h"
 #include "tests/tools/call_tool.h"
+#include "tools/process/git_places.h"
 #include "tools/process/sandbox_support.h"
 
 namespace ponder::tools {
@@ -150,6 +151,19 @@ TEST_P(RunProcess, SeesOnlyTheVariablesThatItIsGiven) {
   EXPECT_NE(text.find("MINE=1\n"), std::string::npos);
   EXPECT_NE(text.find("LANG=C\n"), std::string::npos);
   EXPECT_EQ(text.find("LANG=C.UTF-8"), std::string::npos);
+}
+
+TEST_P(RunProcess, RefusesVariablesThatWouldEndInTheMiddle) {
+  using std::string_literals::operator""s;
+  const std::pair<std::string, std::string> bad[] = {
+      {"A\0--bind\0/\0/mnt"s, "x"}, {"A", "x\0--bind\0/\0/mnt"s}, {"", "x"}, {"A=B", "x"}};
+  for (const auto& variable : bad) {
+    ProcessRequest request({"true"});
+    request.environment = {variable};
+    const auto result = run(std::move(request));
+    ASSERT_FALSE(result.has_value()) << variable.first;
+    EXPECT_EQ(result.error().code, Errc::invalid_argument);
+  }
 }
 
 TEST_P(RunProcess, EndsAtItsDeadline) {
@@ -293,16 +307,22 @@ class GitFolder : public RunProcess {
   }
 };
 
-TEST_P(GitFolder, IsFoundAtAnyDepthButNotThroughALink) {
-  auto found = git_folders(work_);
+TEST_P(GitFolder, IsFoundAtAnyDepthAndLinksAreToldFromFolders) {
+  fs::create_directories(work_ / "locked/.git");
+  fs::permissions(work_ / "locked", fs::perms::none);
+  auto found = git_places(work_);
   ASSERT_TRUE(found.has_value()) << found.error().message;
-  std::sort(found->begin(), found->end());
-  EXPECT_EQ(*found, (std::vector<fs::path>{work_ / ".git", work_ / "nested/.git"}));
+  std::sort(found->begin(), found->end(),
+            [](const GitPlace& a, const GitPlace& b) { return a.path < b.path; });
+  EXPECT_EQ(*found, (std::vector<GitPlace>{{work_ / ".git", ""},
+                                           {work_ / "locked/.git", ""},
+                                           {work_ / "nested/.git", ""},
+                                           {work_ / "src/.git", "/etc"}}));
 }
 
 TEST_P(GitFolder, CanBeReadButNeitherChangedNorMovedAway) {
   SandboxPolicy guarded = policy();
-  guarded.read_only = *git_folders(work_);
+  guarded.read_only = {work_ / ".git", work_ / "nested/.git"};
   ProcessRequest request = shell(
       "cat .git/config; echo x > .git/hooks/pre-commit; echo x > nested/.git/hooks/post-commit; "
       "echo x >> .git/config; mv .git other; rm -rf .git; mv nested away; mkdir -p "

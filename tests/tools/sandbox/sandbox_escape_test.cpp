@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <sstream>
 #include <string>
@@ -83,6 +84,25 @@ TEST_P(SandboxEscape, EveryAttemptIsRefusedAndChangesNothingOutside) {
     EXPECT_EQ(host_.changes_outside(), "");
     host_.reset_outside();
   }
+}
+
+/// The loader of whatever runs first obeys these, be it the program or what sets its sandbox up.
+TEST_P(SandboxEscape, VariablesOfTheLoaderWorkInsideOnly) {
+  SandboxPolicy policy;
+  policy.isolation = GetParam();
+  policy.writable = {host_.fresh_work()};
+  ProcessRequest request({"true"});
+  const std::string outside = (host_.outside() / "loaded").string();
+  request.environment = {{"LD_DEBUG", "files"}, {"LD_DEBUG_OUTPUT", outside}};
+  const auto refused = run_sync(run_process(request, policy, Deadline::never()));
+  ASSERT_TRUE(refused.has_value()) << refused.error().message;
+  EXPECT_EQ(host_.changes_outside(), "");
+
+  const std::string inside = (policy.writable[0] / "loaded").string();
+  request.environment = {{"LD_DEBUG", "files"}, {"LD_DEBUG_OUTPUT", inside}};
+  const auto allowed = run_sync(run_process(request, policy, Deadline::never()));
+  ASSERT_TRUE(allowed.has_value()) << allowed.error().message;
+  EXPECT_FALSE(std::filesystem::is_empty(policy.writable[0]));
 }
 
 INSTANTIATE_TEST_SUITE_P(Isolations, SandboxEscape,

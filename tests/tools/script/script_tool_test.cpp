@@ -9,6 +9,7 @@
 
 #include "base/async/task_group.h"
 #include "tests/tools/script/script_host.h"
+#include "tools/process/sandbox_support.h"
 
 namespace ponder::tools {
 namespace {
@@ -126,6 +127,23 @@ TEST_F(ScriptTool, ACallThatNeverEndsIsEndedByItsLimits) {
   EXPECT_EQ(run("return 'well'"), "well");
 }
 
+TEST_F(ScriptTool, AProgramThatItRunsChangesNoRepository) {
+  const Status support = check_support(sandbox_support(), Isolation::isolated);
+  if (!support) GTEST_SKIP() << support.error().message;
+  const tests::ScriptFolder project;
+  project.write(".git/config", "[core]\n");
+  options_.grants = {"exec", "fs:" + project.path().string()};
+  const std::string said =
+      run("local done = ctx.exec({'sh', '-c', 'echo evil >> .git/config; mkdir -p x/.git; echo y > "
+          "y'})\n"
+          "return done.stderr",
+          "'exec', 'fs'");
+  EXPECT_THAT(said, HasSubstr("x/.git was removed: a repository may not be made here]"));
+  EXPECT_EQ(std::filesystem::file_size(project.path() / ".git/config"), 7U);
+  EXPECT_TRUE(std::filesystem::exists(project.path() / "y"));
+  EXPECT_FALSE(std::filesystem::exists(project.path() / "x/.git"));
+}
+
 boost::asio::awaitable<void> cancel_soon(TaskGroup* group) {
   boost::asio::steady_timer timer(co_await boost::asio::this_coro::executor,
                                   std::chrono::milliseconds(20));
@@ -144,16 +162,19 @@ boost::asio::awaitable<Result<ToolOutput>> run_cancelled(
 }
 
 TEST_F(ScriptTool, CancellingEndsWaitingAndComputing) {
-  for (const char* body : {"ctx.sleep(1000) return 1", "while true do end",
-                           "while true do pcall(ctx.sleep, 1000) end"}) {
+  for (const char* body :
+       {"ctx.sleep(1000) return 1", "while true do end", "while true do pcall(ctx.sleep, 1000) end",
+        "return ctx.sql('WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 "
+        "FROM n) SELECT sum(i) FROM n')"}) {
+    options_.grants = {"sql"};
     options_.instructions_max = 1'000'000'000'000;
-    folder_.write("probe.lua", tool(body));
+    folder_.write("probe.lua", tool(body, "'sql'"));
     ASSERT_TRUE(load());
     context::ToolCall probe;
     probe.name = "probe";
     probe.arguments = "{}";
     const auto output =
-        tests::run_sync(run_cancelled(tests::call_tool(*registry_, probe, {}, context())));
+        tests::run_sync(run_cancelled(tests::call_tool(*registry_, probe, {"sql"}, context())));
     ASSERT_FALSE(output) << body;
     EXPECT_EQ(output.error().code, Errc::cancelled) << body;
   }

@@ -52,6 +52,18 @@ TEST(PageText, LinksAreAbsoluteAndOnlyOfTheWeb) {
       "[six](https://other.example/y)");
 }
 
+/// A walk that looks at what is below twice would not end here.
+TEST(PageText, LinksNestedHoweverDeepAreReadOnce) {
+  const auto nested = [](const std::string& link, const std::string& end) {
+    std::string html = "a ";
+    for (int i = 0; i < 110; ++i) html += link + "<i>";
+    return read(html + end);
+  };
+  EXPECT_EQ(nested("<a>", "b"), "a b");
+  EXPECT_EQ(nested("<a href='/x'>", ""), "a");
+  EXPECT_EQ(nested("<a href='/x'>", "<p>b"), "a\n\nb");
+}
+
 TEST(PageText, RelativeAddressesFollowTheBaseElement) {
   EXPECT_EQ(read("<base href='https://cdn.example/a/'><a href='b'>c</a>"),
             "[c](https://cdn.example/a/b)");
@@ -189,7 +201,7 @@ TEST(Charset, WhatCannotBeReadIsReplacedAndUnknownNamesDoNoHarm) {
   EXPECT_EQ(to_utf8(std::string("a\0b", 3), "", false), "a" + replacement + "b");
   EXPECT_EQ(to_utf8("abc", "text/html; charset=utf-8//IGNORE", true), "abc");
   EXPECT_EQ(to_utf8("abc", "text/html; charset=no-such", true), "abc");
-  EXPECT_EQ(clean_utf8("\xED\xA0\x80"), replacement + replacement + replacement);
+  EXPECT_EQ(without_nul("\xED\xA0\x80"), replacement + replacement + replacement);
 }
 
 TEST(Charset, TheMediaTypeIsTheHeadersFirstPart) {

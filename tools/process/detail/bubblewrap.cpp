@@ -97,6 +97,7 @@ std::vector<std::string> bubblewrap_arguments(const std::string& bubblewrap,
   arguments.add("--chdir", folder.empty() ? "/tmp" : folder);
   if (fds.seccomp >= 0) arguments.add("--seccomp", fmt::format("{}", fds.seccomp));
   if (fds.status >= 0) arguments.add("--json-status-fd", fmt::format("{}", fds.status));
+  if (fds.options >= 0) arguments.add("--args", fmt::format("{}", fds.options));
   arguments.add("--");
   if (geteuid() != 0) {
     // Counted from within the user namespace, so that the user's other processes do not count.
@@ -105,6 +106,20 @@ std::vector<std::string> bubblewrap_arguments(const std::string& bubblewrap,
   }
   for (const std::string& word : request.argv) arguments.add(word);
   return arguments.take();
+}
+
+std::string environment_options(const std::vector<std::string>& environment) {
+  std::string options = "--clearenv";
+  options += '\0';
+  for (const std::string& entry : environment) {
+    const std::size_t at = entry.find('=');
+    for (const std::string& word :
+         {std::string("--setenv"), entry.substr(0, at), entry.substr(at + 1)}) {
+      options += word;
+      options += '\0';
+    }
+  }
+  return options;
 }
 
 bool setup_succeeded(const std::string& status_lines) {

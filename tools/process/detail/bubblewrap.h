@@ -16,6 +16,7 @@ const std::vector<std::filesystem::path>& system_folders();
 struct BubblewrapFds {
   int seccomp = -1;  // the filter, as bytes
   int status = -1;   // where bubblewrap writes JSON lines; see setup_succeeded
+  int options = -1;  // further options, each ended by a zero byte; see environment_options
 };
 
 /// The command line by which bubblewrap runs `request` under `policy`. The program gets at most
@@ -24,6 +25,11 @@ std::vector<std::string> bubblewrap_arguments(const std::string& bubblewrap,
                                               const ProcessRequest& request,
                                               const SandboxPolicy& policy,
                                               const BubblewrapFds& fds);
+
+/// The options by which bubblewrap gives its program the variables `environment` (NAME=value) and
+/// no others. It runs outside of the sandbox itself, where a variable such as LD_PRELOAD would run
+/// anything: its own environment is none of the program's.
+std::string environment_options(const std::vector<std::string>& environment);
 
 /// Whether the program was begun, from what bubblewrap wrote to its status descriptor: it names an
 /// exit code for that case only.

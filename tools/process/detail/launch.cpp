@@ -115,6 +115,19 @@ Result<fs::path> find_program(const ProcessRequest& request) {
   return fail(Errc::not_found, fmt::format("no program '{}'", name));
 }
 
+Status check_variables(const ProcessRequest& request) {
+  for (const auto& [name, value] : request.environment) {
+    const bool is_name = !name.empty() && name.find('=') == std::string::npos &&
+                         name.find('\0') == std::string::npos;
+    if (!is_name || value.find('\0') != std::string::npos) {
+      return fail(Errc::invalid_argument,
+                  "sandbox: a variable's name is empty, or has a '=' or "
+                  "a zero byte in it, or its value has one");
+    }
+  }
+  return {};
+}
+
 std::vector<std::string> environment_of(const ProcessRequest& request,
                                         const std::string& temporary) {
   std::vector<std::string> out;
@@ -153,6 +166,7 @@ struct Preparation {
   std::optional<TemporaryFolder> temporary;
   UniqueFd ruleset;
   UniqueFd filter;
+  UniqueFd options;
   Pipe status;
 };
 
@@ -161,13 +175,16 @@ Status prepare_isolated(const ProcessRequest& request, const SandboxPolicy& poli
   PONDER_TRY(const auto filter, seccomp_filter(policy.isolation, policy.has_network));
   PONDER_TRY(out.filter, file_of(filter.data(), filter.size() * sizeof(filter[0])));
   PONDER_TRY(out.status, make_pipe());
+  const std::string options = environment_options(environment_of(request, "/tmp"));
+  PONDER_TRY(out.options, file_of(options.data(), options.size()));
   BubblewrapFds fds;
   fds.seccomp = 3;
   fds.status = 4;
+  fds.options = 5;
   out.spawn.program = sandbox_support().bubblewrap;
   out.spawn.argv = bubblewrap_arguments(out.spawn.program, request, policy, fds);
-  out.spawn.environment = environment_of(request, "/tmp");
-  out.spawn.inherited = {out.filter.get(), out.status.write_end.get()};
+  out.spawn.environment = {"PATH=/usr/bin:/bin"};  // bubblewrap's own
+  out.spawn.inherited = {out.filter.get(), out.status.write_end.get(), out.options.get()};
   return {};
 }
 
@@ -222,6 +239,7 @@ Result<Launched> launch(const ProcessRequest& request, const SandboxPolicy& poli
   }
   PONDER_CHECK(check_support(sandbox_support(), policy.isolation));
   PONDER_CHECK(check_policy(policy));
+  PONDER_CHECK(check_variables(request));
   if (!request.working_folder.empty()) {
     PONDER_CHECK(check_path(request.working_folder));
   }

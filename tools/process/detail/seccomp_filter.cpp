@@ -12,6 +12,9 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
 
 #include "tools/detail/unique_fd.h"
 
@@ -99,6 +102,14 @@ constexpr std::array kRefusedWithoutNamespaces = {
     "setsid", "setpgid", "shmget", "shmat", "msgget", "semget", "mq_open", "socket",
 };
 
+/// What Landlock does not govern: it would work on every file that the user owns. None is needed
+/// for a build or a test.
+constexpr std::array kRefusedOutsideLandlock = {
+    "chown",        "lchown",        "fchown",       "fchownat",    "setxattr",
+    "lsetxattr",    "fsetxattr",     "setxattrat",   "removexattr", "lremovexattr",
+    "fremovexattr", "removexattrat", "file_setattr",
+};
+
 /// Families that a network namespace holds.
 constexpr std::array kNamespacedFamilies = {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK};
 /// With the host's network, a unix socket would reach the host's abstract names.
@@ -115,13 +126,34 @@ scmp_arg_cmp compare(unsigned argument, scmp_compare how, std::uint64_t value,
   return {argument, how, value, other};
 }
 
+/// A system call that sets a mode, and which of its arguments that is.
+struct ModeCall {
+  const char* name;
+  unsigned argument;
+};
+constexpr std::array<ModeCall, 4> kModeCalls = {
+    {{"chmod", 1}, {"fchmod", 1}, {"fchmodat", 2}, {"fchmodat2", 2}}};
+/// Bits that hand a file on: to whoever runs it, or to everybody for writing.
+constexpr std::array<std::uint64_t, 3> kRefusedModes = {04000, 02000, 0002};
+constexpr std::uint64_t kOwnerReads = 0400;
+
+/// The library may be older than the kernel. New system calls have one number on all machines.
+int number_of(std::string_view name) {
+  constexpr std::array<std::pair<std::string_view, int>, 4> kRecent = {
+      {{"fchmodat2", 452}, {"setxattrat", 463}, {"removexattrat", 466}, {"file_setattr", 469}}};
+  for (const auto& [recent, number] : kRecent) {
+    if (recent == name) return number;
+  }
+  return seccomp_syscall_resolve_name(std::string(name).c_str());
+}
+
 class Builder {
  public:
   explicit Builder(void* filter) : filter_(filter) {}
 
   template <class... Comparisons>
   void refuse(const char* name, int error, Comparisons... comparisons) {
-    const int number = seccomp_syscall_resolve_name(name);
+    const int number = number_of(name);
     if (number == __NR_SCMP_ERROR) return;
     const std::array<scmp_arg_cmp, sizeof...(Comparisons)> arguments = {comparisons...};
     note(seccomp_rule_add_array(filter_, SCMP_ACT_ERRNO(static_cast<std::uint16_t>(error)), number,
@@ -139,6 +171,16 @@ class Builder {
              compare(0, SCMP_CMP_MASKED_EQ, kLow32, static_cast<std::uint32_t>(family)));
     }
     refuse("socket", EAFNOSUPPORT, compare(0, SCMP_CMP_GE, static_cast<std::uint32_t>(AF_MAX)));
+  }
+
+  /// Compilers and package managers set modes by path, so that not every mode can be refused.
+  void refuse_modes() {
+    for (const ModeCall& call : kModeCalls) {
+      for (const std::uint64_t bit : kRefusedModes) {
+        refuse(call.name, EPERM, compare(call.argument, SCMP_CMP_MASKED_EQ, bit, bit));
+      }
+      refuse(call.name, EPERM, compare(call.argument, SCMP_CMP_MASKED_EQ, kOwnerReads, 0));
+    }
   }
 
   void note(int result) {
@@ -182,6 +224,8 @@ Result<std::vector<sock_filter>> seccomp_filter(Isolation isolation, bool has_ne
   builder.refuse("ioctl", EPERM, compare(1, SCMP_CMP_MASKED_EQ, kLow32, TIOCLINUX));
   if (isolation == Isolation::confined) {
     for (const char* name : kRefusedWithoutNamespaces) builder.refuse(name, EPERM);
+    for (const char* name : kRefusedOutsideLandlock) builder.refuse(name, EPERM);
+    builder.refuse_modes();
     builder.refuse("prlimit64", EPERM, compare(0, SCMP_CMP_NE, 0));
   } else if (has_network) {
     builder.allow_only_families(kNetworkFamilies);

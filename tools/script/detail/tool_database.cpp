@@ -7,7 +7,7 @@
 #include <system_error>
 #include <utility>
 
-#include "base/async/offload.h"
+#include "tools/detail/stoppable.h"
 
 namespace ponder::tools {
 namespace {
@@ -97,12 +97,14 @@ Result<Json> ToolDatabase::read(sqlite::Statement& statement, const Json& values
   }
 }
 
-Result<Json> ToolDatabase::run_now(const std::string& sql, const Json& values, Deadline deadline) {
+Result<Json> ToolDatabase::run_now(const std::string& sql, const Json& values, Deadline deadline,
+                                   const std::atomic<bool>& stop) {
+  if (stop) return fail(Errc::cancelled, "cancelled");
   if (!db_) {
     PONDER_CHECK(open());
   }
   auto query = db_->prepare_query(sql);
-  db_->watch(kWatchInterval, [this, deadline] { return !deadline.passed(clock_); });
+  db_->watch(kWatchInterval, [this, deadline, &stop] { return !stop && !deadline.passed(clock_); });
   const auto run = [&]() -> Result<Json> {
     if (query) return read(*query, values);
     PONDER_TRY(sqlite::Transaction transaction, sqlite::Transaction::begin(*db_));
@@ -113,7 +115,7 @@ Result<Json> ToolDatabase::run_now(const std::string& sql, const Json& values, D
   };
   auto rows = run();
   db_->watch(0, nullptr);
-  if (!rows && rows.error().code == Errc::cancelled) {
+  if (!rows && rows.error().code == Errc::cancelled && !stop) {
     return fail(Errc::deadline, "the deadline passed");
   }
   return rows;
@@ -121,10 +123,9 @@ Result<Json> ToolDatabase::run_now(const std::string& sql, const Json& values, D
 
 boost::asio::awaitable<Result<Json>> ToolDatabase::run(std::string sql, Json values,
                                                        Deadline deadline) {
-  auto work = [this, sql = std::move(sql), values = std::move(values), deadline] {
-    return run_now(sql, values, deadline);
-  };
-  auto rows = co_await offload(strand_, std::move(work));
+  auto work = [this, sql = std::move(sql), values = std::move(values), deadline](
+                  const std::atomic<bool>& stop) { return run_now(sql, values, deadline, stop); };
+  auto rows = co_await offload_stoppable(strand_, std::move(work));
   co_return rows;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <filesystem>
@@ -18,8 +19,9 @@ namespace ponder::tools {
 /// The SQLite database of one tool, for all its calls and for later programs: what ctx.sql runs on.
 ///
 /// A statement reads or changes tables of this database; it opens no other, and there are no
-/// transactions across statements. Bounded in rows, bytes, size on the disk, and by a deadline.
-/// Thread: any; statements run one after the other, on the pool.
+/// transactions across statements. Bounded in rows, bytes, size on the disk, and by a deadline; a
+/// call that is cancelled ends its statement. Thread: any; statements run one after the other, on
+/// the pool.
 class ToolDatabase {
  public:
   /// The file is made by the first statement.
@@ -31,7 +33,8 @@ class ToolDatabase {
   boost::asio::awaitable<Result<Json>> run(std::string sql, Json values, Deadline deadline);
 
  private:
-  Result<Json> run_now(const std::string& sql, const Json& values, Deadline deadline);
+  Result<Json> run_now(const std::string& sql, const Json& values, Deadline deadline,
+                       const std::atomic<bool>& stop);
   Status open();
   Result<Json> read(sqlite::Statement& statement, const Json& values);
 

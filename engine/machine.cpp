@@ -1,0 +1,55 @@
+#include "engine/machine.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/cache_identity.h"
+#include "engine/machine_memory.h"
+#include "engine/speculation.h"
+
+namespace ponder::engine {
+namespace {
+
+constexpr std::uint64_t kCacheBytesDefaultMax = std::uint64_t{4} << 30;
+
+std::uint64_t default_cache_bytes() {
+  return std::min(machine_memory().total / 4, kCacheBytesDefaultMax);
+}
+
+}  // namespace
+
+ModelOptions model_options(const EngineOptions& options, const kernels::DeviceTable* device) {
+  ModelOptions how;
+  how.num_threads = options.num_threads;
+  how.batch_rows_max = options.batch_rows_max;
+  if (how.batch_rows_max > 0) how.batch_rows_max += Speculation::rows_max(options.draft_tokens_max);
+  how.isa = options.isa;
+  how.cache_dtype = options.cache_dtype;
+  how.copied_bytes_max = options.copied_bytes_max;
+  how.index_keys = options.index_keys;
+  how.activations = options.activations;
+  how.has_drafts = options.draft_tokens_max > 0;
+  how.device = device;
+  return how;
+}
+
+Result<Machine> open_machine(const std::filesystem::path& model_dir, const EngineOptions& options,
+                             const kernels::DeviceTable* device) {
+  PONDER_TRY(auto model, Model::load(model_dir, model_options(options, device)));
+  const std::uint64_t bytes =
+      options.cache_bytes_max != 0 ? options.cache_bytes_max : default_cache_bytes();
+  PONDER_TRY(PagePool pool, model->create_pool(bytes));
+  std::unique_ptr<PageStore> store;
+  if (!options.spill_dir.empty() && !pool.is_on_host()) {
+    return fail(Errc::invalid_argument, "spill_dir: pages on a device are not spilled");
+  }
+  if (!options.spill_dir.empty()) {
+    PONDER_TRY(const auto identity, cache_identity(model_dir, model->config(), pool.layout(),
+                                                   model->arithmetic_name()));
+    PONDER_TRY(store, PageStore::open(options.spill_dir, {.bytes_max = options.spill_bytes_max},
+                                      identity, pool.layout().page_bytes));
+  }
+  return Machine{std::move(model), std::move(pool), std::move(store)};
+}
+
+}  // namespace ponder::engine

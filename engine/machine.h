@@ -1,0 +1,29 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "base/result.h"
+#include "engine/cache.h"
+#include "engine/engine.h"
+#include "engine/model.h"
+#include "engine/page_store.h"
+
+namespace ponder::engine {
+
+/// What an engine computes with: a model on the CPU or on a device, and the cache beside it.
+struct Machine {
+  std::unique_ptr<Model> model;
+  PagePool pool;                     // of the model, which outlives it
+  std::unique_ptr<PageStore> store;  // null: nothing goes to disk
+};
+
+/// `device` null: the CPU. Fails as Model::load() and PageStore::open() do, and with exhausted when
+/// the cache does not fit.
+Result<Machine> open_machine(const std::filesystem::path& model_dir, const EngineOptions& options,
+                             const kernels::DeviceTable* device);
+
+/// How the options want their model loaded.
+ModelOptions model_options(const EngineOptions& options, const kernels::DeviceTable* device);
+
+}  // namespace ponder::engine
