@@ -8,6 +8,11 @@
 #include <utility>
 
 namespace ponder::http {
+namespace {
+
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+
+}  // namespace
 
 Status SseReader::feed(std::string_view bytes, const Sink& sink) {
   for (const char c : bytes) {
@@ -35,7 +40,10 @@ Status SseReader::take_line(const Sink& sink) {
     has_data_ = false;
     return sink(data);
   }
-  const std::string line = std::exchange(line_, {});
+  std::string line = std::exchange(line_, {});
+  if (std::exchange(is_first_line_, false) && line.starts_with(kByteOrderMark)) {
+    line.erase(0, kByteOrderMark.size());
+  }
   const std::size_t colon = line.find(':');
   std::string_view value;
   if (colon != std::string::npos) value = std::string_view(line).substr(colon + 1);

@@ -37,7 +37,8 @@ class SseReader {
   std::string id_;  // of the event that is being read
   std::string last_event_id_;
   std::optional<std::chrono::milliseconds> retry_;
-  bool last_was_cr_ = false;  // so that "\r\n", also when split, ends one line and not two
+  bool is_first_line_ = true;  // which may begin with a byte order mark
+  bool last_was_cr_ = false;   // so that "\r\n", also when split, ends one line and not two
 };
 
 }  // namespace ponder::http

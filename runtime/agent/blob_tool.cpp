@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::size_t kLimitDefault = 2000;  // bytes of one answer
 constexpr std::size_t kLimitMax = 8000;
+constexpr std::size_t kCharacterBytesMax = 4;  // of UTF-8
 constexpr std::size_t kHashCharsMin = 8;
 
 using context::Json;
@@ -85,7 +86,9 @@ Result<tools::ToolOutput> BlobTool::read(const std::string& hash, std::size_t of
   while (offset < text.size() && (static_cast<unsigned char>(text[offset]) & 0xC0) == 0x80) {
     ++offset;
   }
-  const std::string_view part = cut_utf8(std::string_view(text).substr(offset), limit);
+  const std::string_view rest = std::string_view(text).substr(offset);
+  std::string_view part = cut_utf8(rest, limit);
+  if (part.empty()) part = cut_utf8(rest, kCharacterBytesMax);
   const std::size_t end = offset + part.size();
   std::string out = fmt::format("bytes {} to {} of {}", offset, end, text.size());
   if (end < text.size()) out += fmt::format("; the next offset is {}", end);

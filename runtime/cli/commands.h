@@ -38,8 +38,10 @@ struct Environment {
 
 /// Where completions come from, as several commands take it.
 struct ModelOptions {
-  std::string model;       // a directory, or http(s)://host/v1; empty: the shipped model
-  std::string model_name;  // remote: the name to ask for
+  std::string model;         // a directory, or http(s)://host/v1; empty: the shipped model
+  std::string model_name;    // remote: the name to ask for
+  bool is_patient = false;   // asks an endpoint that is away until the turn's deadline
+  bool is_from_log = false;  // a session's log names the address: the API key is not sent there
   double temperature = 0.0;
   double top_p = 0.95;
   double repetition_penalty = 1.0;

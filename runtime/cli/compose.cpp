@@ -13,6 +13,7 @@
 #include <exception>
 #include <fstream>
 #include <iterator>
+#include <limits>
 #include <string_view>
 #include <utility>
 
@@ -38,8 +39,15 @@ Result<std::unique_ptr<runtime::ModelClient>> open_remote(const Environment& env
                                                           const std::string& address,
                                                           const ModelOptions& options) {
   runtime::RemoteOptions remote;
+  if (options.is_from_log && !environment.api_key.empty()) {
+    return fail(Errc::invalid_argument,
+                fmt::format("the session's log names {}: your API key goes only where you say; "
+                            "give the address with --model",
+                            address));
+  }
   remote.base_url = address;
   remote.model = options.model_name;
+  if (options.is_patient) remote.attempts_max = std::numeric_limits<std::uint32_t>::max();
   remote.api_key = environment.api_key;
   PONDER_TRY(auto client, runtime::RemoteModel::create(std::move(remote)));
   return client;
@@ -143,6 +151,10 @@ Result<Money> money_of(const Environment& environment, const MoneyOptions& optio
   if (options.budget.empty()) return out;
   auto amount = runtime::parse_money(options.budget);
   if (!amount) return fail_in("--budget-money", amount.error());
+  if (*amount == 0) {
+    return fail(Errc::invalid_argument,
+                "--budget-money: with nothing to spend nothing can be done");
+  }
   out.cost_pico_max = *amount;
   if (!out.prices.are_known) {
     return fail(Errc::invalid_argument,

@@ -2,8 +2,11 @@
 
 #include <fmt/core.h>
 
+#include <boost/asio/thread_pool.hpp>
 #include <filesystem>
+#include <utility>
 
+#include "base/async/offload.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/live_view.h"
 
@@ -18,8 +21,7 @@ std::string shown(const fs::path& path) {
   return relative.empty() || *relative.begin() == ".." ? path.string() : relative.string();
 }
 
-void tell(const runtime::Agent& agent, const runtime::WorkflowFinished& finished,
-          bool is_checked) {
+void tell(const runtime::Agent& agent, const runtime::WorkflowFinished& finished, bool is_checked) {
   for (const auto& file : finished.files) {
     fmt::print("wrote {}\n", shown(fs::path(finished.directory) / file));
   }
@@ -39,13 +41,19 @@ bool wants_conclusion(const runtime::SessionState& state, const runtime::Workflo
 
 boost::asio::awaitable<int> conclude(runtime::Agent& agent, runtime::Workflow& workflow,
                                      bool is_quiet) {
-  const auto verdict = workflow.judge(agent.state());
+  // Judging may run a project's tests for minutes: meanwhile signals and other sessions are served.
+  boost::asio::thread_pool judging(1);
+  auto judge = [&workflow, &agent] { return workflow.judge(agent.state()); };
+  const auto verdict = co_await offload(judging.get_executor(), std::move(judge));
   if (!verdict) co_return complain(verdict.error().message);
   runtime::WorkflowFinished finished;
   finished.is_solved = verdict->is_solved;
   finished.detail = verdict->detail;
   if (verdict->has_answer && !workflow.directory().empty()) {
-    const auto files = workflow.write_artefacts(workflow.directory(), agent.id(), agent.state());
+    auto write = [&workflow, &agent] {
+      return workflow.write_artefacts(workflow.directory(), agent.id(), agent.state());
+    };
+    const auto files = co_await offload(judging.get_executor(), std::move(write));
     if (!files) co_return complain(files.error().message);
     finished.directory = workflow.directory().string();
     finished.files = *files;

@@ -34,6 +34,7 @@ void choose_logged_model(const std::string& logged, ModelOptions& options) {
   const bool is_address = logged.starts_with("http://") || logged.starts_with("https://");
   const std::size_t blank = is_address ? logged.find(' ') : std::string::npos;
   options.model = logged.substr(0, blank);
+  options.is_from_log = true;
   if (blank != std::string::npos) options.model_name = logged.substr(blank + 1);
 }
 

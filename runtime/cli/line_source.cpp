@@ -153,8 +153,8 @@ class LineSource::Reader {
   bool wait_until_wanted() {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return is_wanted_ || is_closed_; });
-    is_wanted_ = false;
-    return !is_closed_;
+    // Whoever asked is answered even when it is over: wait() says so to what reads.
+    return std::exchange(is_wanted_, false);
   }
 
   /// Waits for input or for something to change here.

@@ -234,7 +234,7 @@ void LiveView::show(const runtime::ModelCompleted& event) {
   questions_.clear();
   progress_shown_.clear();
   for (std::uint32_t i = 0; i < event.message.tool_calls.size(); ++i) {
-    calls_[i] = event.message.tool_calls[i].name;
+    calls_[i] = one_line(event.message.tool_calls[i].name, kLineColumns);  // the model's own words
     print("{}-> {}{}\n", style(kCyan), call_line(event.message.tool_calls[i], kLineColumns),
           style(kReset));
   }

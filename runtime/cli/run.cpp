@@ -45,7 +45,11 @@ asio::awaitable<int> run_session(Run& run) {
   if (!agent) co_return complain(agent.error().message);
   run.agent = std::move(*agent);
   if (run.queue != nullptr) co_return leave_in_queue(run);
-  if (run.is_interrupted) run.agent->cancel();
+  if (run.is_interrupted) {  // a turn that begins would know nothing of it
+    report(run, fmt::format("interrupted; the session goes on with: ponder sessions resume {}",
+                            run.agent->id().value));
+    co_return 130;
+  }
   const auto end = co_await run.agent->run_turn(run.workflow->request());
   if (!end) co_return complain(end.error().message);
   if (end->reason == runtime::TurnEnd::cancelled) {

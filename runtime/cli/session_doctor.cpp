@@ -19,12 +19,13 @@ using runtime::StoreFault;
 constexpr std::size_t kDetailColumns = 300;
 
 bool is_open_turn(const StoreFault& fault) {
-  return fault.kind == runtime::FaultKind::orphaned_intent;
+  return fault.kind == runtime::FaultKind::orphaned_intent ||
+         fault.kind == runtime::FaultKind::orphaned_sub_agent;
 }
 
-/// Damage that is still there for somebody to act on; an open turn is none.
+/// Damage that is still there for somebody to act on; a turn that can be resumed is none.
 bool is_pressing(const StoreFault& fault) {
-  if (is_open_turn(fault)) return false;
+  if (fault.kind == runtime::FaultKind::orphaned_intent) return false;
   return fault.state == StoreFault::State::found || fault.state == StoreFault::State::lasting;
 }
 
@@ -46,7 +47,7 @@ int close_open_turn(const Environment& environment, const std::string& id,
   for (StoreFault& fault : report.faults) {
     if (!is_open_turn(fault)) continue;
     fault.state = StoreFault::State::mended;
-    fault.remedy = "the turn was closed; the call is reported as interrupted, outcome unknown";
+    fault.remedy = "the turn was closed; its calls are reported as interrupted, outcome unknown";
   }
   return 0;
 }

@@ -10,6 +10,7 @@
 #include "runtime/agent/replay.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/compose.h"
+#include "runtime/cli/go_on.h"
 #include "runtime/cli/terminal.h"
 #include "runtime/cli/version.h"
 #include "runtime/session/event_json.h"
@@ -190,8 +191,9 @@ int replay_session(const Environment& environment, const runtime::SessionStore& 
   if (!records) return complain(records.error().message);
   ModelOptions model_options = options.model;
   const auto state = runtime::fold(*records);
-  if (model_options.model.empty() && environment.model.empty() && state.start)
-    model_options.model = state.start->model;
+  if (model_options.model.empty() && environment.model.empty() && state.start) {
+    choose_logged_model(state.start->model, model_options);
+  }
   const auto model = open_model(environment, model_options);
   if (!model) return complain(model.error().message);
   asio::io_context io(1);

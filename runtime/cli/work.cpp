@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "base/async/offload.h"
 #include "base/async/task_group.h"
@@ -31,6 +32,8 @@ namespace asio = boost::asio;
 using runtime::SessionId;
 
 constexpr std::chrono::milliseconds kPollMs{500};  // how soon a session that became free is taken
+/// How long a session that this program could not bring to its end is left to others.
+constexpr std::chrono::seconds kLeftFor{30};
 
 /// Takes sessions from the queue and brings each to its end.
 ///
@@ -87,10 +90,19 @@ class Worker {
   }
 
   asio::awaitable<std::optional<SessionId>> take() {
-    auto work = [this] { return store_->queue()->take(); };
+    auto work = [this, left = left_now()] { return store_->queue()->take(left); };
     auto taken = co_await offload(asking_.get_executor(), std::move(work));
     if (!taken) say("waiting", taken.error().message);
     co_return taken ? std::move(*taken) : std::optional<SessionId>();
+  }
+
+  /// The sessions that are left to others for now.
+  std::vector<SessionId> left_now() {
+    const auto now = system_clock().now();
+    std::erase_if(left_until_, [now](const auto& entry) { return entry.second <= now; });
+    std::vector<SessionId> out;
+    for (const auto& entry : left_until_) out.push_back(SessionId{entry.first});
+    return out;
   }
 
   asio::awaitable<bool> is_empty() {
@@ -106,19 +118,20 @@ class Worker {
     if (done) {
       say(id.value, *done == 0 ? "done" : "ended without success");
     } else {
+      left_until_[id.value] = system_clock().now() + kLeftFor;
       say(id.value, "left: " + done.error().message);
     }
     --active_;
     wake_.cancel();
   }
 
-  /// The session's exit status. What failed for now stays in the queue.
+  /// The session's exit status. What failed stays in the queue, for it may work later or on another
+  /// machine, unless nobody can read it.
   asio::awaitable<Result<int>> finish(SessionId id) {
     auto opened = open(id);
     if (!opened) {
       store_->release(id);
-      const bool may_work_later = opened.error().code == Errc::unavailable;
-      if (!may_work_later) {
+      if (opened.error().code == Errc::corrupt) {
         co_await remove(id);
       }
       co_return tl::unexpected<Error>(opened.error());
@@ -163,6 +176,7 @@ class Worker {
   /// The model of --model or PONDER_MODEL, else the one that the session's log names.
   Result<runtime::ModelClient*> model_for(const std::string& logged) {
     ModelOptions wanted = options_->model;
+    wanted.is_patient = true;  // an endpoint that starts again must not cost the queue its sessions
     const bool is_chosen = !wanted.model.empty() || !environment_->model.empty();
     if (!is_chosen) choose_logged_model(logged, wanted);
     auto& model = models_[is_chosen ? "" : logged];
@@ -192,6 +206,7 @@ class Worker {
   asio::steady_timer wake_;
   std::map<std::string, std::unique_ptr<runtime::ModelClient>> models_;  // by the log's name
   JsonView json_;
+  std::map<std::string, Clock::Instant> left_until_;  // by session
   std::uint32_t active_ = 0;
   bool is_stopping_ = false;
   asio::thread_pool asking_{1};  // where the queue is waited for; last

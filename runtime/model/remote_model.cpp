@@ -9,8 +9,7 @@
 
 #include "base/async/timer.h"
 #include "base/http/sse.h"
-#include "runtime/model/remote_protocol.h"
-#include "runtime/text.h"
+#include "runtime/model/chat_answer.h"
 
 namespace ponder::runtime {
 namespace asio = boost::asio;
@@ -19,7 +18,7 @@ namespace {
 
 constexpr std::size_t kEventBytesMax = 8 * 1024 * 1024;
 constexpr std::size_t kWholeBytesMax = 64 * 1024 * 1024;
-constexpr std::size_t kExcerptBytesMax = 300;
+constexpr milliseconds kRetryAfterMax{120'000};  // longer is no pause but a refusal
 
 /// Reads the body of a 2xx response, streamed or whole.
 class AnswerReader {
@@ -56,6 +55,7 @@ class AnswerReader {
     return completion;
   }
   bool has_begun() const { return answer_.has_begun(); }
+  bool has_ended() const { return answer_.has_ended(); }
 
  private:
   ChatAnswer answer_;
@@ -75,6 +75,13 @@ std::optional<milliseconds> retry_after_of(const http::Response& response) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
   if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
   return std::chrono::seconds(seconds);
+}
+
+/// The log says what an answer was had without, and that others were paid for and void.
+void add_notes(const RequestForm& form, std::uint32_t num_attempts, Completion& completion) {
+  std::string left_out = omissions(form);
+  if (!left_out.empty()) completion.notes.push_back(std::move(left_out));
+  if (num_attempts > 1) completion.notes.push_back(fmt::format("asked {} times", num_attempts));
 }
 
 bool is_passing(int status) { return status == 408 || status == 429 || status >= 500; }
@@ -111,9 +118,10 @@ std::string RemoteModel::description() const {
 
 RemoteModel::Attempt RemoteModel::judge(const http::Response& response) const {
   Attempt out;
-  std::string words = first_line(clean_utf8(response.body), kExcerptBytesMax);
+  std::string words = error_words(response.body);
   if (words.empty()) words = "no explanation";
   out.may_repeat = is_passing(response.status);
+  out.is_form_refused = response.status == 400 || response.status == 422;
   out.retry_after = retry_after_of(response);
   const bool is_about_key = response.status == 401 || response.status == 403;
   out.error = Error(out.may_repeat ? Errc::unavailable : Errc::invalid_argument,
@@ -138,7 +146,8 @@ asio::awaitable<RemoteModel::Attempt> RemoteModel::attempt(std::string body,
   const auto response = co_await client_->send(std::move(request), std::move(take));
   Attempt out;
   if (response && (response->status < 200 || response->status >= 300)) co_return judge(*response);
-  if (response) {
+  const bool is_lost = !response && response.error().code == Errc::unavailable;
+  if (response || (is_lost && reader.has_ended())) {  // whatever was lost behind the end
     auto completion = reader.finish();
     if (completion) {
       out.completion = std::move(*completion);
@@ -148,6 +157,7 @@ asio::awaitable<RemoteModel::Attempt> RemoteModel::attempt(std::string body,
   } else {
     out.error = response.error();
   }
+  out.is_form_refused = out.error.code == Errc::invalid_argument && response.has_value();
   if (out.error.message.find(url_.host) == std::string::npos) {
     out.error.message = options_.base_url + ": " + out.error.message;
   }
@@ -157,7 +167,9 @@ asio::awaitable<RemoteModel::Attempt> RemoteModel::attempt(std::string body,
 }
 
 milliseconds RemoteModel::pause_before(std::uint32_t attempt, const Attempt& failed) {
-  if (failed.retry_after) return *failed.retry_after;
+  if (failed.retry_after) {
+    return std::max(*failed.retry_after, options_.backoff_ms_min);
+  }
   const std::uint32_t doublings = std::min(attempt, 20U);
   const milliseconds longest =
       std::min(options_.backoff_ms_max, options_.backoff_ms_min * (1U << doublings));
@@ -166,31 +178,32 @@ milliseconds RemoteModel::pause_before(std::uint32_t attempt, const Attempt& fai
 }
 
 asio::awaitable<Result<Completion>> RemoteModel::complete(ModelRequest request, ModelSink sink) {
-  if (!takes_live_values_) request.live_values.clear();
-  auto body = chat_request_body(request, options_.model);
-  PONDER_CO_CHECK(body);
   const auto executor = co_await asio::this_coro::executor;
-  bool is_without_values = false;
+  RequestForm form = form_;
   for (std::uint32_t number = 1;; ++number) {
-    Attempt result = co_await attempt(*body, &sink);
+    auto body = chat_request_body(request, options_.model, form);
+    PONDER_CO_CHECK(body);
+    Attempt result = co_await attempt(std::move(*body), &sink);
     if (result.completion) {
-      takes_live_values_ = takes_live_values_ && !is_without_values;
+      form_ = form;
+      add_notes(form, number, *result.completion);
       co_return std::move(*result.completion);
     }
-    if (result.error.code == Errc::invalid_argument && !request.live_values.empty()) {
-      request.live_values.clear();
-      is_without_values = true;
-      body = chat_request_body(request, options_.model);
-      PONDER_CO_CHECK(body);
-      continue;
+    if (result.is_form_refused) {
+      if (auto milder = milder_form(form, request, result.error.message)) {
+        form = std::move(*milder);
+        continue;
+      }
     }
     const milliseconds pause = pause_before(number - 1, result);
-    const bool is_in_time = options_.clock->now() + pause < request.deadline.at();
+    const bool is_in_time =
+        pause <= kRetryAfterMax && options_.clock->now() + pause < request.deadline.at();
     if (!result.may_repeat || number >= options_.attempts_max || !is_in_time) {
       if (number > 1) result.error.message += fmt::format(" ({} attempts)", number);
       co_return tl::unexpected<Error>(std::move(result.error));
     }
-    if (result.has_begun) sink(ModelDelta{ModelDelta::Kind::restarted, result.error.message});
+    if (result.has_begun && sink)
+      sink(ModelDelta{ModelDelta::Kind::restarted, result.error.message});
     Timer timer(executor, options_.clock->now() + pause);
     const bool has_come = co_await timer.wait();
     if (!has_come) co_return fail(Errc::cancelled, "the request was cancelled");

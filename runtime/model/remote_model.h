@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/http/http_client.h"
+#include "runtime/model/chat_request.h"
 #include "runtime/model/model_client.h"
 
 namespace ponder::runtime {
@@ -32,10 +33,12 @@ struct RemoteOptions {
 /// ones.
 ///
 /// Asks again, with back-off and jitter, after 408, 429, 5xx, failed connections and answers that
-/// break off, as long as the deadline allows; a Retry-After is respected. What was streamed before
-/// is then void (ModelDelta::Kind::restarted). Other refusals are invalid_argument with the
-/// beginning of the endpoint's own words. A request with live values that is refused so is made
-/// once more without them, and if that helps, all later ones are, too. The key never appears in a
+/// break off, as long as the deadline allows; a Retry-After of up to two minutes is respected, a
+/// longer one ends the request. What was streamed before is then void
+/// (ModelDelta::Kind::restarted), and what it cost is not known: a note on the completion says how
+/// often was asked. Other refusals are invalid_argument with the endpoint's own words. A request
+/// that is refused as malformed is made again without the optional field that the refusal names, at
+/// last without live values; what helped is done from then on and noted. The key never appears in a
 /// message.
 class RemoteModel final : public ModelClient {
  public:
@@ -57,6 +60,7 @@ class RemoteModel final : public ModelClient {
     std::optional<Completion> completion;
     Error error{Errc::internal, ""};
     bool may_repeat = false;
+    bool is_form_refused = false;  // with less in it the request may be taken
     std::optional<std::chrono::milliseconds> retry_after;
     bool has_begun = false;
   };
@@ -69,7 +73,7 @@ class RemoteModel final : public ModelClient {
   http::Url url_;
   std::unique_ptr<http::Client> client_;
   std::mt19937_64 jitter_;
-  bool takes_live_values_ = true;  // until the endpoint refuses a request with them
+  RequestForm form_;  // what the endpoint takes, as far as is known
 };
 
 }  // namespace ponder::runtime

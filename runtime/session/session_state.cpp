@@ -6,7 +6,6 @@
 
 #include "base/assert.h"
 #include "context/transitions.h"
-#include "runtime/session/money.h"
 #include "tools/registry.h"
 
 namespace ponder::runtime {

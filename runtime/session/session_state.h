@@ -12,6 +12,7 @@
 #include "context/message.h"
 #include "context/shared_conversation.h"
 #include "runtime/session/event.h"
+#include "runtime/session/money.h"
 
 namespace ponder::runtime {
 
@@ -103,7 +104,9 @@ struct SessionState {
   /// True when something is left to do without a new word from the user.
   bool wants_resume() const { return is_turn_open || !interjected.empty(); }
   /// What the session cost, its sub-agents included.
-  std::int64_t cost_pico() const { return usage_total.cost_pico + usage_delegated.cost_pico; }
+  std::int64_t cost_pico() const {
+    return sum_of(usage_total.cost_pico, usage_delegated.cost_pico);
+  }
   /// Steps of the open turn, those of its sub-agents included.
   std::uint32_t steps_turn() const { return step + steps_delegated_turn; }
   /// The latest assistant content, or empty.

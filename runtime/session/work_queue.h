@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "base/result.h"
 #include "runtime/session/event.h"
@@ -19,8 +20,9 @@ class WorkQueue {
   /// Offers a session, and ends this program's lease on it. One that is there already stays.
   virtual Status put(const SessionId& session) = 0;
   /// The session that has waited longest and that nobody works on, now leased to this program; none
-  /// when there is none. A session that was taken too often is left alone: see kTakesMax.
-  virtual Result<std::optional<SessionId>> take() = 0;
+  /// when there is none but those of `excluded`. A session that was taken too often is left alone:
+  /// see kTakesMax.
+  virtual Result<std::optional<SessionId>> take(const std::vector<SessionId>& excluded = {}) = 0;
   /// Nothing is left to do for the session.
   virtual Status remove(const SessionId& session) = 0;
   /// How many sessions are in the queue that take() would give sooner or later: those that others

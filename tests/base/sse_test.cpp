@@ -28,6 +28,12 @@ TEST(SseReader, KeepsTheIdOfTheLatestEventThatIsComplete) {
   EXPECT_EQ(reader.last_event_id(), "b");  // although it has no data
 }
 
+TEST(SseReader, AByteOrderMarkIsNoPartOfTheFirstLine) {
+  SseReader reader(1000);
+  EXPECT_EQ(events_of(reader, "\xEF\xBB\xBF" "data: 1\n\ndata: 2\n\n"),
+            (std::vector<std::string>{"1", "2"}));
+}
+
 TEST(SseReader, AnIdWithANulIsNone) {
   SseReader reader(1000);
   events_of(reader, std::string_view("id: a\n\nid: x\0y\n\n", 15));

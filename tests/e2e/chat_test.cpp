@@ -102,6 +102,20 @@ TEST(ChatFromAPipe, WordsThatComeWhileATurnEndsAreATurnOfTheirOwn) {
   EXPECT_THAT(server.requests()[1], HasSubstr("only cheap"));
 }
 
+TEST(ChatFromAPipe, TheKeyDoesNotGoToAnAddressThatOnlyTheLogNames) {
+  const Scratch scratch;
+  FakeServer server({answers("first")});
+  std::vector<std::string> words = {"chat"};
+  for (const std::string& word : model_at(server)) words.push_back(word);
+  ASSERT_EQ(ponder(scratch.path(), words, "hello\n").status, 0);
+  setenv("PONDER_API_KEY", "secret", 1);
+  const auto replayed = ponder(scratch.path(), {"sessions", "replay", "last"});
+  unsetenv("PONDER_API_KEY");
+  EXPECT_EQ(replayed.status, 1);
+  EXPECT_THAT(replayed.err, HasSubstr("--model"));
+  EXPECT_EQ(server.requests().size(), 1U);
+}
+
 TEST(ChatFromAPipe, JsonIsNothingButEvents) {
   const Scratch scratch;
   FakeServer server({answers("first")});

@@ -104,6 +104,13 @@ TEST_F(SubAgentsByProgram, ABudgetForAModelWithoutAPriceIsRefused) {
   EXPECT_THAT(done.err, HasSubstr("needs the price of"));
 }
 
+TEST_F(SubAgentsByProgram, ABudgetOfNothingIsRefused) {
+  FakeServer server(std::vector<runtime::test::Exchange>{});
+  const auto done = chat(server, {"--budget-money", "0"}, "hello\n");
+  EXPECT_EQ(done.status, 1);
+  EXPECT_THAT(done.err, HasSubstr("nothing can be done"));
+}
+
 TEST(SubAgentsExample, TheOneOfTheDocumentRunsWithoutAModel) {
   const Scratch scratch;
   const std::string example = "chat --agents --model script:docs/examples/sub-agents.jsonl";

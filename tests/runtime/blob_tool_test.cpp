@@ -71,6 +71,10 @@ TEST_F(BlobToolTest, CutsBetweenCharacters) {
   EXPECT_EQ(read(R"(,"offset":12,"limit":4)"), "bytes 13 to 17 of 22; the next offset is 17\n and");
 }
 
+TEST_F(BlobToolTest, ALimitSmallerThanACharacterStillGetsOn) {
+  EXPECT_THAT(read(R"(,"offset":11,"limit":1)"), HasSubstr("the next offset is 15\né a"));
+}
+
 TEST_F(BlobToolTest, SaysWhatIsNotThere) {
   EXPECT_THAT(read(R"(,"offset":22)"), HasSubstr("ends at byte 22"));
   EXPECT_TRUE(ask(R"({"hash":"ffffffffffffffff"})").is_error);

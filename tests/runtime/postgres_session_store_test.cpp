@@ -321,6 +321,7 @@ TEST_F(PostgresStoreTest, TheQueueGivesEachSessionToOneProgramAndAgainWhenThatIs
   EXPECT_FALSE(two->queue()->take()->has_value());
   ASSERT_TRUE(one->queue()->put(a));
   ASSERT_TRUE(one->queue()->put(b));
+  EXPECT_FALSE(two->queue()->take({a, b})->has_value());
   EXPECT_EQ(two->queue()->take()->value(), a);
   EXPECT_EQ(one->queue()->take()->value(), b);
   EXPECT_FALSE(two->queue()->take()->has_value());

@@ -9,7 +9,8 @@
 
 #include "base/async/with_deadline.h"
 #include "base/http/sse.h"
-#include "runtime/model/remote_protocol.h"
+#include "runtime/model/chat_answer.h"
+#include "runtime/model/chat_request.h"
 #include "tests/runtime/fake_server.h"
 #include "tests/runtime/support.h"
 
@@ -259,6 +260,44 @@ TEST_F(RemoteModelTest, ServerErrorsAreTriedAFewTimesAndThenNamed) {
   EXPECT_EQ(server_->requests().size(), 3U);
 }
 
+TEST_F(RemoteModelTest, WordsOfARefusalAreFoundInWhateverEnvelopeTheyHave) {
+  for (const char* body :
+       {"{\n  \"error\": {\n    \"message\": \"no such\\nmodel\", \"type\": \"x\"\n  }\n}",
+        "[{\n \"error\": {\"code\": 404, \"message\": \"no such model\"}}]",
+        "{\"error\": \"no such model\"}", "{\"object\": \"error\", \"message\": \"no such model\"}",
+        "{\"detail\": \"no such model\"}", "no\n such  model"}) {
+    EXPECT_EQ(error_words(body), "no such model") << body;
+  }
+}
+
+TEST_F(RemoteModelTest, AFieldThatAnEndpointRefusesIsLeftOutFromThenOn) {
+  const auto refusal = [](const char* message) {
+    return Exchange{whole_answer("400 Bad Request", "Content-Type: application/json\r\n",
+                                 R"({"error": {"message": ")" + std::string(message) + "\"}}")};
+  };
+  serve({refusal("Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."),
+         refusal("Unsupported value: 'temperature' does not support 0 with this model."),
+         {event_stream({kHello})},
+         {event_stream({kHello})}});
+  auto model = RemoteModel::create(options_);
+  ASSERT_TRUE(model.has_value());
+  for (int i = 0; i < 2; ++i) {
+    auto work = (*model)->complete(question(), ModelSink());
+    const auto completion = test::run(context_, std::move(work));
+    ASSERT_TRUE(completion) << completion.error().message;
+    ASSERT_FALSE(completion->notes.empty());
+    EXPECT_THAT(completion->notes[0], HasSubstr("temperature"));
+  }
+  const auto requests = server_->requests();
+  ASSERT_EQ(requests.size(), 4U);
+  EXPECT_THAT(requests[0], HasSubstr("\"max_tokens\""));
+  for (int i = 2; i < 4; ++i) {
+    EXPECT_THAT(requests[i], HasSubstr("\"max_completion_tokens\""));
+    EXPECT_THAT(requests[i], Not(HasSubstr("\"temperature\"")));
+    EXPECT_THAT(requests[i], HasSubstr("\"top_p\""));
+  }
+}
+
 TEST_F(RemoteModelTest, ARefusalIsNotRepeatedAndNeverShowsTheKey) {
   serve({{whole_answer("401 Unauthorized", "", "invalid key")}});
   const auto answer = ask();
@@ -267,6 +306,49 @@ TEST_F(RemoteModelTest, ARefusalIsNotRepeatedAndNeverShowsTheKey) {
   EXPECT_THAT(answer.error().message, HasSubstr("401"));
   EXPECT_THAT(answer.error().message, HasSubstr("PONDER_API_KEY"));
   EXPECT_THAT(answer.error().message, Not(HasSubstr("secret-key")));
+  EXPECT_EQ(server_->requests().size(), 1U);
+}
+
+TEST_F(RemoteModelTest, AnAnswerThatTheEndpointBrokeOffIsAskedForAgain) {
+  for (const char* reason : {"insufficient_system_resource", "abort", "error"}) {
+    SCOPED_TRACE(reason);
+    const std::string broken =
+        R"(data: {"choices":[{"delta":{"content":"The answer is"},"finish_reason":")" +
+        std::string(reason) + "\"}]}\n\ndata: [DONE]\n\n";
+    serve({{event_stream({broken})}, {event_stream({kHello})}});
+    const auto answer = ask();
+    ASSERT_TRUE(answer) << answer.error().message;
+    EXPECT_EQ(answer->message.content, "hello");
+    EXPECT_THAT(answer->notes, ElementsAre("asked 2 times"));
+  }
+}
+
+TEST_F(RemoteModelTest, AnAnswerThatAFilterCutIsNoFinishedOne) {
+  serve(
+      {{event_stream({"data: {\"choices\":[{\"delta\":{\"content\":\"and\"},"
+                      "\"finish_reason\":\"content_filter\"}]}\n\n"})}});
+  const auto answer = ask();
+  ASSERT_TRUE(answer) << answer.error().message;
+  EXPECT_EQ(answer->finish, Finish::length);
+  EXPECT_THAT(answer->notes, ElementsAre(HasSubstr("content filter")));
+}
+
+TEST_F(RemoteModelTest, AStreamWithNothingInItIsAskedForAgain) {
+  serve({{event_stream({"data: [DONE]\n\n"})}, {event_stream({kHello})}});
+  const auto answer = ask();
+  ASSERT_TRUE(answer) << answer.error().message;
+  EXPECT_EQ(answer->message.content, "hello");
+}
+
+TEST_F(RemoteModelTest, AConnectionLostBehindTheEndOfTheAnswerCostsNothing) {
+  const std::string whole =
+      "data: {\"choices\":[{\"delta\":{\"content\":\"hello\"},\"finish_reason\":\"stop\"}]}\n\n";
+  const std::string head =
+      "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 5000\r\n\r\n";
+  serve({{{head + whole}}});
+  const auto answer = ask();
+  ASSERT_TRUE(answer) << answer.error().message;
+  EXPECT_EQ(answer->message.content, "hello");
   EXPECT_EQ(server_->requests().size(), 1U);
 }
 
@@ -292,6 +374,63 @@ TEST_F(RemoteModelTest, MalformedJsonInTheStreamIsNamedWithItsBeginning) {
   EXPECT_THAT(answer.error().message, HasSubstr("no JSON"));
   EXPECT_THAT(answer.error().message, HasSubstr("{\"choices\""));
   EXPECT_EQ(server_->requests().size(), 2U);
+}
+
+TEST_F(RemoteModelTest, AnErrorInsideTheStreamThatIsTheRequestsFaultIsNotRepeated) {
+  serve({{event_stream({"data: {\"error\":{\"message\":\"too long\",\"code\":400}}\n\n"})}});
+  const auto answer = ask();
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code, Errc::invalid_argument);
+  EXPECT_THAT(answer.error().message, HasSubstr("too long"));
+  EXPECT_EQ(server_->requests().size(), 1U);
+}
+
+TEST(ChatAnswerTest, CallsAreToldApartHoweverTheEndpointCounts) {
+  struct Case {
+    const char* what;
+    std::vector<const char*> pieces;  // each is the list of calls of one delta
+  };
+  const std::vector<Case> cases = {
+      {"indices that begin at 1",
+       {R"([{"index":1,"id":"a","function":{"name":"look","arguments":""}}])",
+        R"([{"index":1,"function":{"arguments":"{\"x\":1}"}}])",
+        R"([{"index":2,"id":"b","function":{"name":"find","arguments":"{}"}}])"}},
+      {"every index 0, with ids",
+       {R"([{"index":0,"id":"a","function":{"name":"look","arguments":"{\"x\":1}"}}])",
+        R"([{"index":0,"id":"b","function":{"name":"find","arguments":"{}"}}])"}},
+      {"every index 0, without ids",
+       {R"([{"index":0,"function":{"name":"look","arguments":"{\"x\":1}"}}])",
+        R"([{"index":0,"function":{"name":"find","arguments":"{}"}}])"}},
+      {"neither index nor id",
+       {R"([{"id":"","function":{"name":"look","arguments":"{\"x\":1}"}},)"
+        R"({"id":"","function":{"name":"find","arguments":"{}"}}])"}},
+      {"a name in each fragment",
+       {R"([{"index":0,"id":"a","function":{"name":"look","arguments":"{\"x\""}}])",
+        R"([{"index":0,"id":"a","function":{"name":"look","arguments":":1}"}}])",
+        R"([{"index":1,"id":"b","function":{"name":"find","arguments":"{}"}}])"}},
+      {"an id for each fragment",
+       {R"([{"index":0,"id":"a","function":{"name":"look","arguments":""}}])",
+        R"([{"index":0,"id":"z","function":{"arguments":"{\"x\":1}"}}])",
+        R"([{"index":1,"id":"b","function":{"name":"find","arguments":"{}"}}])"}},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.what);
+    ChatAnswer answer(nullptr);
+    for (const char* calls : c.pieces) {
+      const std::string chunk =
+          R"({"choices":[{"delta":{"tool_calls":)" + std::string(calls) + "}}]}";
+      ASSERT_TRUE(answer.take_chunk(chunk));
+    }
+    ASSERT_TRUE(answer.take_chunk("[DONE]"));
+    const auto completion = answer.finish();
+    ASSERT_TRUE(completion) << completion.error().message;
+    const auto& calls = completion->message.tool_calls;
+    ASSERT_EQ(calls.size(), 2U);
+    EXPECT_EQ(calls[0].name, "look");
+    EXPECT_EQ(calls[0].arguments, R"({"x":1})");
+    EXPECT_EQ(calls[1].name, "find");
+    EXPECT_EQ(calls[1].arguments, "{}");
+  }
 }
 
 TEST_F(RemoteModelTest, AnErrorInsideTheStreamIsTheEndpointsOwnWords) {

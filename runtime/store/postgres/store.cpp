@@ -136,10 +136,12 @@ Status PostgresSessionStore::put(const SessionId& session) {
   return ask([&](postgres::Connection& db) { return put_in_queue(db, peer_, session); });
 }
 
-Result<std::optional<SessionId>> PostgresSessionStore::take() {
-  PONDER_TRY(const auto taken, ask([&](postgres::Connection& db) {
-               return take_from_queue(db, peer_, leases_.known());
-             }));
+Result<std::optional<SessionId>> PostgresSessionStore::take(
+    const std::vector<SessionId>& excluded) {
+  std::vector<std::string> left = leases_.known();
+  for (const SessionId& session : excluded) left.push_back(session.value);
+  PONDER_TRY(const auto taken,
+             ask([&](postgres::Connection& db) { return take_from_queue(db, peer_, left); }));
   if (!taken) return std::optional<SessionId>();
   leases_.hold(taken->session.value, taken->fence, 0);
   return std::optional(taken->session);

@@ -44,7 +44,7 @@ class PostgresSessionStore final : public SessionStore, public WorkQueue {
   std::uint64_t commits() const override { return commits_; }
 
   Status put(const SessionId& session) override;
-  Result<std::optional<SessionId>> take() override;
+  Result<std::optional<SessionId>> take(const std::vector<SessionId>& excluded) override;
   Status remove(const SessionId& session) override;
   Result<std::uint64_t> size() override;
 

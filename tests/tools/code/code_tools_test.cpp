@@ -42,6 +42,11 @@ class CodeTools : public testing::Test {
   boost::asio::thread_pool pool_{1};
 };
 
+TEST_F(CodeTools, TheModelReadsTheTestCommandAsItWasGiven) {
+  EXPECT_NE(registry_.find("run_tests")->spec().description.find("(sh run-tests)"),
+            std::string::npos);
+}
+
 TEST_F(CodeTools, ShellSaysWhatWasPrintedAndHowItEnded) {
   folder_.write("x", "content\n");
   EXPECT_EQ(call("shell", R"({"command":"cat x; pwd >/dev/null; echo e >&2; exit 2"})")->content,

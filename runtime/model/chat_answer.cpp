@@ -1,11 +1,12 @@
-#include "runtime/model/remote_protocol.h"
+#include "runtime/model/chat_answer.h"
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <utility>
 
-#include "context/message_json.h"
 #include "runtime/text.h"
 
 namespace ponder::runtime {
@@ -13,10 +14,12 @@ namespace {
 
 using context::Json;
 
-constexpr std::size_t kExcerptBytesMax = 200;
+constexpr std::size_t kExcerptBytesMax = 300;
 constexpr std::size_t kCallsMax = 256;
-
-Json integer(std::uint64_t value) { return Json(context::JsonInteger{std::to_string(value)}); }
+/// Reasons to finish that mean: this is not the whole answer, ask again. DeepSeek's API, vLLM and
+/// SGLang, OpenRouter, in this order.
+constexpr std::array<std::string_view, 3> kBrokenOff = {"insufficient_system_resource", "abort",
+                                                        "error"};
 
 std::string text_of(const Json& object, std::string_view key) {
   const Json* value = object.find(key);
@@ -30,90 +33,46 @@ std::uint32_t number_of(const Json& object, std::string_view key) {
   return static_cast<std::uint32_t>(std::strtoul(value->as_integer()->digits.c_str(), nullptr, 10));
 }
 
-/// The first message of the running turn: only from here on is reasoning part of the prompt.
-std::size_t turn_begin(const context::Conversation& conversation) {
-  std::size_t begin = 0;
-  for (std::size_t i = 0; i < conversation.size(); ++i) {
-    if (conversation[i].role == context::Role::user) begin = i;
-  }
-  return begin;
-}
-
-void remove(Json::Object& object, std::string_view key) {
-  std::erase_if(object, [&](const Json::Member& member) { return member.first == key; });
-}
-
-Json* member(Json& object, std::string_view key) {
-  if (!object.is_object()) return nullptr;
-  for (Json::Member& member : *object.as_object()) {
-    if (member.first == key) return &member.second;
-  }
-  return nullptr;
-}
-
-Result<Json> message_json(context::Message message, bool is_in_turn) {
-  message.tools.clear();  // they stand beside the messages on the wire
-  if (!is_in_turn) message.reasoning.clear();
-  const bool has_reasoning = !message.reasoning.empty();
-  PONDER_TRY(Json json, context::message_to_json(message));
-  if (!has_reasoning) remove(*json.as_object(), "reasoning_content");
-  return json;
-}
-
-/// The tool with what its parameters can be as `enum`s of its schema.
-context::ToolSpec with_enums(context::ToolSpec spec, const std::vector<LiveValues>& live) {
-  auto schema = context::parse_json(spec.parameters);
-  Json* const properties = schema ? member(*schema, "properties") : nullptr;
-  if (properties == nullptr) return spec;
-  for (const LiveValues& one : live) {
-    Json* const property = one.tool == spec.name ? member(*properties, one.parameter) : nullptr;
-    if (property == nullptr || !property->is_object()) continue;
-    property->set("enum", Json::Array(one.values.begin(), one.values.end()));
-  }
-  spec.parameters = context::print_json(*schema);
-  return spec;
-}
-
 bool is_json_object(const std::string& text) {
   const auto parsed = context::parse_json(text);
   return parsed && parsed->is_object();
 }
 
+/// Whether an error is the request's fault, so that asking again is of no use.
+bool is_refusal(const Json& error) {
+  const std::uint32_t code = number_of(error, "code");
+  const bool is_status = code >= 400 && code < 500 && code != 408 && code != 429;
+  return is_status || text_of(error, "type") == "invalid_request_error";
+}
+
+std::string on_one_line(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    const bool is_blank = c == ' ' || c == '\n' || c == '\r' || c == '\t';
+    if (!is_blank) out += c;
+    if (is_blank && !out.empty() && out.back() != ' ') out += ' ';
+  }
+  return std::string(cut_utf8(out, kExcerptBytesMax));
+}
+
 }  // namespace
 
-Result<std::string> chat_request_body(const ModelRequest& request, const std::string& model) {
-  Json::Array messages;
-  Json::Array tools;
-  const std::size_t begin = turn_begin(request.conversation);
-  for (std::size_t i = 0; i < request.conversation.size(); ++i) {
-    const context::Message& message = request.conversation[i];
-    for (const context::ToolSpec& spec : message.tools) {
-      PONDER_TRY(Json tool, context::tool_spec_to_json(with_enums(spec, request.live_values)));
-      tools.push_back(std::move(tool));
+std::string error_words(std::string_view body) {
+  const std::string text = clean_utf8(body);
+  const auto json = context::parse_json(text);
+  if (!json) return on_one_line(text);
+  const bool is_list = json->is_array() && !json->as_array()->empty();
+  const Json& answer = is_list ? json->as_array()->front() : *json;
+  for (const char* key : {"error", "message", "detail"}) {
+    const Json* found = answer.find(key);
+    if (found == nullptr) continue;
+    if (found->is_object()) {
+      const std::string message = text_of(*found, "message");
+      return on_one_line(message.empty() ? context::print_json(*found) : message);
     }
-    PONDER_TRY(Json json, message_json(message, i >= begin));
-    messages.push_back(std::move(json));
+    if (found->is_string()) return on_one_line(*found->as_string());
   }
-  Json::Object body;
-  body.emplace_back("model", model);
-  body.emplace_back("messages", std::move(messages));
-  if (!tools.empty()) body.emplace_back("tools", std::move(tools));
-  body.emplace_back("stream", true);
-  Json::Object stream_options;
-  stream_options.emplace_back("include_usage", true);
-  body.emplace_back("stream_options", std::move(stream_options));
-  body.emplace_back("temperature", request.sampling.temperature);
-  body.emplace_back("top_p", request.sampling.top_p);
-  const Sampling& sampling = request.sampling;
-  const auto add_unless = [&body](double neutral, const char* name, double value) {
-    if (value != neutral) body.emplace_back(name, value);  // some endpoints refuse unknown fields
-  };
-  add_unless(1.0, "repetition_penalty", sampling.repetition_penalty);
-  add_unless(0.0, "frequency_penalty", sampling.frequency_penalty);
-  add_unless(0.0, "presence_penalty", sampling.presence_penalty);
-  body.emplace_back("seed", integer(request.sampling.seed));
-  body.emplace_back("max_tokens", integer(request.tokens_generated_max));
-  return context::print_json(Json(std::move(body)));
+  return on_one_line(text);
 }
 
 void ChatAnswer::tell(ModelDelta::Kind kind, std::string text) const {
@@ -133,10 +92,8 @@ Status ChatAnswer::take_chunk(std::string_view data) {
                             first_line(clean_utf8(data), kExcerptBytesMax)));
   }
   if (const Json* error = json->find("error"); error != nullptr && error->is_truthy()) {
-    const std::string message = text_of(*error, "message");
-    return fail(Errc::unavailable,
-                fmt::format("the endpoint reports: {}",
-                            message.empty() ? context::print_json(*error) : message));
+    return fail(is_refusal(*error) ? Errc::invalid_argument : Errc::unavailable,
+                fmt::format("the endpoint reports: {}", error_words(data)));
   }
   if (const Json* usage = json->find("usage"); usage != nullptr) take_usage(*usage);
   const Json* choices = json->find("choices");
@@ -180,25 +137,42 @@ void ChatAnswer::take_message(const Json& message) {
   for (const Json& call : *calls->as_array()) take_call(call);
 }
 
+std::size_t ChatAnswer::place_of(const Json& call, const std::string& id,
+                                 const std::string& name) const {
+  const auto& calls = completion_.message.tool_calls;
+  const Json* index = call.find("index");
+  if (index == nullptr || !index->is_integer()) {
+    const bool goes_on = !calls.empty() && (id.empty() ? name.empty() : calls.back().id == id);
+    return goes_on ? calls.size() - 1 : calls.size();
+  }
+  const std::uint32_t wanted = number_of(call, "index");
+  for (std::size_t i = calls.size(); i-- > 0;) {
+    if (indices_[i] != wanted) continue;
+    // Some give each call the same index, some each fragment an id of its own but only one a name.
+    const bool is_another = !name.empty() && !calls[i].name.empty() &&
+                            (id.empty() ? is_json_object(calls[i].arguments) : calls[i].id != id);
+    return is_another ? calls.size() : i;
+  }
+  return calls.size();
+}
+
 void ChatAnswer::take_call(const Json& call) {
   auto& calls = completion_.message.tool_calls;
+  const Json* function = call.find("function");
   const std::string id = text_of(call, "id");
-  const Json* index = call.find("index");
-  std::size_t place = calls.size();
-  if (index != nullptr && index->is_integer()) {
-    place = number_of(call, "index");
-  } else if (id.empty() || (!calls.empty() && calls.back().id == id)) {
-    place = calls.empty() ? 0 : calls.size() - 1;  // more of the last one
+  std::string name = function == nullptr ? std::string() : text_of(*function, "name");
+  const std::size_t place = place_of(call, id, name);
+  if (place == calls.size()) {
+    calls.emplace_back();
+    indices_.push_back(number_of(call, "index"));
   }
-  if (place > calls.size()) place = calls.size();
-  if (place == calls.size()) calls.emplace_back();
   context::ToolCall& target = calls[place];
   if (target.id.empty()) target.id = id;
-  const Json* function = call.find("function");
   if (function == nullptr) return;
-  std::string name = text_of(*function, "name");
-  target.name += name;
-  tell(ModelDelta::Kind::call_name, std::move(name));
+  if (target.name != name) {  // a server may repeat it with each fragment
+    target.name += name;
+    tell(ModelDelta::Kind::call_name, std::move(name));
+  }
   const Json* arguments = function->find("arguments");
   if (arguments == nullptr || arguments->is_null()) return;
   std::string text =
@@ -222,9 +196,16 @@ Result<Completion> ChatAnswer::finish() const {
   if (finish_reason_.empty() && !is_done_) {
     return fail(Errc::unavailable, "the connection was closed in the middle of the answer");
   }
+  if (!has_begun_) return fail(Errc::unavailable, "the endpoint's answer is empty");
+  if (std::find(kBrokenOff.begin(), kBrokenOff.end(), finish_reason_) != kBrokenOff.end()) {
+    return fail(Errc::unavailable,
+                fmt::format("the endpoint broke its answer off ({})", finish_reason_));
+  }
   Completion out = completion_;
   out.message.role = context::Role::assistant;
-  out.finish = finish_reason_ == "length" ? Finish::length : Finish::stop;
+  const bool is_filtered = finish_reason_ == "content_filter";
+  if (is_filtered) out.notes.emplace_back("the endpoint's content filter cut the answer off");
+  out.finish = is_filtered || finish_reason_ == "length" ? Finish::length : Finish::stop;
   if (out.finish == Finish::length) out.verdict = Verdict::truncated;
   for (context::ToolCall& call : out.message.tool_calls) {
     std::string fault;
