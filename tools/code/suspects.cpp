@@ -23,8 +23,8 @@ constexpr unsigned kTriesMax = 2;
 constexpr std::array<std::string_view, 14> kEndings = {".py", ".lua", ".c",  ".cc",  ".cpp",
                                                        ".h",  ".hpp", ".js", ".mjs", ".ts",
                                                        ".go", ".rs",  ".rb", ".java"};
-constexpr std::array<std::string_view, 10> kNoHeads = {"if",     "elif", "elseif", "else", "for",
-                                                       "while",  "switch", "return", "case", "with"};
+constexpr std::array<std::string_view, 10> kNoHeads = {
+    "if", "elif", "elseif", "else", "for", "while", "switch", "return", "case", "with"};
 constexpr std::array<std::string_view, 8> kClosers = {"end", "else", "else:", "{",
                                                       "}",   "};",   "try:",  "} else {"};
 
@@ -55,20 +55,20 @@ std::string_view head_name(std::string_view line) {
     return is_word_char(c) || std::string_view(" :<>,&*.~[]").find(c) != std::string_view::npos;
   };
   if (before.empty() || !std::all_of(before.begin(), before.end(), is_usual)) return {};
-  const auto first_end = std::find_if_not(before.begin(), before.end(), is_word_char);
-  const std::string_view first = before.substr(0, static_cast<std::size_t>(first_end - before.begin()));
+  const auto end = std::find_if_not(before.begin(), before.end(), is_word_char);
+  const std::string_view first = before.substr(0, static_cast<std::size_t>(end - before.begin()));
   return is_one_of(kNoHeads, first) ? std::string_view() : text.substr(begin, open - begin);
 }
 
 struct Function {
   std::string path;
   std::size_t first = 0;  // index of its head
-  std::vector<std::string> lines;
+  std::vector<std::string> lines;  // without their indentation
 };
+using Functions = std::map<std::string, Function, std::less<>>;
 
 /// Adds the functions of a file: a head, what is indented below it, and the line that closes it.
-void add_functions(const std::string& path, std::string_view content,
-                   std::map<std::string, Function, std::less<>>& out) {
+void add_functions(const std::string& path, std::string_view content, Functions& out) {
   const auto lines = split_lines(content);
   for (std::size_t i = 0; i < lines.size(); ++i) {
     const std::string_view name = head_name(lines[i]);
@@ -104,45 +104,50 @@ std::vector<std::string> names_in(std::string_view test) {
   return out;
 }
 
-bool is_comment(std::string_view text) {
-  return text.starts_with('#') || text.starts_with("//") || text.starts_with("--");
+/// Whether there is anything to change in a line that is not its function's head.
+bool may_be_wrong(std::string_view text) {
+  const bool is_comment =
+      text.starts_with('#') || text.starts_with("//") || text.starts_with("--");
+  return text.size() <= kRowBytesMax && !is_comment && !is_one_of(kClosers, text);
+}
+
+/// A part of a large tree will do: what is found are hints.
+Result<Functions> functions_below(const RootedFolder& root,
+                                  const std::function<bool(std::string_view)>& is_source) {
+  Functions out;
+  std::size_t num_files = 0;
+  const auto visit = [&](const std::string& path, const FileEntry& entry) {
+    const auto dot = path.rfind('.');
+    const bool is_code = entry.kind == FileEntry::Kind::file && dot != std::string::npos &&
+                         is_one_of(kEndings, std::string_view(path).substr(dot));
+    if (!is_code || !is_source(path)) return true;
+    const auto content = root.read(path, kFileBytesMax);
+    if (content) add_functions(path, *content, out);
+    return ++num_files < kFilesMax;
+  };
+  PONDER_CHECK(walk_tree(root, "", {}, visit));
+  return out;
 }
 
 }  // namespace
 
 Result<Suspects> Suspects::find(const RootedFolder& root, const std::vector<std::string>& failing,
                                 const std::function<bool(std::string_view)>& is_source) {
-  std::map<std::string, Function, std::less<>> functions;
-  std::size_t num_files = 0;
-  PONDER_TRY(const bool is_complete, walk_tree(root, "", {}, [&](const std::string& path,
-                                                                 const FileEntry& entry) {
-    const auto dot = path.rfind('.');
-    const bool is_code = entry.kind == FileEntry::Kind::file && dot != std::string::npos &&
-                         is_one_of(kEndings, std::string_view(path).substr(dot));
-    if (!is_code || !is_source(path)) return true;
-    const auto content = root.read(path, kFileBytesMax);
-    if (content) add_functions(path, *content, functions);
-    return ++num_files < kFilesMax;
-  }));
-  static_cast<void>(is_complete);  // a hint from part of a large tree is a hint too
+  PONDER_TRY(const Functions functions, functions_below(root, is_source));
   std::vector<Line> lines;
   std::set<std::string, std::less<>> seen;
   for (const std::string& test : failing) {
-    for (const std::string& name : names_in(test)) {
-      const auto found = functions.find(name);
-      if (found == functions.end()) continue;
-      if (!seen.insert(name).second) break;
-      const Function& function = found->second;
-      for (std::size_t i = 0; i < function.lines.size() && lines.size() < kRowsMax; ++i) {
-        const std::string& text = function.lines[i];
-        if (text.empty()) continue;
-        const bool is_candidate = text.size() <= kRowBytesMax && !is_one_of(kClosers, text) &&
-                                  !is_comment(text) &&
-                                  (i > 0 || text.find('=') != std::string::npos);
-        lines.push_back({function.path, function.first + i + 1, text.substr(0, kRowBytesMax),
-                         is_candidate, 0});
-      }
-      break;
+    const auto names = names_in(test);
+    const auto is_known = [&](const std::string& name) { return functions.count(name) > 0; };
+    const auto name = std::find_if(names.begin(), names.end(), is_known);
+    if (name == names.end() || !seen.insert(*name).second) continue;
+    const Function& function = functions.find(*name)->second;
+    for (std::size_t i = 0; i < function.lines.size() && lines.size() < kRowsMax; ++i) {
+      const std::string& text = function.lines[i];
+      if (text.empty()) continue;
+      const bool is_wrong_maybe = may_be_wrong(text) && (i > 0 || text.find('=') != text.npos);
+      lines.push_back({function.path, function.first + i + 1, text.substr(0, kRowBytesMax),
+                       is_wrong_maybe, 0});
     }
   }
   return Suspects(std::move(lines));
@@ -164,9 +169,8 @@ std::string Suspects::view() const {
 std::string Suspects::next() const {
   const Line* best = nullptr;
   for (const Line& line : lines_) {
-    if (line.is_candidate && line.tries < kTriesMax && (best == nullptr || line.tries < best->tries)) {
-      best = &line;
-    }
+    if (!line.is_candidate || line.tries >= kTriesMax) continue;
+    if (best == nullptr || line.tries < best->tries) best = &line;
   }
   if (best == nullptr) return {};
   return fmt::format("next{}: {} {}: {}\n", best->tries > 0 ? ", tried once" : "", best->path,

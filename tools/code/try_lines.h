@@ -1,7 +1,6 @@
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
-
 #include <memory>
 
 #include "base/result.h"
@@ -16,8 +15,8 @@ namespace ponder::tools {
 /// model that can guess, but not be sure, finds out in one call. However the call ends, a text that
 /// was not found right does not stay. After a failure it says which of the suspects is next.
 ///
-/// Requires: a test command; `suspects`, which no one else changes. Lifetime: `pool` outlives the registry's calls. Fails as
-/// add_code_tools does.
+/// Requires: a test command; `suspects`, which no one else changes. Lifetime: `pool` outlives the
+/// registry's calls. Fails as add_code_tools does.
 Status add_try_lines(Registry& registry, const CodeProject& project,
                      std::shared_ptr<Suspects> suspects, boost::asio::any_io_executor pool);
 
