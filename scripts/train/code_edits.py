@@ -1,7 +1,7 @@
 """Rewrites of single lines that mend common slips, for Python and Lua.
 
-`likely(line, names, language)` and `further(...)` give the new texts of a line, the first kind before
-the second. Nothing here knows the right program: a rewrite is a guess that the tests judge.
+`likely(line, names, language)` and `further(...)` give the new texts of a line. Nothing here knows
+the right program: a rewrite is a guess that the tests judge.
 """
 
 import os
@@ -16,8 +16,9 @@ WORDS = {"and": "or", "or": "and", "True": "False", "False": "True", "true": "fa
 ARITHMETIC = {"+": ["-", "*"], "-": ["+", "*"], "*": ["+"], "/": ["//"], "//": ["/", "%"],
               "%": ["//", "/"]}
 KEYWORDS = set(
-    "and break continue def do else elseif elif end false False for function if in is local nil None"
-    " not or pass repeat return then true True while until ipairs pairs range len math table string"
+    "and break continue def do else elseif elif end false False for function if in is local nil"
+    " None not or pass repeat return then true True while until ipairs pairs range len math"
+    " table string"
     " min max append extend sorted sum set list dict floor sort insert concat unpack".split()
 )
 STATEMENTS = {"def", "for", "while", "if", "elif", "else", "return", "break", "continue", "pass"}
@@ -134,6 +135,10 @@ def swaps(tokens):
         yield f"{text[:match.start()]}{match[3]} {match[2]} {match[1]}{text[match.end():]}"
 
 
+def is_expression(text):
+    return tokens_of(text)[0] not in STATEMENTS and not re.search(r" [-+*/]?= ", text)
+
+
 def returned(text, names, language):
     """What a line that gives nothing, or the wrong thing, may have to return."""
     indent = text[: len(text) - len(text.lstrip())]
@@ -142,7 +147,7 @@ def returned(text, names, language):
     if stripped in ("pass", "return nil", "return None", "return"):
         for value in names[::-1] + values:
             yield f"{indent}return {value}"
-    elif language == "python" and tokens_of(stripped)[0] not in STATEMENTS and not re.search(r" [-+*/]?= ", stripped):
+    elif language == "python" and is_expression(stripped):
         yield f"{indent}return {stripped}"
     if match := re.match(r"return (\w+)$", stripped):
         yield f"{indent}{names[-1] if names else match[1]} = {match[1]}"
@@ -214,7 +219,8 @@ def distinct(texts, but):
 def in_order(texts, line, known):
     """The texts that are new, those first that differ from the line further left."""
     kept = list(distinct(texts, known))[:TEXTS_MAX]
-    return sorted(kept, key=lambda text: len(os.path.commonprefix([tokens_of(text), tokens_of(line)])))
+    known = tokens_of(line)
+    return sorted(kept, key=lambda text: len(os.path.commonprefix([tokens_of(text), known])))
 
 
 def likely(line, names, language):
@@ -229,6 +235,6 @@ def further(line, names, language):
     tokens = tokens_of(line)
     found = [*variables(tokens, names), *comparisons(tokens, language, TURNED), *swaps(tokens),
              *one_more(tokens), *slices(tokens), *indices(tokens, names, language),
-             *more_numbers(tokens, language), *negations(tokens), *defaults(tokens, language), *beginnings(line, names),
-             *guards(tokens, names)]
+             *more_numbers(tokens, language), *negations(tokens), *defaults(tokens, language),
+             *beginnings(line, names), *guards(tokens, names)]
     return in_order(found, line, [line, *likely(line, names, language)])

@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
-"""Writes conversations of fixing code as JSON lines, in the form of generate.py.
+"""The expert (code_expert.py) as a model of `ponder eval codefix`, with the real tools and judge.
 
-The expert (code_expert.py) answers as an endpoint on loopback while `ponder eval codefix` runs it
-against the real tools, sandbox and judge; conversations that the judge calls solved, hidden tests
-included, are kept.
+It answers as an endpoint on loopback. Shows what its procedure can solve, and writes the
+conversations that the judge calls solved as JSON lines, in the form of generate.py.
 
-Example: generate_code.py --count 2000 --seed 1 --language lua --out code.jsonl
+Example: code_endpoint.py --count 200 --seed 1000000 --language lua --out played.jsonl
 """
 
 import argparse

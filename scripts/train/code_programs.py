@@ -5,28 +5,30 @@ programs of `ponder eval codefix` (tools/library/codefix) is used here.
 """
 
 WORDS = """
-    account age amount angle apple area average bag balance bar base basket best bill blue board boat
-    book border bottom box branch bread brick bridge buffer build bus button cache call camera candle
-    cap car card cargo case cell chain chair chapter chart check circle class clock cloud coach code
-    coin color column cost count cover crop cup current cut cycle data deck delay delta depth desk
-    digit dish door draft drive drop dust edge engine entry error event extra face factor farm fast
-    field figure file film final first fish flag flat floor flow folder foot force frame front fruit
-    fuel game gap garden gate gift glass goal gold grain graph green grid group guest half hand head
-    heat height hill hour house ice inner input iron item job join key kind label lake lamp last layer
-    leaf left length lesson level library limit line link list load local lock loop lot low mail main
-    map mark market mass match max meal middle mile milk minute mode month motor move name narrow near
-    new night node noise north note novel number ocean offer office old open orange order outer output
-    oven pack page pair panel paper parcel part pass path pause peak pen phase piece pipe pixel place
-    plan plant plate point pool port post pound power price prize profit pulse queue quick rain range
-    rank rate ratio raw real record red region rent result rice right ring river road rock room root
-    rope round route row rule run sale salt sample sand scale scene school score screen sea seat second
-    seed segment sense series share sheet shelf shift ship shirt shoe shop short side signal size sky
-    slot slow small snow soil song sound south space speed split spot square stack staff stage stair
-    start state station steel step stone stop store storm story street string student style sugar sum
-    sun surface table tail tall target task tax team text theme thread ticket tide tile time tiny title
-    token tool top total tower town track trade train tree trip truck turn unit upper user value vector
-    view village visit voice volume wage wall warm waste watch water wave weak weather week weight
-    wheel white wide wind window wing winter wire wood word work worker year yellow zone
+    account age amount angle apple area average bag balance bar base basket best bill blue board
+    boat book border bottom box branch bread brick bridge buffer build bus button cache call
+    camera candle cap car card cargo case cell chain chair chapter chart check circle class
+    clock cloud coach code coin color column cost count cover crop cup current cut cycle data
+    deck delay delta depth desk digit dish door draft drive drop dust edge engine entry error
+    event extra face factor farm fast field figure file film final first fish flag flat floor
+    flow folder foot force frame front fruit fuel game gap garden gate gift glass goal gold
+    grain graph green grid group guest half hand head heat height hill hour house ice inner
+    input iron item job join key kind label lake lamp last layer leaf left length lesson level
+    library limit line link list load local lock loop lot low mail main map mark market mass
+    match max meal middle mile milk minute mode month motor move name narrow near new night node
+    noise north note novel number ocean offer office old open orange order outer output oven
+    pack page pair panel paper parcel part pass path pause peak pen phase piece pipe pixel place
+    plan plant plate point pool port post pound power price prize profit pulse queue quick rain
+    range rank rate ratio raw real record red region rent result rice right ring river road rock
+    room root rope round route row rule run sale salt sample sand scale scene school score
+    screen sea seat second seed segment sense series share sheet shelf shift ship shirt shoe
+    shop short side signal size sky slot slow small snow soil song sound south space speed split
+    spot square stack staff stage stair start state station steel step stone stop store storm
+    story street string student style sugar sum sun surface table tail tall target task tax team
+    text theme thread ticket tide tile time tiny title token tool top total tower town track
+    trade train tree trip truck turn unit upper user value vector view village visit voice
+    volume wage wall warm waste watch water wave weak weather week weight wheel white wide wind
+    window wing winter wire wood word work worker year yellow zone
 """.split()
 SHORT = ["i", "j", "k", "n", "x", "y", "a", "b", "c", "v", "s", "t", "p", "q", "m", "d"]
 PURPOSES = ["gives the", "finds every", "counts each", "sums the", "checks a", "lists all the",
@@ -114,9 +116,10 @@ class Function:
         kind = self.rng.randrange(4)
         first, second = self.name_in_scope(), self.pick(self.name_in_scope(), self.number())
         if kind < 2:
-            function = self.pick("max", "min") if kind else self.pick("abs", "floor", "sum", "sorted")
             prefix = "math." if self.lua else ""
-            return f"{prefix}{function}({first}, {second})" if kind else f"{prefix}{function}({first})"
+            if kind:
+                return f"{prefix}{self.pick('max', 'min')}({first}, {second})"
+            return f"{prefix}{self.pick('abs', 'floor', 'sum', 'sorted')}({first})"
         prefix = f"{self.program.module}." if self.lua else ""
         arguments = self.pick(first, f"{first}, {second}")
         return f"{prefix}{self.rng.choice(self.program.functions)}({arguments})"
@@ -131,14 +134,17 @@ class Function:
         if draw < 0.85:
             return f"({self.atom()} {self.pick('+', '-')} {self.atom()}) {operator} {self.atom()}"
         if draw < 0.93:
-            return f"{self.atom()} {operator} {self.atom()} {self.pick('+', '-', '*')} {self.atom()}"
+            last = f"{self.pick('+', '-', '*')} {self.atom()}"
+            return f"{self.atom()} {operator} {self.atom()} {last}"
         if self.lua:
-            return f"({self.element(self.name_in_scope())} or {self.pick('0', '1', '{}')}) + {self.atom()}"
+            known = f"{self.element(self.name_in_scope())} or {self.pick('0', '1', '{}')}"
+            return f"({known}) + {self.atom()}"
         return self.sliced()
 
     def sliced(self):
         a, b = self.name_in_scope(), self.name_in_scope()
-        return a + self.pick("[1:]", "[:-1]", f"[:{b}]", f"[{b}:]", f"[{b} : {b} + {self.name_in_scope()}]")
+        both = f"[{b} : {b} + {self.name_in_scope()}]"
+        return a + self.pick("[1:]", "[:-1]", f"[:{b}]", f"[{b}:]", both)
 
     def comparison(self):
         operator = self.pick("<", "<=", ">", ">=", "==", "~=" if self.lua else "!=")
@@ -196,10 +202,12 @@ class Function:
                 return self.pick(f"{name}[#{name} + 1] = {self.value()}",
                                  f"table.insert({name}, {self.value()})")
             pair = f"[{self.atom()}, {self.atom()}]"
-            return f"{name}.{self.pick('append', 'append', 'extend')}({self.pick(self.value(), pair)})"
+            added = self.pick(self.value(), pair)
+            return f"{name}.{self.pick('append', 'append', 'extend')}({added})"
         if draw < 0.94:
             other = self.name_in_scope()
-            return f"{name}, {other} = {self.pick(other, self.atom())}, {self.pick(name, self.value())}"
+            first = self.pick(other, self.atom())
+            return f"{name}, {other} = {first}, {self.pick(name, self.value())}"
         return f"{name} = {self.call()}"
 
     def leave(self):
@@ -241,7 +249,8 @@ class Function:
                 head = f"for {x}, {y} in {self.pick('ipairs', 'ipairs', 'pairs')}({source})"
                 self.scope += [n for n in (x, y) if n != "_"]
             elif rng.random() < 0.25:
-                head = f"for {x}, {y} in {self.pick(source, f'enumerate({name})', f'{name}.items()')}"
+                source = self.pick(source, f"enumerate({name})", f"{name}.items()")
+                head = f"for {x}, {y} in {source}"
                 self.scope += [x, y]
             else:
                 head = f"for {x} in {source}"
@@ -251,9 +260,12 @@ class Function:
             self.scope.append(i)
             start = self.pick("1", "1", "0", "2", self.atom(), f"{name} + 1")
             if self.lua:
-                head = f"for {i} = {start}, {bound}" + self.pick("", "", "", "", ", -1", f", {self.atom()}")
+                step = self.pick("", "", "", "", ", -1", f", {self.atom()}")
+                head = f"for {i} = {start}, {bound}{step}"
             else:
-                head = f"for {i} in range({self.pick(bound, bound, f'{start}, {bound}', f'{start}, {bound} + 1', f'0, {bound}, {self.atom()}')})"
+                span = self.pick(bound, bound, f"{start}, {bound}", f"{start}, {bound} + 1",
+                                 f"0, {bound}, {self.atom()}")
+                head = f"for {i} in range({span})"
         self.put(depth, head + (" do" if self.lua else ":"))
         self.block(depth + 1)
         if self.lua:
@@ -278,8 +290,10 @@ class Function:
         self.scope = old
 
     def write(self):
-        defaults = [n + (f"={self.literal()}" if not self.lua and i and self.rng.random() < 0.2 else "")
-                    for i, n in enumerate(self.parameters)]
+        defaults = list(self.parameters)
+        for i in range(1, len(defaults)):
+            if not self.lua and self.rng.random() < 0.2:
+                defaults[i] += f"={self.literal()}"
         head = f"{self.program.module}.{self.name}" if self.lua else self.name
         self.put(0, f"{'function' if self.lua else 'def'} {head}({', '.join(defaults)})"
                     + ("" if self.lua else ":"))
@@ -305,18 +319,22 @@ class Program:
         self.module = self.names.draw((1, 1, 1, 2))
         self.functions = [self.names.draw() for _ in range(rng.choice([2, 3, 3, 3, 4]))]
         lua = language == "lua"
-        self.path = f"{rng.choice(['src', 'src', 'lib', 'app'])}/{self.module}.{'lua' if lua else 'py'}"
+        folder = rng.choice(["src", "src", "lib", "app"])
+        self.path = f"{folder}/{self.module}.{'lua' if lua else 'py'}"
         self.lines = [f"local {self.module} = {{}}", ""] if lua else []
         if rng.random() < 0.3:
             constant = rng.choice(WORDS).upper()
-            self.lines += [f"{'local ' * lua}{constant} = {rng.choice([5, 10, 50, 100, 365, 5000])}", ""]
+            value = rng.choice([5, 10, 50, 100, 365, 5000])
+            self.lines += [f"{'local ' * lua}{constant} = {value}", ""]
             self.lines += [] if lua else [""]
         for n, name in enumerate(self.functions):
             self.lines += ["", ""] if n and not lua else [""] if n else []
             self.lines += Function(self, name).write()
         self.lines += ["", f"return {self.module}"] if lua else []
-        purposes = [f"`{name}` {rng.choice(PURPOSES)} {' '.join(rng.sample(WORDS, rng.randint(2, 6)))}"
-                    for name in self.functions]
+        purposes = []
+        for name in self.functions:
+            what = " ".join(rng.sample(WORDS, rng.randint(2, 6)))
+            purposes.append(f"`{name}` {rng.choice(PURPOSES)} {what}")
         self.issue = (f"{rng.choice(OPENINGS).format(f'`{self.path}`')} {', '.join(purposes)}. "
                       f"{rng.choice(CLOSINGS)}")
 
@@ -327,7 +345,7 @@ class Program:
         chosen = [n for n in self.functions if n == wrong or rng.random() < 0.12]
         for name in chosen:
             numbers = sorted(rng.sample(range(1, 7), rng.randint(1, 4)))
+            case = f"test_{self.module}.{self.module.title()}Test"
             names += [f"{name} {n}" if self.language == "lua" else
-                      f"test_{name}_{n} (test_{self.module}.{self.module.title()}Test.test_{name}_{n})"
-                      for n in numbers]
+                      f"test_{name}_{n} ({case}.test_{name}_{n})" for n in numbers]
         return sorted(names)[:10]

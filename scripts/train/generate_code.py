@@ -2,8 +2,8 @@
 """Writes conversations of fixing code as JSON lines, in the form of generate.py.
 
 The expert (code_expert.py) works on random programs (code_programs.py) that nobody runs: which of
-its changes makes the tests pass is drawn. `--system` is a conversation that `ponder eval codefix` had,
-from which instructions and tools are taken (code_endpoint.py writes such).
+its changes makes the tests pass is drawn. `--system` are conversations that `ponder eval codefix`
+had, in Lua and in Python, from which instructions and tools are taken (code_endpoint.py).
 
 Example: generate_code.py --system played.jsonl --count 4000 --seed 1 --out code.jsonl
 """
@@ -28,6 +28,7 @@ class DrawnTests:
     def __init__(self, program, rng):
         self.program, self.rng = program, rng
         self.left = SHOWN_MAX * rng.random() ** 1.5  # characters of wrong changes before it
+        self.failing = program.failing()
         self.rounds = [(n, "") for n in self.suspects()]
         self.rounds += [(n, ", tried once") for n, _ in self.rounds]
 
@@ -43,13 +44,8 @@ class DrawnTests:
 
     def spans(self):
         names = (re.sub(r"_\d+$", "", name.split()[0].removeprefix("test_"))
-                 for name in self.failing())
+                 for name in self.failing)
         return [self.span(name) for name in dict.fromkeys(names)]
-
-    def failing(self):
-        if not hasattr(self, "failed"):
-            self.failed = self.program.failing()
-        return self.failed
 
     def suspects(self):
         for span in self.spans():
@@ -66,9 +62,11 @@ class DrawnTests:
 
     def request(self, seed):
         program = self.program
-        fails = "".join(f"fails: {name}\n" for name in self.failing())
-        rows = "".join(f"{n + 1}: {program.lines[n].strip()}\n" for span in self.spans() for n in span)
-        return (f"{program.issue}\n\n(codefix {seed})\n\nTests: {TESTS[program.language]}\n{fails}\n"
+        fails = "".join(f"fails: {name}\n" for name in self.failing)
+        shown = [n for span in self.spans() for n in span]
+        rows = "".join(f"{n + 1}: {program.lines[n].strip()}\n" for n in shown)
+        return (f"{program.issue}\n\n(codefix {seed})\n\n"
+                f"Tests: {TESTS[program.language]}\n{fails}\n"
                 f"Suspicious lines of {program.path}:\n{rows}{self.next()}")
 
     def answer(self, call):
@@ -91,7 +89,8 @@ def conversation(system, language, seed):
         messages.append(message)
         if "tool_calls" not in message:
             return {"kind": f"code_{language}", "seed": seed, "messages": messages}
-        messages.append({"role": "tool", "content": tests.answer(message["tool_calls"][0]["function"])})
+        answer = tests.answer(message["tool_calls"][0]["function"])
+        messages.append({"role": "tool", "content": answer})
 
 
 def systems(path):
