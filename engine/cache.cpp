@@ -2,10 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <cstring>
 #include <utility>
 
 #include "base/assert.h"
 #include "engine/fp8_latent.h"
+#include "engine/huge_pages.h"
 #include "kernels/index_select.h"
 
 namespace ponder::engine {
@@ -30,6 +32,19 @@ std::size_t bytes_of(kernels::DType dtype) {
       return 1;
   }
 }
+
+class HostPages final : public PageMemory {
+ public:
+  explicit HostPages(HugePages memory) : memory_(std::move(memory)) {}
+  std::byte* data() const override { return memory_.data(); }
+  bool is_on_host() const override { return true; }
+  void copy(std::byte* to, const std::byte* from, std::size_t bytes) override {
+    std::memcpy(to, from, bytes);
+  }
+
+ private:
+  HugePages memory_;
+};
 
 }  // namespace
 
@@ -75,12 +90,19 @@ Result<PagePool> PagePool::create(CacheLayout layout, std::uint64_t bytes_max) {
   }
   auto memory = HugePages::reserve(num_pages * layout.page_bytes);
   if (!memory) return fail_in("cache", memory.error());
-  return PagePool(std::move(layout), std::move(*memory), num_pages);
+  return PagePool(std::move(layout), std::make_unique<HostPages>(std::move(*memory)), num_pages);
 }
 
-PagePool::PagePool(CacheLayout layout, HugePages memory, std::size_t num_pages)
-    : layout_(std::move(layout)), memory_(std::move(memory)), pages_(num_pages) {
+PagePool::PagePool(CacheLayout layout, std::unique_ptr<PageMemory> memory, std::size_t num_pages)
+    : layout_(std::move(layout)),
+      memory_(std::move(memory)),
+      data_(memory_->data()),
+      pages_(num_pages) {
   for (std::size_t i = num_pages; i-- > 0;) free_.push_back(PageId{static_cast<std::uint32_t>(i)});
+}
+
+void PagePool::copy(PageId to, PageId from) {
+  memory_->copy(data(to), data(from), layout_.page_bytes);
 }
 
 std::optional<PageId> PagePool::acquire() {

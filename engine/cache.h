@@ -9,7 +9,6 @@
 
 #include "base/result.h"
 #include "engine/config.h"
-#include "engine/huge_pages.h"
 #include "engine/tokenizer.h"
 #include "kernels/kernel_table.h"
 
@@ -43,6 +42,18 @@ struct CacheLayout {
   static constexpr std::size_t kNoBlock = ~std::size_t{0};
 };
 
+/// The bytes of all pages: the CPU's memory, or a device's, whose addresses the program computes
+/// with but does not follow.
+class PageMemory {
+ public:
+  virtual ~PageMemory() = default;
+  virtual std::byte* data() const = 0;
+  /// Whether data() may be followed.
+  virtual bool is_on_host() const = 0;
+  /// Ordered with the forward passes that read and write the pages.
+  virtual void copy(std::byte* to, const std::byte* from, std::size_t bytes) = 0;
+};
+
 /// The pages themselves, who holds each one, and which of them wait for another use.
 ///
 /// Sequences hold pages; the prefix tree keeps pages, which is no use in itself. A page without
@@ -57,6 +68,8 @@ class PagePool {
  public:
   /// As many pages as fit in `bytes_max`. Fails (exhausted) when not even one does.
   static Result<PagePool> create(CacheLayout layout, std::uint64_t bytes_max);
+  /// Over memory for exactly so many pages.
+  PagePool(CacheLayout layout, std::unique_ptr<PageMemory> memory, std::size_t num_pages);
 
   const CacheLayout& layout() const { return layout_; }
   std::size_t num_pages() const { return pages_.size(); }
@@ -83,7 +96,9 @@ class PagePool {
   /// The page that has been idle for longest.
   std::optional<PageId> oldest_idle() const;
 
-  std::byte* data(PageId page) const { return memory_.data() + index(page) * layout_.page_bytes; }
+  std::byte* data(PageId page) const { return data_ + index(page) * layout_.page_bytes; }
+  bool is_on_host() const { return memory_->is_on_host(); }
+  void copy(PageId to, PageId from);
 
  private:
   static constexpr std::uint32_t kNone = 0xFFFFFFFF;
@@ -94,13 +109,13 @@ class PagePool {
     std::uint32_t newer = kNone;
   };
 
-  PagePool(CacheLayout layout, HugePages memory, std::size_t num_pages);
   static std::size_t index(PageId page) { return static_cast<std::size_t>(page); }
   void add_idle(PageId page);
   void remove_idle(PageId page);
 
   CacheLayout layout_;
-  HugePages memory_;
+  std::unique_ptr<PageMemory> memory_;
+  std::byte* data_;
   std::vector<Page> pages_;
   std::vector<PageId> free_;  // a stack: the warmest page is reused first
   std::uint32_t oldest_ = kNone;
@@ -130,6 +145,7 @@ class BlockTable {
   void truncate(std::size_t num_pages);
   void clear() { truncate(0); }
 
+  const PagePool& pool() const { return *pool_; }
   std::span<const PageId> pages() const { return pages_; }
   std::size_t capacity() const { return pages_.size() * kPageTokens; }
   /// Whether a new row at this position goes to a page of its own, or one that is yet to be added.

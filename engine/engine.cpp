@@ -193,7 +193,7 @@ void EngineImpl::step() {
     ++counted_.steps;
     speculation_.extend(work_, segments_);
     std::span<const float> logits = model_->forward(segments_);
-    if (const Status intact = model_->check_weights(); !intact) {
+    if (const Status intact = model_->check(); !intact) {
       fail_step(intact.error().message);
       return;
     }
@@ -457,12 +457,16 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::filesystem::path& model_
   how.index_keys = options.index_keys;
   how.activations = options.activations;
   how.has_drafts = options.draft_tokens_max > 0;
+  how.device = options.device;
   PONDER_TRY(auto model, Model::load(model_dir, how));
   PONDER_TRY(Tokenizer tokenizer, Tokenizer::load(model_dir / "tokenizer.json"));
   const std::uint64_t bytes =
       options.cache_bytes_max != 0 ? options.cache_bytes_max : default_cache_bytes();
-  PONDER_TRY(PagePool pool, PagePool::create(model->cache_layout(), bytes));
+  PONDER_TRY(PagePool pool, model->create_pool(bytes));
   std::unique_ptr<PageStore> store;
+  if (!options.spill_dir.empty() && !pool.is_on_host()) {
+    return fail(Errc::invalid_argument, "spill_dir: pages on a device are not spilled");
+  }
   if (!options.spill_dir.empty()) {
     PONDER_TRY(const auto identity, cache_identity(model_dir, model->config(), pool.layout(),
                                                    model->arithmetic_name()));

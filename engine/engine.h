@@ -15,6 +15,10 @@
 #include "engine/tokenizer.h"
 #include "engine/weight_format.h"
 
+namespace ponder::kernels {
+struct DeviceTable;
+}
+
 namespace ponder::engine {
 
 enum class RequestId : std::uint64_t {};
@@ -79,7 +83,9 @@ struct EngineOptions {
   std::uint64_t cache_bytes_max = 0;      // 0: a quarter of the memory, at most 4 GiB
   std::uint32_t batch_rows_max = 512;     // rows (sequence, position) of one step
   std::uint32_t requests_waiting_max = 10'000;
-  std::string isa;                        // empty: the best this CPU has
+  std::string isa;                        // empty: the best this CPU has; "cuda": the GPU
+  /// Where the model computes and keeps its cache; null: where `isa` says. See ModelOptions.
+  const kernels::DeviceTable* device = nullptr;
   /// Tokens that the MTP layer drafts ahead for each request and step; 0: none, and the layer is
   /// not loaded. Changes no token, only the time: see docs/engine.md.
   std::uint32_t draft_tokens_max = 0;

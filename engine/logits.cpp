@@ -34,7 +34,7 @@ Result<LogitsResult> LogitsRunner::run(std::span<const TokenId> tokens, bool wit
   }
   const std::size_t num_pages = (tokens.size() + kPageTokens - 1) / kPageTokens;
   const CacheLayout& layout = model_->cache_layout();
-  PONDER_TRY(PagePool pool, PagePool::create(layout, num_pages * layout.page_bytes));
+  PONDER_TRY(PagePool pool, model_->create_pool(num_pages * layout.page_bytes));
   BlockTable table(pool);
   for (std::size_t i = 0; i < num_pages; ++i) table.append(*pool.acquire());
 
@@ -50,7 +50,7 @@ Result<LogitsResult> LogitsRunner::run(std::span<const TokenId> tokens, bool wit
         model_->forward({&segment, 1}, is_last && with_trace ? &result.trace : nullptr);
     result.logits.assign(logits.begin(), logits.end());
   }
-  PONDER_CHECK(model_->check_weights());
+  PONDER_CHECK(model_->check());
   return result;
 }
 

@@ -1,4 +1,4 @@
-#include "engine/model.h"
+#include "engine/cpu_model.h"
 
 #include <fmt/format.h>
 
@@ -9,7 +9,9 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "engine/device_model.h"
 #include "engine/model_workspace.h"
+#include "kernels/cuda_library.h"
 #include "kernels/dispatch.h"
 
 namespace ponder::engine {
@@ -51,8 +53,16 @@ Status check_index_keys(IndexKeys index_keys, const ModelConfig& config) {
 /// Up to this many bytes of fp32 cache for each token, halving them is not worth the rounding.
 constexpr std::size_t kSmallCacheBytesPerToken = 16 * 1024;
 
-kernels::DType cache_dtype(CacheDType wanted, const Checkpoint& checkpoint,
-                           const ModelConfig& config) {
+double l2_norm(std::span<const float> values) {
+  double sum = 0.0;
+  for (const float value : values) sum += double{value} * value;
+  return std::sqrt(sum);
+}
+
+}  // namespace
+
+kernels::DType choose_cache_dtype(CacheDType wanted, const Checkpoint& checkpoint,
+                                  const ModelConfig& config) {
   if (wanted == CacheDType::f32) return kernels::DType::f32;
   if (wanted == CacheDType::bf16) return kernels::DType::bf16;
   if (wanted == CacheDType::fp8) return kernels::DType::fp8_e4m3;
@@ -61,14 +71,6 @@ kernels::DType cache_dtype(CacheDType wanted, const Checkpoint& checkpoint,
   return is_small || checkpoint.compute_dtype() == DType::f32 ? kernels::DType::f32
                                                               : kernels::DType::bf16;
 }
-
-double l2_norm(std::span<const float> values) {
-  double sum = 0.0;
-  for (const float value : values) sum += double{value} * value;
-  return std::sqrt(sum);
-}
-
-}  // namespace
 
 Result<std::unique_ptr<Model>> Model::load(const std::filesystem::path& dir,
                                            const ModelOptions& options) {
@@ -82,12 +84,26 @@ Result<std::unique_ptr<Model>> Model::load(const std::filesystem::path& dir, Mod
   if (options.has_drafts && config.num_nextn_predict_layers == 0) {
     return fail(Errc::invalid_argument, "drafts: num_nextn_predict_layers is 0: no MTP layer");
   }
-  PONDER_TRY(const kernels::KernelTable* table, find_table(options.isa));
   PONDER_CHECK(check_limits(config));
   PONDER_CHECK(check_index_keys(options.index_keys, config));
+  ModelOptions how = options;
+  if (options.isa == "cuda") {
+    const kernels::CudaLibrary library = kernels::load_cuda_library();
+    if (library.table == nullptr) {
+      return fail(Errc::unavailable, fmt::format("isa \"cuda\": {}", library.reason));
+    }
+    how.device = library.table;
+  }
+  if (how.device != nullptr) return DeviceModel::load(dir, std::move(config), how);
+  return CpuModel::load(dir, std::move(config), how);
+}
+
+Result<std::unique_ptr<Model>> CpuModel::load(const std::filesystem::path& dir, ModelConfig config,
+                                              const ModelOptions& options) {
+  PONDER_TRY(const kernels::KernelTable* table, find_table(options.isa));
   PONDER_TRY(Checkpoint checkpoint, Checkpoint::open(dir));
-  std::unique_ptr<Model> model(
-      new Model(std::move(checkpoint), std::move(config), options, *table));
+  std::unique_ptr<CpuModel> model(
+      new CpuModel(std::move(checkpoint), std::move(config), options, *table));
   PONDER_TRY(model->weights_, load_weights(model->checkpoint_, model->config_,
                                            {.with_mtp = options.has_drafts,
                                             .activations = options.activations,
@@ -97,29 +113,33 @@ Result<std::unique_ptr<Model>> Model::load(const std::filesystem::path& dir, Mod
   return model;
 }
 
-Status Model::check_weights() const {
+Result<PagePool> CpuModel::create_pool(std::uint64_t bytes_max) {
+  return PagePool::create(layout_, bytes_max);
+}
+
+Status CpuModel::check() const {
   return weights_.is_read_in_place ? checkpoint_.check_unchanged() : Status();
 }
 
-Model::Model(Checkpoint checkpoint, ModelConfig config, ModelOptions options,
+CpuModel::CpuModel(Checkpoint checkpoint, ModelConfig config, ModelOptions options,
              const kernels::KernelTable& table)
     : config_(std::move(config)),
       options_(std::move(options)),
       checkpoint_(std::move(checkpoint)),
       table_(&table),
       pool_({.num_threads = options_.num_threads, .pin = false}),
-      layout_(config_, cache_dtype(options_.cache_dtype, checkpoint_, config_),
+      layout_(config_, choose_cache_dtype(options_.cache_dtype, checkpoint_, config_),
               options_.has_drafts, options_.index_keys),
       ws_(std::make_unique<Workspace>(config_, options_.index_keys, pool_.num_threads())) {}
 
-Model::~Model() = default;
+CpuModel::~CpuModel() = default;
 
-std::string Model::arithmetic_name() const {
+std::string CpuModel::arithmetic_name() const {
   return fmt::format("{}{}", table_->name,
                      options_.activations == Activations::bf16 ? ", bf16 activations" : "");
 }
 
-std::span<const float> Model::forward(std::span<const BatchSegment> segments, RowTrace* trace) {
+std::span<const float> CpuModel::forward(std::span<const BatchSegment> segments, RowTrace* trace) {
   start_batch(segments);
   embed(segments);
   fill_rope_tables();
@@ -138,7 +158,7 @@ std::span<const float> Model::forward(std::span<const BatchSegment> segments, Ro
   return logits;
 }
 
-void Model::start_batch(std::span<const BatchSegment> segments) {
+void CpuModel::start_batch(std::span<const BatchSegment> segments) {
   std::size_t rows = 0;
   for (const BatchSegment& segment : segments) {
     PONDER_ASSERT(!segment.tokens.empty());
@@ -156,7 +176,7 @@ void Model::start_batch(std::span<const BatchSegment> segments) {
   }
 }
 
-void Model::embed(std::span<const BatchSegment> segments) {
+void CpuModel::embed(std::span<const BatchSegment> segments) {
   const std::size_t hidden = config_.hidden_size;
   const Linear& table = weights_.embed_tokens;
   float* out = ws_->hidden.data();
@@ -176,7 +196,7 @@ void Model::embed(std::span<const BatchSegment> segments) {
 }
 
 /// One fp32 product for the angle, as every public implementation has it, then exact functions.
-void Model::fill_rope_tables() {
+void CpuModel::fill_rope_tables() {
   const std::size_t half = config_.qk_rope_head_dim / 2;
   for (std::size_t row = 0; row < ws_->rows; ++row) {
     const auto position = static_cast<float>(ws_->positions[row]);
@@ -189,7 +209,7 @@ void Model::fill_rope_tables() {
   }
 }
 
-std::span<const float> Model::compute_logits(std::span<const BatchSegment> segments) {
+std::span<const float> CpuModel::compute_logits(std::span<const BatchSegment> segments) {
   const std::size_t hidden = config_.hidden_size;
   ws_->logits_input.clear();
   std::size_t row = 0;
@@ -214,7 +234,7 @@ std::span<const float> Model::compute_logits(std::span<const BatchSegment> segme
   return apply_lm_head(input, n);
 }
 
-std::span<const float> Model::apply_lm_head(const float* input, std::size_t num_rows) {
+std::span<const float> CpuModel::apply_lm_head(const float* input, std::size_t num_rows) {
   const std::size_t vocab = config_.vocab_size;
   ws_->logits.resize(std::max(ws_->logits.size(), num_rows * vocab));
   kernels::matmul(executor(), weights_.lm_head.args(ws_->logits.data(), vocab, input,
@@ -222,10 +242,11 @@ std::span<const float> Model::apply_lm_head(const float* input, std::size_t num_
   return {ws_->logits.data(), num_rows * vocab};
 }
 
-Model::Workspace::Workspace(const ModelConfig& config, IndexKeys index_keys, unsigned num_threads)
+CpuModel::Workspace::Workspace(const ModelConfig& config, IndexKeys index_keys,
+                               unsigned num_threads)
     : config(config), index_keys(index_keys), selector(num_threads, config.index_topk) {}
 
-void Model::Workspace::resize(std::size_t num_rows) {
+void CpuModel::Workspace::resize(std::size_t num_rows) {
   rows = num_rows;
   if (num_rows <= rows_capacity) return;
   rows_capacity = num_rows;

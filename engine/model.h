@@ -11,11 +11,12 @@
 
 #include "base/result.h"
 #include "engine/cache.h"
-#include "engine/checkpoint.h"
 #include "engine/config.h"
 #include "engine/model_weights.h"
-#include "kernels/ops.h"
-#include "kernels/thread_pool.h"
+
+namespace ponder::kernels {
+struct DeviceTable;
+}
 
 namespace ponder::engine {
 
@@ -25,11 +26,16 @@ struct ModelOptions {
   CacheDType cache_dtype = CacheDType::automatic;
   IndexKeys index_keys = IndexKeys::floating;
   Activations activations = Activations::f32;
-  std::string isa;  // empty: the best this CPU has
+  /// A row of kernels; empty: the best this CPU has. "cuda": the GPU, by the library that is
+  /// loaded for it (kernels/cuda_library.h).
+  std::string isa;
   bool has_drafts = false;             // loads the MTP layer too: Model::draft()
   std::uint64_t memory_bytes_max = 0;  // that loading may allocate; 0: what the machine has free
   /// A larger checkpoint is read in place: its files must stay as they are.
   std::uint64_t copied_bytes_max = kCopiedBytesMax;
+  /// Where weights, cache and arithmetic are; null: where `isa` says. A device ignores num_threads,
+  /// isa and activations. Lifetime: as long as the model. One model at a time may use a device.
+  const kernels::DeviceTable* device = nullptr;
 };
 
 /// Consecutive tokens of one sequence to be computed in one step. The earlier positions' cache rows
@@ -80,133 +86,74 @@ struct ForcedChoices {
   Choose experts;    // num_experts_per_tok of them; their weights are still the model's
 };
 
-/// The forward pass: ragged batches of (sequence, position) rows through all layers.
+/// The forward pass: ragged batches of (sequence, position) rows through all layers, on the CPU
+/// (engine/cpu_model.h) or on a device with memory of its own (engine/device_model.h). Scheduling,
+/// the prefix cache, grammars and sampling do not know which.
 ///
-/// Numerics: activations, scores, softmax and accumulation are fp32 for every checkpoint; BF16 and
-/// FP8 weights are widened as they are read, unless ModelOptions::activations says bf16; the
-/// indexer's queries and keys are neither rotated nor rounded, unless ModelOptions::index_keys says
-/// so. Attention is computed in the absorbed form only. So a row's results depend on its own
-/// sequence and position alone: not on the batch, the chunking, cache hits, or threads.
+/// A row's results depend on its own sequence and position alone: not on the batch, the chunking or
+/// cache hits.
 ///
-/// Thread: none; one forward at a time. No allocation in a forward pass once the sizes of batch and
-/// context have been seen.
+/// Thread: none; one forward at a time.
 class Model {
  public:
   /// Fails with not_found, corrupt or invalid_argument, naming the file, tensor or field; with
-  /// exhausted and the number of bytes, before anything is allocated, when memory will not do.
+  /// exhausted and the number of bytes when memory will not do; with unavailable when the device
+  /// cannot be used.
   static Result<std::unique_ptr<Model>> load(const std::filesystem::path& dir,
                                              const ModelOptions& options);
   /// The same with a configuration that differs from the directory's own.
   static Result<std::unique_ptr<Model>> load(const std::filesystem::path& dir, ModelConfig config,
                                              const ModelOptions& options);
-  ~Model();
+  virtual ~Model() = default;
 
-  const ModelConfig& config() const { return config_; }
-  const char* isa_name() const { return table_->name; }
-  /// The row of kernels and, if not fp32, its inputs: results of equal names have equal bits.
-  std::string arithmetic_name() const;
-  std::size_t batch_rows_max() const { return options_.batch_rows_max; }
-  const CacheLayout& cache_layout() const { return layout_; }
+  virtual const ModelConfig& config() const = 0;
+  /// The row of kernels, or the device.
+  virtual const char* isa_name() const = 0;
+  /// That and, if not fp32, its inputs: results of equal names have equal bits.
+  virtual std::string arithmetic_name() const = 0;
+  virtual std::size_t batch_rows_max() const = 0;
+  virtual const CacheLayout& cache_layout() const = 0;
+  /// Pages where this model reads and writes them, as many as fit in `bytes_max`. Lifetime: the
+  /// model must outlive them.
+  virtual Result<PagePool> create_pool(std::uint64_t bytes_max) = 0;
 
   /// Computes the segments' rows, writing their cache rows. Returns logits [n, vocab_size] of the
   /// segments that want them, in order; valid until the next call. `trace`, if not null, receives
   /// what happened to the last row of the batch.
   /// Requires: at most batch_rows_max() rows; tokens below vocab_size; one segment per sequence.
-  std::span<const float> forward(std::span<const BatchSegment> segments, RowTrace* trace = nullptr);
+  virtual std::span<const float> forward(std::span<const BatchSegment> segments,
+                                         RowTrace* trace = nullptr) = 0;
 
   /// The MTP layer's guess: logits [n, vocab_size] of what follows each row's token; valid until
   /// the next forward or draft. Writes the layer's cache rows at the tokens' positions, as
   /// forward() does for all its rows; a row sees the positions from 1 up to its own.
   /// Requires: ModelOptions::has_drafts; at most as many rows as the last forward(); one per
   /// sequence; positions before it computed.
-  std::span<const float> draft(std::span<const DraftRow> rows);
+  virtual std::span<const float> draft(std::span<const DraftRow> rows) = 0;
 
   /// The final hidden state [hidden_size] of a row of the last forward() or draft(), normed; valid
   /// until the next forward. Requires: ModelOptions::has_drafts.
-  std::span<const float> hidden(std::size_t row) const;
+  virtual std::span<const float> hidden(std::size_t row) const = 0;
 
   /// Until called with null. Lifetime: the choices must outlive the forward passes they decide.
-  void force(const ForcedChoices* choices) { forced_ = choices; }
+  virtual void force(const ForcedChoices* choices) = 0;
 
-  /// Fails (corrupt), naming the file, when weights that are read in place were changed under it:
-  /// what was computed since is worth nothing, and so is all that follows. A system call per file.
-  Status check_weights() const;
+  /// Whether what was computed since the last call is worth anything. Fails, for good, with
+  /// corrupt, naming the file, when weights that are read in place were changed under it, and with
+  /// unavailable when the device was lost.
+  virtual Status check() const = 0;
 
   /// Index scores that were NaN so far: not zero means broken weights.
-  std::uint64_t num_nan_scores() const { return num_nan_scores_; }
-
- private:
-  struct Workspace;
-  Model(Checkpoint checkpoint, ModelConfig config, ModelOptions options,
-        const kernels::KernelTable& table);
-
-  // model.cpp
-  void start_batch(std::span<const BatchSegment> segments);
-  void embed(std::span<const BatchSegment> segments);
-  void fill_rope_tables();
-  std::span<const float> compute_logits(std::span<const BatchSegment> segments);
-  std::span<const float> apply_lm_head(const float* input, std::size_t num_rows);
-  kernels::Executor executor() { return {table_, &pool_}; }
-
-  // model_attention.cpp
-  void attention(std::size_t layer, std::span<const BatchSegment> segments, RowTrace* trace);
-  void start_attention(std::size_t layer, std::span<const BatchSegment> segments);
-  void finish_attention(std::size_t layer, std::span<const BatchSegment> segments);
-  void project(const LayerWeights& weights, bool has_indexer);
-  void normalise_projections(const LayerWeights& weights, bool has_indexer);
-  void rotate(const LayerDescriptor& layer, bool has_indexer);
-  void write_cache(std::size_t layer, std::span<const BatchSegment> segments, bool has_indexer);
-  void store_latent(std::byte* to, const float* latent);
-  void store_values(std::byte* to, const float* from, std::size_t n);
-  void write_index_key(std::size_t layer, const BlockTable& table, std::size_t row,
-                       std::size_t position);
-  void absorb_queries(const LayerWeights& weights);
-  void attend(std::size_t layer, std::span<const BatchSegment> segments);
-  void project_output(const LayerWeights& weights);
-
-  // model_indexer.cpp
-  void round_index();
-  void round_index_to_int8();
-  void round_index_to_fp8();
-  void select(std::size_t layer, std::span<const BatchSegment> segments, RowTrace* trace);
-  void select_rows(const void* const* pages, std::size_t row, std::size_t num_rows,
-                   std::size_t first_key);
-  template <class Visit>
-  void with_index_scores(const void* const* pages, std::size_t row, std::size_t num_rows,
-                         Visit visit);
-  void trace_selection(std::size_t layer, RowTrace& trace) const;
-
-  // model_ffn.cpp
-  void feed_forward(std::size_t layer, RowTrace* trace);
-  void dense_ffn(const LayerWeights& weights);
-  void moe_ffn(std::size_t layer, const LayerWeights& weights);
-  void route(const LayerWeights& weights);
-  void group_by_expert(const LayerWeights& weights);
-  void expert_gate_up(const LayerWeights& weights);
-  void expert_down(const LayerWeights& weights);
-  template <class Visit>
-  void for_each_used_expert(const LayerWeights& weights, Visit visit) const;
-
-  // model_mtp.cpp
-  void extend_mtp_cache(std::span<const BatchSegment> segments);
-  void combine_mtp_input(std::span<const BatchSegment> segments);
-  void select_for_drafts(std::span<const DraftRow> rows, std::span<const BatchSegment> segments);
-  void select_from_one(std::size_t row, std::size_t position);
-
-  // model_forced.cpp
-  void force_selections(std::size_t layer);
-  void force_experts(std::size_t layer);
-
-  ModelConfig config_;
-  ModelOptions options_;
-  Checkpoint checkpoint_;  // the weights point into its mapping
-  ModelWeights weights_;
-  const kernels::KernelTable* table_;
-  kernels::ThreadPool pool_;
-  CacheLayout layout_;
-  std::uint64_t num_nan_scores_ = 0;
-  const ForcedChoices* forced_ = nullptr;
-  std::unique_ptr<Workspace> ws_;
+  virtual std::uint64_t num_nan_scores() const = 0;
 };
+
+/// Of experts that were chosen outside: their weights follow from the router's logits as those of
+/// chosen ones do. logits: [n_routed_experts]; weights: [chosen.size()], written.
+void weigh_forced_experts(const ModelConfig& config, std::span<const std::int32_t> chosen,
+                          const float* logits, float* weights);
+
+/// The type of a cache's latents when it is left to the model.
+kernels::DType choose_cache_dtype(CacheDType wanted, const Checkpoint& checkpoint,
+                                  const ModelConfig& config);
 
 }  // namespace ponder::engine

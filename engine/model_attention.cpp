@@ -1,7 +1,7 @@
 #include <cstring>
 
 #include "engine/fp8_latent.h"
-#include "engine/model.h"
+#include "engine/cpu_model.h"
 #include "engine/model_workspace.h"
 
 namespace ponder::engine {
@@ -16,7 +16,7 @@ constexpr float kIndexNormEps = 1e-6F;  // of the indexer's LayerNorm, whatever 
 
 }  // namespace
 
-void Model::attention(std::size_t layer, std::span<const BatchSegment> segments,
+void CpuModel::attention(std::size_t layer, std::span<const BatchSegment> segments,
                       RowTrace* trace) {
   start_attention(layer, segments);
   const bool has_indexer = config_.layers[layer].indexer == IndexerKind::full;
@@ -28,7 +28,7 @@ void Model::attention(std::size_t layer, std::span<const BatchSegment> segments,
 
 /// Everything up to the rows' own cache rows: all of them are written before any row is scored or
 /// attends, whichever path it takes.
-void Model::start_attention(std::size_t layer, std::span<const BatchSegment> segments) {
+void CpuModel::start_attention(std::size_t layer, std::span<const BatchSegment> segments) {
   const LayerWeights& weights = weights_.layers[layer];
   const bool has_indexer = config_.layers[layer].indexer == IndexerKind::full;
   const std::size_t hidden = config_.hidden_size;
@@ -46,7 +46,7 @@ void Model::start_attention(std::size_t layer, std::span<const BatchSegment> seg
   write_cache(layer, segments, has_indexer);
 }
 
-void Model::finish_attention(std::size_t layer, std::span<const BatchSegment> segments) {
+void CpuModel::finish_attention(std::size_t layer, std::span<const BatchSegment> segments) {
   const LayerWeights& weights = weights_.layers[layer];
   absorb_queries(weights);
   attend(layer, segments);
@@ -54,7 +54,7 @@ void Model::finish_attention(std::size_t layer, std::span<const BatchSegment> se
 }
 
 /// One pass over the normed rows for all matrices that read them, then one over the query latents.
-void Model::project(const LayerWeights& weights, bool has_indexer) {
+void CpuModel::project(const LayerWeights& weights, bool has_indexer) {
   auto& jobs = ws_->jobs;
   const auto add = [&](const Linear& linear, std::vector<float>& y, const float* x) {
     jobs.push_back(linear.args(y.data(), linear.out, x, linear.in, ws_->rows));
@@ -75,7 +75,7 @@ void Model::project(const LayerWeights& weights, bool has_indexer) {
   kernels::matmul(executor(), jobs.data(), jobs.size());
 }
 
-void Model::normalise_projections(const LayerWeights& weights, bool has_indexer) {
+void CpuModel::normalise_projections(const LayerWeights& weights, bool has_indexer) {
   const ModelConfig& c = config_;
   const auto rms_norm = [&](float* values, std::size_t stride, std::span<const float> weight) {
     kernels::rms_norm(executor(), {.y = values,
@@ -101,7 +101,7 @@ void Model::normalise_projections(const LayerWeights& weights, bool has_indexer)
                                    .eps = kIndexNormEps});
 }
 
-void Model::rotate(const LayerDescriptor& layer, bool has_indexer) {
+void CpuModel::rotate(const LayerDescriptor& layer, bool has_indexer) {
   const ModelConfig& c = config_;
   const auto rope = [&](float* x, std::size_t row_stride, std::size_t heads,
                         std::size_t head_stride, RopeLayout layout) {
@@ -127,7 +127,7 @@ void Model::rotate(const LayerDescriptor& layer, bool has_indexer) {
   rope(ws_->index_k.data(), c.index_head_dim, 1, c.index_head_dim, layer.indexer_rope_layout);
 }
 
-void Model::store_latent(std::byte* to, const float* latent) {
+void CpuModel::store_latent(std::byte* to, const float* latent) {
   const std::size_t rank = config_.kv_lora_rank;
   const std::size_t rope_dim = config_.qk_rope_head_dim;
   if (layout_.dtype == kernels::DType::fp8_e4m3) {
@@ -138,7 +138,7 @@ void Model::store_latent(std::byte* to, const float* latent) {
 }
 
 /// Writes n numbers in the type of the cache's values that are not FP8.
-void Model::store_values(std::byte* to, const float* from, std::size_t n) {
+void CpuModel::store_values(std::byte* to, const float* from, std::size_t n) {
   if (layout_.dtype == kernels::DType::f32) {
     std::memcpy(to, from, n * sizeof(float));
   } else {
@@ -146,7 +146,7 @@ void Model::store_values(std::byte* to, const float* from, std::size_t n) {
   }
 }
 
-void Model::write_cache(std::size_t layer, std::span<const BatchSegment> segments,
+void CpuModel::write_cache(std::size_t layer, std::span<const BatchSegment> segments,
                         bool has_indexer) {
   const std::size_t latent_dim = config_.kv_lora_rank + config_.qk_rope_head_dim;
   std::size_t row = 0;
@@ -161,7 +161,7 @@ void Model::write_cache(std::size_t layer, std::span<const BatchSegment> segment
   }
 }
 
-void Model::absorb_queries(const LayerWeights& weights) {
+void CpuModel::absorb_queries(const LayerWeights& weights) {
   const std::size_t heads = config_.num_attention_heads;
   const std::size_t qk_dim = config_.qk_head_dim();
   const std::size_t rank = config_.kv_lora_rank;
@@ -174,7 +174,7 @@ void Model::absorb_queries(const LayerWeights& weights) {
   kernels::matmul(executor(), ws_->jobs.data(), ws_->jobs.size());
 }
 
-void Model::attend(std::size_t layer, std::span<const BatchSegment> segments) {
+void CpuModel::attend(std::size_t layer, std::span<const BatchSegment> segments) {
   const ModelConfig& c = config_;
   const std::size_t heads = c.num_attention_heads;
   std::size_t row = 0;
@@ -205,7 +205,7 @@ void Model::attend(std::size_t layer, std::span<const BatchSegment> segments) {
                                   .fp8 = fp8_latent_layout(c.kv_lora_rank, c.qk_rope_head_dim)});
 }
 
-void Model::project_output(const LayerWeights& weights) {
+void CpuModel::project_output(const LayerWeights& weights) {
   const std::size_t heads = config_.num_attention_heads;
   const std::size_t rank = config_.kv_lora_rank;
   const std::size_t v_dim = config_.v_head_dim;

@@ -1,12 +1,12 @@
 #include <algorithm>
 #include <cstring>
 
-#include "engine/model.h"
+#include "engine/cpu_model.h"
 #include "engine/model_workspace.h"
 
 namespace ponder::engine {
 
-void Model::feed_forward(std::size_t layer, RowTrace* trace) {
+void CpuModel::feed_forward(std::size_t layer, RowTrace* trace) {
   const LayerWeights& weights = weights_.layers[layer];
   const std::size_t hidden = config_.hidden_size;
   kernels::rms_norm(executor(), {.y = ws_->normed.data(),
@@ -32,7 +32,7 @@ void Model::feed_forward(std::size_t layer, RowTrace* trace) {
   table_->add(ws_->hidden.data(), ws_->output.data(), ws_->rows * hidden);
 }
 
-void Model::dense_ffn(const LayerWeights& weights) {
+void CpuModel::dense_ffn(const LayerWeights& weights) {
   const std::size_t width = config_.intermediate_size;
   const std::size_t hidden = config_.hidden_size;
   const std::size_t rows = ws_->rows;
@@ -53,7 +53,7 @@ void Model::dense_ffn(const LayerWeights& weights) {
                   ffn.down.args(ws_->output.data(), hidden, ws_->gate.data(), width, rows));
 }
 
-void Model::moe_ffn(std::size_t layer, const LayerWeights& weights) {
+void CpuModel::moe_ffn(std::size_t layer, const LayerWeights& weights) {
   const ModelConfig& c = config_;
   route(weights);
   if (forced_ != nullptr) force_experts(layer);
@@ -72,7 +72,7 @@ void Model::moe_ffn(std::size_t layer, const LayerWeights& weights) {
                                      .dim = c.hidden_size});
 }
 
-void Model::route(const LayerWeights& weights) {
+void CpuModel::route(const LayerWeights& weights) {
   const ModelConfig& c = config_;
   kernels::matmul(executor(),
                   weights.router.args(ws_->router_logits.data(), c.n_routed_experts,
@@ -92,7 +92,7 @@ void Model::route(const LayerWeights& weights) {
 }
 
 /// Copies each expert's rows together, so that an expert is one matrix product.
-void Model::group_by_expert(const LayerWeights& weights) {
+void CpuModel::group_by_expert(const LayerWeights& weights) {
   const std::size_t num_slots = ws_->rows * config_.num_experts_per_tok;
   const std::size_t hidden = config_.hidden_size;
   std::vector<std::size_t>& begin = ws_->expert_begin;
@@ -115,7 +115,7 @@ void Model::group_by_expert(const LayerWeights& weights) {
 
 /// Calls visit(weights, first row in expert_input, number of rows) for each expert that was chosen.
 template <class Visit>
-void Model::for_each_used_expert(const LayerWeights& weights, Visit visit) const {
+void CpuModel::for_each_used_expert(const LayerWeights& weights, Visit visit) const {
   for (std::size_t e = 0; e < weights.experts.size(); ++e) {
     const std::size_t begin = ws_->expert_begin[e];
     const std::size_t n = ws_->expert_begin[e + 1] - begin;
@@ -124,7 +124,7 @@ void Model::for_each_used_expert(const LayerWeights& weights, Visit visit) const
 }
 
 /// silu(gate) * up of the routed experts' rows, then of the shared experts', into `gate`.
-void Model::expert_gate_up(const LayerWeights& weights) {
+void CpuModel::expert_gate_up(const LayerWeights& weights) {
   const std::size_t width = config_.moe_intermediate_size;
   const std::size_t shared_width = width * config_.n_shared_experts;
   const std::size_t hidden = config_.hidden_size;
@@ -156,7 +156,7 @@ void Model::expert_gate_up(const LayerWeights& weights) {
 }
 
 /// The routed experts' outputs into `expert_output`, the shared experts' into `output`.
-void Model::expert_down(const LayerWeights& weights) {
+void CpuModel::expert_down(const LayerWeights& weights) {
   const std::size_t width = config_.moe_intermediate_size;
   const std::size_t shared_width = width * config_.n_shared_experts;
   const std::size_t hidden = config_.hidden_size;

@@ -1,19 +1,19 @@
 #include <numeric>
 
 #include "engine/index_fp8.h"
-#include "engine/model.h"
+#include "engine/cpu_model.h"
 #include "engine/model_workspace.h"
 
 namespace ponder::engine {
 
 /// Queries and keys are turned alike, so that their products are those of the rows as they were.
-void Model::round_index() {
+void CpuModel::round_index() {
   if (layout_.index_keys == IndexKeys::int8) round_index_to_int8();
   if (layout_.index_keys == IndexKeys::fp8) round_index_to_fp8();
 }
 
 /// A key is rounded when it is written to its page.
-void Model::round_index_to_fp8() {
+void CpuModel::round_index_to_fp8() {
   const std::size_t dim = config_.index_head_dim;
   const std::size_t heads = config_.index_n_heads;
   pool_.parallel_for(ws_->rows, 1, [&](std::size_t row, std::size_t) {
@@ -25,7 +25,7 @@ void Model::round_index_to_fp8() {
   });
 }
 
-void Model::round_index_to_int8() {
+void CpuModel::round_index_to_int8() {
   const ModelConfig& c = config_;
   kernels::index_quantize(executor(), {.x = ws_->index_q.data(),
                                        .x_stride = c.index_head_dim,
@@ -41,7 +41,7 @@ void Model::round_index_to_int8() {
                                        .dim = c.index_head_dim});
 }
 
-void Model::write_index_key(std::size_t layer, const BlockTable& table, std::size_t row,
+void CpuModel::write_index_key(std::size_t layer, const BlockTable& table, std::size_t row,
                             std::size_t position) {
   const std::size_t dim = config_.index_head_dim;
   const float* key = ws_->index_k.data() + row * dim;
@@ -61,7 +61,7 @@ void Model::write_index_key(std::size_t layer, const BlockTable& table, std::siz
   }
 }
 
-void Model::select(std::size_t layer, std::span<const BatchSegment> segments, RowTrace* trace) {
+void CpuModel::select(std::size_t layer, std::span<const BatchSegment> segments, RowTrace* trace) {
   const std::size_t topk = config_.index_topk;
   const bool is_mtp = config_.layers[layer].is_mtp;
   const auto scale = static_cast<float>(config_.indexer_scale);
@@ -95,7 +95,7 @@ void Model::select(std::size_t layer, std::span<const BatchSegment> segments, Ro
   }
 }
 
-void Model::select_rows(const void* const* pages, std::size_t row, std::size_t num_rows,
+void CpuModel::select_rows(const void* const* pages, std::size_t row, std::size_t num_rows,
                         std::size_t first_key) {
   const std::size_t topk = config_.index_topk;
   with_index_scores(pages, row, num_rows, [&](const auto& args) {
@@ -113,7 +113,7 @@ void Model::select_rows(const void* const* pages, std::size_t row, std::size_t n
 
 /// Calls visit with the arguments of the score kernel for this kind of keys; scores are left open.
 template <class Visit>
-void Model::with_index_scores(const void* const* pages, std::size_t row, std::size_t num_rows,
+void CpuModel::with_index_scores(const void* const* pages, std::size_t row, std::size_t num_rows,
                               Visit visit) {
   const ModelConfig& c = config_;
   const std::size_t index_dim = c.index_n_heads * c.index_head_dim;
@@ -147,7 +147,7 @@ void Model::with_index_scores(const void* const* pages, std::size_t row, std::si
   }
 }
 
-void Model::trace_selection(std::size_t layer, RowTrace& trace) const {
+void CpuModel::trace_selection(std::size_t layer, RowTrace& trace) const {
   const std::size_t row = ws_->rows - 1;
   std::vector<std::int32_t>& selection = trace[layer].selection;
   if (ws_->num_selected[row] == 0) {

@@ -11,18 +11,18 @@
 #include <numeric>
 
 #include "base/assert.h"
-#include "engine/model.h"
+#include "engine/cpu_model.h"
 #include "engine/model_workspace.h"
 
 namespace ponder::engine {
 
-std::span<const float> Model::hidden(std::size_t row) const {
+std::span<const float> CpuModel::hidden(std::size_t row) const {
   const std::size_t size = config_.hidden_size;
   return {ws_->final_hidden.data() + row * size, size};
 }
 
 /// The layer's cache rows for the tokens just computed. What it would make of them is left out.
-void Model::extend_mtp_cache(std::span<const BatchSegment> segments) {
+void CpuModel::extend_mtp_cache(std::span<const BatchSegment> segments) {
   const std::size_t hidden = config_.hidden_size;
   ws_->final_hidden.resize(std::max(ws_->final_hidden.size(), ws_->rows * hidden));
   kernels::rms_norm(executor(), {.y = ws_->final_hidden.data(),
@@ -50,7 +50,7 @@ void Model::extend_mtp_cache(std::span<const BatchSegment> segments) {
   start_attention(config_.num_hidden_layers, segments);
 }
 
-std::span<const float> Model::draft(std::span<const DraftRow> rows) {
+std::span<const float> CpuModel::draft(std::span<const DraftRow> rows) {
   PONDER_ASSERT(weights_.mtp.has_value() && rows.size() <= ws_->rows_capacity);
   const std::size_t hidden = config_.hidden_size;
   ws_->draft_segments.clear();
@@ -83,7 +83,7 @@ std::span<const float> Model::draft(std::span<const DraftRow> rows) {
 
 /// eh_proj([enorm(embedding) | hnorm(hidden state before)]) into `hidden`; the hidden states before
 /// lie in `output`. The models were trained with no embedding for the token at position 1.
-void Model::combine_mtp_input(std::span<const BatchSegment> segments) {
+void CpuModel::combine_mtp_input(std::span<const BatchSegment> segments) {
   const std::size_t hidden = config_.hidden_size;
   embed(segments);
   for (std::size_t row = 0; row < ws_->rows; ++row) {
@@ -107,7 +107,7 @@ void Model::combine_mtp_input(std::span<const BatchSegment> segments) {
                                                    ws_->mtp_input.data(), 2 * hidden, ws_->rows));
 }
 
-void Model::select_for_drafts(std::span<const DraftRow> rows,
+void CpuModel::select_for_drafts(std::span<const DraftRow> rows,
                               std::span<const BatchSegment> segments) {
   const bool is_shared = config_.index_share_for_mtp_iteration && rows[0].selection != nullptr;
   if (!is_shared || rows[0].selection->empty()) {
@@ -130,7 +130,7 @@ void Model::select_for_drafts(std::span<const DraftRow> rows,
 }
 
 /// All that a row with at most index_topk visible positions sees.
-void Model::select_from_one(std::size_t row, std::size_t position) {
+void CpuModel::select_from_one(std::size_t row, std::size_t position) {
   std::int32_t* first = ws_->selection.data() + row * config_.index_topk;
   std::iota(first, first + position, 1);
   ws_->num_selected[row] = static_cast<std::int32_t>(position);

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "engine/model.h"
+#include "engine/cpu_model.h"
 #include "kernels/attention.h"
 #include "kernels/index_select.h"
 
@@ -12,7 +12,7 @@ namespace ponder::engine {
 
 /// The forward pass's scratch memory. It scales with the rows of a batch, not with the context.
 /// Grows to the largest batch seen.
-struct Model::Workspace {
+struct CpuModel::Workspace {
   Workspace(const ModelConfig& config, IndexKeys index_keys, unsigned num_threads);
   /// Sets the number of rows of this batch.
   void resize(std::size_t num_rows);

@@ -1,7 +1,6 @@
 #include "engine/prefix_cache.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "base/assert.h"
@@ -120,7 +119,7 @@ void PrefixCache::make_writable(BlockTable& table, std::size_t position) {
   const PageId source = table.pages()[page_idx];
   const auto copy = acquire();  // cannot be the source, which the table holds
   PONDER_ASSERT(copy.has_value());
-  std::memcpy(pool_->data(*copy), pool_->data(source), pool_->layout().page_bytes);
+  pool_->copy(*copy, source);
   table.replace(page_idx, *copy);
 }
 

@@ -7,8 +7,12 @@
 #include <boost/asio/strand.hpp>
 #include <utility>
 
+#include "tools/code/code_tools.h"
 #include "tools/detail/environment_host.h"
 #include "tools/detail/lua_tool.h"
+#include "tools/files/file_tools.h"
+#include "tools/fix/fix_report.h"
+#include "tools/fix/project_world.h"
 #include "tools/json_schema.h"
 
 namespace ponder::tools {
@@ -39,9 +43,13 @@ Result<Place> place_of(const WorldOptions& options) {
   }
   const std::vector<std::string> known = environment_names(options.library);
   if (std::find(known.begin(), known.end(), options.name) == known.end()) {
+    std::error_code error;
+    const bool is_here = std::filesystem::is_regular_file(options.name + ".lua", error);
+    const std::string hint =
+        is_here ? fmt::format("; the file here is named ./{}.lua", options.name) : "";
     return fail(Errc::not_found,
-                fmt::format("there is no environment '{}' in {}, there are: {}", options.name,
-                            options.library.string(), fmt::join(known, ", ")));
+                fmt::format("there is no environment '{}' in {}, there are: {}{}", options.name,
+                            options.library.string(), fmt::join(known, ", "), hint));
   }
   return Place{options.library, options.name};
 }
@@ -123,11 +131,13 @@ bool is_environment_path(std::string_view name) {
 }
 
 const std::vector<std::string>& Environment::grants() {
-  static const std::vector<std::string> names = {"sql", "sql_write"};
+  static const std::vector<std::string> names = {"sql", "sql_write", kReadFiles, kWriteFiles,
+                                                 kRunPrograms};
   return names;
 }
 
-Environment::Environment(Key, std::shared_ptr<Host> host) : host_(std::move(host)) {}
+Environment::Environment(Key, std::shared_ptr<Host> host, std::unique_ptr<ProjectWorld> project)
+    : host_(std::move(host)), project_(std::move(project)) {}
 Environment::~Environment() = default;
 
 Result<std::unique_ptr<Environment>> Environment::open(const WorldOptions& options,
@@ -140,12 +150,16 @@ Result<std::unique_ptr<Environment>> Environment::open(const WorldOptions& optio
   }
   PONDER_TRY(auto state, lua::State::create(kLuaBytesMax, clock));
   PONDER_TRY(auto database, lua::Database::create());
-  boost::asio::any_io_executor strand = boost::asio::make_strand(std::move(pool));
+  boost::asio::any_io_executor strand = boost::asio::make_strand(pool);
   auto host = std::make_shared<Host>(options, std::move(strand), clock, std::move(state),
                                      std::move(database));
   const Status status = host->start(place.folder, place.module);
   if (!status) return fail_in(fmt::format("environment {}", options.name), status.error());
-  return std::make_unique<Environment>(Key(), std::move(host));
+  std::unique_ptr<ProjectWorld> project;
+  if (host->card().is_project) {
+    project = std::make_unique<ProjectWorld>(options.programs, std::move(pool));
+  }
+  return std::make_unique<Environment>(Key(), std::move(host), std::move(project));
 }
 
 const std::string& Environment::name() const { return host_->world().name; }
@@ -153,6 +167,7 @@ const EnvironmentCard& Environment::card() const { return host_->card(); }
 const WorldOptions& Environment::world() const { return host_->world(); }
 
 Status Environment::add_tools(Registry& registry) const {
+  if (project_) return project_->add_tools(registry);
   for (std::size_t i = 0; i < host_->tools().size(); ++i) {
     PONDER_CHECK(registry.add(std::make_unique<LuaTool>(host_, i)));
   }
@@ -195,7 +210,9 @@ Result<Task> Environment::task_from_json(const std::string& json) {
 
 Status Environment::begin(const Task& task) {
   PONDER_TRY(const Json json, parse_json(task.json));
-  return host_->begin(json);
+  PONDER_CHECK(host_->begin(json));
+  if (project_) project_->begin(task.json);
+  return {};
 }
 
 Result<std::string> Environment::submitted() {
@@ -253,6 +270,15 @@ Result<std::vector<context::ToolCall>> Environment::oracle() {
 Result<Judgement> Environment::judge() {
   if (!host_->task()) return no_task();
   Judgement judgement;
+  if (project_) {
+    PONDER_TRY(const FixReport report, project_->judge());
+    judgement.is_submitted = true;  // the project as it is now
+    judgement.is_solved = report.is_fixed;
+    judgement.detail = report.verdict;
+    judgement.verification.is_ok = report.is_fixed;
+    judgement.verification.json = dump_json(fix_report_json(report));
+    return judgement;
+  }
   PONDER_TRY(const Json answer, host_->submitted());
   judgement.is_submitted = !answer.is_null();
   if (judgement.is_submitted) {
@@ -321,6 +347,11 @@ Result<std::vector<Artefact>> Environment::artefacts_of(const std::string& answe
   return files;
 }
 
-Result<std::string> Environment::dump() { return host_->dump(); }
+Result<std::string> Environment::dump() {
+  PONDER_TRY(std::string text, host_->dump());
+  if (!project_ || !host_->task()) return text;
+  PONDER_TRY(const std::string changes, project_->dump());
+  return text + changes;
+}
 
 }  // namespace ponder::tools

@@ -11,9 +11,12 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "tools/fix/sandboxed_run.h"
 #include "tools/registry.h"
 
 namespace ponder::tools {
+
+class ProjectWorld;
 
 /// What an environment is made from; the same values make the same world on every machine.
 struct WorldOptions {
@@ -21,6 +24,7 @@ struct WorldOptions {
   std::string name;               // "travel": library/travel.lua; or the path of a .lua file
   std::uint64_t seed = 1;
   std::string size = "S";  // S, M or L
+  SandboxedRun programs;   // in worlds that are projects
 };
 
 /// The environments in a folder, sorted.
@@ -43,6 +47,8 @@ struct EnvironmentCard {
   bool has_oracle = false;
   bool has_artefacts = false;
   bool is_changeable = false;  // some tools change the world
+  bool asks = false;           // a person who is there may be asked
+  bool is_project = false;     // a task is a project, whose tests are the verifier
 };
 
 /// Something to be done in a world. `json` is the whole task; the rest is read out of it.
@@ -85,6 +91,10 @@ struct Artefact {
 /// A world written in Lua: a database, tools that read and change it, tasks, a verifier, and a
 /// solver or an oracle. docs/environments.md is the interface that the Lua code sees.
 ///
+/// Where `card().is_project`, a task brings a project's files instead: the tools are those for
+/// files and programs, and the verifier runs the task's tests in a sandbox. Such an environment has
+/// neither answers nor artefacts, and its tools those of the task that begin() was given last.
+///
 /// One environment serves one session. Its Lua state runs one function at a time: tool calls made
 /// in parallel queue on a strand of `pool` and never block the caller's executor; the methods below
 /// run on the caller's thread and wait for a call in flight, so call them between turns. Only tools
@@ -103,7 +113,7 @@ class Environment {
     friend class Environment;
     Key() = default;
   };
-  Environment(Key, std::shared_ptr<Host> host);
+  Environment(Key, std::shared_ptr<Host> host, std::unique_ptr<ProjectWorld> project);
   ~Environment();
   Environment(const Environment&) = delete;
   Environment& operator=(const Environment&) = delete;
@@ -114,7 +124,8 @@ class Environment {
   const WorldOptions& world() const;
   /// What its tools may be granted: nothing of theirs reaches beyond the environment's own world.
   static const std::vector<std::string>& grants();
-  /// Adds the environment's tools in its order. The registry may outlive the environment.
+  /// Adds the environment's tools in its order. The registry may outlive the environment, but for
+  /// that of a project, which needs a task (`invalid_argument`).
   Status add_tools(Registry& registry) const;
 
   /// Draws the task of a seed; `kind` overrules the drawn kind where it is not empty. It is drawn
@@ -146,11 +157,13 @@ class Environment {
   Result<std::vector<Artefact>> artefacts();
   Result<std::vector<Artefact>> artefacts_of(const std::string& answer_json);
 
-  /// All that the world holds and what was submitted, as text: equal for equal worlds.
+  /// All that the world holds and what was submitted, as text: equal for equal worlds. Of a project
+  /// what was done to it.
   Result<std::string> dump();
 
  private:
-  std::shared_ptr<Host> host_;  // shared with the tools that are in registries
+  std::shared_ptr<Host> host_;             // shared with the tools that are in registries
+  std::unique_ptr<ProjectWorld> project_;  // null unless tasks are projects
 };
 
 /// The artefact that names the world and the task: {"world": {"name", "seed", "size"}, "task",

@@ -49,10 +49,8 @@ class Check {
     world.seed = seed;
     player_.reset();
     PONDER_TRY(environment_, Environment::open(world, pool_));
-    PONDER_TRY(player_, Player::make(*environment_));
     where_ = fmt::format("world {}", seed);
     ++report_.num_worlds;
-    if (report_.num_worlds == 1) check_declarations();
     if (report_.num_worlds > kRepeatedWorlds) return {};
     PONDER_TRY(const auto twin, Environment::open(world, pool_));
     PONDER_TRY(const std::string one, environment_->dump());
@@ -66,8 +64,8 @@ class Check {
     const Registry& registry = player_->registry();
     report_.num_tools = static_cast<std::uint32_t>(registry.specs().size());
     report_.mutants_rejected_min = card.mutants_rejected_min;
-    where_ = environment_->name();
-    if (card.instructions.empty()) problem("it has no instructions");
+    const std::string task = std::exchange(where_, environment_->name());
+    if (card.instructions.empty() && !card.is_project) problem("it has no instructions");
     if (registry.specs().empty()) problem("it has no tools");
     if (!card.has_solver && !card.has_oracle) problem("it has neither solve() nor oracle()");
     for (const context::ToolSpec& spec : registry.specs()) {
@@ -78,6 +76,15 @@ class Check {
                         spec.name));
       }
     }
+    where_ = task;
+  }
+
+  /// Begins the task anew. The tools of a project are those of its task.
+  Status begin() {
+    player_.reset();
+    PONDER_CHECK(environment_->begin(task_));
+    PONDER_TRY(player_, Player::make(*environment_));
+    return {};
   }
 
   Status check_task(std::uint64_t seed) {
@@ -91,7 +98,8 @@ class Check {
       problem(fmt::format("its kind '{}' is not one of the declared ones: {}", task_.kind,
                           fmt::join(kinds, ", ")));
     }
-    PONDER_CHECK(environment_->begin(task_));
+    PONDER_CHECK(begin());
+    if (task_index_ == 0) check_declarations();
     solution_ = {};
     if (environment_->card().has_solver) {
       PONDER_TRY(solution_, environment_->solve());
@@ -118,7 +126,7 @@ class Check {
 
   /// Begins the task anew, makes the calls, and judges.
   Result<Judgement> play(const std::vector<context::ToolCall>& calls) {
-    PONDER_CHECK(environment_->begin(task_));
+    PONDER_CHECK(begin());
     last_error_.clear();
     for (std::size_t i = 0; i < calls.size(); ++i) {
       PONDER_TRY(const ToolOutput output, player_->call(calls[i], fmt::format("check/{}", i)));
@@ -145,7 +153,7 @@ class Check {
 
   /// An idempotent call that is made twice under one key changes nothing the second time.
   Status check_repetition() {
-    PONDER_CHECK(environment_->begin(task_));
+    PONDER_CHECK(begin());
     for (std::size_t i = 0; i < calls_.size(); ++i) {
       const Tool* tool = player_->registry().find(calls_[i].name);
       const std::string key = fmt::format("check/{}", i);
@@ -228,7 +236,7 @@ class Check {
 
   Status try_random(std::uint64_t seed) {
     if (player_->registry().specs().empty()) return {};
-    PONDER_CHECK(environment_->begin(task_));
+    PONDER_CHECK(begin());
     RandomAgent agent(player_->registry().specs(), seed);
     agent.read(task_.text);
     for (std::uint32_t i = 0; i < options_.random_calls; ++i) {

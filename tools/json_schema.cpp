@@ -10,6 +10,7 @@
 
 #include "tools/detail/json.h"
 #include "tools/detail/schema_checker.h"
+#include "tools/schema_faults.h"
 
 namespace ponder::tools {
 
@@ -18,6 +19,8 @@ struct JsonSchema::Compiled {
 };
 
 namespace {
+
+constexpr std::size_t kFaultsMax = 50;
 
 /// What kind of value a keyword takes.
 enum class Shape {
@@ -118,38 +121,48 @@ bool is_list_of(const Json& value, bool (*fits)(const Json&)) {
 bool is_string(const Json& value) { return value.is_string(); }
 
 /// Walks a schema once: every keyword well-formed, every reference resolved, every pattern
-/// compiled.
+/// compiled. Gathers all that is wrong.
 class Compiler {
  public:
   explicit Compiler(SchemaDocument& document) : document_(document) {}
 
-  Status check_schema(const Json& schema, const std::string& path) {
-    if (schema.is_boolean()) return {};
-    if (!schema.is_object()) return bad(path, "a schema is an object, true or false");
-    for (const auto& [name, value] : schema.items()) {
-      const std::string where = path + "/" + name;
-      if (refused().contains(name)) return bad(where, "this keyword is not supported");
-      const auto known = keywords().find(name);
-      if (known == keywords().end()) continue;  // other vocabularies describe
-      PONDER_CHECK(check_keyword(known->second, value, where));
-    }
-    return {};
+  std::vector<SchemaFault> run() && {
+    check_schema(document_.root, "#");
+    return std::move(faults_);
   }
 
  private:
-  static tl::unexpected<Error> bad(const std::string& path, const std::string& what) {
-    return fail(Errc::invalid_argument, fmt::format("schema at {}: {}", path, what));
+  void bad(const std::string& path, std::string what) {
+    // What a reference leads to is met once more where it stands.
+    const bool is_known = std::any_of(faults_.begin(), faults_.end(), [&](const SchemaFault& f) {
+      return f.path == path && f.what == what;
+    });
+    if (!is_known && faults_.size() < kFaultsMax) faults_.push_back({path, std::move(what)});
   }
 
-  static Status demand(bool holds, const std::string& path, const char* what) {
-    if (holds) return {};
-    return bad(path, fmt::format("expected {}", what));
+  bool demand(bool holds, const std::string& path, const char* what) {
+    if (!holds) bad(path, fmt::format("expected {}", what));
+    return holds;
   }
 
-  Status check_keyword(Shape shape, const Json& value, const std::string& path) {
+  void check_schema(const Json& schema, const std::string& path) {
+    if (schema.is_boolean()) return;
+    if (!schema.is_object()) return bad(path, "a schema is an object, true or false");
+    for (const auto& [name, value] : schema.items()) {
+      const std::string where = path + "/" + name;
+      const auto known = keywords().find(name);
+      if (refused().contains(name)) {
+        bad(where, "this keyword is not supported");
+      } else if (known != keywords().end()) {  // other vocabularies describe
+        check_keyword(known->second, value, where);
+      }
+    }
+  }
+
+  void check_keyword(Shape shape, const Json& value, const std::string& path) {
     switch (shape) {
       case Shape::note:
-        return {};
+        return;
       case Shape::schema:
         return check_schema(value, path);
       case Shape::schemas:
@@ -160,82 +173,88 @@ class Compiler {
       case Shape::name_lists:
         return check_name_lists(value, path);
       case Shape::types:
-        return demand(is_type_name(value) || (!value.empty() && is_list_of(value, is_type_name)),
-                      path, "the name of a type or a list of them");
+        demand(is_type_name(value) || (!value.empty() && is_list_of(value, is_type_name)), path,
+               "the name of a type or a list of them");
+        return;
       case Shape::values:
-        return demand(value.is_array(), path, "a list");
+        demand(value.is_array(), path, "a list");
+        return;
       case Shape::names:
-        return demand(is_list_of(value, is_string), path, "a list of strings");
+        demand(is_list_of(value, is_string), path, "a list of strings");
+        return;
       case Shape::count:
-        return demand(value.is_number() && value.get<double>() >= 0, path,
-                      "an integer that is not negative");
+        demand(value.is_number() && value.get<double>() >= 0, path,
+               "an integer that is not negative");
+        return;
       case Shape::number:
-        return demand(value.is_number(), path, "a number");
+        demand(value.is_number(), path, "a number");
+        return;
       case Shape::factor:
-        return demand(value.is_number() && value.get<double>() > 0, path, "a number over 0");
+        demand(value.is_number() && value.get<double>() > 0, path, "a number over 0");
+        return;
       case Shape::flag:
-        return demand(value.is_boolean(), path, "true or false");
+        demand(value.is_boolean(), path, "true or false");
+        return;
       case Shape::pattern:
         return check_pattern(value, path);
       case Shape::reference:
         return check_reference(value, path);
     }
-    return {};
   }
 
-  Status check_list(const Json& value, const std::string& path) {
-    PONDER_CHECK(demand(value.is_array() && !value.empty(), path, "a list of schemas"));
+  void check_list(const Json& value, const std::string& path) {
+    if (!demand(value.is_array() && !value.empty(), path, "a list of schemas")) return;
     std::size_t index = 0;
-    for (const Json& each : value) {
-      PONDER_CHECK(check_schema(each, fmt::format("{}/{}", path, index++)));
-    }
-    return {};
+    for (const Json& each : value) check_schema(each, fmt::format("{}/{}", path, index++));
   }
 
-  Status check_named(const Json& value, const std::string& path, bool names_are_patterns) {
-    PONDER_CHECK(demand(value.is_object(), path, "an object of schemas"));
+  void check_named(const Json& value, const std::string& path, bool names_are_patterns) {
+    if (!demand(value.is_object(), path, "an object of schemas")) return;
     for (const auto& [name, schema] : value.items()) {
       const std::string where = path + "/" + name;
-      if (names_are_patterns) {
-        PONDER_CHECK(check_pattern(Json(name), where));
-      }
-      PONDER_CHECK(check_schema(schema, where));
+      if (names_are_patterns) check_pattern(Json(name), where);
+      check_schema(schema, where);
     }
-    return {};
   }
 
-  static Status check_name_lists(const Json& value, const std::string& path) {
-    PONDER_CHECK(demand(value.is_object(), path, "an object of lists of strings"));
-    for (const Json& names : value) {
-      PONDER_CHECK(demand(is_list_of(names, is_string), path, "an object of lists of strings"));
-    }
-    return {};
+  void check_name_lists(const Json& value, const std::string& path) {
+    const bool fits = value.is_object() &&
+                      std::all_of(value.begin(), value.end(),
+                                  [](const Json& names) { return is_list_of(names, is_string); });
+    demand(fits, path, "an object of lists of strings");
   }
 
-  Status check_pattern(const Json& value, const std::string& path) {
-    PONDER_CHECK(demand(value.is_string(), path, "a regular expression"));
+  void check_pattern(const Json& value, const std::string& path) {
+    if (!demand(value.is_string(), path, "a regular expression")) return;
     const auto& text = value.get_ref<const std::string&>();
     auto regex = Regex::compile(text);
     if (!regex) return bad(path, regex.error().message);
     document_.patterns.emplace(text, std::move(*regex));
-    return {};
   }
 
-  Status check_reference(const Json& value, const std::string& path) {
-    PONDER_CHECK(demand(value.is_string(), path, "a reference"));
+  void check_reference(const Json& value, const std::string& path) {
+    if (!demand(value.is_string(), path, "a reference")) return;
     const auto& text = value.get_ref<const std::string&>();
     const Json* target = resolve_reference(document_.root, text);
     if (target == nullptr) {
       return bad(path, fmt::format("'{}' leads nowhere inside this schema", text));
     }
     // A target outside the known places (a name of somebody's own) is met only by this way.
-    if (!visited_.insert(target).second) return {};
-    return check_schema(*target, text);
+    if (visited_.insert(target).second) check_schema(*target, text);
   }
 
   SchemaDocument& document_;
   std::set<const Json*> visited_;
+  std::vector<SchemaFault> faults_;
 };
+
+std::string describe(const std::vector<SchemaFault>& faults) {
+  std::vector<std::string> texts;
+  for (const SchemaFault& fault : faults) {
+    texts.push_back(fmt::format("schema at {}: {}", fault.path, fault.what));
+  }
+  return fmt::format("{}", fmt::join(texts, "; "));
+}
 
 }  // namespace
 
@@ -249,9 +268,17 @@ Result<JsonSchema> JsonSchema::compile(std::string_view schema_text) {
   auto root = parse_json(schema_text);
   if (!root) return fail_in("schema", root.error());
   compiled->document.root = std::move(*root);
-  Compiler compiler(compiled->document);
-  PONDER_CHECK(compiler.check_schema(compiled->document.root, "#"));
+  const auto faults = Compiler(compiled->document).run();
+  if (!faults.empty()) return fail(Errc::invalid_argument, describe(faults));
   return JsonSchema(std::move(compiled));
+}
+
+std::vector<SchemaFault> schema_faults(std::string_view schema_text) {
+  SchemaDocument document;
+  auto root = parse_json(schema_text);
+  if (!root) return {{"#", root.error().message}};
+  document.root = std::move(*root);
+  return Compiler(document).run();
 }
 
 Status JsonSchema::check(std::string_view json_text) const {

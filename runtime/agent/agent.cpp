@@ -55,9 +55,12 @@ Agent::Agent(AgentParts parts, SessionId id, SessionState state)
       id_(std::move(id)),
       state_(std::move(state)),
       keeper_(*parts_.model),
-      log_(*parts_.store, id_, state_.last_seq, [this](const Record& record) {
-        for (EventSink* sink : parts_.sinks) sink->on_event(id_, record);
-      }) {
+      log_(
+          *parts_.store, id_, state_.last_seq,
+          [this](const Record& record) {
+            for (EventSink* sink : parts_.sinks) sink->on_event(id_, record);
+          },
+          parts_.log_above) {
   const Status has_reader = builtin_tools_.add(std::make_unique<BlobTool>(state_, *parts_.store));
   PONDER_ASSERT(has_reader.has_value());
   const Status has_agent = builtin_tools_.add(std::make_unique<AgentTool>());

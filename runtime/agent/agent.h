@@ -64,6 +64,7 @@ struct AgentParts {
   std::vector<EventSink*> sinks;
   Prices prices;                          // of the model
   Deadline deadline = Deadline::never();  // of every turn, whatever the session's limits
+  LogWriter* log_above = nullptr;  // of the agent that this one works for (session/log_writer.h)
 };
 
 /// One session at work: asks the model, runs the tools it calls, writes everything down.

@@ -148,7 +148,7 @@ asio::awaitable<Result<tools::ToolOutput>> SubAgentCaller::run_nth(std::uint32_t
   } else {
     begun = co_await begin_alone(child, std::move(*assigned), std::move(task.task));
   }
-  if (!begun) co_return tools::error_output("no agent: " + begun.error().message);
+  if (!begun) co_return no_agent(begun.error());
   auto output = co_await work(child);
   co_return output;
 }
@@ -283,10 +283,22 @@ asio::awaitable<Status> SubAgentCaller::begin_fork(SessionId child, TaskAssigned
 asio::awaitable<Status> SubAgentCaller::write(SessionId child, std::int64_t last_seq,
                                               std::vector<Event> events) {
   Forwarder forwarder(parent_->parts_.sinks);
+  if (parent_->log_.error()) co_return tl::unexpected<Error>(*parent_->log_.error());
   const auto written = co_await parent_->parts_.store->append(child, last_seq, std::move(events));
   PONDER_CO_CHECK(written);
   for (const Record& record : *written) forwarder.on_event(child, record);
   co_return Status();
+}
+
+Result<tools::ToolOutput> SubAgentCaller::no_agent(const Error& error) {
+  const bool is_of_store = error.code == Errc::unavailable || error.code == Errc::exhausted ||
+                           error.code == Errc::internal;
+  if (is_of_store) {
+    // The sub-agent's log stands as it stood. A result would say that this is all there will be.
+    parent_->log_.fail(error);
+    if (parent_->active_ != nullptr) parent_->active_->cancel();
+  }
+  return tools::error_output("no agent: " + error.message);
 }
 
 asio::awaitable<Result<tools::ToolOutput>> SubAgentCaller::work(SessionId child) {
@@ -294,12 +306,13 @@ asio::awaitable<Result<tools::ToolOutput>> SubAgentCaller::work(SessionId child)
   AgentParts parts = parent_->parts_;
   parts.sinks.assign(1, &forwarder);
   parts.deadline = parent_->turn_deadline_;
+  parts.log_above = &parent_->log_;
   auto opened = Agent::open(std::move(parts), child);
-  if (!opened) co_return tools::error_output("no agent: " + opened.error().message);
+  if (!opened) co_return no_agent(opened.error());
   Agent& agent = **opened;
   if (agent.state().is_turn_open) {
     const auto end = co_await agent.resume();
-    if (!end) co_return tools::error_output("the agent was lost: " + end.error().message);
+    if (!end) co_return no_agent(end.error());
   }
   if (!agent.state().last_end) co_return tools::error_output("the agent never began");
   const SubAgentState* const known = find_sub_agent(parent_->state_, child.value);
@@ -327,6 +340,7 @@ asio::awaitable<Status> SubAgentCaller::close_all(Agent& parent) {
       AgentParts parts = parent.parts_;
       Forwarder forwarder(parent.parts_.sinks);
       parts.sinks.assign(1, &forwarder);
+      parts.log_above = &parent.log_;
       auto agent = Agent::open(std::move(parts), SessionId{one.started.child});
       if (!agent) co_return tl::unexpected<Error>(agent.error());
       const Status closed = co_await (*agent)->close_open_turn();

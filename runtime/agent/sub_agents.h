@@ -33,7 +33,8 @@ std::string_view parent_of_sub_agent(std::string_view id);
 ///
 /// The parent's log says SubAgentStarted before the session exists and SubAgentFinished before the
 /// call's result, the other's says TaskAssigned. A crash at any place between leaves what the next
-/// run of the call goes on from: no task is worked on twice, no use is counted twice.
+/// run of the call goes on from: no task is worked on twice, no use is counted twice. A log that
+/// cannot be written, of any agent of the tree, ends the turns of all of them like a crash.
 ///
 /// Thread: the parent's executor. Lifetime: the call; the parent outlives it.
 class SubAgentCaller final : public tools::AgentCaller {
@@ -59,6 +60,8 @@ class SubAgentCaller final : public tools::AgentCaller {
                                        std::vector<Event> events);
   /// Runs it to the end of its turn, or finds that it was there, and writes that down.
   boost::asio::awaitable<Result<tools::ToolOutput>> work(SessionId child);
+  /// The call's result without one. Where the store is to blame the parent's turn ends as well.
+  Result<tools::ToolOutput> no_agent(const Error& error);
   Result<SubAgentBudget> budget_for(const tools::AgentTask& task) const;
   Result<std::vector<std::string>> tools_for(const tools::AgentTask& task) const;
   Result<TaskAssigned> assignment(const std::string& child, const tools::AgentTask& task) const;

@@ -80,7 +80,7 @@ void add_eval_command(CLI::App& app, const Environment& environment, Action& act
   auto options = std::make_shared<EvalOptions>();
   command
       ->add_option("workflow", options->workflow,
-                   "codefix, an environment such as travel, or a .lua file")
+                   "an environment such as travel or codefix, a .lua file, or fix with --tasks")
       ->required();
   command->add_option("--count", options->count, "number of tasks")->capture_default_str();
   command->add_option("--seed", options->seed, "seed of the first task")->capture_default_str();
@@ -89,14 +89,18 @@ void add_eval_command(CLI::App& app, const Environment& environment, Action& act
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
   command->add_flag("--verbose", options->verbose, "print a line for each task");
-  command->add_option("--tasks", options->tasks, "codefix: a folder of tasks instead of made ones")
+  auto* kind = command->add_option("--kind", options->kind, "only tasks of this kind");
+  command->add_option("--tasks", options->tasks, "fix: a folder of tasks instead of made ones")
       ->check(CLI::ExistingDirectory);
-  command->add_option("--language", options->language, "codefix: only these made tasks")
-      ->check(CLI::IsMember({"python", "lua", "cpp"}));
-  command->add_option("--class", options->bug_class, "codefix: only made tasks with such a bug");
+  command
+      ->add_option("--language", options->language, "codefix: a kind, and with --class half of one")
+      ->check(CLI::IsMember({"python", "lua", "cpp"}))
+      ->excludes(kind);
+  command->add_option("--class", options->bug_class, "codefix: a kind, such as off_by_one")
+      ->excludes(kind);
   command->add_option(
       "--export", options->export_dir,
-      "codefix: write the made tasks to this folder, with a script that solves them");
+      "where tasks are projects: write them to this folder, with a script that solves them");
   add_sandbox_options(*command, options->project);
   add_model_options(*command, options->model);
   command->callback([&action, &environment, options] {

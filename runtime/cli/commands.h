@@ -168,11 +168,12 @@ struct EvalOptions {
   bool json = false;
   bool verbose = false;
   std::uint32_t concurrency_max = 8;
-  std::filesystem::path tasks;       // codefix: a folder of tasks
-  std::string language;              // codefix: of made tasks; empty: any
-  std::string bug_class;             // codefix: of made tasks; empty: any
-  std::filesystem::path export_dir;  // codefix: write the tasks here instead
-  ProjectOptions project;            // codefix: the sandbox
+  std::string kind;                  // of tasks; empty: any
+  std::filesystem::path tasks;       // fix: a folder of tasks
+  std::string language;              // codefix: a kind in two parts; empty: any
+  std::string bug_class;             // codefix
+  std::filesystem::path export_dir;  // where tasks are projects: write them here instead
+  ProjectOptions project;            // where tasks are projects: the sandbox
 };
 
 struct BenchOptions {

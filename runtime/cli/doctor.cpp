@@ -1,4 +1,3 @@
-#include <dlfcn.h>
 #include <fmt/core.h>
 #include <fmt/ranges.h>
 #include <unistd.h>
@@ -9,7 +8,9 @@
 
 #include "engine/checkpoint.h"
 #include "engine/config.h"
+#include "engine/machine_memory.h"
 #include "engine/tokenizer.h"
+#include "kernels/cuda_library.h"
 #include "kernels/dispatch.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/compose.h"
@@ -51,6 +52,12 @@ std::string proc_value(const char* file, const std::string& key) {
 Finding check_kernels(const Environment& environment) {
   std::string rows;
   for (const auto* row : kernels::runnable_tables()) rows += fmt::format(" {}", row->name);
+  if (environment.isa == "cuda") {
+    const std::string reason = kernels::load_cuda_library().reason;
+    if (reason.empty()) return ok("kernels", fmt::format("cuda (available:{} cuda)", rows));
+    return {Finding::State::broken, "kernels", fmt::format("PONDER_ISA=cuda: {}", reason),
+            "unset PONDER_ISA"};
+  }
   if (kernels::select(environment.isa.c_str()) == nullptr)
     return {Finding::State::broken, "kernels",
             fmt::format("PONDER_ISA={} cannot run here; available:{}", environment.isa, rows),
@@ -58,22 +65,31 @@ Finding check_kernels(const Environment& environment) {
   return ok("kernels", fmt::format("{} (available:{})", kernels::active().name, rows));
 }
 
-/// Asks the driver, which may be absent: the program does not link it.
+/// The toolkit that the program was built with, the driver, the devices, and if none of them is
+/// used the reason.
 Finding check_gpu() {
-  const Finding none{Finding::State::absent, "gpu", "none found; the engine computes on the CPU",
-                     ""};
-  const std::unique_ptr<void, int (*)(void*)> driver(
-      dlopen("libcuda.so.1", RTLD_NOW),
-      [](void* lib) { return lib == nullptr ? 0 : dlclose(lib); });
-  if (!driver) return none;
-  const auto init = reinterpret_cast<int (*)(unsigned)>(dlsym(driver.get(), "cuInit"));
-  const auto count_devices =
-      reinterpret_cast<int (*)(int*)>(dlsym(driver.get(), "cuDeviceGetCount"));
-  int count = 0;
-  if (init == nullptr || count_devices == nullptr || init(0) != 0 || count_devices(&count) != 0 ||
-      count == 0)
-    return none;
-  return ok("gpu", fmt::format("{} CUDA device(s); this version computes on the CPU", count));
+  const kernels::CudaDriver driver = kernels::find_cuda_driver();
+  const std::string version =
+      driver.is_present
+          ? fmt::format("{}.{}", driver.version / 1000, driver.version % 1000 / 10)
+          : std::string("none");
+  const std::string found =
+      fmt::format("toolkit at build {}, driver {}", kernels::cuda_toolkit(), version);
+  const kernels::CudaLibrary library = kernels::load_cuda_library();
+  if (library.table == nullptr) {
+    return {Finding::State::absent, "gpu",
+            fmt::format("{}; the engine computes on the CPU: {}", found, library.reason), ""};
+  }
+  std::vector<std::string> devices;
+  for (int i = 0; i < driver.num_devices; ++i) {
+    kernels::DeviceInfo info{};
+    if (library.table->describe(i, &info) != 0) continue;
+    devices.push_back(fmt::format("{} ({}.{}, {} free)", info.name, info.compute_capability / 10,
+                                  info.compute_capability % 10,
+                                  engine::bytes_text(info.memory_bytes_free)));
+  }
+  return ok("gpu", fmt::format("{}; {}; PONDER_ISA=cuda takes the one with the most free memory",
+                               found, fmt::join(devices, ", ")));
 }
 
 Finding check_sandbox() {

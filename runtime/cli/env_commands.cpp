@@ -13,6 +13,7 @@
 
 #include "runtime/cli/compose.h"
 #include "runtime/cli/live_view.h"
+#include "runtime/cli/shared_options.h"
 #include "runtime/whole_file.h"
 #include "runtime/workflow/eval.h"
 #include "tools/environment.h"
@@ -100,11 +101,21 @@ void show_task(const tools::Environment& world, const tools::Player& player,
   fmt::print("{}: world {} of size {}, task {}\n", world.name(), world.world().seed,
              world.world().size, task.id);
   if (task.difficulty) fmt::print("difficulty {}\n", *task.difficulty);
-  fmt::print("\n{}\n\n> {}\n\n", printable(world.instructions()), printable(task.text));
+  if (!world.instructions().empty()) fmt::print("\n{}\n", printable(world.instructions()));
+  fmt::print("\n> {}\n\n", printable(task.text));
   for (const context::ToolSpec& tool : player.registry().specs()) {
     fmt::print("{}: {}\n", tool.name, printable(tool.description));
   }
   fmt::print("\n");
+}
+
+/// The sandbox of environments whose tasks are projects.
+tools::SandboxedRun programs_of(const ProjectOptions& options) {
+  tools::CodeProject project = project_of(options);
+  tools::SandboxedRun run;
+  run.isolation = project.isolation;
+  run.readable = std::move(project.readable);
+  return run;
 }
 
 Result<int> show_and_play(const fs::path& library, const EnvRunOptions& options) {
@@ -114,10 +125,11 @@ Result<int> show_and_play(const fs::path& library, const EnvRunOptions& options)
   how.name = options.name;
   how.size = options.size;
   how.seed = options.world_seed.value_or(runtime::world_seed_of(options.task_seed));
+  how.programs = programs_of(options.project);
   PONDER_TRY(const auto world, tools::Environment::open(how, pool.threads.get_executor()));
-  PONDER_TRY(const auto player, tools::Player::make(*world));
   PONDER_TRY(const tools::Task task, world->task(options.task_seed, options.kind));
   PONDER_CHECK(world->begin(task));
+  PONDER_TRY(const auto player, tools::Player::make(*world));
   show_task(*world, *player, task);
   if (options.player == "none") return 0;
   PONDER_CHECK(play_oracle(*world, *player));
@@ -150,6 +162,7 @@ int env_check(const Environment& environment, const EnvCheckOptions& options) {
   how.world.library = *library;
   how.world.name = options.name;
   how.world.size = options.size;
+  how.world.programs = programs_of(options.project);
   how.world_seed_of = runtime::world_seed_of;
   how.task_seed = options.task_seed;
   how.num_tasks = options.num_tasks;
@@ -173,6 +186,7 @@ int env_run(const Environment& environment, const EnvRunOptions& options) {
     run_options.task_seed = options.task_seed;
     run_options.world_seed = options.world_seed.value_or(runtime::world_seed_of(options.task_seed));
     run_options.size = options.size;
+    run_options.project = options.project;
     return run(environment, run_options);
   }
   const auto status = show_and_play(*library, options);
@@ -221,6 +235,7 @@ void add_env_commands(CLI::App& app, const Environment& environment, std::functi
       ->check(sizes)
       ->capture_default_str();
   check->add_flag("--json", check_options->json, "print JSON");
+  add_sandbox_options(*check, check_options->project);
   check->callback([&action, &environment, check_options] {
     action = [&environment, check_options] { return env_check(environment, *check_options); };
   });
@@ -242,6 +257,7 @@ void add_env_commands(CLI::App& app, const Environment& environment, std::functi
                    "with --play model: directory or endpoint (default: ponder-mini)");
   play->add_option("--model-name", play_options->model.model_name,
                    "the endpoint's name for the model");
+  add_sandbox_options(*play, play_options->project);
   play->callback([&action, &environment, play_options] {
     action = [&environment, play_options] { return env_run(environment, *play_options); };
   });

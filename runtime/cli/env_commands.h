@@ -26,6 +26,7 @@ struct EnvCheckOptions {
   std::uint64_t task_seed = 1'000'000;
   std::string size = "S";
   bool json = false;
+  ProjectOptions project;  // where tasks are projects: the sandbox
 };
 
 struct EnvRunOptions {
@@ -36,6 +37,7 @@ struct EnvRunOptions {
   std::string kind;
   std::string player = "oracle";  // or none, model
   ModelOptions model;
+  ProjectOptions project;  // where tasks are projects: the sandbox
 };
 
 /// Writes NAME.lua. Fails when the file is there.

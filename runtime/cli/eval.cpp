@@ -3,11 +3,14 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <boost/asio/thread_pool.hpp>
 #include <nlohmann/json.hpp>
 
 #include "runtime/cli/commands.h"
 #include "runtime/cli/compose.h"
 #include "runtime/whole_file.h"
+#include "runtime/workflow/fix_workflow.h"
+#include "tools/environment.h"
 #include "tools/fix/fix_tasks.h"
 
 /// `ponder eval`: the success rate on generated tasks, with real tools.
@@ -32,25 +35,49 @@ asio::awaitable<int> evaluate(runtime::ModelClient& model, runtime::SessionStore
   co_return 0;
 }
 
-/// The two steps of a script that solves the task, for sessions in whose request its id stands.
-std::string solving_steps(const tools::GeneratedFixTask& task) {
+/// The kind that the options ask for; empty: any.
+std::string kind_of(const EvalOptions& options) {
+  if (options.language.empty() || options.bug_class.empty()) {
+    return options.kind + options.language + options.bug_class;
+  }
+  return options.language + "/" + options.bug_class;
+}
+
+/// The steps of a script that solves the task that the environment has begun, for sessions in whose
+/// request its id stands.
+Result<std::string> solving_steps(tools::Environment& world, const tools::Task& task) {
   using nlohmann::json;
-  const std::string when = "(" + task.info.id + ")";
-  const json call = {{"name", "apply_patch"}, {"arguments", {{"patch", task.reference_patch}}}};
-  const json patch = {{"when", when}, {"calls", {call}}};
-  const json answer = {{"when", when}, {"content", "Fixed."}};
-  return patch.dump() + "\n" + answer.dump() + "\n";
+  const std::string when = "(" + task.id + ")";
+  PONDER_TRY(const auto calls, world.oracle());
+  std::string script;
+  for (const context::ToolCall& call : calls) {
+    const json arguments = json::parse(call.arguments);
+    const json one = {{"name", call.name}, {"arguments", arguments}};
+    script += json({{"when", when}, {"calls", {one}}}).dump() + "\n";
+  }
+  return script + json({{"when", when}, {"content", "Fixed."}}).dump() + "\n";
 }
 
 Status export_tasks(const std::filesystem::path& library, const EvalOptions& options) {
-  PONDER_TRY(auto generator, tools::FixTaskGenerator::open(library));
+  asio::thread_pool pool(1);
+  tools::WorldOptions how;
+  how.library = library;
+  how.name = options.workflow;
+  PONDER_TRY(const auto world, tools::Environment::open(how, pool.get_executor()));
+  if (!world->card().is_project) {
+    return fail(Errc::invalid_argument,
+                fmt::format("the tasks of {} are no projects: there are no files to write",
+                            options.workflow));
+  }
   std::string script;
   for (std::uint64_t i = 0; i < options.count; ++i) {
-    PONDER_TRY(const auto task,
-               generator.generate(options.seed + i, {options.language, options.bug_class}));
+    PONDER_TRY(const tools::Task task, world->task(options.seed + i, kind_of(options)));
+    PONDER_TRY(const auto project, tools::generated_fix_task(task.json));
     const std::string name = fmt::format("{:08}", options.seed + i);
-    PONDER_CHECK(tools::write_fix_task(options.export_dir / name, task));
-    script += solving_steps(task);
+    PONDER_CHECK(tools::write_fix_task(options.export_dir / name, project));
+    PONDER_CHECK(world->begin(task));
+    PONDER_TRY(const std::string steps, solving_steps(*world, task));
+    script += steps;
   }
   return runtime::write_whole_file(options.export_dir / "solutions.jsonl", script);
 }
@@ -61,6 +88,7 @@ Status take_folder(const EvalOptions& options, runtime::EvalOptions& how) {
   PONDER_TRY(const auto tasks, tools::list_fix_tasks(options.tasks));
   how.count = std::min(how.count, static_cast<std::uint32_t>(tasks.size()));
   how.seed = options.seed % tasks.size();
+  how.workflow = runtime::kFixWorkflow;
   how.fix.tasks = std::filesystem::absolute(options.tasks);
   return {};
 }
@@ -86,9 +114,12 @@ int eval(const Environment& environment, const EvalOptions& options) {
   how.seed = options.seed;
   how.sampling = sampling_of(options.model);
   how.concurrency_max = options.concurrency_max;
-  how.fix.filter = {options.language, options.bug_class};
+  how.kind = kind_of(options);
   how.isolation = project_of(options.project).isolation;
   how.readable = project_of(options.project).readable;
+  if (options.workflow == runtime::kFixWorkflow && options.tasks.empty()) {
+    return complain("fix has no tasks of its own: --tasks DIR, or an environment's name");
+  }
   const Status taken = take_folder(options, how);
   if (!taken) return complain(taken.error().message);
   return run_interruptibly(io, evaluate(**model, **store, how, options.json, options.verbose));

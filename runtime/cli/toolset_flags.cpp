@@ -97,6 +97,8 @@ Result<runtime::ToolsetOptions> toolset_of(const Environment& environment,
     std::erase_if(out.config.mcp, [&](const auto& other) { return other.name == server.name; });
     out.config.mcp.push_back(std::move(server));
   }
+  out.is_named = !flags.config.empty() || !flags.tools.empty() || !flags.grants.empty() ||
+                 !flags.web.empty() || !flags.mcp.empty();
   out.state_folder = environment.state_folder;
   out.variable = environment.variable;
   out.tell = [](const std::string& line) { fmt::print(stderr, "ponder: {}\n", printable(line)); };

@@ -34,11 +34,25 @@ struct LogWriter::Batch {
 };
 
 LogWriter::LogWriter(SessionStore& store, SessionId session, std::int64_t last_seq,
-                     std::function<void(const Record&)> take)
-    : store_(&store), session_(std::move(session)), last_seq_(last_seq), take_(std::move(take)) {}
+                     std::function<void(const Record&)> take, LogWriter* above)
+    : store_(&store),
+      session_(std::move(session)),
+      last_seq_(last_seq),
+      take_(std::move(take)),
+      above_(above) {}
+
+const std::optional<Error>& LogWriter::error() const {
+  return error_ || above_ == nullptr ? error_ : above_->error();
+}
+
+void LogWriter::fail(const Error& error) {
+  if (error_) return;
+  error_ = error;
+  if (above_ != nullptr) above_->fail(error);
+}
 
 asio::awaitable<Status> LogWriter::append(std::vector<Event> events, std::vector<Blob> blobs) {
-  if (error_) co_return tl::unexpected<Error>(*error_);
+  if (error()) co_return tl::unexpected<Error>(*error());
   if (events.empty()) co_return Status();
   const auto executor = co_await asio::this_coro::executor;
   const bool throws_if_cancelled = co_await asio::this_coro::throw_if_cancelled();
@@ -54,7 +68,7 @@ asio::awaitable<Status> LogWriter::append(std::vector<Event> events, std::vector
     co_await batch->end();
   }
   co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
-  if (!batch->is_written) co_return tl::unexpected<Error>(*error_);
+  if (!batch->is_written) co_return tl::unexpected<Error>(*error());
   co_return Status();
 }
 
@@ -64,7 +78,7 @@ asio::awaitable<void> LogWriter::write(std::shared_ptr<Batch> batch) {
     co_await before->end();
   }
   writing_ = std::exchange(waiting_, nullptr);
-  if (!error_) {
+  if (!error()) {
     auto records = co_await store_->append(session_, last_seq_, std::move(batch->events),
                                            std::move(batch->blobs));
     batch->is_written = records.has_value();
@@ -72,7 +86,7 @@ asio::awaitable<void> LogWriter::write(std::shared_ptr<Batch> batch) {
       last_seq_ = records->back().seq;
       for (const Record& record : *records) take_(record);
     } else {
-      error_ = records.error();
+      fail(records.error());
     }
   }
   writing_.reset();

@@ -4,18 +4,15 @@
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/thread_pool.hpp>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <system_error>
 #include <utility>
 
 #include "runtime/whole_file.h"
-#include "runtime/workflow/toolset.h"
+#include "runtime/workflow/open_workflow.h"
 #include "tools/code/code_tools.h"
 #include "tools/files/file_tools.h"
-#include "tools/registry.h"
-#include "tools/session/session_tools.h"
 
 namespace ponder::runtime {
 namespace asio = boost::asio;
@@ -37,11 +34,10 @@ constexpr const char* kInstructions =
 constexpr const char* kTestInstructions =
     "Run the tests before and after your change; you are done when they pass. ";
 
-class CodeWorkflow final : public Workflow {
+class CodeWorkflow final : public OpenWorkflow {
  public:
   static Result<std::unique_ptr<CodeWorkflow>> make(tools::CodeProject project, std::string request,
-                                                    fs::path directory,
-                                                    const tools::SessionToolOptions& session,
+                                                    fs::path directory, bool has_person,
                                                     const ToolsetOptions& toolset) {
     std::error_code error;
     project.folder = fs::canonical(project.folder, error);
@@ -53,46 +49,30 @@ class CodeWorkflow final : public Workflow {
     const auto pool = out->pool_.get_executor();
     PONDER_CHECK(tools::add_file_tools(out->registry_, out->project_.folder, pool));
     PONDER_CHECK(tools::add_code_tools(out->registry_, out->project_, pool));
-    PONDER_CHECK(tools::add_session_tools(out->registry_, session));
-    PONDER_TRY(const auto added, add_toolset(out->registry_, toolset, system_clock(), pool));
-    out->grants_.insert(out->grants_.end(), added.begin(), added.end());
+    PONDER_CHECK(out->add_common_tools(has_person, toolset));
     return out;
   }
-  ~CodeWorkflow() override { pool_.join(); }
 
-  const std::string& name() const override { return name_; }
-  const tools::Registry& registry() const override { return registry_; }
-  const std::vector<std::string>& grants() const override { return grants_; }
-  const std::string& request() const override { return request_; }
-  const std::string& task_kind() const override { return task_kind_; }
-  const fs::path& directory() const override { return directory_; }
   SessionStarted session_start() const override;
-  Status hear(const std::string&) override { return {}; }
   Result<WorkflowVerdict> judge(const SessionState& state) override;
   Result<std::vector<std::string>> write_artefacts(const fs::path& dir, const SessionId& session,
                                                    const SessionState& state) override;
 
  private:
   CodeWorkflow(tools::CodeProject project, std::string request, fs::path directory)
-      : project_(std::move(project)),
-        request_(std::move(request)),
-        directory_(std::move(directory)) {}
+      : OpenWorkflow(kCodeWorkflow, std::move(request), std::move(directory)),
+        project_(std::move(project)) {
+    grants_ = {tools::kReadFiles, tools::kWriteFiles, tools::kRunPrograms};
+  }
   /// What one of our own tools gives; blocks.
   Result<tools::ToolOutput> use(const char* tool);
 
-  asio::thread_pool pool_{2};  // first: everything else may still use it while it goes
-  tools::Registry registry_;
-  std::string name_ = kCodeWorkflow;
-  std::string task_kind_ = "free";
-  std::vector<std::string> grants_ = {tools::kReadFiles, tools::kWriteFiles, tools::kRunPrograms};
   tools::CodeProject project_;
-  std::string request_;
-  fs::path directory_;
 };
 
 SessionStarted CodeWorkflow::session_start() const {
   SessionStarted start;
-  start.workflow = name_;
+  start.workflow = name();
   const bool has_tests = !project_.test_command.empty();
   start.instructions = fmt::format(kInstructions, has_tests ? kTestInstructions : "");
   start.tools = registry_.specs();
@@ -100,8 +80,8 @@ SessionStarted CodeWorkflow::session_start() const {
                             {"test_command", project_.test_command},
                             {"test_reports", project_.test_reports},
                             {"sandbox", tools::isolation_name(project_.isolation)},
-                            {"request", request_},
-                            {"directory", directory_.string()}};
+                            {"request", request()},
+                            {"directory", directory().string()}};
   start.environment = environment.dump(-1, ' ', false, json::error_handler_t::replace);
   return start;
 }
@@ -163,10 +143,8 @@ Result<std::vector<std::string>> CodeWorkflow::write_artefacts(const fs::path& d
 }  // namespace
 
 Result<std::unique_ptr<Workflow>> open_code_workflow(const WorkflowOptions& options) {
-  tools::SessionToolOptions session;
-  session.has_person = options.has_person;
   PONDER_TRY(auto workflow, CodeWorkflow::make(options.project, options.request, options.directory,
-                                               session, options.toolset));
+                                               options.has_person, options.toolset));
   return std::unique_ptr<Workflow>(std::move(workflow));
 }
 
@@ -186,10 +164,9 @@ Result<std::unique_ptr<Workflow>> reopen_code_workflow(const SessionStarted& sta
   } catch (const json::exception& e) {
     return fail(Errc::corrupt, fmt::format("the session's environment: {}", e.what()));
   }
-  tools::SessionToolOptions session;
-  session.has_person = was_person_there(start);
-  PONDER_TRY(auto workflow, CodeWorkflow::make(std::move(project), std::move(request),
-                                               std::move(directory), session, toolset));
+  PONDER_TRY(auto workflow,
+             CodeWorkflow::make(std::move(project), std::move(request), std::move(directory),
+                                was_person_there(start), toolset));
   tell_changed_tools(start, workflow->registry(), toolset);
   return std::unique_ptr<Workflow>(std::move(workflow));
 }

@@ -13,8 +13,11 @@
 
 #include "runtime/agent/call_gate.h"
 #include "runtime/whole_file.h"
+#include "runtime/workflow/fix_workflow.h"
+#include "runtime/workflow/toolset.h"
 #include "tools/environment.h"
 #include "tools/player.h"
+#include "tools/session/session_tools.h"
 
 namespace ponder::runtime {
 namespace asio = boost::asio;
@@ -142,9 +145,21 @@ class EnvironmentWorkflow final : public Workflow {
   static Result<std::unique_ptr<EnvironmentWorkflow>> make(tools::WorldOptions world) {
     std::unique_ptr<EnvironmentWorkflow> out(new EnvironmentWorkflow);
     PONDER_TRY(out->environment_, tools::Environment::open(world, out->pool_.get_executor()));
-    PONDER_TRY(out->player_, tools::Player::make(*out->environment_));
     out->name_ = world.name;
     return out;
+  }
+  /// Gathers the tools of a session: the environment's, and what is added to them.
+  Status add_tools(bool has_person, const ToolsetOptions& toolset) {
+    PONDER_CHECK(environment_->add_tools(registry_));
+    tools::SessionToolOptions session;
+    session.has_todo = false;
+    session.has_person = has_person && environment_->card().asks;
+    PONDER_CHECK(tools::add_session_tools(registry_, session));
+    if (!toolset.is_named) return {};
+    PONDER_TRY(const auto added,
+               add_toolset(registry_, toolset, system_clock(), pool_.get_executor()));
+    grants_.insert(grants_.end(), added.begin(), added.end());
+    return {};
   }
   ~EnvironmentWorkflow() override { pool_.join(); }
 
@@ -154,14 +169,20 @@ class EnvironmentWorkflow final : public Workflow {
     task_kind_ = std::move(kind);
     return {};
   }
-  Status begin_generated(std::uint64_t seed) {
-    PONDER_TRY(const tools::Task task, environment_->task(seed));
+  Status begin_generated(std::uint64_t seed, const std::string& kind) {
+    PONDER_TRY(const tools::Task task, environment_->task(seed, kind));
     request_ = task.text;
     return begin(task, task.kind);
   }
   Status begin_request(const std::string& words) {
     request_ = words;
-    if (words.empty() || !environment_->card().has_requests) return {};
+    if (words.empty()) return {};  // a chat
+    if (!environment_->card().has_requests) {
+      return fail(Errc::invalid_argument,
+                  fmt::format("{} makes no tasks of a person's words (it has no function "
+                              "parse_request): --task SEED, or talk in ponder chat --workflow {}",
+                              name_, name_));
+    }
     PONDER_TRY(const tools::Task task, environment_->task_from_text(words));
     return begin(task, "free");
   }
@@ -174,16 +195,18 @@ class EnvironmentWorkflow final : public Workflow {
     return begin(task, logged.value("kind", "free"));
   }
   Status replay(const SessionId& session, const SessionState& state, const SessionStore& store) {
+    PONDER_TRY(const auto player, tools::Player::make(*environment_));
     const auto hears = [this](const std::string& words) { return hear(words); };
-    return Replay(*player_, store).run(session, state.task_seq, state.last_seq, hears);
+    return Replay(*player, store).run(session, state.task_seq, state.last_seq, hears);
   }
 
   const std::string& name() const override { return name_; }
-  const tools::Registry& registry() const override { return player_->registry(); }
-  const std::vector<std::string>& grants() const override { return tools::Environment::grants(); }
+  const tools::Registry& registry() const override { return registry_; }
+  const std::vector<std::string>& grants() const override { return grants_; }
   const std::string& request() const override { return request_; }
   const std::string& task_kind() const override { return task_kind_; }
   const fs::path& directory() const override { return directory_; }
+  tools::Environment& environment() { return *environment_; }
   void set_directory(fs::path directory) { directory_ = std::move(directory); }
   SessionStarted session_start() const override;
   Status hear(const std::string& user_text) override;
@@ -196,7 +219,8 @@ class EnvironmentWorkflow final : public Workflow {
 
   asio::thread_pool pool_{1};  // first: everything else may still use it while it goes
   std::unique_ptr<tools::Environment> environment_;
-  std::unique_ptr<tools::Player> player_;
+  tools::Registry registry_;
+  std::vector<std::string> grants_ = tools::Environment::grants();
   std::string name_;
   std::string request_;
   std::string task_kind_ = "free";
@@ -286,6 +310,18 @@ Result<std::unique_ptr<EnvironmentWorkflow>> open_started(const fs::path& librar
   }
 }
 
+/// An environment of projects draws the task; what goes on then does not need it any more.
+Result<std::unique_ptr<Workflow>> open_project(const WorkflowOptions& options,
+                                               tools::Environment& environment) {
+  if (!options.task_seed) {
+    return fail(Errc::invalid_argument,
+                fmt::format("{} has tasks of its own: --task SEED (ponder fix is for projects)",
+                            options.name));
+  }
+  PONDER_TRY(const tools::Task task, environment.task(*options.task_seed, options.task_kind));
+  return open_project_workflow(options, task, environment.instructions());
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Workflow>> open_environment_workflow(const WorkflowOptions& options) {
@@ -297,9 +333,13 @@ Result<std::unique_ptr<Workflow>> open_environment_workflow(const WorkflowOption
   world.seed = options.world_seed;
   world.size = options.size;
   PONDER_TRY(auto workflow, EnvironmentWorkflow::make(std::move(world)));
+  if (workflow->environment().card().is_project) {
+    return open_project(options, workflow->environment());
+  }
+  PONDER_CHECK(workflow->add_tools(options.has_person, options.toolset));
   workflow->set_directory(options.directory);
   if (options.task_seed) {
-    PONDER_CHECK(workflow->begin_generated(*options.task_seed));
+    PONDER_CHECK(workflow->begin_generated(*options.task_seed, options.task_kind));
   } else {
     PONDER_CHECK(workflow->begin_request(options.request));
   }
@@ -309,8 +349,11 @@ Result<std::unique_ptr<Workflow>> open_environment_workflow(const WorkflowOption
 Result<std::unique_ptr<Workflow>> reopen_environment_workflow(const fs::path& library,
                                                               const SessionId& session,
                                                               const SessionState& state,
-                                                              const SessionStore& store) {
+                                                              const SessionStore& store,
+                                                              const ToolsetOptions& toolset) {
   PONDER_TRY(auto workflow, open_started(library, *state.start));
+  PONDER_CHECK(workflow->add_tools(was_person_there(*state.start), toolset));
+  tell_changed_tools(*state.start, workflow->registry(), toolset);
   PONDER_CHECK(workflow->replay(session, state, store));
   return std::unique_ptr<Workflow>(std::move(workflow));
 }

@@ -45,6 +45,9 @@ class EvalRun {
     co_await workers.join();
     co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
     if (error_) co_return tl::unexpected<Error>(std::move(*error_));
+    if (not_opened_ && num_opened_ == 0) {
+      co_return tl::unexpected<Error>(std::move(*not_opened_));
+    }
     EvalReport report;
     report.model = model_->description();
     report.options = options_;
@@ -87,8 +90,10 @@ class EvalRun {
     how.fix = options_.fix;
     how.project.isolation = options_.isolation;
     how.project.readable = options_.readable;
+    how.task_kind = options_.kind;
     auto workflow = Workflow::open(how);
-    if (!workflow) co_return tl::unexpected<Error>(workflow.error());
+    if (!workflow) co_return not_opened(task_seed, workflow.error());
+    ++num_opened_;
     AgentParts parts(*model_, (*workflow)->registry(), *store_, *clock_);
     parts.grants = (*workflow)->grants();
     // Generated tasks live in a world of their own, and nobody is there to be asked.
@@ -99,18 +104,34 @@ class EvalRun {
     const auto end = co_await (*agent)->run_turn((*workflow)->request());
     PONDER_CO_CHECK(end);
     if (end->reason == TurnEnd::cancelled) co_return fail(Errc::cancelled, "interrupted");
-    const auto verdict = (*workflow)->judge((*agent)->state());
-    PONDER_CO_CHECK(verdict);
+    const auto judged = (*workflow)->judge((*agent)->state());
+    const WorkflowVerdict verdict = judged ? *judged : not_judged(judged.error());
     WorkflowFinished finished;
-    finished.is_solved = verdict->is_solved;
-    finished.detail = verdict->detail;
+    finished.is_solved = verdict.is_solved;
+    finished.detail = verdict.detail;
     const Status recorded = co_await (*agent)->record(std::move(finished));
     PONDER_CO_CHECK(recorded);
-    EvalCase out = case_of(**agent, *end, *verdict);
+    EvalCase out = case_of(**agent, *end, verdict);
+    if (!judged) out.reason = "not judged";
     out.task_seed = task_seed;
     out.kind = (*workflow)->task_kind();
     out.elapsed_ms = ms_between(begun_at, clock_->now());
     co_return out;
+  }
+
+  EvalCase not_opened(std::uint64_t task_seed, const Error& error) {
+    if (!not_opened_) not_opened_ = error;
+    EvalCase out;
+    out.task_seed = task_seed;
+    out.kind = out.reason = "not opened";
+    out.failure = error.message;
+    return out;
+  }
+
+  static WorkflowVerdict not_judged(const Error& error) {
+    WorkflowVerdict verdict;
+    verdict.detail = error.message;
+    return verdict;
   }
 
   static EvalCase case_of(const Agent& agent, const TurnEnded& end,
@@ -143,6 +164,8 @@ class EvalRun {
   std::function<void(const EvalCase&)> on_case_;
   std::vector<EvalCase> cases_;
   std::uint32_t next_ = 0;
+  std::uint32_t num_opened_ = 0;
+  std::optional<Error> not_opened_;  // why the first task that was not opened was not
   std::optional<Error> error_;
 };
 

@@ -26,21 +26,23 @@ struct EvalOptions {
   std::filesystem::path library;
   std::uint32_t count = 200;
   std::uint64_t seed = 1;  // task i has seed `seed + i`
+  std::string kind;        // of task, as the environment understands it; empty: all
   std::string size = "S";
   Sampling sampling;
   Limits limits;
-  std::uint32_t concurrency_max = 1;  // sessions at once on one model
-  FixOptions fix;                     // of "codefix"
-  tools::Isolation isolation = tools::Isolation::isolated;
-  std::vector<std::filesystem::path> readable;  // in the sandbox of "codefix"
+  std::uint32_t concurrency_max = 1;                        // sessions at once on one model
+  FixOptions fix;                                           // of "fix": the folder of tasks
+  tools::Isolation isolation = tools::Isolation::isolated;  // where tasks are projects
+  std::vector<std::filesystem::path> readable;              // and what their sandbox shows
 };
 
 struct EvalCase {
   std::uint64_t task_seed = 0;
-  std::string kind;
-  SessionId session;
+  std::string kind;   // "not opened" when the task itself was at fault
+  SessionId session;  // empty then
   bool is_solved = false;
-  std::string reason;   // one of few: "wrong answer", "no answer", the turn's end; empty if solved
+  std::string reason;   // one of few: "wrong answer", "no answer", "not opened", "not judged", the
+                        // turn's end; empty if solved
   std::string failure;  // why not: the turn's end or the verifier's words; empty when solved
   TurnEnd end = TurnEnd::answered;
   std::uint32_t steps = 0;  // completions
@@ -68,9 +70,10 @@ struct Share {
 };
 Share wilson_share(std::uint32_t hits, std::uint32_t total);
 
-/// Runs the tasks. `on_case` is called as each ends. A task whose turn ends badly counts as not
-/// solved; only a broken log or environment is an Error. Cancelling the coroutine ends the run with
-/// Errc::cancelled.
+/// Runs the tasks. `on_case` is called as each ends. A task whose turn ends badly, which cannot be
+/// opened or cannot be judged counts as not solved, and says why. A broken log is an Error, and so
+/// is what no task at all can be opened for, such as an environment that is not there. Cancelling
+/// the coroutine ends the run with Errc::cancelled.
 boost::asio::awaitable<Result<EvalReport>> run_eval(ModelClient& model, SessionStore& store,
                                                     const Clock& clock, EvalOptions options,
                                                     std::function<void(const EvalCase&)> on_case);

@@ -1,9 +1,9 @@
 #include "runtime/workflow/fix_workflow.h"
 
 #include <fmt/format.h>
-#include <stdlib.h>  // mkdtemp
 
 #include <boost/asio/thread_pool.hpp>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <system_error>
@@ -16,7 +16,7 @@
 #include "tools/files/file_tools.h"
 #include "tools/fix/fix_judge.h"
 #include "tools/fix/fix_report.h"
-#include "tools/fix/project_copy.h"
+#include "tools/fix/fix_tasks.h"
 #include "tools/fix/test_files.h"
 #include "tools/process/sandbox_support.h"
 #include "tools/registry.h"
@@ -28,7 +28,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* kFolderPattern = "/var/tmp/ponder-fix-XXXXXX";
 constexpr std::size_t kFailuresNamedMax = 10;
 
 constexpr const char* kInstructions =
@@ -46,21 +45,12 @@ std::string dump(const json& value, int indent) {
   return value.dump(indent, ' ', false, json::error_handler_t::replace);
 }
 
-/// A new folder that only we can look into.
-Result<fs::path> make_folder() {
-  std::string name = kFolderPattern;
-  if (::mkdtemp(name.data()) == nullptr) {
-    const std::error_code error(errno, std::generic_category());
-    return fail(Errc::unavailable, fmt::format("{}: {}", kFolderPattern, error.message()));
-  }
-  return fs::path(name);
-}
-
 /// What the log keeps of a session: enough to go on with it.
 struct FixSession {
   tools::FixTask task;
   std::string issue;
   std::string kind = "free";
+  std::string instructions;  // of an environment; empty: ours
   fs::path directory;
 };
 
@@ -77,6 +67,7 @@ json to_json(const FixSession& session, const std::string& request) {
           {"exercise", session.task.is_exercise},
           {"issue", session.issue},
           {"kind", session.kind},
+          {"instructions", session.instructions},
           {"request", request},
           {"directory", session.directory.string()}};
 }
@@ -99,6 +90,7 @@ Result<FixSession> from_json(const std::string& text) {
     out.task.is_exercise = logged.at("exercise").get<bool>();
     out.issue = logged.at("issue").get<std::string>();
     out.kind = logged.at("kind").get<std::string>();
+    out.instructions = logged.value("instructions", "");
     out.directory = logged.at("directory").get<std::string>();
   } catch (const json::exception& e) {
     return fail(Errc::corrupt, fmt::format("the session's environment: {}", e.what()));
@@ -186,6 +178,7 @@ class FixWorkflow final : public Workflow {
     SessionStarted start;
     start.workflow = name_;
     start.instructions = judge_.needs_reproduction() ? kReproduceInstructions : kInstructions;
+    if (!session_.instructions.empty()) start.instructions = session_.instructions;
     start.tools = registry_.specs();
     start.environment = dump(to_json(session_, request_), -1);
     return start;
@@ -249,46 +242,23 @@ Result<std::vector<std::string>> FixWorkflow::write_artefacts(const fs::path& di
   return names;
 }
 
-/// Copies the project, and gives the session in its folder.
-Status lay_out(FixSession& session, const fs::path& repository) {
-  PONDER_CHECK(tools::copy_project(session.task.run, repository, session.task.base()));
-  PONDER_CHECK(tools::copy_tree(session.task.base(), session.task.work()));
-  // A confined sandbox cannot protect a history, so that there is none.
-  if (session.task.run.isolation == tools::Isolation::confined) return {};
-  return tools::begin_history(session.task.run, session.task.work());
+/// The n-th task of a folder of tasks.
+Status take_task(FixSession& session, const WorkflowOptions& options) {
+  PONDER_TRY(const auto tasks, tools::list_fix_tasks(options.fix.tasks));
+  const fs::path& folder = tasks[options.task_seed.value_or(0) % tasks.size()];
+  PONDER_TRY(const tools::FixTaskInfo info, tools::read_fix_task(folder));
+  session.issue = info.issue;
+  if (!info.bug_class.empty()) session.kind = info.bug_class;
+  return tools::lay_out_exercise(session.task, info, folder);
 }
 
-Status take_task(FixSession& session, const fs::path& folder) {
-  PONDER_TRY(tools::FixTaskInfo info, tools::read_fix_task(folder));
-  session.task.test_command = std::move(info.test_command);
-  session.task.protects = std::move(info.protects);
-  session.task.run.seconds_max = info.seconds_max;
-  session.task.is_exercise = true;
-  session.task.repeats = 1;
-  session.issue = std::move(info.issue);
-  session.kind = info.bug_class.empty() ? "free" : info.bug_class;
-  std::error_code error;
-  if (fs::is_directory(folder / "hidden", error)) {
-    PONDER_CHECK(tools::copy_tree(folder / "hidden", session.task.hidden()));
-  }
-  return lay_out(session, folder / "repo");
-}
-
-/// The task of "codefix": of the folder of tasks, or made.
-Status take_numbered_task(FixSession& session, const WorkflowOptions& options) {
-  const std::uint64_t seed = options.task_seed.value_or(0);
-  if (!options.fix.tasks.empty()) {
-    PONDER_TRY(const auto tasks, tools::list_fix_tasks(options.fix.tasks));
-    return take_task(session, tasks[seed % tasks.size()]);
-  }
-  PONDER_TRY(auto generator, tools::FixTaskGenerator::open(options.library));
-  PONDER_TRY(const auto made, generator.generate(seed, options.fix.filter));
-  const fs::path folder = session.task.folder / "task";
-  PONDER_CHECK(tools::write_fix_task(folder, made));
-  PONDER_CHECK(take_task(session, folder));
-  std::error_code ignored;
-  fs::remove_all(folder, ignored);  // the reference patch with it
-  return {};
+/// What an environment made.
+Status take_made(FixSession& session, const tools::Task& task, std::string instructions) {
+  PONDER_TRY(const auto made, tools::generated_fix_task(task.json));
+  session.issue = task.text;
+  session.kind = task.kind;
+  session.instructions = std::move(instructions);
+  return tools::lay_out_exercise(session.task, made);
 }
 
 Status take_project(FixSession& session, const WorkflowOptions& options) {
@@ -299,28 +269,42 @@ Status take_project(FixSession& session, const WorkflowOptions& options) {
   if (session.task.test_command.empty()) {
     return fail(Errc::invalid_argument, "no test command: --test");
   }
-  return lay_out(session, options.project.folder);
+  return tools::lay_out_project(session.task, options.project.folder);
 }
 
-}  // namespace
-
-Result<std::unique_ptr<Workflow>> open_fix_workflow(const WorkflowOptions& options) {
+/// Opens a workflow over what `take` lays out in the session's folder.
+Result<std::unique_ptr<Workflow>> open_with(const WorkflowOptions& options,
+                                            const std::function<Status(FixSession&)>& take) {
   PONDER_CHECK(tools::check_support(tools::sandbox_support(), options.project.isolation));
   FixSession session;
-  PONDER_TRY(session.task.folder, make_folder());
+  PONDER_TRY(session.task.folder, tools::make_fix_folder());
   session.directory = options.directory;
   session.task.run.isolation = options.project.isolation;
   session.task.run.readable = options.project.readable;
   const fs::path folder = session.task.folder;
-  const bool is_task = options.name == kCodeFixTasks;
-  const Status taken =
-      is_task ? take_numbered_task(session, options) : take_project(session, options);
+  const Status taken = take(session);
   auto workflow = taken ? FixWorkflow::make(std::move(session))
                         : Result<std::unique_ptr<FixWorkflow>>(tl::unexpected(taken.error()));
   if (workflow) return std::unique_ptr<Workflow>(std::move(*workflow));
   std::error_code ignored;
   fs::remove_all(folder, ignored);
   return tl::unexpected<Error>(workflow.error());
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Workflow>> open_fix_workflow(const WorkflowOptions& options) {
+  return open_with(options, [&options](FixSession& session) {
+    return options.fix.tasks.empty() ? take_project(session, options) : take_task(session, options);
+  });
+}
+
+Result<std::unique_ptr<Workflow>> open_project_workflow(const WorkflowOptions& options,
+                                                        const tools::Task& task,
+                                                        const std::string& instructions) {
+  return open_with(options, [&task, &instructions](FixSession& session) {
+    return take_made(session, task, instructions);
+  });
 }
 
 Result<std::unique_ptr<Workflow>> reopen_fix_workflow(const SessionStarted& start) {

@@ -28,6 +28,9 @@ struct ToolsetOptions {
   /// Called on the caller's thread or the session's executor.
   std::function<void(const std::string& line)> tell;
   tools::Isolation isolation = tools::Isolation::isolated;  // of programs that tools run
+  /// The command line names some of it, or the configuration: it is wanted for this run. Otherwise
+  /// all is of the configuration that is always read.
+  bool is_named = false;
 
   bool is_empty() const { return config.tools.files.empty() && !config.web && config.mcp.empty(); }
 };

@@ -9,9 +9,7 @@ namespace ponder::runtime {
 
 Result<std::unique_ptr<Workflow>> Workflow::open(const WorkflowOptions& options) {
   if (options.name == kCodeWorkflow) return open_code_workflow(options);
-  if (options.name == kFixWorkflow || options.name == kCodeFixTasks) {
-    return open_fix_workflow(options);
-  }
+  if (options.name == kFixWorkflow) return open_fix_workflow(options);
   if (options.name == kAssistantWorkflow) return open_assistant_workflow(options);
   return open_environment_workflow(options);
 }
@@ -26,7 +24,7 @@ Result<std::unique_ptr<Workflow>> Workflow::reopen(const std::filesystem::path& 
   if (name == kCodeWorkflow) return reopen_code_workflow(*state.start, toolset);
   if (name == kAssistantWorkflow) return reopen_assistant_workflow(*state.start, toolset);
   if (name == kFixWorkflow) return reopen_fix_workflow(*state.start);
-  return reopen_environment_workflow(library, session, state, store);
+  return reopen_environment_workflow(library, session, state, store, toolset);
 }
 
 }  // namespace ponder::runtime

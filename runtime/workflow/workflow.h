@@ -13,7 +13,6 @@
 #include "runtime/session/session_store.h"
 #include "runtime/workflow/toolset.h"
 #include "tools/code/code_tools.h"
-#include "tools/fix/fix_tasks.h"
 
 namespace ponder::tools {
 class Registry;
@@ -21,28 +20,28 @@ class Registry;
 
 namespace ponder::runtime {
 
-/// What "fix" and "codefix" take beside the project.
+/// What "fix" takes beside the project.
 struct FixOptions {
   std::vector<std::string> protects;  // globs of further files that the agent may not change
   std::uint32_t repeats = 2;          // runs of the tests, to find those that are flaky
-  std::filesystem::path tasks;        // "codefix": a folder of tasks; empty: made ones
-  tools::FixTaskFilter filter;        // "codefix": which made tasks
+  std::filesystem::path tasks;        // a folder of tasks instead of a project
 };
 
 /// What to open a workflow with.
 struct WorkflowOptions {
-  std::string name;  // "assistant", "code", "fix", "codefix" for a task of fixing code, or an
-                     // environment: "travel"
+  std::string name;               // "assistant", "code", "fix", or an environment: "travel"
   std::filesystem::path library;  // the folder of environments, see DataDirs
   std::uint64_t world_seed = 1;
   std::string size = "S";                  // S, M or L
   std::optional<std::uint64_t> task_seed;  // a generated task; otherwise the user's own words
+  std::string task_kind;                   // of the generated task; empty: drawn
   std::string request;                     // the user's own words; may be empty for a chat
   std::filesystem::path directory;         // absolute, for artefacts; empty: none are wanted
-  tools::CodeProject project;              // of "code" and "fix", which copies its folder
+  tools::CodeProject project;  // of "code" and "fix", which copies its folder; environments of
+                               // projects take its sandbox
   FixOptions fix;
   bool has_person = false;  // somebody answers what the model asks
-  ToolsetOptions toolset;   // of "code" and "assistant": what is added to their tools
+  ToolsetOptions toolset;   // what is added to the tools; of environments, what is named
 };
 
 /// The verifier's word on a finished session.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Lays out QuixBugs' Python programs as tasks for `ponder eval codefix`, with a script that solves
+"""Lays out QuixBugs' Python programs as tasks for `ponder eval fix`, with a script that solves
 them by the corrections that QuixBugs brings. Says nothing about a model: it tries the machinery.
 
 usage: quixbugs.py CHECKOUT OUT PYTEST

@@ -10,9 +10,12 @@
 #include <tuple>
 
 #include "base/sqlite/connection.h"
+#include "runtime/agent/agent_tool.h"
+#include "runtime/agent/call_gate.h"
 #include "runtime/model/embedded_model.h"
 #include "runtime/model/model_client.h"
 #include "runtime/session/event_json.h"
+#include "runtime/session/log_check.h"
 #include "runtime/session/session_state.h"
 #include "runtime/store/postgres_session_store.h"
 #include "runtime/store/sqlite_session_store.h"
@@ -29,32 +32,37 @@ constexpr std::uint32_t kSessionsMax = 1000;
 constexpr const char* kInterrupted =
     "error: interrupted: ponder stopped while this call ran; whether it took effect is unknown";
 
-/// A call's place in a session: turn, step, position.
-using Place = std::tuple<std::uint32_t, std::uint32_t, std::uint32_t>;
-
 struct CallRecord {
   context::ToolCall call;
   Outcome outcome = Outcome::error;
   std::string content;
-  bool is_finished = false;
+  bool is_own = true;  // not of the session that this one is a fork of
 };
-using Calls = std::map<Place, CallRecord>;
+using Calls = std::map<CallAt, CallRecord>;
+
+/// A fork that is a sub-agent's counts its steps anew from its task on.
+bool begins_turn(const Record& record) {
+  return std::holds_alternative<UserMessage>(record.event) ||
+         std::holds_alternative<TaskAssigned>(record.event);
+}
 
 Calls calls_of(const std::vector<Record>& records) {
+  const std::int64_t own_from = fold(records).task_seq;
   Calls calls;
   std::uint32_t turn = 0;
   for (const Record& record : records) {
-    if (std::holds_alternative<UserMessage>(record.event)) ++turn;
+    if (begins_turn(record)) ++turn;
     if (const auto* e = std::get_if<ModelCompleted>(&record.event)) {
       for (std::uint32_t i = 0; i < e->message.tool_calls.size(); ++i) {
-        calls[{turn, e->step, i}].call = e->message.tool_calls[i];
+        CallRecord& call = calls[{turn, e->step, i}];
+        call.call = e->message.tool_calls[i];
+        call.is_own = record.seq > own_from;
       }
     }
     if (const auto* e = std::get_if<ToolFinished>(&record.event)) {
       CallRecord& call = calls[{turn, e->step, e->call_index}];
       call.outcome = e->outcome;
       call.content = e->content;
-      call.is_finished = true;
     }
   }
   return calls;
@@ -86,10 +94,10 @@ std::vector<std::string> prompts_seen(const std::vector<Record>& records) {
 }
 
 /// The twin as it would be had the same calls been interrupted.
-Twin with_interruptions(Twin twin, const Calls& calls) {
+std::vector<Record> with_interruptions(std::vector<Record> twin, const Calls& calls) {
   std::uint32_t turn = 0;
   for (Record& record : twin) {
-    if (std::holds_alternative<UserMessage>(record.event)) ++turn;
+    if (begins_turn(record)) ++turn;
     auto* e = std::get_if<ToolFinished>(&record.event);
     if (e == nullptr) continue;
     const auto call = calls.find({turn, e->step, e->call_index});
@@ -107,20 +115,23 @@ Effect effect_of(const std::string& tool) {
   return Effect::irreversible;
 }
 
+bool is_hand_out(const CallRecord& call) { return call.call.name == kAgentTool; }
+
 bool may_repeat(Effect effect) { return effect == Effect::pure || effect == Effect::idempotent; }
 
 void audit_prompts(const std::string& id, const std::vector<Record>& records, const Calls& calls,
                    const Twin& twin, Findings& findings) {
   for (const auto& [place, call] : calls) {
+    if (!call.is_own) continue;
     const bool is_interrupted = call.outcome == Outcome::interrupted;
-    if (is_interrupted && may_repeat(effect_of(call.call.name))) {
+    if (is_interrupted && (is_hand_out(call) || may_repeat(effect_of(call.call.name)))) {
       findings.mismatched(fmt::format("{}: {} was not run again", id, call.call.name));
     }
     if (!is_interrupted && call.outcome != Outcome::success) {
       findings.mismatched(fmt::format("{}: {} ended in: {}", id, call.call.name, call.content));
     }
   }
-  const std::vector<std::string> expected = prompts_from(with_interruptions(twin, calls));
+  const std::vector<std::string> expected = prompts_from(with_interruptions(twin.records, calls));
   const std::vector<std::string> seen = prompts_seen(records);
   if (seen != expected) {
     const auto differing =
@@ -151,13 +162,47 @@ std::vector<EffectLine> read_effects(const std::filesystem::path& file) {
   return out;
 }
 
+/// What was said between a session's calls and a person, against its log.
+void audit_questions(const std::string& id, const std::vector<Record>& records,
+                     const std::vector<EffectLine>& effects, Findings& findings) {
+  std::map<std::string, std::string> answers;  // "KEY N" -> what the log says
+  std::int64_t completion_seq = 0;
+  for (const Record& record : records) {
+    if (std::holds_alternative<ModelCompleted>(record.event)) completion_seq = record.seq;
+    const auto* e = std::get_if<QuestionAnswered>(&record.event);
+    if (e == nullptr) continue;
+    const std::string key = idempotency_key({id}, completion_seq, e->call_index);
+    const bool is_first = answers.emplace(fmt::format("{} {}", key, e->n), e->answer).second;
+    if (!is_first) findings.doubled(fmt::format("{}: question {} has two answers", key, e->n));
+  }
+  std::map<std::string, std::string> digests;
+  for (const EffectLine& line : effects) {
+    const bool is_asked = line.tool == "person";
+    if (!line.key.starts_with(id + "/") || (!is_asked && line.tool != "heard")) continue;
+    const std::size_t space = line.arguments.find(' ');
+    const std::string question = line.key + " " + line.arguments.substr(0, space);
+    const std::string words = line.arguments.substr(space + 1);
+    const auto answer = answers.find(question);
+    if (answer == answers.end()) {
+      findings.lost(fmt::format("{} was put to a person and has no answer", question));
+    } else if (!is_asked && answer->second != words) {
+      findings.doubled(
+          fmt::format("{} was answered with {} and {}", question, answer->second, words));
+    }
+    if (is_asked && digests.emplace(question, words).first->second != words) {
+      findings.doubled(fmt::format("{} was put as another question", question));
+    }
+  }
+}
+
 /// The effects of one session against its log. No two calls of a session are alike, so an effect is
 /// known by what it did, whatever key it came with.
 void audit_effects(const std::string& id, const Calls& calls,
                    const std::vector<EffectLine>& effects, Findings& findings) {
   std::map<std::string, std::vector<std::string>> fired;  // what was done -> the keys
   for (const EffectLine& effect : effects) {
-    if (!effect.key.starts_with(id + "/")) continue;
+    const bool is_question = effect.tool == "person" || effect.tool == "heard";
+    if (!effect.key.starts_with(id + "/") || is_question) continue;
     fired[effect.tool + " " + effect.arguments].push_back(effect.key);
   }
   std::set<std::string> keys;
@@ -172,6 +217,7 @@ void audit_effects(const std::string& id, const Calls& calls,
     }
   }
   for (const auto& [place, call] : calls) {
+    if (!call.is_own || is_hand_out(call)) continue;
     const bool was_fired = fired.count(call.call.name + " " + call.call.arguments) > 0;
     if (call.outcome == Outcome::success && !was_fired) {
       findings.lost(fmt::format("{}: {} {} reported success and did nothing", id, call.call.name,
@@ -180,22 +226,76 @@ void audit_effects(const std::string& id, const Calls& calls,
   }
 }
 
+/// Says so where the log is not that of a session at its end.
+bool is_at_end(const std::string& id, const std::vector<Record>& records, const Twin& twin,
+               Findings& findings) {
+  std::int64_t seq = 0;
+  for (const Record& record : records) {
+    if (record.seq == ++seq) continue;
+    findings.lost(fmt::format("{}: no event {}", id, seq));
+    return false;
+  }
+  const SessionState state = fold(records);
+  const bool is_whole = state.start && state.unreadable == 0;
+  const bool has_ended = !state.is_turn_open && state.turns == fold(twin.records).turns;
+  if (!is_whole || !has_ended) {
+    findings.unopened(fmt::format("{}: not at its end, {} turns", id, state.turns));
+    return false;
+  }
+  for (const LogFault& fault : check_log(records)) {
+    findings.unopened(
+        fmt::format("{}: {} at {}: {}", id, fault_name(fault.kind), fault.seq, fault.detail));
+  }
+  return true;
+}
+
+/// The session of each sub-agent that the session itself has begun, by its call.
+std::map<CallAt, SessionId> sub_agents_of(const std::vector<Record>& records) {
+  const std::int64_t own_from = fold(records).task_seq;
+  std::map<CallAt, SessionId> out;
+  std::uint32_t turn = 0;
+  for (const Record& record : records) {
+    if (begins_turn(record)) ++turn;
+    const auto* e = std::get_if<SubAgentStarted>(&record.event);
+    if (e != nullptr && record.seq > own_from) {
+      out[{turn, e->step, e->call_index}] = SessionId{e->child};
+    }
+  }
+  return out;
+}
+
+/// A session and all below it; `seen` gets their ids.
 void audit_session(const SessionStore& store, const SessionId& id, const Twin& twin,
-                   const std::vector<EffectLine>& effects, Findings& findings) {
+                   const std::vector<EffectLine>& effects, std::set<std::string>& seen,
+                   Findings& findings) {
+  seen.insert(id.value);
   const auto records = store.load(id);
   if (!records) return findings.unopened(fmt::format("{}: {}", id.value, records.error().message));
-  std::int64_t seq = 0;
-  for (const Record& record : *records) {
-    if (record.seq != ++seq) return findings.lost(fmt::format("{}: no event {}", id.value, seq));
-  }
-  const SessionState state = fold(*records);
-  const bool is_whole = state.start && state.unreadable == 0;
-  if (!is_whole || state.is_turn_open || state.turns != user_texts().size()) {
-    return findings.unopened(fmt::format("{}: not at its end, {} turns", id.value, state.turns));
-  }
+  if (!is_at_end(id.value, *records, twin, findings)) return;
   const Calls calls = calls_of(*records);
   audit_prompts(id.value, *records, calls, twin, findings);
   audit_effects(id.value, calls, effects, findings);
+  audit_questions(id.value, *records, effects, findings);
+  const auto sub_agents = sub_agents_of(*records);
+  if (sub_agents.size() != twin.sub_agents.size()) {
+    findings.unopened(fmt::format("{}: {} sub-agents of {}", id.value, sub_agents.size(),
+                                  twin.sub_agents.size()));
+  }
+  for (const auto& [call, child] : sub_agents) {
+    const auto its_twin = twin.sub_agents.find(call);
+    if (its_twin != twin.sub_agents.end()) {
+      audit_session(store, child, its_twin->second, effects, seen, findings);
+    }
+  }
+}
+
+Result<Twin> read_session(const SessionStore& store, const SessionId& id) {
+  Twin out;
+  PONDER_TRY(out.records, store.load(id));
+  for (const auto& [call, child] : sub_agents_of(out.records)) {
+    PONDER_TRY(out.sub_agents[call], read_session(store, child));
+  }
+  return out;
 }
 
 }  // namespace
@@ -232,19 +332,28 @@ void audit(const Remains& remains, const Twin& twin, Findings& findings) {
   }
   const auto sessions = (*store)->list(kSessionsMax);
   if (!sessions) return findings.unopened(sessions.error().message);
-  if (sessions->size() != remains.sessions) {
-    findings.unopened(fmt::format("{} sessions of {}", sessions->size(), remains.sessions));
-  }
   const std::vector<EffectLine> effects = read_effects(remains.effects);
+  std::set<std::string> seen;
+  std::size_t count = 0;
   for (const SessionSummary& session : *sessions) {
-    audit_session(**store, session.id, twin, effects, findings);
+    if (is_sub_agent(session.id)) continue;
+    ++count;
+    audit_session(**store, session.id, twin, effects, seen, findings);
+  }
+  if (count != remains.sessions) {
+    findings.unopened(fmt::format("{} sessions of {}", count, remains.sessions));
+  }
+  for (const SessionSummary& session : *sessions) {
+    if (!seen.contains(session.id.value)) {
+      findings.doubled(session.id.value + " is a sub-agent that no call has begun");
+    }
   }
 }
 
 Result<Twin> read_twin(const std::string& address) {
   PONDER_TRY(const auto store, open_store(address));
   PONDER_TRY(const SessionId id, store->resolve("last"));
-  return store->load(id);
+  return read_session(*store, id);
 }
 
 }  // namespace ponder::crash

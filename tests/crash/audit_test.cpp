@@ -124,7 +124,7 @@ TEST_F(Audit, SeesAResultThatIsNotWhatTheModelRead) {
 }
 
 TEST_F(Audit, SeesAPromptThatIsNotTheTwins) {
-  for (runtime::Record& record : twin_) {
+  for (runtime::Record& record : twin_.records) {
     auto* finished = std::get_if<runtime::ToolFinished>(&record.event);
     if (finished != nullptr) finished->content += "!";
   }
@@ -136,6 +136,42 @@ TEST_F(Audit, SeesADamagedFileAndASessionThatIsMissing) {
   EXPECT_EQ(findings().unopened_sessions, 1U);
   std::ofstream(remains_.store, std::ios::trunc) << "no database";
   EXPECT_GT(findings().unopened_sessions, 0U);
+}
+
+TEST_F(Audit, SeesAnEffectOfASubAgentThatWasFiredTwice) {
+  std::istringstream lines(read(remains_.effects));
+  for (std::string line; std::getline(lines, line);) {
+    const bool is_sub_agents = line.find('.') < line.find('/');
+    if (is_sub_agents && line.find(" pays ") != std::string::npos) {
+      add_effect(line + "\n");
+      break;
+    }
+  }
+  EXPECT_EQ(findings().doubled_effects, 1U);
+}
+
+TEST_F(Audit, SeesAnAnswerThatIsNotTheLogsAndAQuestionThatNobodyAnswered) {
+  std::string heard = effect_of("heard");
+  heard.insert(heard.size() - 1, "0");
+  add_effect(heard);
+  EXPECT_EQ(findings().doubled_effects, 1U);
+  std::string put = effect_of("person");
+  put.replace(put.find("person 0"), 8, "person 5");
+  add_effect(put);
+  EXPECT_EQ(findings().lost_events, 1U);
+}
+
+TEST_F(Audit, SeesASubAgentThatIsNotAtItsEndAndOneThatNoCallHasBegun) {
+  remains_.acks.clear();
+  change_store(
+      "INSERT INTO sessions (id, created_ms, updated_ms, workflow, model) "
+      "SELECT id || '-9', created_ms, updated_ms, workflow, model FROM sessions "
+      "WHERE id LIKE '%.%-0' LIMIT 1");
+  EXPECT_EQ(findings().doubled_effects, 1U);
+  change_store(
+      "DELETE FROM events WHERE type = 'turn_ended' AND session LIKE '%.%-0' "
+      "AND session NOT LIKE '%.%.%'");
+  EXPECT_EQ(findings().unopened_sessions, 1U);
 }
 
 TEST(PowerFailure, LeavesWhatWasSyncedAndNothingElse) {

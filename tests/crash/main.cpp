@@ -26,6 +26,7 @@ struct Options {
   std::uint64_t seed = 1;
   long stride = 1;
   std::string synchronous = "full";
+  std::string rows;  // only those whose names have this in them
   bool json = false;
 };
 
@@ -70,7 +71,8 @@ nlohmann::json json_of(const Row& row) {
           {"torn_artefacts", row.findings.torn_artefacts}};
 }
 
-using Add = std::function<void(Row)>;
+/// Makes the row of this name, if it is wanted.
+using Add = std::function<void(const std::string& name, const std::function<Row()>& make)>;
 
 /// The rows of one machine: SQLite.
 int attack_file(const Options& options, const std::string& scratch, const Add& add) {
@@ -82,16 +84,24 @@ int attack_file(const Options& options, const std::string& scratch, const Add& a
     return 2;
   }
   const long stride = options.stride;
-  add(matrix.every_checkpoint(stride));
-  for (const char* action : {"kill", "tear", "power"}) add(matrix.every_call(action, stride));
-  for (const char* action : {"kill", "power"}) add(matrix.every_call_of_recovery(action, stride));
-  for (const char* action : {"enospc", "eio", "eio-once", "clock"}) {
-    add(matrix.every_failure(action, stride));
+  add("event boundary", [&] { return matrix.every_checkpoint(stride); });
+  for (const std::string action : {"kill", "tear", "power"}) {
+    add("file call: " + action, [&] { return matrix.every_call(action, stride); });
   }
-  for (const char* action : {"kill", "tear", "power"}) add(travel.every_call(action, stride));
-  for (const char* action : {"enospc", "eio", "clock"}) add(travel.every_failure(action, stride));
-  add(travel.random_instants(options.kills / 10));
-  add(matrix.random_instants(options.kills));
+  for (const std::string action : {"kill", "power"}) {
+    add("recovery: " + action, [&] { return matrix.every_call_of_recovery(action, stride); });
+  }
+  for (const std::string action : {"enospc", "eio", "eio-once", "clock"}) {
+    add("failure: " + action, [&] { return matrix.every_failure(action, stride); });
+  }
+  for (const std::string action : {"kill", "tear", "power"}) {
+    add("run, file call: " + action, [&] { return travel.every_call(action, stride); });
+  }
+  for (const std::string action : {"enospc", "eio", "clock"}) {
+    add("run, failure: " + action, [&] { return travel.every_failure(action, stride); });
+  }
+  add("run, random instants", [&] { return travel.random_instants(options.kills / 10); });
+  add("random instants", [&] { return matrix.random_instants(options.kills); });
   return 0;
 }
 
@@ -105,17 +115,18 @@ int attack_server(const Options& options, const std::string& scratch, const Add&
     fmt::print(stderr, "{}\n", ready.error().message);
     return 2;
   }
-  add(matrix.kills(options.kills));
-  add(matrix.stalls(options.kills / 2));
-  add(matrix.server_crashes(options.kills / 10));
-  add(matrix.everything(options.kills));
+  add("workers killed", [&] { return matrix.kills(options.kills); });
+  add("workers stopped", [&] { return matrix.stalls(options.kills / 2); });
+  add("server crashes", [&] { return matrix.server_crashes(options.kills / 10); });
+  add("all at once", [&] { return matrix.everything(options.kills); });
   TravelMatrix travel(options.programs, scratch + "/travel", options.seed);
   const Status twin = travel.make_twin();
   if (!twin) {
     fmt::print(stderr, "{}\n", twin.error().message);
     return 2;
   }
-  add(travel.shared([&matrix] { return matrix.make_store(); }, options.kills / 10));
+  add("ponder work",
+      [&] { return travel.shared([&matrix] { return matrix.make_store(); }, options.kills / 10); });
   return 0;
 #else
   (void)options, (void)scratch, (void)add;
@@ -130,7 +141,9 @@ int run(const Options& options) {
   std::string scratch = (scratch_root() / "ponder-crash-XXXXXX").string();
   if (mkdtemp(scratch.data()) == nullptr) return 2;
   std::vector<Row> rows;
-  const auto add = [&](Row row) {
+  const auto add = [&](const std::string& name, const std::function<Row()>& make) {
+    if (name.find(options.rows) == std::string::npos) return;
+    Row row = make();
     row.may_lose_events = options.synchronous == "normal" && row.name.ends_with("power");
     if (!options.json) print_row(row);
     rows.push_back(std::move(row));
@@ -174,6 +187,7 @@ int main(int argc, char** argv) {
   app.add_option("--synchronous", options.synchronous, "of the stores: full, normal")
       ->check(CLI::IsMember({"full", "normal"}))
       ->capture_default_str();
+  app.add_option("--rows", options.rows, "only those whose names have this in them");
   app.add_flag("--json", options.json, "print JSON");
   CLI11_PARSE(app, argc, argv);
   return ponder::crash::run(options);

@@ -29,18 +29,18 @@ class WorkerCrashes : public ::testing::Test {
   WorkerMatrix matrix_{programs(), dir_.path(), kSeed};
 };
 
-TEST_F(WorkerCrashes, AtEventBoundaries) { expect_clean(matrix_.every_checkpoint(17), 5); }
+TEST_F(WorkerCrashes, AtEventBoundaries) { expect_clean(matrix_.every_checkpoint(41), 8); }
 
 TEST_F(WorkerCrashes, BeforeCallsThatChangeFiles) {
-  expect_clean(matrix_.every_call("kill", 41), 5);
+  expect_clean(matrix_.every_call("kill", 83), 6);
 }
 
-TEST_F(WorkerCrashes, InTheMiddleOfWrites) { expect_clean(matrix_.every_call("tear", 43), 5); }
+TEST_F(WorkerCrashes, InTheMiddleOfWrites) { expect_clean(matrix_.every_call("tear", 89), 6); }
 
-TEST_F(WorkerCrashes, ByPowerFailure) { expect_clean(matrix_.every_call("power", 37), 5); }
+TEST_F(WorkerCrashes, ByPowerFailure) { expect_clean(matrix_.every_call("power", 79), 6); }
 
 TEST_F(WorkerCrashes, WhileItRecoversFromACrash) {
-  expect_clean(matrix_.every_call_of_recovery("kill", 47), 2);
+  expect_clean(matrix_.every_call_of_recovery("kill", 67), 6);
 }
 
 TEST_F(WorkerCrashes, OnADiskThatIsFullOrFailsOrWithAClockThatJumps) {

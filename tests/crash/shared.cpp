@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "runtime/agent/agent_tool.h"
 #include "runtime/session/work_queue.h"
 #include "runtime/store/postgres_session_store.h"
 #include "tests/crash/script.h"
@@ -55,7 +56,9 @@ Result<std::string> SharedMatrix::make_sessions(std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) {
     const runtime::SessionId id = store->new_id();
     std::vector<runtime::Event> events;
-    events.emplace_back(scripted_start("shared"));
+    runtime::SessionStarted start = scripted_start("shared");
+    start.tools.push_back(runtime::agent_tool_spec());  // as Agent::start() does
+    events.emplace_back(std::move(start));
     PONDER_CHECK(runtime::test::run(io, store->append(id, 0, std::move(events))));
     PONDER_CHECK(store->queue()->put(id));
   }

@@ -2,16 +2,10 @@
 #include <fmt/core.h>
 #include <fmt/format.h>
 #include <poll.h>
-#include <unistd.h>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/redirect_error.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/this_coro.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <chrono>
-#include <csignal>
 #include <cstdlib>
 #include <exception>
 #include <list>
@@ -21,11 +15,10 @@
 
 #include "base/assert.h"
 #include "runtime/agent/agent.h"
-#include "runtime/model/embedded_model.h"
-#include "runtime/session/event_json.h"
 #include "runtime/session/work_queue.h"
 #include "runtime/store/postgres_session_store.h"
 #include "runtime/store/sqlite_session_store.h"
+#include "tests/crash/actors.h"
 #include "tests/crash/script.h"
 
 /// A program to be killed: brings every session of its owner in a store to the end, and begins new
@@ -36,8 +29,7 @@
 ///   STORE    an SQLite file; or postgresql://..., where the program instead takes the sessions
 ///   that
 ///            wait in the queue, a few at a time, until the queue is empty
-///   EFFECTS  file that gets a line "key tool arguments" for each effect, on the disk before the
-///            tool answers
+///   EFFECTS  file that gets a line for each effect, on the disk before the tool answers (actors.h)
 ///   ACKS     descriptor that gets each event as soon as the store has said that it is kept
 ///   DIE_AT   kills itself at this checkpoint (from 1); 0: never
 ///   LEASE_MS how long a shared session stays a program's that gives no sign of life
@@ -47,108 +39,11 @@ namespace ponder::crash {
 namespace {
 
 namespace asio = boost::asio;
-constexpr std::chrono::milliseconds kModelTime{2};
-constexpr std::chrono::milliseconds kToolTime{1};
 constexpr std::chrono::milliseconds kPollTime{20};
 constexpr std::chrono::milliseconds kLeaseTime{15'000};
 constexpr int kTriesToOpen = 500;
 constexpr int kStoreFailed = 3;
 constexpr std::uint32_t kSessionsMax = 1000;
-
-/// The places of the program where the harness may ask it to die.
-class Checkpoints {
- public:
-  explicit Checkpoints(long die_at) : die_at_(die_at) {}
-  void pass() {
-    if (++passed_ == die_at_) ::raise(SIGKILL);
-  }
-  long passed() const { return passed_; }
-
- private:
-  long die_at_;
-  long passed_ = 0;
-};
-
-asio::awaitable<void> pass_time(std::chrono::milliseconds time) {
-  const auto executor = co_await asio::this_coro::executor;
-  asio::steady_timer timer(executor, time);
-  boost::system::error_code ignored;
-  co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-}
-
-void write_line(int descriptor, const std::string& line) {
-  std::size_t done = 0;
-  while (done < line.size()) {
-    const ssize_t count = ::write(descriptor, line.data() + done, line.size() - done);
-    PONDER_ASSERT(count > 0);
-    done += static_cast<std::size_t>(count);
-  }
-}
-
-class LoggingTool final : public tools::Tool {
- public:
-  LoggingTool(const ScriptedTool& about, context::ToolSpec spec, int effects,
-              Checkpoints& checkpoints)
-      : about_(about), spec_(std::move(spec)), effects_(effects), checkpoints_(checkpoints) {}
-  const context::ToolSpec& spec() const override { return spec_; }
-  tools::Effect effect() const override { return about_.effect; }
-  const std::vector<std::string>& capabilities() const override { return none_; }
-  asio::awaitable<Result<tools::ToolOutput>> invoke(std::string arguments,
-                                                    tools::ToolContext context) override {
-    co_await pass_time(kToolTime);
-    checkpoints_.pass();
-    write_line(effects_,
-               fmt::format("{} {} {}\n", context.idempotency_key, about_.name, arguments));
-    PONDER_ASSERT(::fsync(effects_) == 0);
-    checkpoints_.pass();
-    co_await pass_time(kToolTime);
-    co_return tools::ToolOutput(answer_of(about_.name, arguments), false);
-  }
-
- private:
-  ScriptedTool about_;
-  context::ToolSpec spec_;
-  int effects_;
-  Checkpoints& checkpoints_;
-  std::vector<std::string> none_;
-};
-
-class FollowingModel final : public runtime::ModelClient {
- public:
-  explicit FollowingModel(Checkpoints& checkpoints) : checkpoints_(checkpoints) {}
-  std::string description() const override { return "script"; }
-  std::string family() const override { return "dsv32"; }
-  std::uint32_t tokens_context_max() const override { return 0; }
-  asio::awaitable<Result<runtime::Completion>> complete(runtime::ModelRequest request,
-                                                        runtime::ModelSink) override {
-    checkpoints_.pass();
-    co_await pass_time(kModelTime);
-    runtime::Completion completion = scripted_answer(request.conversation);
-    const std::vector<context::TokenId> prompt = scripted_prompt(request);
-    completion.prompt_hash = runtime::prompt_hash(prompt);
-    completion.usage.tokens_prompt = static_cast<std::uint32_t>(prompt.size());
-    checkpoints_.pass();
-    co_return completion;
-  }
-
- private:
-  Checkpoints& checkpoints_;
-};
-
-class Acknowledger final : public runtime::EventSink {
- public:
-  Acknowledger(int descriptor, Checkpoints& checkpoints)
-      : descriptor_(descriptor), checkpoints_(checkpoints) {}
-  void on_event(const runtime::SessionId& session, const runtime::Record& record) override {
-    checkpoints_.pass();
-    write_line(descriptor_, runtime::record_line(session, record) + "\n");
-    checkpoints_.pass();
-  }
-
- private:
-  int descriptor_;
-  Checkpoints& checkpoints_;
-};
 
 /// One session at work.
 asio::awaitable<Status> finish(runtime::Agent* agent) {
@@ -266,7 +161,7 @@ Status spawn_own(const runtime::AgentParts& parts, const Options& options, Sessi
   std::size_t count = 0;
   PONDER_TRY(const auto known, parts.store->list(kSessionsMax));
   for (const runtime::SessionSummary& session : known) {
-    if (session.workflow != options.owner) continue;
+    if (session.workflow != options.owner || is_sub_agent(session.id)) continue;
     sessions.spawn(open_and_finish(parts, session.id));
     ++count;
   }
@@ -288,8 +183,10 @@ Status run(const Options& options, Checkpoints& checkpoints) {
   }
   FollowingModel model(checkpoints);
   Acknowledger acknowledger(options.acks, checkpoints);
+  LoggingPerson person(effects, checkpoints);
   runtime::AgentParts parts(model, registry, *store, system_clock());
   parts.approvals.mode = runtime::ApprovalMode::always;
+  parts.questions.respondent = &person;
   parts.sinks = {&acknowledger};
 
   Sessions sessions;

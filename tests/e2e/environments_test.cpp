@@ -119,6 +119,8 @@ TEST(Env, NewDoesNotOverwriteAndCheckFailsForWhatIsNotSound) {
   EXPECT_THAT(again.err, HasSubstr("is already there"));
   EXPECT_THAT(ponder(scratch.path(), {"env", "new", "../shelf"}).err,
               HasSubstr("a name has letters, digits and _"));
+  EXPECT_THAT(ponder(scratch.path(), {"env", "run", "shelf"}).err,
+              HasSubstr("; the file here is named ./shelf.lua"));
   write_file("shelf.lua", replaced(read_file("shelf.lua"), "ok = #violations == 0", "ok = true"));
   const auto checked = ponder(scratch.path(), {"env", "check", "shelf.lua", "--json"});
   EXPECT_EQ(checked.status, 1);

@@ -67,17 +67,21 @@ inline bool same_bits(const std::vector<std::vector<float>>& a,
 
 class EngineTraffic : public ::testing::Test {
  protected:
+  virtual const std::filesystem::path& model_dir() const { return golden_dir(); }
+
   std::unique_ptr<Engine> open(std::uint64_t num_pages = 400, std::uint32_t rows = 64,
                                EngineOptions options = {}) {
     const bool is_fp8 = options.cache_dtype == CacheDType::fp8;
-    const CacheLayout layout(testing::tiny_config(),
+    const auto config = load_config(model_dir());
+    EXPECT_TRUE(config.has_value()) << config.error().message;
+    const CacheLayout layout(*config,
                              is_fp8 ? kernels::DType::fp8_e4m3 : kernels::DType::f32,
                              options.draft_tokens_max > 0);
     options.cache_bytes_max = num_pages * layout.page_bytes;
     options.batch_rows_max = rows;
     options.num_threads = 2;
     options.clock = &clock_;
-    auto engine = Engine::open(golden_dir(), options);
+    auto engine = Engine::open(model_dir(), options);
     EXPECT_TRUE(engine.has_value()) << engine.error().message;
     return std::move(*engine);
   }

@@ -14,11 +14,11 @@ using namespace ponder::tools;
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
   const std::string html = to_utf8(bytes, "", true);
-  PONDER_ASSERT(clean_utf8(html) == html);
+  PONDER_ASSERT(without_nul(html) == html);
   const auto base = ponder::http::parse_url("https://a.example/b/");
   for (const PagePart part : {PagePart::article, PagePart::whole}) {
     const PageText page = read_html(html, *base, part);
-    PONDER_ASSERT(clean_utf8(page.text) == page.text);
+    PONDER_ASSERT(without_nul(page.text) == page.text);
     PONDER_ASSERT(page.text.find('\r') == std::string::npos);
     const std::string shown = fenced(page.title + page.text, "evidence");
     PONDER_ASSERT(shown.find("\xE2\x9F\xA6", 3) == shown.rfind("\xE2\x9F\xA6"));

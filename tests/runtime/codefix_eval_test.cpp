@@ -1,6 +1,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <boost/asio/thread_pool.hpp>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -9,6 +11,7 @@
 #include "runtime/workflow/fix_workflow.h"
 #include "tests/runtime/scripted_steps.h"
 #include "tests/runtime/support.h"
+#include "tools/environment.h"
 #include "tools/fix/fix_tasks.h"
 #include "tools/process/sandbox_support.h"
 
@@ -20,6 +23,27 @@ namespace fs = std::filesystem;
 const fs::path kLibrary = fs::path("tools") / "library";
 constexpr std::uint64_t kSeed = 1'000'000;
 
+constexpr std::uint64_t kNumPlaces = 693;  // of bugs, as docs/fixing-code.md says
+
+/// The environment that makes the tasks.
+class Codefix {
+ public:
+  Codefix() {
+    tools::WorldOptions world;
+    world.library = kLibrary;
+    world.name = "codefix";
+    environment_ = std::move(*tools::Environment::open(world, pool_.get_executor()));
+  }
+  Result<tools::GeneratedFixTask> task(std::uint64_t seed, const std::string& kind) const {
+    PONDER_TRY(const tools::Task task, environment_->task(seed, kind));
+    return tools::generated_fix_task(task.json);
+  }
+
+ private:
+  boost::asio::thread_pool pool_{1};
+  std::unique_ptr<tools::Environment> environment_;
+};
+
 class CodefixEvalTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -28,13 +52,13 @@ class CodefixEvalTest : public ::testing::Test {
     if (!status) GTEST_SKIP() << status.error().message;
   }
 
-  static EvalOptions options(const std::string& language, std::uint32_t count) {
+  static EvalOptions options(const std::string& kind, std::uint32_t count) {
     EvalOptions how;
-    how.workflow = kCodeFixTasks;
+    how.workflow = "codefix";
     how.library = kLibrary;
     how.count = count;
     how.seed = kSeed;
-    how.fix.filter.language = language;
+    how.kind = kind;
     how.concurrency_max = 2;
     return how;
   }
@@ -49,10 +73,10 @@ class CodefixEvalTest : public ::testing::Test {
   }
   /// An agent that knows the reference patches.
   static std::vector<ScriptedStep> oracle(const EvalOptions& how) {
-    auto generator = std::move(*tools::FixTaskGenerator::open(how.library));
+    const Codefix codefix;
     std::vector<ScriptedStep> script;
     for (std::uint64_t i = 0; i < how.count; ++i) {
-      const auto task = *generator.generate(how.seed + i, how.fix.filter);
+      const auto task = *codefix.task(how.seed + i, how.kind);
       const std::string when = "(" + task.info.id + ")";
       script.push_back(test::calls("apply_patch", {{"patch", task.reference_patch}}));
       script.back().when = when;
@@ -88,42 +112,52 @@ TEST_F(CodefixEvalTest, AnAgentThatDoesNothingSolvesNone) {
   }
 }
 
-TEST(FixTaskGenerator, HasHundredsOfPlacesForBugsOfManyClasses) {
-  auto generator = std::move(*tools::FixTaskGenerator::open(kLibrary));
-  const std::uint64_t count = *generator.count({});
-  EXPECT_GE(count, 300U);
+TEST_F(CodefixEvalTest, ATaskThatCannotBeOpenedIsCountedAndNamed) {
+  test::TempDir tasks("/var/tmp");
+  const Codefix codefix;
+  for (const std::uint64_t seed : {kSeed, kSeed + 1}) {
+    const auto task = *codefix.task(seed, "lua");
+    ASSERT_TRUE(tools::write_fix_task(tasks.path() / std::to_string(seed), task));
+  }
+  std::ofstream(tasks.path() / std::to_string(kSeed) / "task.json") << "no JSON";
+  EvalOptions how = options("", 2);
+  how.workflow = kFixWorkflow;
+  how.fix.tasks = tasks.path();
+  how.seed = 0;
+  const EvalReport report = evaluate(how, {test::says("Looks right to me.")});
+  ASSERT_EQ(report.cases.size(), 2U);
+  EXPECT_EQ(report.cases[0].reason, "not opened");
+  EXPECT_THAT(report.cases[0].failure, ::testing::HasSubstr("task.json"));
+  EXPECT_EQ(report.cases[1].reason, "wrong answer");
+  EXPECT_THAT(eval_table(report), ::testing::HasSubstr("not solved, not opened: 1"));
+}
+
+TEST(Codefix, HasHundredsOfPlacesForBugsOfManyClasses) {
+  const Codefix codefix;
   std::set<std::string> classes;
   std::set<std::string> patches;
-  for (std::uint64_t i = 0; i < count; ++i) {
-    const auto task = generator.generate(kSeed + i, {});
+  for (std::uint64_t i = 0; i < kNumPlaces; ++i) {
+    const auto task = codefix.task(kSeed + i, "");
     ASSERT_TRUE(task) << task.error().message;
     classes.insert(task->info.bug_class);
     patches.insert(task->reference_patch);
   }
   EXPECT_GE(classes.size(), 12U);
-  EXPECT_EQ(patches.size(), count) << "no task comes twice";
+  EXPECT_EQ(patches.size(), kNumPlaces) << "no task comes twice";
 }
 
-TEST(FixTaskGenerator, ASeedIsATask) {
-  auto generator = std::move(*tools::FixTaskGenerator::open(kLibrary));
-  const auto one = *generator.generate(7, {"lua", ""});
-  const auto again = *generator.generate(7, {"lua", ""});
+TEST(Codefix, ASeedIsATask) {
+  const auto one = *Codefix().task(7, "lua");
+  const auto again = *Codefix().task(7, "lua");
   EXPECT_EQ(one.files, again.files);
   EXPECT_EQ(one.info.issue, again.info.issue);
   EXPECT_EQ(one.info.language, "lua");
 }
 
-TEST(FixTaskGenerator, AFilterThatNothingFitsNamesWhatThereIs) {
-  auto generator = std::move(*tools::FixTaskGenerator::open(kLibrary));
-  const auto none = generator.generate(1, {"lua", "wrong_colour"});
-  ASSERT_FALSE(none);
-  EXPECT_THAT(none.error().message, ::testing::HasSubstr("off_by_one"));
-}
-
-TEST(FixTaskGenerator, TheModelIsNotToldTheClass) {
-  auto generator = std::move(*tools::FixTaskGenerator::open(kLibrary));
+TEST(Codefix, TheModelIsNotToldTheClass) {
+  const Codefix codefix;
   for (std::uint64_t seed = 0; seed < 50; ++seed) {
-    const auto task = *generator.generate(seed, {});
+    const auto task = *codefix.task(seed, "");
     EXPECT_EQ(task.info.issue.find(task.info.bug_class), std::string::npos);
     for (const auto& [path, text] : task.files) EXPECT_EQ(text.find("@@"), std::string::npos);
   }
@@ -131,8 +165,7 @@ TEST(FixTaskGenerator, TheModelIsNotToldTheClass) {
 
 TEST(FixTasks, AFolderHoldsWhatWasMade) {
   test::TempDir dir("/var/tmp");
-  auto generator = std::move(*tools::FixTaskGenerator::open(kLibrary));
-  const auto task = *generator.generate(3, {"python", ""});
+  const auto task = *Codefix().task(3, "python");
   ASSERT_TRUE(tools::write_fix_task(dir.path() / "t", task));
   EXPECT_FALSE(tools::write_fix_task(dir.path() / "t", task)) << "nothing is overwritten";
   const auto info = tools::read_fix_task(dir.path() / "t");

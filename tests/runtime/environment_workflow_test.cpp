@@ -15,6 +15,7 @@
 #include "runtime/workflow/workflow.h"
 #include "tests/runtime/support.h"
 #include "tools/environment.h"
+#include "tools/environment_template.h"
 
 // Sessions in worlds that their calls change: what a log says is enough to have the same world
 // again.
@@ -282,19 +283,78 @@ TEST_F(EnvironmentWorkflowTest, AnyEnvironmentCanBeEvaluated) {
   EXPECT_EQ(report->cases[1].failure, "no closing of the case was submitted");
 }
 
-TEST_F(EnvironmentWorkflowTest, WordsThatAreNoGeneratedTaskAreOnlyTalkWhereNothingReadsThem) {
+TEST_F(EnvironmentWorkflowTest, WordsAreARequestOnlyWhereSomethingReadsThem) {
   WorkflowOptions how;
   how.name = "analyst";
   how.library = kLibrary;
   how.request = "How many tables are there?";
+  EXPECT_EQ(Workflow::open(how).error().message,
+            "analyst makes no tasks of a person's words (it has no function parse_request): --task "
+            "SEED, or talk in ponder chat --workflow analyst");
+  how.request.clear();
   const auto workflow = Workflow::open(how);
   ASSERT_TRUE(workflow) << workflow.error().message;
-  EXPECT_EQ((*workflow)->request(), how.request);
   const SessionId id =
       run(**workflow, {calls({call_of("list_tables", json::object())}), says("There are six.")});
   const auto state = fold(store_->load(id).value());
   EXPECT_EQ((*workflow)->judge(state)->detail, "nothing was asked for that could be verified");
   EXPECT_TRUE((*workflow)->hear("And rows?"));
+}
+
+/// The template of `ponder env new` with more in its table, and a tool of the user's beside it.
+class AddedToolsTest : public EnvironmentWorkflowTest {
+ protected:
+  WorkflowOptions shelf(const std::string& more) {
+    std::string text(tools::environment_template());
+    text.insert(text.find("  kinds = "), more);
+    std::ofstream(dir_.path() / "NAME.lua") << text;
+    std::ofstream(dir_.path() / "clock.lua")
+        << "return { name = 'clock', description = 'The hour.', effect = 'pure',\n"
+           "  run = function() return '12' end }\n";
+    WorkflowOptions how;
+    how.name = (dir_.path() / "NAME.lua").string();
+    how.task_seed = 1;
+    how.has_person = true;
+    how.toolset.config.tools.files = {dir_.path() / "clock.lua"};
+    return how;
+  }
+  static std::vector<std::string> names(const Workflow& workflow) {
+    std::vector<std::string> out;
+    for (const auto& spec : workflow.registry().specs()) out.push_back(spec.name);
+    return out;
+  }
+  test::TempDir dir_;
+};
+
+TEST_F(AddedToolsTest, AnEnvironmentAsksAPersonOnlyWhenItSaysSo) {
+  const std::vector<std::string> own = {"list_shelf", "submit"};
+  EXPECT_EQ(names(**Workflow::open(shelf(""))), own) << "a configuration changes no measurement";
+  const std::vector<std::string> with_question = {"list_shelf", "submit", "ask_user"};
+  WorkflowOptions asking = shelf("  asks = true,\n");
+  EXPECT_EQ(names(**Workflow::open(asking)), with_question);
+  asking.has_person = false;
+  EXPECT_EQ(names(**Workflow::open(asking)), own);
+}
+
+TEST_F(AddedToolsTest, ToolsThatTheCommandLineNamesWorkBesideItsOwnAndAfterAResume) {
+  WorkflowOptions how = shelf("");
+  how.toolset.is_named = true;
+  const auto workflow = std::move(*Workflow::open(how));
+  const std::vector<std::string> all = {"list_shelf", "submit", "clock"};
+  ASSERT_EQ(names(*workflow), all);
+  const SessionId id =
+      run(*workflow, {calls({call_of("clock", json::object())}),
+                      calls({call_of("list_shelf", {{"shelf", 1}})}), says("I give up.")});
+  const auto state = fold(store_->load(id).value());
+  std::vector<std::string> results;
+  for (const auto& message : state.history()) {
+    if (message.role == context::Role::tool) results.push_back(message.content);
+  }
+  ASSERT_EQ(results.size(), 2U);
+  EXPECT_EQ(results[0], "12");
+  const auto again = Workflow::reopen("/nowhere", id, state, *store_, how.toolset);
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(names(**again), all);
 }
 
 }  // namespace

@@ -164,7 +164,6 @@ TEST_F(FixCheatsTest, AnswersForTheTestsInputFailTheHiddenTests) {
          "class MoreTest(unittest.TestCase):\n"
          "    def test_more(self):\n        self.assertEqual(calc.add(1, 7), 8)\n";
   WorkflowOptions how = options();
-  how.name = kCodeFixTasks;
   how.fix.tasks = dir_.path() / "tasks";
   how.task_seed = 0;
   const auto cheat = fix(how, {edit("calc.py", "    return a - b",

@@ -106,5 +106,33 @@ TEST_F(LogWriterTest, NothingIsWrittenBehindAnAppendThatWasRefused) {
   EXPECT_EQ(log_->error()->code, Errc::unavailable);
 }
 
+TEST_F(LogWriterTest, TheLogsOfAnAgentAndThoseThatWorkForItEndTogether) {
+  write_from(1);
+  std::vector<std::unique_ptr<LogWriter>> below;
+  for (const char* id : {"20260101-000000-aaaaaa.1-0", "20260101-000000-aaaaaa.1-1"}) {
+    asio::co_spawn(context_, store_->append(SessionId{id}, 0, {SessionStarted()}),
+                   [](std::exception_ptr, const auto&) {});
+    settle();
+    // Of the first, another program has the next place.
+    const std::int64_t last_seq = below.empty() ? 0 : 1;
+    below.push_back(std::make_unique<LogWriter>(
+        *store_, SessionId{id}, last_seq, [](const Record&) {}, log_.get()));
+  }
+  std::vector<bool> is_written;
+  const auto note = [&](std::exception_ptr, const Status& status) {
+    is_written.push_back(status.has_value());
+  };
+  for (const int which : {1, 0, 1}) {
+    asio::co_spawn(context_, below[static_cast<std::size_t>(which)]->append({UserMessage{}}, {}),
+                   note);
+    settle();
+  }
+  EXPECT_EQ(is_written, (std::vector<bool>{true, false, false}));
+  append("above");
+  settle();
+  EXPECT_EQ(ended_, std::vector<std::string>{"above refused"});
+  EXPECT_TRUE(messages().empty());
+}
+
 }  // namespace
 }  // namespace ponder::runtime

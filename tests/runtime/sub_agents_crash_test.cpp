@@ -1,6 +1,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <boost/asio/io_context.hpp>
+#include <functional>
 #include <set>
 
 #include "runtime/agent/call_gate.h"
@@ -119,6 +121,70 @@ class SubAgentsCrash : public test::SubAgentsFixture {
     }
   }
 };
+
+/// Another program's event gets into a log, so that the next append of its owner is refused.
+class SubAgentsRefusal : public SubAgentsCrash {
+ protected:
+  /// When a sub-agent at depth 1 has been answered for the first time.
+  void intrude_into_log_of(const std::function<SessionId(const SessionId& child)>& victim) {
+    recorder_.on_sub_agent = [this, victim](const SessionId& child, const Record& record) {
+      const bool is_time = std::holds_alternative<ModelCompleted>(record.event) &&
+                           depth_of(child) == 1 && !has_intruded_;
+      if (!is_time) return;
+      has_intruded_ = true;
+      const SessionId id = victim(child);
+      boost::asio::io_context other;
+      const auto last_seq = static_cast<std::int64_t>(store_->load(id)->size());
+      const std::vector<Event> theirs(1, MessagePinned{2, false});
+      ASSERT_TRUE(test::run(other, store_->append(id, last_seq, theirs)));
+    };
+  }
+
+  /// The turn stops with an error, and nobody has given up a task; opened again, it goes on.
+  void expect_stop_and_go() {
+    const auto stopped = test::run(context_, agent_->run_turn("go"));
+    ASSERT_FALSE(stopped);
+    EXPECT_EQ(stopped.error().code, Errc::unavailable);
+    for (const auto& [id, records] : everything()) {
+      SCOPED_TRACE(id);
+      const SessionState state = fold(records);
+      const bool is_root = id == agent_->id().value;
+      EXPECT_TRUE(state.is_turn_open || !is_root);
+      if (!state.is_turn_open) EXPECT_EQ(state.last_end->reason, TurnEnd::answered);
+      for (const Record& record : records) {
+        const auto* ended = std::get_if<SubAgentFinished>(&record.event);
+        if (ended != nullptr) EXPECT_EQ(ended->reason, TurnEnd::answered);
+      }
+    }
+    recorder_.on_sub_agent = {};
+    const SessionId id = agent_->id();
+    agent_.reset();
+    open(id);
+    const auto end = test::run(context_, agent_->resume());
+    ASSERT_TRUE(end) << end.error().message;
+    EXPECT_EQ(end->reason, TurnEnd::answered);
+    EXPECT_THAT(result(1), HasSubstr("one"));
+    EXPECT_THAT(result(2), HasSubstr("two"));
+    expect_every_session_whole();
+  }
+
+ private:
+  bool has_intruded_ = false;
+};
+
+TEST_F(SubAgentsRefusal, OfASubAgentsLogStopsTheParentAndIsNoResultForTheModel) {
+  add_tools();
+  begin(book());
+  intrude_into_log_of([](const SessionId& child) { return child; });
+  expect_stop_and_go();
+}
+
+TEST_F(SubAgentsRefusal, OfTheParentsLogLeavesTheSubAgentsWhereTheyStood) {
+  add_tools();
+  begin(book());
+  intrude_into_log_of([this](const SessionId&) { return agent_->id(); });
+  expect_stop_and_go();
+}
 
 std::size_t irreversible_intents(const Order& order, std::size_t kept) {
   std::size_t out = 0;

@@ -77,7 +77,7 @@ TEST_P(Family, EveryKindOfTaskIsSolvedByTheOracleInWorldsOfEverySize) {
 
 TEST(EnvironmentFamilies, TheLibraryListsThemAndNothingElse) {
   EXPECT_EQ(environment_names("tools/library"),
-            (std::vector<std::string>{"analyst", "calendar", "retail", "travel"}));
+            (std::vector<std::string>{"analyst", "calendar", "codefix", "retail", "travel"}));
 }
 
 INSTANTIATE_TEST_SUITE_P(Shipped, Family,

@@ -10,6 +10,8 @@
 #include <sstream>
 #include <string>
 
+#include "tools/schema_faults.h"
+
 namespace ponder::tools {
 namespace {
 
@@ -120,6 +122,19 @@ TEST(JsonSchemaBounds, APatternThatExplodesIsCutShortAndLetsNothingThrough) {
   EXPECT_EQ(
       fault(R"({"patternProperties": {"^(a+)+$": {"type": "null"}}})", "{\"" + text + "\": 1}"),
       "arguments: too large for their schema");
+}
+
+TEST(JsonSchemaCompile, EveryFaultIsNamedOnceWithItsPlace) {
+  const char* text = R"({
+    "$defs": {"day": {"type": "date"}},
+    "properties": {"a": {"minimum": "1"}, "b": {"$ref": "#/$defs/day"}, "c": {"$ref": "#/$defs/x"}},
+    "required": "a"})";
+  std::vector<std::string> paths;
+  for (const SchemaFault& fault : schema_faults(text)) paths.push_back(fault.path);
+  EXPECT_THAT(paths, testing::UnorderedElementsAre("#/$defs/day/type", "#/properties/a/minimum",
+                                                   "#/properties/c/$ref", "#/required"));
+  const std::string message = JsonSchema::compile(text).error().message;
+  for (const std::string& path : paths) EXPECT_THAT(message, HasSubstr("schema at " + path + ": "));
 }
 
 TEST(JsonSchemaCompile, AFaultySchemaIsRefusedWithItsPlace) {

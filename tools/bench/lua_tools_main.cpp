@@ -16,8 +16,10 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "tools/process/run_process.h"
 #include "tools/registry.h"
 #include "tools/script/lua_tools.h"
 
@@ -30,6 +32,7 @@ using Instant = std::chrono::steady_clock::time_point;
 
 constexpr int kCalls = 1000;
 constexpr int kWaiting = 10'000;
+constexpr int kPrograms = 100;
 constexpr std::chrono::milliseconds kPause{1};  // a model takes longer between two calls
 
 constexpr const char* kFile = R"(return {
@@ -157,22 +160,48 @@ Waiting measure_waiting(const BenchFolder& folder) {
   return out;
 }
 
+asio::awaitable<void> run_program(std::vector<double>* milliseconds) {
+  const auto begin = std::chrono::steady_clock::now();
+  ProcessRequest request({"true"});
+  SandboxPolicy policy;
+  const auto result = co_await run_process(std::move(request), policy, Deadline::never());
+  const auto end = std::chrono::steady_clock::now();
+  if (!result || result->exit_code != 0) co_return;
+  milliseconds->push_back(std::chrono::duration<double, std::milli>(end - begin).count());
+}
+
+/// Median milliseconds of a program that does nothing, in the sandbox, from the call to its result;
+/// a negative number where there is no sandbox.
+double measure_programs() {
+  std::vector<double> milliseconds;
+  for (int i = 0; i < kPrograms; ++i) {
+    asio::io_context io;
+    asio::co_spawn(io, run_program(&milliseconds), rethrow);
+    io.run();
+  }
+  return milliseconds.size() == kPrograms ? median(milliseconds) : -1;
+}
+
 int run(bool as_json) {
   const BenchFolder folder;
   const Waiting waiting = measure_waiting(folder);
   const double warm = measure_calls(folder, 8);
   const double cold = measure_calls(folder, 0);
+  const double program = measure_programs();
   if (as_json) {
     fmt::print(
         "{{\"call_warm_us\": {:.2f}, \"call_cold_us\": {:.2f}, \"waiting\": {}, "
-        "\"waiting_mib\": {:.1f}, \"waiting_seconds\": {:.2f}, \"failed\": {}}}\n",
-        warm, cold, kWaiting, waiting.mib, waiting.seconds, waiting.num_failed);
+        "\"waiting_mib\": {:.1f}, \"waiting_seconds\": {:.2f}, \"failed\": {}, "
+        "\"program_ms\": {:.2f}}}\n",
+        warm, cold, kWaiting, waiting.mib, waiting.seconds, waiting.num_failed, program);
   } else {
     fmt::print("{:<46} {:>10.2f} us\n", "a call, median, its state warm", warm);
     fmt::print("{:<46} {:>10.2f} us\n", "a call, median, its state made for it", cold);
     fmt::print("{:<46} {:>10.1f} MiB\n", "10000 calls that wait on one thread", waiting.mib);
     fmt::print("{:<46} {:>10.2f} s\n", "until the last of them (30 s each) has ended",
                waiting.seconds);
+    fmt::print("{:<46} {:>10.2f} ms\n", "a program in the sandbox that does nothing, median",
+               program);
   }
   return waiting.num_failed == 0 && warm >= 0 && cold >= 0 ? 0 : 1;
 }

@@ -29,6 +29,14 @@ void note_function(lua_State* L, int to, const char* name) {
   lua_setfield(L, to, name);
 }
 
+/// Notes under `name` whether the environment at index 1 says so.
+void note_flag(lua_State* L, int to, const char* name) {
+  lua_getfield(L, 1, name);
+  lua_pushboolean(L, lua_toboolean(L, -1));
+  lua_setfield(L, to, name);
+  lua_pop(L, 1);
+}
+
 /// Adds the tool on the top of the stack, the i-th, to the declarations (4), the run functions (5)
 /// and the values functions (6).
 void declare_tool(lua_State* L, lua_Integer i) {
@@ -108,11 +116,37 @@ Result<EnvironmentCard> card_of(const Json& declared) {
   if (declared.contains("answer")) {
     PONDER_CHECK(read_answer(declared["answer"], card));
   }
+  card.asks = declared.value("asks", false);
+  card.is_project = declared.value("project", false);
   card.has_requests = declared.value("parse_request", false);
   card.has_solver = declared.value("solve", false);
   card.has_oracle = declared.value("oracle", false);
   card.has_artefacts = declared.value("artefacts", false);
   return card;
+}
+
+/// What has to be there, and what cannot be.
+Status check_parts(const Json& declared) {
+  const bool is_project = declared.value("project", false);
+  if (!declared.value("task", false)) {
+    return fail(Errc::invalid_argument, "the environment has no function task");
+  }
+  if (is_project) {
+    const bool has_own = declared.value("verify", false) || declared.value("solve", false) ||
+                         !declared.at("tools").empty();
+    if (!has_own) return {};
+    return fail(Errc::invalid_argument,
+                "where tasks are projects, tools and verifier are those for files and tests: "
+                "tools, verify and solve cannot be given");
+  }
+  if (declared.at("tools").empty()) {
+    return fail(Errc::invalid_argument, "the environment has no tools");
+  }
+  for (const char* name : {"build", "verify"}) {
+    if (declared.value(name, false)) continue;
+    return fail(Errc::invalid_argument, fmt::format("the environment has no function {}", name));
+  }
+  return {};
 }
 
 }  // namespace
@@ -127,11 +161,15 @@ int declare_environment(lua_State* L) {
        {"description", "instructions", "answer", "kinds", "mutants_rejected_min"}) {
     copy_field(L, 1, 2, name);
   }
-  for (const char* name : {"parse_request", "solve", "oracle", "artefacts", "prepare"}) {
+  for (const char* name :
+       {"build", "task", "prepare", "verify", "parse_request", "solve", "oracle", "artefacts"}) {
     note_function(L, 2, name);
   }
+  note_flag(L, 2, "asks");
+  note_flag(L, 2, "project");
   if (lua_getfield(L, 1, "tools") != LUA_TTABLE) {
-    return luaL_error(L, "the environment has no tools");
+    lua_pop(L, 1);
+    lua_newtable(L);
   }
   lua_newtable(L);  // 4: the declarations
   lua_newtable(L);  // 5: the run functions
@@ -147,6 +185,7 @@ int declare_environment(lua_State* L) {
 
 Result<Declarations> declarations_of(const Json& declared) {
   Declarations out;
+  PONDER_CHECK(check_parts(declared));
   try {
     PONDER_TRY(out.card, card_of(declared));
   } catch (const Json::exception& e) {

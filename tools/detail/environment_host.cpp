@@ -156,7 +156,9 @@ Status Environment::Host::start(const std::filesystem::path& folder, const std::
   const Json size = world_.size;
   const Argument arguments[] = {nullptr, &seed, &size};
   const std::lock_guard lock(mutex_);
-  PONDER_CHECK(call_locked("build", arguments, Access::change));
+  if (has_build_) {
+    PONDER_CHECK(call_locked("build", arguments, Access::change));
+  }
   return database_.seal();
 }
 
@@ -166,6 +168,7 @@ Status Environment::Host::read_declarations() {
   auto declared = lua::to_json(state_->raw(), -1);
   state_->reset_stack();
   if (!declared) return fail_in("its declarations", declared.error());
+  has_build_ = declared->value("build", false);
   has_prepare_ = declared->value("prepare", false);
   PONDER_TRY(declared_, declarations_of(*declared));
   return {};

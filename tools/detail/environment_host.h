@@ -89,6 +89,7 @@ class Environment::Host {
   lua::Database database_;
   std::unique_ptr<lua::State> state_;
   Declarations declared_;
+  bool has_build_ = false;
   bool has_prepare_ = false;
   std::optional<Json> task_;
   std::vector<WorldChange> changes_;

@@ -1,6 +1,7 @@
 #include "tools/fix/fix_tasks.h"
 
 #include <fmt/format.h>
+#include <stdlib.h>  // mkdtemp
 
 #include <algorithm>
 #include <fstream>
@@ -8,20 +9,14 @@
 #include <system_error>
 #include <utility>
 
-#include "base/clock.h"
 #include "tools/detail/json.h"
-#include "tools/lua/json_convert.h"
-#include "tools/lua/sandbox.h"
-#include "tools/lua/state.h"
+#include "tools/fix/project_copy.h"
 
 namespace ponder::tools {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr const char* kModule = "codefix.tasks";
-constexpr std::size_t kMemoryBytesMax = std::size_t{256} << 20;
-constexpr std::int64_t kInstructionsMax = 500'000'000;
-constexpr std::chrono::seconds kTimeMax{30};
+constexpr const char* kFolderPattern = "/var/tmp/ponder-fix-XXXXXX";
 
 Result<std::string> read_text(const fs::path& file) {
   std::ifstream in(file, std::ios::binary);
@@ -39,42 +34,40 @@ Status write_text(const fs::path& file, const std::string& text) {
   return {};
 }
 
-/// One call of a function of the module with (seed, language, class).
-struct Call {
-  const char* function;
-  lua_Integer seed;
-  const char* language;
-  const char* bug_class;
-};
-
-/// Runs in Lua's protected mode: nothing here has a destructor.
-int call_module(lua_State* L) {
-  const auto* call = static_cast<const Call*>(lua_touserdata(L, 1));
-  lua_settop(L, 0);
-  lua_getfield(L, LUA_REGISTRYINDEX, lua::kEnvironmentKey);
-  lua_getfield(L, 1, call->function);
-  lua_pushinteger(L, call->seed);
-  lua_pushstring(L, call->language);
-  lua_pushstring(L, call->bug_class);
-  lua_call(L, 3, 1);
-  return 1;
+/// Files by their paths in a project.
+Result<std::map<std::string, std::string>> files_of(const Json& object) {
+  std::map<std::string, std::string> files;
+  for (const auto& [name, text] : object.items()) {
+    const fs::path path(name);
+    const auto is_bad = [](const fs::path& part) {
+      return part.empty() || part == "." || part == ".." || part == ".git";
+    };
+    if (path.is_absolute() || std::any_of(path.begin(), path.end(), is_bad)) {
+      return fail(Errc::invalid_argument, fmt::format("'{}' is no path in a project", name));
+    }
+    files.emplace(name, text.get<std::string>());
+  }
+  return files;
 }
 
-std::map<std::string, std::string> files_of(const Json& object) {
-  std::map<std::string, std::string> files;
-  for (const auto& [path, text] : object.items()) files.emplace(path, text.get<std::string>());
-  return files;
+/// How its tests are run, of a task in either form. Throws Json::exception.
+void read_run(const Json& task, FixTaskInfo& info) {
+  info.test_command = task.at("test").get<std::string>();
+  const auto protects = task.find("protect");
+  // Lua's empty table could have been an object.
+  if (protects != task.end() && !protects->empty()) {
+    info.protects = protects->get<std::vector<std::string>>();
+  }
+  info.seconds_max = std::chrono::seconds(task.value("seconds", info.seconds_max.count()));
 }
 
 Result<FixTaskInfo> info_of(const Json& task, std::string issue, const std::string& where) {
   FixTaskInfo info;
   try {
-    info.test_command = task.at("test").get<std::string>();
+    read_run(task, info);
     info.id = task.value("id", "");
     info.language = task.value("language", "");
     info.bug_class = task.value("class", "");
-    info.protects = task.value("protect", std::vector<std::string>());
-    info.seconds_max = std::chrono::seconds(task.value("seconds", info.seconds_max.count()));
   } catch (const Json::exception& e) {
     return fail(Errc::corrupt, fmt::format("{}: {}", where, e.what()));
   }
@@ -82,60 +75,40 @@ Result<FixTaskInfo> info_of(const Json& task, std::string issue, const std::stri
   return info;
 }
 
+void take_info(FixTask& task, const FixTaskInfo& info) {
+  task.test_command = info.test_command;
+  task.protects = info.protects;
+  task.run.seconds_max = info.seconds_max;
+  task.is_exercise = true;
+  task.repeats = 1;
+}
+
+Status write_files(const fs::path& folder, const std::map<std::string, std::string>& files) {
+  for (const auto& [path, text] : files) {
+    PONDER_CHECK(write_text(folder / path, text));
+  }
+  return {};
+}
+
 }  // namespace
 
-struct FixTaskGenerator::Lua {
-  std::unique_ptr<lua::State> state;
-
-  Result<Json> call(const char* function, std::uint64_t seed, const FixTaskFilter& filter) {
-    Call call{function, static_cast<lua_Integer>(seed), filter.language.c_str(),
-              filter.bug_class.c_str()};
-    const Status called = state->call(call_module, &call, 1, budget());
-    if (!called) {
-      // What the generator says of a filter that nothing fits is the caller's mistake.
-      return fail(Errc::invalid_argument, called.error().message);
-    }
-    auto value = lua::to_json(state->raw(), -1);
-    state->reset_stack();
-    return value;
-  }
-  static lua::Budget budget() {
-    return {kInstructionsMax, Deadline::after(system_clock(), kTimeMax), nullptr};
-  }
-};
-
-FixTaskGenerator::FixTaskGenerator(std::unique_ptr<Lua> lua) : lua_(std::move(lua)) {}
-FixTaskGenerator::FixTaskGenerator(FixTaskGenerator&&) noexcept = default;
-FixTaskGenerator::~FixTaskGenerator() = default;
-
-Result<FixTaskGenerator> FixTaskGenerator::open(const fs::path& library) {
-  auto lua = std::make_unique<Lua>();
-  PONDER_TRY(lua->state, lua::State::create(kMemoryBytesMax, system_clock()));
-  PONDER_CHECK(lua::load_environment(*lua->state, library, kModule, Lua::budget()));
-  return FixTaskGenerator(std::move(lua));
-}
-
-Result<GeneratedFixTask> FixTaskGenerator::generate(std::uint64_t seed,
-                                                    const FixTaskFilter& filter) {
-  PONDER_TRY(const Json made, lua_->call("generate", seed, filter));
+Result<GeneratedFixTask> generated_fix_task(const std::string& task_json) {
+  PONDER_TRY(const Json made, parse_json(task_json));
   GeneratedFixTask task;
   try {
-    PONDER_TRY(task.info, info_of(made, made.at("issue").get<std::string>(), kModule));
-    task.files = files_of(made.at("files"));
-    task.hidden = files_of(made.at("hidden"));
-    task.reference_patch = made.at("reference_patch").get<std::string>();
+    task.info.id = made.value("id", "");
+    task.info.issue = made.at("text").get<std::string>();
+    task.info.language = made.value("language", "");
+    task.info.bug_class = made.value("kind", "");
+    read_run(made, task.info);
+    PONDER_TRY(task.files, files_of(made.at("files")));
+    PONDER_TRY(task.hidden, files_of(made.value("hidden", Json::object())));
+    task.reference_patch = made.value("reference_patch", "");
   } catch (const Json::exception& e) {
-    return fail(Errc::internal, fmt::format("{}: {}", kModule, e.what()));
+    return fail(Errc::invalid_argument, fmt::format("the task is no project: {}", e.what()));
   }
+  if (task.files.empty()) return fail(Errc::invalid_argument, "the task's project has no files");
   return task;
-}
-
-Result<std::uint64_t> FixTaskGenerator::count(const FixTaskFilter& filter) {
-  PONDER_TRY(const Json number, lua_->call("count", 0, filter));
-  if (!number.is_number_unsigned() && !number.is_number_integer()) {
-    return fail(Errc::internal, fmt::format("{}: count gives no number", kModule));
-  }
-  return number.get<std::uint64_t>();
 }
 
 Result<FixTaskInfo> read_fix_task(const fs::path& folder) {
@@ -174,12 +147,8 @@ Status write_fix_task(const fs::path& folder, const GeneratedFixTask& task) {
   if (fs::exists(folder, error)) {
     return fail(Errc::invalid_argument, fmt::format("{}: is there already", folder.string()));
   }
-  for (const auto& [path, text] : task.files) {
-    PONDER_CHECK(write_text(folder / "repo" / path, text));
-  }
-  for (const auto& [path, text] : task.hidden) {
-    PONDER_CHECK(write_text(folder / "hidden" / path, text));
-  }
+  PONDER_CHECK(write_files(folder / "repo", task.files));
+  PONDER_CHECK(write_files(folder / "hidden", task.hidden));
   const Json about = {{"id", task.info.id},
                       {"test", task.info.test_command},
                       {"language", task.info.language},
@@ -188,7 +157,45 @@ Status write_fix_task(const fs::path& folder, const GeneratedFixTask& task) {
                       {"seconds", task.info.seconds_max.count()}};
   PONDER_CHECK(write_text(folder / "task.json", about.dump(2) + "\n"));
   PONDER_CHECK(write_text(folder / "issue.md", task.info.issue));
+  if (task.reference_patch.empty()) return {};
   return write_text(folder / "reference.patch", task.reference_patch);
+}
+
+Result<fs::path> make_fix_folder() {
+  std::string name = kFolderPattern;
+  if (::mkdtemp(name.data()) == nullptr) {
+    const std::error_code error(errno, std::generic_category());
+    return fail(Errc::unavailable, fmt::format("{}: {}", kFolderPattern, error.message()));
+  }
+  return fs::path(name);
+}
+
+Status lay_out_work(const FixTask& task) {
+  PONDER_CHECK(copy_tree(task.base(), task.work()));
+  // A confined sandbox cannot protect a history, so that there is none.
+  if (task.run.isolation == Isolation::confined) return {};
+  return begin_history(task.run, task.work());
+}
+
+Status lay_out_project(const FixTask& task, const fs::path& repository) {
+  PONDER_CHECK(copy_project(task.run, repository, task.base()));
+  return lay_out_work(task);
+}
+
+Status lay_out_exercise(FixTask& task, const FixTaskInfo& info, const fs::path& folder) {
+  take_info(task, info);
+  std::error_code error;
+  if (fs::is_directory(folder / "hidden", error)) {
+    PONDER_CHECK(copy_tree(folder / "hidden", task.hidden()));
+  }
+  return lay_out_project(task, folder / "repo");
+}
+
+Status lay_out_exercise(FixTask& task, const GeneratedFixTask& made) {
+  take_info(task, made.info);
+  PONDER_CHECK(write_files(task.base(), made.files));
+  PONDER_CHECK(write_files(task.hidden(), made.hidden));
+  return lay_out_work(task);
 }
 
 }  // namespace ponder::tools

@@ -1,14 +1,13 @@
 #pragma once
 
 #include <chrono>
-#include <cstdint>
 #include <filesystem>
 #include <map>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
+#include "tools/fix/fix_judge.h"
 
 namespace ponder::tools {
 
@@ -33,40 +32,32 @@ Result<FixTaskInfo> read_fix_task(const std::filesystem::path& folder);
 /// The folders of tasks in a folder, by name.
 Result<std::vector<std::filesystem::path>> list_fix_tasks(const std::filesystem::path& folder);
 
-/// A task that the generator made.
+/// A task that an environment of projects drew (docs/environments.md).
 struct GeneratedFixTask {
   FixTaskInfo info;
-  std::map<std::string, std::string> files;   // of repo/
+  std::map<std::string, std::string> files;   // of repo/, by path
   std::map<std::string, std::string> hidden;  // of hidden/
-  std::string reference_patch;
+  std::string reference_patch;                // may be empty
 };
 
-/// Which tasks are wanted; empty: any.
-struct FixTaskFilter {
-  std::string language;   // "python", "lua" or "cpp"
-  std::string bug_class;  // such as "off_by_one"
-};
-
-/// The generator of tasks with a seed, which is library/codefix/tasks.lua. The same seed and filter
-/// give the same task on every machine. Thread: one at a time.
-class FixTaskGenerator {
- public:
-  static Result<FixTaskGenerator> open(const std::filesystem::path& library);
-  FixTaskGenerator(FixTaskGenerator&&) noexcept;
-  ~FixTaskGenerator();
-
-  /// `invalid_argument` when no task fits the filter; names what there is.
-  Result<GeneratedFixTask> generate(std::uint64_t seed, const FixTaskFilter& filter);
-  /// How many tasks differ in more than their names.
-  Result<std::uint64_t> count(const FixTaskFilter& filter);
-
- private:
-  struct Lua;
-  explicit FixTaskGenerator(std::unique_ptr<Lua> lua);
-  std::unique_ptr<Lua> lua_;
-};
+/// Reads one out of the task's JSON. `invalid_argument` names the field that is missing or of
+/// another type, or the path that leads out of the project.
+Result<GeneratedFixTask> generated_fix_task(const std::string& task_json);
 
 /// Writes a task as a folder, which must not be there yet.
 Status write_fix_task(const std::filesystem::path& folder, const GeneratedFixTask& task);
+
+/// A new folder for a FixTask, below /var/tmp, that only we can look into.
+Result<std::filesystem::path> make_fix_folder();
+
+/// Lays out a project in `task.folder`: base/ from `repository`, work/ with a history of its own.
+Status lay_out_project(const FixTask& task, const std::filesystem::path& repository);
+/// Lays out a task of a folder, or one that was made, and takes its command, its protected files
+/// and its limits over into `task`, which becomes an exercise.
+Status lay_out_exercise(FixTask& task, const FixTaskInfo& info,
+                        const std::filesystem::path& folder);
+Status lay_out_exercise(FixTask& task, const GeneratedFixTask& made);
+/// Makes work/ what base/ is, with a history of its own: nothing has been done yet.
+Status lay_out_work(const FixTask& task);
 
 }  // namespace ponder::tools

@@ -126,7 +126,9 @@ context::ToolSpec todo_spec() {
 }  // namespace
 
 Status add_session_tools(Registry& registry, const SessionToolOptions& options) {
-  PONDER_CHECK(registry.add(std::make_unique<TodoTool>(todo_spec())));
+  if (options.has_todo) {
+    PONDER_CHECK(registry.add(std::make_unique<TodoTool>(todo_spec())));
+  }
   if (!options.has_person) return {};
   return registry.add(std::make_unique<AskUserTool>(ask_user_spec()));
 }

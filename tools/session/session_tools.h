@@ -14,10 +14,12 @@ inline constexpr const char* kTodoKey = "list";
 
 struct SessionToolOptions {
   bool has_person = false;  // somebody can be asked: there is an `ask_user`
+  bool has_todo = true;
 };
 
-/// Adds `todo` and, with a person, `ask_user`. Both are idempotent: made again after a crash,
-/// `ask_user` has the answer that was given, and `todo` writes the list that it wrote.
+/// Adds `todo`, unless it is not wanted, and, with a person, `ask_user`. Both are idempotent: made
+/// again after a crash, `ask_user` has the answer that was given, and `todo` writes the list that
+/// it wrote.
 Status add_session_tools(Registry& registry, const SessionToolOptions& options);
 
 }  // namespace ponder::tools

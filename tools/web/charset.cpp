@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <memory>
 
+#include "base/text.h"
+
 namespace ponder::tools {
 namespace {
 
@@ -19,30 +21,6 @@ std::string lower(std::string_view text) {
   std::transform(out.begin(), out.end(), out.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return out;
-}
-
-/// The length of the valid UTF-8 character at the beginning of `text`; 0 where there is none.
-std::size_t character_at(std::string_view text) {
-  const auto byte = [text](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char first = byte(0);
-  if (first < 0x80) return 1;
-  const std::size_t length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-  if (first < 0xC2 || first > 0xF4 || text.size() < length) return 0;
-  for (std::size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xC0) != 0x80) return 0;
-  }
-  const bool is_overlong = (first == 0xE0 && byte(1) < 0xA0) || (first == 0xF0 && byte(1) < 0x90);
-  const bool is_beyond = (first == 0xED && byte(1) > 0x9F) || (first == 0xF4 && byte(1) > 0x8F);
-  return is_overlong || is_beyond ? 0 : length;
-}
-
-bool is_utf8(std::string_view text) {
-  while (!text.empty()) {
-    const std::size_t length = character_at(text);
-    if (length == 0) return false;
-    text.remove_prefix(length);
-  }
-  return true;
 }
 
 /// What stands behind "charset" and "=", quoted or not.
@@ -113,26 +91,28 @@ bool convert(std::string_view bytes, const std::string& charset, std::string& ou
 
 std::string with_charset(std::string_view bytes, const std::string& charset) {
   std::string out;
-  if (charset == "utf-8" || charset == "utf8") return clean_utf8(bytes);
-  if (!convert(bytes, known_as(charset), out)) return clean_utf8(bytes);
-  return clean_utf8(out);
+  if (charset == "utf-8" || charset == "utf8") return without_nul(bytes);
+  if (!convert(bytes, known_as(charset), out)) return without_nul(bytes);
+  return without_nul(out);
 }
 
 }  // namespace
 
-std::string clean_utf8(std::string_view text) {
+std::string without_nul(std::string_view text) {
   std::string out;
-  out.reserve(text.size());
-  while (!text.empty()) {
-    const std::size_t length = text[0] == '\0' ? 0 : character_at(text);
-    out += length == 0 ? kReplacement : text.substr(0, length);
-    text.remove_prefix(std::max<std::size_t>(1, length));
+  const std::string clean = clean_utf8(text);
+  for (const char c : clean) {
+    if (c == '\0') {
+      out += kReplacement;
+    } else {
+      out += c;
+    }
   }
   return out;
 }
 
 std::string to_utf8(std::string_view bytes, std::string_view content_type, bool is_html) {
-  if (bytes.starts_with("\xEF\xBB\xBF")) return clean_utf8(bytes.substr(3));
+  if (bytes.starts_with("\xEF\xBB\xBF")) return without_nul(bytes.substr(3));
   if (bytes.starts_with("\xFE\xFF")) return with_charset(bytes.substr(2), "utf-16be");
   if (bytes.starts_with("\xFF\xFE")) return with_charset(bytes.substr(2), "utf-16le");
   std::string charset = charset_in(content_type);

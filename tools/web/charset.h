@@ -14,7 +14,7 @@ namespace ponder::tools {
 std::string to_utf8(std::string_view bytes, std::string_view content_type, bool is_html);
 
 /// `text` with what is no UTF-8, and NUL, as U+FFFD.
-std::string clean_utf8(std::string_view text);
+std::string without_nul(std::string_view text);
 
 /// "text/html" of "Text/HTML; charset=x".
 std::string media_type(std::string_view content_type);

@@ -41,7 +41,7 @@ bool is_unseen(std::uint32_t code) {
 }
 
 std::string seen_part(std::string_view raw) {
-  const std::string text = clean_utf8(raw);
+  const std::string text = without_nul(raw);
   std::string_view rest = text;
   std::string out;
   out.reserve(text.size());

@@ -46,7 +46,7 @@ boost::asio::awaitable<Result<std::string>> pdf_text(std::string bytes, Deadline
   if (result->standard_output.bytes_dropped > 0) {
     co_return fail(Errc::exhausted, "its text is too long");
   }
-  std::string text = clean_utf8(result->standard_output.text);
+  std::string text = without_nul(result->standard_output.text);
   for (char& c : text) {
     if (c == '\f') c = '\n';  // between two pages
   }

@@ -1,10 +1,11 @@
 -- Tasks of fixing code, each with a seed: a small program with one bug that its tests show.
 --
---   generate(seed, language, class) -> {id, issue, test, language, class, seconds, files, hidden,
---                                       reference_patch}
---   count(seed, language, class)    -> how many places of bugs there are
+--   generate(seed, kind) -> {id, kind, text, files, test, seconds, hidden, language,
+--                            reference_patch}
+--   count(kind)          -> how many places of bugs there are
+--   classes()            -> the classes of bugs
 --
--- An empty language or class means any. Consecutive seeds go through all places of bugs before one
+-- A kind is a class, a language, or LANGUAGE/CLASS; "" means any. Consecutive seeds go through all places of bugs before one
 -- comes again. Names of functions and variables are drawn; seeds of one million and more draw from
 -- names, and use programs, that smaller seeds never see: what a model was trained on and what it is
 -- measured with stay apart.
@@ -40,7 +41,18 @@ local function matches(place, seed, language, class)
     and (seed >= FIRST_UNSEEN_SEED or not place.program.held_out)
 end
 
-local function places_for(seed, language, class)
+-- The language and the class that a kind asks for; "" for any.
+local function parts_of(kind)
+  local language, class = kind:match("^(.-)/(.*)$")
+  if language then return language, class end
+  for _, known in ipairs(LANGUAGES) do
+    if kind == known then return kind, "" end
+  end
+  return "", kind
+end
+
+local function places_for(seed, kind)
+  local language, class = parts_of(kind)
   local fitting = {}
   for _, place in ipairs(all_places) do
     if matches(place, seed, language, class) then fitting[#fitting + 1] = place end
@@ -102,15 +114,14 @@ local function issue_text(id, file, purpose, seed)
   return string.format("%s %s\n\n(%s)\n", opening, stream:pick(CLOSINGS), id)
 end
 
-function tasks.count(seed, language, class)
-  return #places_for(FIRST_UNSEEN_SEED + seed, language, class)
-end
+function tasks.count(kind) return #places_for(FIRST_UNSEEN_SEED, kind) end
 
-function tasks.generate(seed, language, class)
-  local places = places_for(seed, language, class)
+function tasks.generate(seed, kind)
+  local places = places_for(seed, kind)
   if #places == 0 then
-    error(string.format("no task of language '%s' and class '%s'; languages: %s; classes: %s",
-      language, class, table.concat(LANGUAGES, ", "), table.concat(tasks.classes(), ", ")), 0)
+    error(string.format("there is no task of the kind '%s'; a kind is one of %s, or %s, or both "
+      .. "with a / between", kind, table.concat(LANGUAGES, ", "),
+      table.concat(tasks.classes(), ", ")), 0)
   end
   local place = places[1 + seed % #places]
   local program = place.program
@@ -125,12 +136,12 @@ function tasks.generate(seed, language, class)
   files[render.test_path(program.name, "")] = render.tests(program, program.visible, names)
   return {
     id = id,
-    issue = issue_text(id, file, fill(program.purpose, names), seed),
+    kind = place.site.class,
+    text = issue_text(id, file, fill(program.purpose, names), seed),
+    files = files,
     test = render.command,
     seconds = 60,
     language = place.language,
-    class = place.site.class,
-    files = files,
     hidden = {
       [render.test_path(program.name, "more_")] = render.tests(program, program.hidden, names, "more "),
     },

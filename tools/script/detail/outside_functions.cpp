@@ -8,7 +8,7 @@
 
 #include "base/async/offload.h"
 #include "base/async/with_deadline.h"
-#include "tools/process/run_process.h"
+#include "tools/process/guarded_run.h"
 #include "tools/script/detail/arguments.h"
 #include "tools/script/detail/context_functions.h"
 #include "tools/script/detail/tool_database.h"
@@ -82,14 +82,52 @@ asio::awaitable<Answer> run_statement(std::shared_ptr<ToolDatabase> database, st
   co_return rows;
 }
 
-asio::awaitable<Answer> run_program(ProcessRequest request, SandboxPolicy policy,
-                                    Deadline deadline) {
-  auto result = co_await run_process(std::move(request), std::move(policy), deadline);
-  PONDER_CO_CHECK(result);
-  Json out = {{"code", result->exit_code},
+/// How long a program may take: its own time, and that of the call.
+struct ProgramTime {
+  ProgramTime(const Clock& clock, std::int64_t seconds, Deadline call)
+      : clock(&clock), seconds(seconds), call(call) {}
+  const Clock* clock;
+  std::int64_t seconds;
+  Deadline call;
+
+  Deadline deadline() const {
+    return Deadline::earlier(Deadline::after(*clock, std::chrono::seconds(seconds)), call);
+  }
+};
+
+Answer program_answer(Result<ProcessResult> result, const ProgramTime& time,
+                      const std::string& note) {
+  const bool was_its_own =
+      !result && result.error().code == Errc::deadline && !time.call.passed(*time.clock);
+  if (was_its_own) {
+    return fail(Errc::unavailable,
+                fmt::format("the program was killed after {} s; seconds_max gives it longer",
+                            time.seconds));
+  }
+  if (!result) return tl::unexpected<Error>(result.error());
+  return Json{{"code", result->exit_code},
               {"stdout", std::move(result->standard_output.text)},
-              {"stderr", std::move(result->standard_error.text)}};
-  co_return out;
+              {"stderr", std::move(result->standard_error.text) + note}};
+}
+
+asio::awaitable<Answer> run_program(ProcessRequest request, SandboxPolicy policy,
+                                    ProgramTime time) {
+  const Deadline deadline = time.deadline();
+  auto result = co_await run_process(std::move(request), std::move(policy), deadline);
+  auto answer = program_answer(std::move(result), time, "");
+  co_return answer;
+}
+
+/// In a folder that the program may write to.
+asio::awaitable<Answer> run_program_in(ProcessRequest request, SandboxPolicy policy,
+                                       ProgramTime time, asio::any_io_executor pool) {
+  std::string note;
+  std::filesystem::path folder = request.working_folder;
+  const Deadline deadline = time.deadline();
+  auto result = co_await run_guarded(std::move(request), std::move(policy), std::move(folder),
+                                     deadline, std::move(pool), &note);
+  auto answer = program_answer(std::move(result), time, note);
+  co_return answer;
 }
 
 /// The pool and the folder, or why there is none.
@@ -200,13 +238,13 @@ Result<Reply> exec_run(lua_State* L, ScriptCall& call) {
   request.output_bytes_max = static_cast<std::size_t>(bytes);
   SandboxPolicy policy;
   policy.isolation = resources.isolation;
-  if (resources.folder) {
-    request.working_folder = resources.folder->path();
-    (grants.may_write ? policy.writable : policy.readable).push_back(resources.folder->path());
+  const ProgramTime time(*call.context().clock, seconds, call.deadline());
+  if (resources.folder) request.working_folder = resources.folder->path();
+  if (resources.folder && grants.may_write) {
+    return Reply(run_program_in(std::move(request), std::move(policy), time, resources.pool));
   }
-  const Deadline limit = Deadline::after(*call.context().clock, std::chrono::seconds(seconds));
-  return Reply(run_program(std::move(request), std::move(policy),
-                           Deadline::earlier(limit, call.deadline())));
+  if (resources.folder) policy.readable.push_back(resources.folder->path());
+  return Reply(run_program(std::move(request), std::move(policy), time));
 }
 
 }  // namespace ponder::tools

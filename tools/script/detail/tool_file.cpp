@@ -17,6 +17,7 @@
 #include "tools/lua/sandbox.h"
 #include "tools/lua/state.h"
 #include "tools/registry.h"
+#include "tools/schema_faults.h"
 #include "tools/script/grants.h"
 
 namespace ponder::tools {
@@ -165,28 +166,29 @@ class Checker {
     mend_lists(parameters);
     out_.spec.parameters =
         parameters.is_string() ? parameters.get<std::string>() : dump_json(parameters);
-    const auto schema = JsonSchema::compile(out_.spec.parameters);
-    if (!schema) return schema_fault(schema.error().message);
+    const auto faults = schema_faults(out_.spec.parameters);
+    for (const SchemaFault& each : faults) schema_fault(each);
+    if (!faults.empty()) return;
     const auto parsed = parse_json(out_.spec.parameters);
     if (parsed && parsed->value("type", "") != "object") {
       fault({"parameters"}, "parameters: the type must be \"object\": arguments have names");
     }
   }
 
-  /// "schema at /properties/city/type: ..." stands on the line of that "type".
-  void schema_fault(const std::string& message) {
+  /// What is wrong at #/properties/city/type stands on the line of that "type".
+  void schema_fault(const SchemaFault& fault) {
     std::size_t place = find_key(text_, "parameters", 0);
     if (place == text_.npos) place = 0;
-    const std::size_t begin = message.find('/');
-    const std::size_t end = message.find(':');
-    for (std::size_t at = begin; at < end;) {
-      const std::size_t next = std::min(message.find('/', at + 1), end);
-      const std::size_t found = find_key(text_, message.substr(at + 1, next - at - 1), place);
+    const std::string& path = fault.path;
+    for (std::size_t at = path.find('/'); at < path.size();) {
+      const std::size_t next = std::min(path.find('/', at + 1), path.size());
+      const std::size_t found = find_key(text_, path.substr(at + 1, next - at - 1), place);
       if (found != text_.npos) place = found;
       at = next;
     }
     const auto line = 1 + std::count(text_.begin(), text_.begin() + static_cast<long>(place), '\n');
-    file_.faults.push_back({static_cast<int>(line), "parameters: " + message});
+    file_.faults.push_back(
+        {static_cast<int>(line), fmt::format("parameters: schema at {}: {}", path, fault.what)});
   }
 
   void check_effect() {

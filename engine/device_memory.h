@@ -1,0 +1,99 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "engine/cache.h"
+#include "kernels/cuda/device_table.h"
+
+namespace ponder::engine {
+
+/// An error code of a device as a Status: `exhausted` for memory that it does not have.
+Status device_status(const kernels::DeviceTable& device, int code, std::string_view what);
+
+/// The device while somebody uses it. Its memory goes back before it is closed: buffers are
+/// declared after it, or hold it.
+class OpenDevice {
+ public:
+  /// Chooses the device with the most free memory. Fails (unavailable) when none can be opened.
+  static Result<std::shared_ptr<OpenDevice>> open(const kernels::DeviceTable& table);
+  ~OpenDevice();
+  OpenDevice(const OpenDevice&) = delete;
+
+  const kernels::DeviceTable& table() const { return *table_; }
+  const kernels::DeviceInfo& info() const { return info_; }
+
+ private:
+  OpenDevice(const kernels::DeviceTable& table, const kernels::DeviceInfo& info)
+      : table_(&table), info_(info) {}
+  const kernels::DeviceTable* table_;
+  kernels::DeviceInfo info_;
+};
+
+/// A range of device memory, zeroed to begin with. Move-only. Shares the device with the others.
+class DeviceBuffer {
+ public:
+  DeviceBuffer() = default;
+  static Result<DeviceBuffer> create(std::shared_ptr<OpenDevice> device, std::size_t bytes);
+  DeviceBuffer(DeviceBuffer&& other) noexcept { *this = std::move(other); }
+  DeviceBuffer& operator=(DeviceBuffer&& other) noexcept;
+  ~DeviceBuffer();
+
+  std::byte* data() const { return data_; }
+  std::size_t size() const { return size_; }
+
+ private:
+  std::shared_ptr<OpenDevice> device_;
+  std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+/// Many pieces of device memory that live equally long.
+class DeviceArena {
+ public:
+  explicit DeviceArena(std::shared_ptr<OpenDevice> device) : device_(std::move(device)) {}
+  /// 256-byte aligned and zeroed.
+  Result<std::byte*> allocate(std::size_t bytes);
+  template <class T>
+  Result<T*> allocate_array(std::size_t n) {
+    PONDER_TRY(std::byte * at, allocate(n * sizeof(T)));
+    return reinterpret_cast<T*>(at);
+  }
+  template <class T>
+  Result<T*> upload(std::span<const T> values) {
+    PONDER_TRY(T * at, allocate_array<T>(values.size()));
+    const auto& table = device_->table();
+    PONDER_CHECK(
+        device_status(table, table.upload(at, values.data(), values.size_bytes()), "upload"));
+    return at;
+  }
+  const std::shared_ptr<OpenDevice>& device() const { return device_; }
+
+ private:
+  std::shared_ptr<OpenDevice> device_;
+  std::vector<DeviceBuffer> chunks_;
+  std::size_t used_ = 0;  // of the last chunk
+};
+
+/// Cache pages in device memory.
+class DevicePageMemory final : public PageMemory {
+ public:
+  DevicePageMemory(std::shared_ptr<OpenDevice> device, DeviceBuffer memory)
+      : device_(std::move(device)), memory_(std::move(memory)) {}
+  std::byte* data() const override { return memory_.data(); }
+  bool is_on_host() const override { return false; }
+  void copy(std::byte* to, const std::byte* from, std::size_t bytes) override {
+    device_->table().copy(to, from, bytes);  // an error sticks and is found by the next forward
+  }
+
+ private:
+  std::shared_ptr<OpenDevice> device_;
+  DeviceBuffer memory_;
+};
+
+}  // namespace ponder::engine

@@ -1,0 +1,376 @@
+#include "engine/device_model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "base/assert.h"
+#include "engine/device_workspace.h"
+
+namespace ponder::engine {
+namespace {
+
+// What scores, and parts of attention, may take; more rows are computed in several launches.
+constexpr std::size_t kScoreBytesMax = std::size_t{256} << 20;
+constexpr std::size_t kPartBytesMax = std::size_t{256} << 20;
+
+std::size_t pages_for(std::size_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
+
+}  // namespace
+
+Result<std::unique_ptr<Model>> DeviceModel::load(const std::filesystem::path& dir,
+                                                 ModelConfig config, const ModelOptions& options) {
+  PONDER_TRY(Checkpoint checkpoint, Checkpoint::open(dir));
+  PONDER_TRY(std::shared_ptr<OpenDevice> device, OpenDevice::open(*options.device));
+  // The host needs the matrices only until they are copied.
+  PONDER_TRY(const ModelWeights weights,
+             load_weights(checkpoint, config,
+                          {.with_mtp = options.has_drafts,
+                           .memory_bytes_max = options.memory_bytes_max,
+                           .copied_bytes_max = options.copied_bytes_max}));
+  CacheLayout layout(config, choose_cache_dtype(options.cache_dtype, checkpoint, config),
+                     options.has_drafts, options.index_keys);
+  std::unique_ptr<DeviceModel> model(
+      new DeviceModel(std::move(config), options, std::move(layout), std::move(device)));
+  PONDER_TRY(model->weights_, upload_weights(weights, model->arena_));
+  PONDER_TRY(model->ws_, model->make_workspace());
+  PONDER_CHECK(device_status(model->table(), model->table().wait(), "load"));
+  PONDER_CHECK(checkpoint.check_unchanged());
+  return model;
+}
+
+DeviceModel::DeviceModel(ModelConfig config, const ModelOptions& options, CacheLayout layout,
+                         std::shared_ptr<OpenDevice> device)
+    : config_(std::move(config)),
+      rows_max_(options.batch_rows_max),
+      layout_(std::move(layout)),
+      device_(std::move(device)),
+      arena_(device_) {}
+
+DeviceModel::~DeviceModel() = default;
+
+std::string DeviceModel::arithmetic_name() const {
+  return fmt::format("{} {}", table().name, device_->info().compute_capability);
+}
+
+/// Takes arrays out of the arena until one does not fit.
+class DeviceModel::ArrayTaker {
+ public:
+  explicit ArrayTaker(DeviceArena& arena) : arena_(arena) {}
+  template <class T>
+  void operator()(T*& at, std::size_t n) {
+    if (!status) return;
+    auto array = arena_.allocate_array<T>(n);
+    if (array) {
+      at = *array;
+    } else {
+      status = tl::unexpected(array.error());
+    }
+  }
+  Status status;
+
+ private:
+  DeviceArena& arena_;
+};
+
+Result<std::unique_ptr<DeviceModel::Workspace>> DeviceModel::make_workspace() {
+  auto ws = std::make_unique<Workspace>();
+  ws->rows_max = rows_max_;
+  ArrayTaker take(arena_);
+  take(ws->inputs, Workspace::kNumInputs * rows_max_);
+  ws->block_table_ints = rows_max_ * pages_for(config_.max_position_embeddings);
+  take(ws->block_tables, ws->block_table_ints);
+  for (auto* ints : {&ws->logits_rows, &ws->no_rows, &ws->num_selected}) take(*ints, rows_max_);
+  for (auto* of_hidden : {&ws->hidden, &ws->normed, &ws->output, &ws->final_hidden}) {
+    take(*of_hidden, rows_max_ * config_.hidden_size);
+  }
+  take(ws->mtp_input, weights_.mtp ? rows_max_ * 2 * config_.hidden_size : 0);
+  take_attention(*ws, take);
+  take_indexer(*ws, take);
+  take_ffn(*ws, take);
+  if (!take.status) return tl::unexpected(take.status.error());
+  const std::vector<std::int32_t> absent(rows_max_, -1);
+  upload(ws->no_rows, std::span<const std::int32_t>(absent));
+  return ws;
+}
+
+void DeviceModel::take_attention(Workspace& ws, ArrayTaker& take) const {
+  const ModelConfig& c = config_;
+  const std::size_t rows = rows_max_;
+  const std::size_t heads = c.num_attention_heads;
+  take(ws.rope_cos, rows * c.qk_rope_head_dim / 2);
+  take(ws.rope_sin, rows * c.qk_rope_head_dim / 2);
+  take(ws.q_latent, rows * c.q_lora_rank);
+  take(ws.q, rows * heads * c.qk_head_dim());
+  take(ws.latent, rows * (c.kv_lora_rank + c.qk_rope_head_dim));
+  take(ws.q_absorbed, rows * heads * c.kv_lora_rank);
+  take(ws.attended, rows * heads * c.kv_lora_rank);
+  take(ws.values, rows * heads * c.v_head_dim);
+  ws.attention_parts_max =
+      (c.index_topk + kernels::kDevicePartSlots - 1) / kernels::kDevicePartSlots;
+  const std::size_t row_parts = ws.attention_parts_max * heads * (c.kv_lora_rank + 2);
+  ws.attention_rows_together =
+      std::clamp<std::size_t>(kPartBytesMax / (row_parts * sizeof(float)), 1, rows);
+  take(ws.parts, ws.attention_rows_together * row_parts);
+}
+
+void DeviceModel::take_indexer(Workspace& ws, ArrayTaker& take) const {
+  const ModelConfig& c = config_;
+  const std::size_t rows = rows_max_;
+  take(ws.index_q, rows * c.index_n_heads * c.index_head_dim);
+  take(ws.index_k, rows * c.index_head_dim);
+  take(ws.index_weights, rows * c.index_n_heads);
+  take(ws.index_q_codes, rows * c.index_n_heads * c.index_head_dim);
+  take(ws.index_k_codes, rows * c.index_head_dim);
+  take(ws.index_q_scales, rows * c.index_n_heads);
+  take(ws.index_k_scales, rows);
+  const std::size_t keys = c.max_position_embeddings;
+  ws.num_scores = std::max(keys, std::min(rows * keys, kScoreBytesMax / sizeof(float)));
+  take(ws.scores, ws.num_scores);
+  take(ws.selection, rows * c.index_topk);
+  take(ws.selected_slots, rows * c.index_topk);
+}
+
+void DeviceModel::take_ffn(Workspace& ws, ArrayTaker& take) const {
+  const ModelConfig& c = config_;
+  const std::size_t rows = rows_max_;
+  const std::size_t slots = rows * c.num_experts_per_tok;
+  const std::size_t moe_widths = c.num_experts_per_tok + c.n_shared_experts;
+  const std::size_t ffn =
+      rows * std::max(c.intermediate_size, moe_widths * c.moe_intermediate_size);
+  take(ws.gate, ffn);
+  take(ws.up, ffn);
+  take(ws.router_logits, rows * c.n_routed_experts);
+  for (auto* ints : {&ws.experts, &ws.slot_rows, &ws.source_rows}) take(*ints, slots);
+  take(ws.expert_weights, slots);
+  take(ws.expert_begin, c.n_routed_experts + 1);
+  take(ws.expert_input, slots * c.hidden_size);
+  take(ws.expert_output, slots * c.hidden_size);
+  const std::size_t x_values =
+      std::max({rows * 2 * c.hidden_size, rows * c.q_lora_rank,
+                rows * c.num_attention_heads * c.v_head_dim, ffn, slots * c.hidden_size});
+  take(ws.x_codes, x_values);
+  take(ws.x_scales, x_values / kernels::kActivationGroup + 1);
+}
+
+Result<PagePool> DeviceModel::create_pool(std::uint64_t bytes_max) {
+  const std::uint64_t num_pages = bytes_max / layout_.page_bytes;
+  if (num_pages == 0) {
+    return fail(Errc::exhausted, fmt::format("cache: one page needs {} bytes, the limit is {}",
+                                             layout_.page_bytes, bytes_max));
+  }
+  auto memory = DeviceBuffer::create(device_, num_pages * layout_.page_bytes);
+  if (!memory) return fail_in("cache", memory.error());
+  return PagePool(layout_, std::make_unique<DevicePageMemory>(device_, std::move(*memory)),
+                  num_pages);
+}
+
+void DeviceModel::note(int code) {
+  if (error_ == 0) error_ = code;
+}
+
+Status DeviceModel::check() const { return device_status(table(), error_, "forward pass"); }
+
+std::span<const float> DeviceModel::forward(std::span<const BatchSegment> segments,
+                                            RowTrace* trace) {
+  start_batch(segments);
+  embed(ws_->input(Workspace::tokens));
+  if (trace != nullptr) trace->assign(config_.num_hidden_layers, {});
+  for (std::size_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
+    LayerTrace* const layer_trace = trace == nullptr ? nullptr : &(*trace)[layer];
+    start_attention(layer);
+    if (config_.layers[layer].indexer == IndexerKind::full) {
+      select(layer, layer_trace);
+      if (forced_ != nullptr) force_selections(layer);
+    }
+    if (layer_trace != nullptr) trace_selection(*layer_trace);
+    finish_attention(layer);
+    feed_forward(layer, layer_trace);
+    if (layer_trace != nullptr) {
+      const std::size_t hidden = config_.hidden_size;
+      double squares = 0.0;
+      for (const float x : download(ws_->hidden + (step_.rows - 1) * hidden, hidden)) {
+        squares += double{x} * x;
+      }
+      layer_trace->residual_norm = std::sqrt(squares);
+    }
+  }
+  const std::span<const float> logits = compute_logits(segments);
+  count_nan_scores();
+  if (weights_.mtp) extend_mtp_cache(segments);
+  return logits;
+}
+
+void DeviceModel::start_batch(std::span<const BatchSegment> segments) {
+  step_.positions.clear();
+  step_.num_keys.clear();
+  for (const BatchSegment& segment : segments) {
+    PONDER_ASSERT(!segment.tokens.empty());
+    PONDER_ASSERT(segment.first_position + segment.tokens.size() <= segment.table->capacity());
+    PONDER_ASSERT(&segment.table->pool() == &segments.front().table->pool());
+    for (std::size_t i = 0; i < segment.tokens.size(); ++i) {
+      step_.positions.push_back(static_cast<std::int32_t>(segment.first_position + i));
+      step_.num_keys.push_back(step_.positions.back() + 1);
+    }
+  }
+  step_.rows = step_.positions.size();
+  PONDER_ASSERT(step_.rows > 0 && step_.rows <= rows_max_);
+  step_.keys_max = static_cast<std::size_t>(*std::ranges::max_element(step_.num_keys));
+  step_.pages = segments.front().table->pool().data(PageId{0});
+  fill_rows(segments);
+  upload_block_tables(segments);
+  upload_rope_tables();
+}
+
+void DeviceModel::fill_rows(std::span<const BatchSegment> segments) {
+  std::vector<std::int32_t> inputs(Workspace::kNumInputs * rows_max_);
+  const auto set = [&](Workspace::Input which, std::size_t row, std::size_t value) {
+    inputs[which * rows_max_ + row] = static_cast<std::int32_t>(value);
+  };
+  constexpr auto kAbsent = static_cast<std::size_t>(-1);
+  std::size_t row = 0;
+  for (std::size_t s = 0; s < segments.size(); ++s) {
+    const BatchSegment& segment = segments[s];
+    for (std::size_t i = 0; i < segment.tokens.size(); ++i, ++row) {
+      PONDER_ASSERT(segment.tokens[i] < config_.vocab_size);
+      const std::size_t position = segment.first_position + i;
+      const auto page = static_cast<std::size_t>(segment.table->pages()[position / kPageTokens]);
+      set(Workspace::tokens, row, segment.tokens[i]);
+      set(Workspace::num_keys, row, position + 1);
+      set(Workspace::row_sequences, row, s);
+      set(Workspace::slots, row,
+          i < segment.num_known ? kAbsent : page * kPageTokens + position % kPageTokens);
+      // The models were trained with no embedding for the token at position 1.
+      set(Workspace::mtp_tokens, row, position <= 1 ? kAbsent : segment.tokens[i]);
+      set(Workspace::rows_before, row, i == 0 ? kAbsent : row - 1);
+    }
+  }
+  upload(ws_->inputs, std::span<const std::int32_t>(inputs));
+}
+
+void DeviceModel::upload_block_tables(std::span<const BatchSegment> segments) {
+  std::size_t stride = 0;
+  for (const BatchSegment& segment : segments) {
+    stride = std::max(stride, pages_for(segment.first_position + segment.tokens.size()));
+  }
+  std::vector<std::int32_t> tables(segments.size() * stride, -1);
+  for (std::size_t s = 0; s < segments.size(); ++s) {
+    const BatchSegment& segment = segments[s];
+    const std::size_t n = pages_for(segment.first_position + segment.tokens.size());
+    for (std::size_t i = 0; i < n; ++i) {
+      tables[s * stride + i] = static_cast<std::int32_t>(segment.table->pages()[i]);
+    }
+  }
+  PONDER_ASSERT(tables.size() <= ws_->block_table_ints);
+  upload(ws_->block_tables, std::span<const std::int32_t>(tables));
+  step_.sequences = {ws_->block_tables, stride, ws_->input(Workspace::row_sequences)};
+}
+
+/// One fp32 product for the angle, as every public implementation has it, then exact functions.
+void DeviceModel::upload_rope_tables() {
+  const std::size_t half = config_.qk_rope_head_dim / 2;
+  std::vector<float> cos(step_.rows * half);
+  std::vector<float> sin(cos.size());
+  const double amplitude = config_.rope_amplitude;
+  for (std::size_t row = 0; row < step_.rows; ++row) {
+    const auto position = static_cast<float>(step_.positions[row]);
+    for (std::size_t j = 0; j < half; ++j) {
+      const float angle = position * config_.inv_freq[j];
+      cos[row * half + j] = static_cast<float>(amplitude * std::cos(double{angle}));
+      sin[row * half + j] = static_cast<float>(amplitude * std::sin(double{angle}));
+    }
+  }
+  upload(ws_->rope_cos, std::span<const float>(cos));
+  upload(ws_->rope_sin, std::span<const float>(sin));
+}
+
+void DeviceModel::embed(const std::int32_t* tokens) {
+  table().gather_rows({.y = ws_->hidden,
+                       .y_stride = config_.hidden_size,
+                       .table = weights_.embed_tokens,
+                       .dtype = weights_.embed_dtype,
+                       .indices = tokens,
+                       .rows = step_.rows,
+                       .dim = config_.hidden_size});
+}
+
+void DeviceModel::normalise(float* y, std::size_t y_stride, const float* x, std::size_t x_stride,
+                            const float* weight, std::size_t rows, std::size_t dim, double eps) {
+  table().rms_norm({.y = y,
+                    .y_stride = y_stride,
+                    .x = x,
+                    .x_stride = x_stride,
+                    .weight = weight,
+                    .rows = rows,
+                    .dim = dim,
+                    .eps = static_cast<float>(eps)});
+}
+
+/// y = x @ w^T, both dense.
+void DeviceModel::multiply(const DeviceLinears& w, float* y, const float* x, std::size_t rows) {
+  table().matmul({.y = y,
+                  .y_stride = w.out,
+                  .x = x,
+                  .x_stride = w.in,
+                  .w = w.matrices,
+                  .w_dtype = w.dtype,
+                  .batch = 1,
+                  .m = rows,
+                  .m_total = rows,
+                  .n = w.out,
+                  .k = w.in,
+                  .x_codes = ws_->x_codes,
+                  .x_scales = ws_->x_scales});
+}
+
+std::span<const float> DeviceModel::compute_logits(std::span<const BatchSegment> segments) {
+  std::vector<std::int32_t> rows;
+  std::size_t end = 0;
+  for (const BatchSegment& segment : segments) {
+    end += segment.tokens.size();
+    if (!segment.wants_logits) continue;
+    for (std::size_t row = end - 1 - segment.num_drafts; row < end; ++row) {
+      rows.push_back(static_cast<std::int32_t>(row));
+    }
+  }
+  if (rows.empty()) return {};
+  const std::size_t hidden = config_.hidden_size;
+  upload(ws_->logits_rows, std::span<const std::int32_t>(rows));
+  table().gather_rows({.y = ws_->normed,
+                       .y_stride = hidden,
+                       .table = ws_->hidden,
+                       .dtype = kernels::DType::f32,
+                       .indices = ws_->logits_rows,
+                       .rows = rows.size(),
+                       .dim = hidden});
+  normalise(ws_->normed, hidden, ws_->normed, hidden, weights_.norm, rows.size(), hidden,
+            config_.rms_norm_eps);
+  return apply_lm_head(ws_->normed, rows.size());
+}
+
+std::span<const float> DeviceModel::apply_lm_head(const float* input, std::size_t num_rows) {
+  const std::size_t n = num_rows * config_.vocab_size;
+  logits_.assign(n, 0.0F);
+  if (ws_->logits.size() < n * sizeof(float)) {
+    auto larger = DeviceBuffer::create(device_, n * sizeof(float));
+    if (!larger) {
+      note(kernels::kDeviceOutOfMemory);
+      return logits_;
+    }
+    ws_->logits = std::move(*larger);
+  }
+  auto* const logits = reinterpret_cast<float*>(ws_->logits.data());
+  multiply(weights_.lm_head, logits, input, num_rows);
+  note(table().download(logits_.data(), logits, n * sizeof(float)));
+  return logits_;
+}
+
+void DeviceModel::count_nan_scores() {
+  for (const std::int32_t count : download(ws_->input(Workspace::num_nan), step_.rows)) {
+    num_nan_scores_ += static_cast<std::uint64_t>(count);
+  }
+}
+
+}  // namespace ponder::engine

@@ -1,0 +1,131 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/device_memory.h"
+#include "engine/device_weights.h"
+#include "engine/model.h"
+
+namespace ponder::engine {
+
+/// The forward pass on a device: weights, cache pages and all rows of a step lie in its memory, and
+/// only tokens, block tables and rotation angles go in, only logits (and with an MTP layer hidden
+/// states) come out. What the host has to look at in between is inspection alone: traces, forced
+/// choices, selections that drafts share.
+///
+/// Numerics: fp32, as CpuModel's; sums have another order. Every row attends through the list of
+/// its slots, also where it sees everything, so there is one form of attention. A row's bits do not
+/// depend on the batch, the chunking or cache hits.
+///
+/// A device that fails stays failed: check() says so from then on, and what forward() returned is
+/// worth nothing. All memory but that of the logits is allocated at load.
+class DeviceModel final : public Model {
+ public:
+  static Result<std::unique_ptr<Model>> load(const std::filesystem::path& dir, ModelConfig config,
+                                             const ModelOptions& options);
+  ~DeviceModel() override;
+
+  const ModelConfig& config() const override { return config_; }
+  const char* isa_name() const override { return table().name; }
+  std::string arithmetic_name() const override;
+  std::size_t batch_rows_max() const override { return rows_max_; }
+  const CacheLayout& cache_layout() const override { return layout_; }
+  Result<PagePool> create_pool(std::uint64_t bytes_max) override;
+  std::span<const float> forward(std::span<const BatchSegment> segments, RowTrace* trace) override;
+  std::span<const float> draft(std::span<const DraftRow> rows) override;
+  std::span<const float> hidden(std::size_t row) const override;
+  void force(const ForcedChoices* choices) override { forced_ = choices; }
+  Status check() const override;
+  std::uint64_t num_nan_scores() const override { return num_nan_scores_; }
+
+ private:
+  struct Workspace;
+  class ArrayTaker;
+  /// What the operations of one step need to know of its rows.
+  struct Step {
+    std::size_t rows = 0;
+    std::size_t keys_max = 0;    // of all rows
+    std::byte* pages = nullptr;  // the first page of the pool
+    kernels::DeviceSequences sequences{};
+    std::vector<std::int32_t> positions;  // [rows]
+    std::vector<std::int32_t> num_keys;   // [rows]
+  };
+
+  DeviceModel(ModelConfig config, const ModelOptions& options, CacheLayout layout,
+              std::shared_ptr<OpenDevice> device);
+  const kernels::DeviceTable& table() const { return device_->table(); }
+  template <class T>
+  void upload(T* to, std::span<const T> values);
+  template <class T>
+  std::vector<T> download(const T* from, std::size_t n);
+  void note(int code);
+
+  // device_model.cpp
+  Result<std::unique_ptr<Workspace>> make_workspace();
+  void take_attention(Workspace& ws, ArrayTaker& take) const;
+  void take_indexer(Workspace& ws, ArrayTaker& take) const;
+  void take_ffn(Workspace& ws, ArrayTaker& take) const;
+  void start_batch(std::span<const BatchSegment> segments);
+  void fill_rows(std::span<const BatchSegment> segments);
+  void upload_block_tables(std::span<const BatchSegment> segments);
+  void upload_rope_tables();
+  void embed(const std::int32_t* tokens);
+  void normalise(float* y, std::size_t y_stride, const float* x, std::size_t x_stride,
+                 const float* weight, std::size_t rows, std::size_t dim, double eps);
+  void multiply(const DeviceLinears& w, float* y, const float* x, std::size_t rows);
+  std::span<const float> compute_logits(std::span<const BatchSegment> segments);
+  std::span<const float> apply_lm_head(const float* input, std::size_t num_rows);
+  void count_nan_scores();
+
+  // device_model_attention.cpp
+  void start_attention(std::size_t layer);
+  void finish_attention(std::size_t layer);
+  void project(const DeviceLayer& weights, bool has_indexer);
+  void rotate(const LayerDescriptor& layer, bool has_indexer);
+  void round_index();
+  void write_cache(std::size_t layer, bool has_indexer);
+  void select(std::size_t layer, LayerTrace* trace);
+  void score_rows(std::size_t layer, std::size_t first, std::size_t num_rows, std::size_t stride);
+  void force_selections(std::size_t layer);
+  void translate_selection();
+  void trace_selection(LayerTrace& trace);
+  kernels::DevicePages latent_pages(std::size_t layer) const;
+  kernels::DevicePages index_pages(std::size_t layer) const;
+
+  // device_model_ffn.cpp
+  void feed_forward(std::size_t layer, LayerTrace* trace);
+  void dense_ffn(const DeviceFfn& ffn);
+  void moe_ffn(std::size_t layer, const DeviceLayer& weights);
+  void force_experts(std::size_t layer);
+  void multiply_experts(const DeviceLinears& w, float* y, const float* x);
+  void shared_experts(const DeviceFfn& ffn);
+
+  // device_model_mtp.cpp
+  void extend_mtp_cache(std::span<const BatchSegment> segments);
+  void combine_mtp_input();
+  void select_for_drafts(std::span<const DraftRow> rows);
+  void use_selections(std::span<const DraftRow> rows);
+  void download_final_hidden();
+
+  ModelConfig config_;
+  std::size_t rows_max_;
+  CacheLayout layout_;
+  std::shared_ptr<OpenDevice> device_;
+  DeviceArena arena_;  // of the weights and the workspace
+  DeviceWeights weights_;
+  std::unique_ptr<Workspace> ws_;
+  Step step_;
+  int error_ = 0;  // the first code that was not 0
+  std::uint64_t num_nan_scores_ = 0;
+  const ForcedChoices* forced_ = nullptr;
+  std::vector<float> logits_;        // on the host
+  std::vector<float> final_hidden_;  // the same; [rows, hidden_size]
+};
+
+}  // namespace ponder::engine

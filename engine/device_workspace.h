@@ -1,0 +1,93 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "engine/device_model.h"
+
+namespace ponder::engine {
+
+/// The forward pass's scratch memory on the device, for batch_rows_max rows. It scales with the
+/// rows of a batch, not with the context, but for the scores and block tables, which are bounded.
+struct DeviceModel::Workspace {
+  // What a step tells of its rows, in one piece: [kNumInputs][rows_max].
+  enum Input {
+    tokens,
+    num_keys,
+    row_sequences,
+    slots,
+    mtp_tokens,
+    rows_before,
+    num_nan,
+    kNumInputs
+  };
+  std::int32_t* inputs = nullptr;
+  std::size_t rows_max = 0;
+  std::int32_t* input(Input which) const { return inputs + which * rows_max; }
+
+  std::int32_t* block_tables = nullptr;
+  std::size_t block_table_ints = 0;
+  std::int32_t* logits_rows = nullptr;  // [rows]
+  std::int32_t* no_rows = nullptr;      // [rows] of -1
+
+  float* hidden = nullptr;    // [rows, hidden_size] the residual stream
+  float* normed = nullptr;    // [rows, hidden_size]
+  float* output = nullptr;    // [rows, hidden_size] of a sub-layer
+  float* rope_cos = nullptr;  // [rows, qk_rope_head_dim / 2]
+  float* rope_sin = nullptr;  // the same
+
+  float* q_latent = nullptr;    // [rows, q_lora_rank]
+  float* q = nullptr;           // [rows, heads, qk_head_dim]
+  float* latent = nullptr;      // [rows, kv_lora_rank + qk_rope_head_dim]
+  float* q_absorbed = nullptr;  // [rows, heads, kv_lora_rank]
+  float* attended = nullptr;    // the same
+  float* values = nullptr;      // [rows, heads, v_head_dim]
+  float* parts = nullptr;       // of attention
+  std::size_t attention_rows_together = 0;
+  std::size_t attention_parts_max = 0;
+
+  float* index_q = nullptr;              // [rows, index_n_heads, index_head_dim]
+  float* index_k = nullptr;              // [rows, index_head_dim]
+  float* index_weights = nullptr;        // [rows, index_n_heads]
+  std::int8_t* index_q_codes = nullptr;  // like index_q
+  std::int8_t* index_k_codes = nullptr;  // like index_k
+  float* index_q_scales = nullptr;       // [rows, index_n_heads]
+  float* index_k_scales = nullptr;       // [rows]
+  float* scores = nullptr;               // [rows together, keys]
+  std::size_t num_scores = 0;
+  std::int32_t* selection = nullptr;       // [rows, index_topk]
+  std::int32_t* selected_slots = nullptr;  // the same as slots
+  std::int32_t* num_selected = nullptr;    // [rows]
+
+  float* gate = nullptr;                 // FFN: rows * widths
+  float* up = nullptr;                   // the same
+  float* router_logits = nullptr;        // [rows, n_routed_experts]
+  std::int32_t* experts = nullptr;       // [rows, num_experts_per_tok]
+  float* expert_weights = nullptr;       // the same
+  std::int32_t* slot_rows = nullptr;     // the same: rows of expert_input
+  std::int32_t* source_rows = nullptr;   // the row of `normed` at each place of expert_input
+  std::int32_t* expert_begin = nullptr;  // [n_routed_experts + 1]
+  float* expert_input = nullptr;         // [rows * num_experts_per_tok, hidden_size]
+  float* expert_output = nullptr;        // the same
+  std::int8_t* x_codes = nullptr;        // of a product with int8 or int4 weights
+  float* x_scales = nullptr;
+
+  float* final_hidden = nullptr;  // [rows, hidden_size]
+  float* mtp_input = nullptr;     // [rows, 2 * hidden_size]
+  DeviceBuffer logits;            // [n, vocab_size]; grows to the largest n seen
+};
+
+template <class T>
+void DeviceModel::upload(T* to, std::span<const T> values) {
+  note(table().upload(to, values.data(), values.size_bytes()));
+}
+
+/// Zeros when the device has failed.
+template <class T>
+std::vector<T> DeviceModel::download(const T* from, std::size_t n) {
+  std::vector<T> values(n);
+  note(table().download(values.data(), from, n * sizeof(T)));
+  return values;
+}
+
+}  // namespace ponder::engine

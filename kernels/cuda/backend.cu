@@ -1,0 +1,122 @@
+// The CUDA backend: one device, one stream, and the table that the library exports.
+
+#include <cstring>
+
+#include "kernels/cuda/operations.cuh"
+
+namespace ponder::kernels {
+namespace {
+
+static_assert(kDeviceOutOfMemory == cudaErrorMemoryAllocation);
+
+struct Device {
+  cudaStream_t stream = nullptr;
+  int error = cudaSuccess;  // the first one that a launch left
+};
+
+Device& the_device() {
+  static Device device;
+  return device;
+}
+
+/// What is wrong with the device, if anything: a failed launch says so here at the latest.
+int state() {
+  if (the_device().error == cudaSuccess) the_device().error = cudaPeekAtLastError();
+  return the_device().error;
+}
+
+int noted(cudaError_t error) {
+  if (the_device().error == cudaSuccess && error != cudaSuccess) the_device().error = error;
+  return state();
+}
+
+int num_devices(int* count) { return cudaGetDeviceCount(count); }
+
+int describe(int device, DeviceInfo* info) {
+  cudaDeviceProp properties{};
+  if (const cudaError_t error = cudaGetDeviceProperties(&properties, device)) return error;
+  *info = {};
+  std::memcpy(info->name, properties.name, sizeof info->name - 1);  // the last byte stays 0
+  info->compute_capability = properties.major * 10 + properties.minor;
+  info->num_processors = properties.multiProcessorCount;
+  if (const cudaError_t error = cudaSetDevice(device)) return error;
+  std::size_t free_bytes = 0;
+  std::size_t total_bytes = 0;
+  if (const cudaError_t error = cudaMemGetInfo(&free_bytes, &total_bytes)) return error;
+  info->memory_bytes = total_bytes;
+  info->memory_bytes_free = free_bytes;
+  return 0;
+}
+
+int open(int device) {
+  if (const cudaError_t error = cudaSetDevice(device)) return error;
+  return cudaStreamCreateWithFlags(&the_device().stream, cudaStreamNonBlocking);
+}
+
+void close() {
+  if (the_device().stream != nullptr) cudaStreamDestroy(the_device().stream);
+  the_device() = {};
+}
+
+const char* error_text(int code) { return cudaGetErrorString(static_cast<cudaError_t>(code)); }
+
+/// A request beyond the memory is answered, and harms nothing.
+int allocate(void** at, std::size_t bytes) {
+  const cudaError_t error = cudaMallocAsync(at, bytes == 0 ? 1 : bytes, stream());
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    return error;
+  }
+  if (error != cudaSuccess) return noted(error);
+  return noted(cudaMemsetAsync(*at, 0, bytes, stream()));
+}
+
+void release(void* at) {
+  if (at != nullptr) cudaFreeAsync(at, stream());
+}
+
+/// From pageable memory: the call has read `from` when it returns.
+int upload(void* to, const void* from, std::size_t bytes) {
+  return noted(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream()));
+}
+
+int wait() { return noted(cudaStreamSynchronize(stream())); }
+
+int download(void* to, const void* from, std::size_t bytes) {
+  noted(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream()));
+  return wait();
+}
+
+int copy(void* to, const void* from, std::size_t bytes) {
+  return noted(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream()));
+}
+
+}  // namespace
+
+cudaStream_t stream() noexcept { return the_device().stream; }
+
+}  // namespace ponder::kernels
+
+extern "C" __attribute__((visibility("default"))) const ponder::kernels::DeviceTable*
+ponder_device_table() {
+  using namespace ponder::kernels;
+  static const DeviceTable the_table = [] {
+    DeviceTable table{};
+    table.version = kDeviceTableVersion;
+    table.name = "cuda";
+    table.num_devices = num_devices;
+    table.describe = describe;
+    table.open = ponder::kernels::open;
+    table.close = ponder::kernels::close;
+    table.error_text = error_text;
+    table.allocate = allocate;
+    table.release = release;
+    table.upload = upload;
+    table.download = download;
+    table.copy = copy;
+    table.wait = wait;
+    set_operations(table);
+    return table;
+  }();
+  return &the_table;
+}

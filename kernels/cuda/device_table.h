@@ -1,0 +1,266 @@
+#pragma once
+
+// What a device with memory of its own offers: memory, copies, and the operations of the forward
+// pass. The CUDA backend is one such table, from a library that is loaded at run time; the emulated
+// device, which runs the same kernels on the CPU for tests, is another.
+//
+// Conventions. Those of kernels/kernel_table.h, but every pointer in the arguments of an operation
+// points into device memory. Operations are launched, in order, on one stream, and not waited for.
+// An error sticks: it is what wait() and download() return from then on, and the device is of no
+// use any more. Codes are 0 for success and otherwise the backend's own; error_text explains them.
+//
+// Invariant (deterministic mode): as in kernel_table.h, the bits of an output element depend on the
+// inputs of that element alone, not on the rows or sequences it is computed together with.
+//
+// Thread: none; one caller at a time. Plain data only: this header is what both sides compile.
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/kernel_table.h"
+
+namespace ponder::kernels {
+
+/// Grows with every change below; a library of another version is not used.
+inline constexpr std::uint32_t kDeviceTableVersion = 1;
+
+/// The one code that all backends share: what allocate() returns when memory will not do. It does
+/// not stick.
+inline constexpr int kDeviceOutOfMemory = 2;
+
+struct DeviceInfo {
+  char name[96];
+  int compute_capability;  // 90 is 9.0
+  int num_processors;
+  std::uint64_t memory_bytes;
+  std::uint64_t memory_bytes_free;
+};
+
+/// One [n, k] matrix, its bytes as MatmulArgs has them.
+struct DeviceMatrix {
+  const void* data;
+  const float* scales;          // fp8: [ceil(n/128), ceil(k/128)]
+  const bf16* group_scales;     // int8, int4
+  std::uint32_t scales_stride;  // fp8
+  std::uint16_t group;          // int8, int4
+  DType dtype;
+  bool is_packed;  // int8, int4
+};
+
+/// y[b] = x[b] @ w[b]^T for every b of a batch: one matrix, the heads, or the experts. fp8 weights
+/// are code * scale in fp32; int8 and int4 give the bits of MatmulArgs.
+struct DeviceMatmulArgs {
+  float* y;  // [m, n] of the first of the batch
+  std::size_t y_stride;
+  std::size_t y_batch_stride = 0;  // elements from one of the batch to the next; 0 with group_begin
+  const float* x;                  // [m, k] of the first of the batch
+  std::size_t x_stride;
+  std::size_t x_batch_stride = 0;
+  const DeviceMatrix* w;  // [batch]
+  DType w_dtype;          // of all of them
+  std::size_t batch;      // <= 65535
+  /// [batch + 1]: b has rows [begin[b], begin[b+1]); nullptr: all m.
+  const std::int32_t* group_begin = nullptr;
+  std::size_t m;        // of each; with group_begin the most that one can have
+  std::size_t m_total;  // rows of x: m, or with group_begin of all groups
+  std::size_t n;
+  std::size_t k;
+  // int8, int4: [m_total, k] and [m_total, k / kActivationGroup], overwritten. Not for
+  // x_batch_stride > 0: heads are multiplied in floating point.
+  std::int8_t* x_codes = nullptr;
+  float* x_scales = nullptr;
+};
+
+/// y[r] = row indices[r] of the table as fp32, or zeros for -1.
+struct GatherRowsArgs {
+  float* y;  // [rows, dim]
+  std::size_t y_stride;
+  const void* table;  // [*, dim] dense, f32 or bf16
+  DType dtype;
+  const std::int32_t* indices;  // [rows]
+  std::size_t rows;
+  std::size_t dim;
+};
+
+/// Sorts the chosen experts' rows by expert, stably.
+struct GroupByExpertArgs {
+  const std::int32_t* experts;  // [num_slots]
+  std::size_t num_slots;        // rows * topk
+  std::size_t topk;
+  std::size_t num_experts;     // <= kExpertsMax
+  std::int32_t* expert_begin;  // [num_experts + 1], written
+  std::int32_t* slot_rows;     // [num_slots], written: the place of each slot
+  std::int32_t* source_rows;   // [num_slots], written: the row at each place
+};
+
+/// The pages of all sequences, and one layer's block in each.
+struct DevicePages {
+  std::byte* pages;
+  std::size_t page_bytes;
+  std::size_t block_offset;  // of the layer's block
+  std::size_t row_stride;    // elements; fp8_e4m3 latents: bytes
+  DType dtype;               // of its rows; int8: index keys of mode I8
+};
+
+/// Slot s is row s % kPageSize of page s / kPageSize. A row with slot -1 is not written.
+struct WriteLatentsArgs {
+  DevicePages cache;  // f32, bf16 or fp8_e4m3
+  Fp8LatentLayout fp8;
+  const float* latents;  // [rows, kv_lora_rank + qk_rope_head_dim]
+  const std::int32_t* slots;
+  std::size_t rows;
+  std::size_t kv_lora_rank;
+  std::size_t qk_rope_head_dim;
+};
+
+struct WriteIndexKeysArgs {
+  DevicePages cache;         // f32, bf16, int8 or fp8_e4m3
+  const float* keys;         // [rows, dim]; of fp8_e4m3 already rotated; int8: unused
+  const std::int8_t* codes;  // int8: [rows, dim]
+  const float* scales;       // int8: [rows]
+  const std::int32_t* slots;
+  std::size_t rows;
+  std::size_t dim;
+};
+
+/// x <- bf16(H bf16(x) / sqrt(dim)), and with is_query then to what its E4M3 codes stand for.
+struct RotateIndexArgs {
+  float* x;  // [rows, dim]
+  std::size_t rows;
+  std::size_t dim;  // a power of two
+  bool is_query;
+};
+
+/// weights = (weights * scale) * q_scales, the second factor only if given.
+struct ScaleIndexWeightsArgs {
+  float* weights;  // [n]
+  const float* q_scales;
+  float scale;
+  std::size_t n;
+};
+
+/// A sequence's positions: position p is token p % kPageSize of page block_table[p / kPageSize].
+struct DeviceSequences {
+  const std::int32_t* block_tables;  // [sequences, block_table_stride]
+  std::size_t block_table_stride;
+  const std::int32_t* row_sequences;  // [rows]
+};
+
+/// The scores of IndexScoresArgs or, over int8 keys, of IndexScoresI8Args.
+struct DeviceIndexScoresArgs {
+  float* scores;  // [rows, scores_stride]
+  std::size_t scores_stride;
+  DevicePages cache;
+  DeviceSequences sequences;
+  const float* q;              // [rows, heads, dim]
+  const std::int8_t* q_codes;  // int8: the same shape
+  const float* head_weights;   // [rows, heads]
+  const std::int32_t* num_keys;
+  std::size_t num_keys_max;  // of all rows
+  std::size_t keys_min;      // rows with so many keys or fewer are left out
+  std::size_t rows;
+  std::size_t heads;
+  std::size_t dim;
+};
+
+/// The exact best k of a row's keys [first_key, num_keys), as TopkArgs has it, and the slots where
+/// they lie. A row with at most k keys selects all from first_key on, and its scores are not read.
+struct SelectArgs {
+  const float* scores;  // [rows, scores_stride]
+  std::size_t scores_stride;
+  DeviceSequences sequences;
+  const std::int32_t* num_keys;  // [rows]
+  std::size_t first_key;
+  std::size_t k;
+  std::int32_t* positions;     // [rows, k], written, ascending; -1 from num_selected on
+  std::int32_t* slots;         // [rows, k], written: the same as slots
+  std::int32_t* num_selected;  // [rows], written
+  std::int32_t* num_nan;       // [rows], added to: NaN among the scores that were read
+  std::size_t rows;
+};
+
+/// slots of positions that were chosen elsewhere.
+struct TranslateArgs {
+  DeviceSequences sequences;
+  const std::int32_t* positions;     // [rows, k]
+  const std::int32_t* num_selected;  // [rows]
+  std::int32_t* slots;               // [rows, k], written; -1 from num_selected on
+  std::size_t k;
+  std::size_t rows;
+};
+
+/// Attention as AttentionArgs has it, over slots. A row's slots are cut into parts of
+/// kDevicePartSlots, whatever the batch, and the parts are combined in order.
+inline constexpr std::size_t kDevicePartSlots = 256;
+struct DeviceAttentionArgs {
+  const float* q_nope;  // [rows, heads, kv_lora_rank] with these strides
+  std::size_t q_nope_row_stride;
+  std::size_t q_nope_head_stride;
+  const float* q_rope;  // [rows, heads, qk_rope_head_dim]
+  std::size_t q_rope_row_stride;
+  std::size_t q_rope_head_stride;
+  float* out;  // [rows, heads, kv_lora_rank] dense
+  DevicePages cache;
+  Fp8LatentLayout fp8;
+  const std::int32_t* slots;      // [rows, slots_stride]
+  const std::int32_t* num_slots;  // [rows]
+  std::size_t slots_stride;
+  std::size_t rows;
+  std::size_t heads;
+  std::size_t kv_lora_rank;
+  std::size_t qk_rope_head_dim;
+  float softmax_scale;
+  // Of at most rows_together rows at a time: [rows_together, parts_max, heads] of kv_lora_rank + 2.
+  float* parts;
+  std::size_t rows_together;
+  std::size_t parts_max;  // ceil(most slots of a row / kDevicePartSlots)
+};
+
+struct DeviceTable {
+  std::uint32_t version;  // kDeviceTableVersion
+  const char* name;       // of the arithmetic: results of equal names have equal bits
+
+  // The device. open() chooses one; everything below needs it.
+  int (*num_devices)(int* count);
+  int (*describe)(int device, DeviceInfo* info);
+  int (*open)(int device);
+  void (*close)();
+  const char* (*error_text)(int code);
+
+  // Memory. Allocated memory is zeroed and aligned to 256 bytes.
+  int (*allocate)(void** at, std::size_t bytes);
+  void (*release)(void* at);
+  /// `from` may be reused as soon as it returns.
+  int (*upload)(void* to, const void* from, std::size_t bytes);
+  /// Waits for all that was launched before.
+  int (*download)(void* to, const void* from, std::size_t bytes);
+  int (*copy)(void* to, const void* from, std::size_t bytes);
+  int (*wait)();
+
+  // Operations.
+  void (*matmul)(const DeviceMatmulArgs& args);
+  void (*gather_rows)(const GatherRowsArgs& args);
+  void (*rms_norm)(const RmsNormArgs& args);
+  void (*layer_norm)(const LayerNormArgs& args);
+  void (*rope)(const RopeArgs& args);
+  void (*silu_mul)(const SiluMulArgs& args);
+  void (*weighted_sum)(const WeightedSumArgs& args);
+  void (*add)(float* y, const float* x, std::size_t n);
+  void (*router)(const RouterArgs& args);
+  void (*group_by_expert)(const GroupByExpertArgs& args);
+  void (*write_latents)(const WriteLatentsArgs& args);
+  void (*index_quantize)(const IndexQuantizeArgs& args);
+  void (*rotate_index)(const RotateIndexArgs& args);
+  void (*write_index_keys)(const WriteIndexKeysArgs& args);
+  void (*scale_index_weights)(const ScaleIndexWeightsArgs& args);
+  void (*index_scores)(const DeviceIndexScoresArgs& args);
+  void (*select)(const SelectArgs& args);
+  void (*translate)(const TranslateArgs& args);
+  void (*attention)(const DeviceAttentionArgs& args);
+};
+
+/// The one symbol that the library exports, with C linkage.
+inline constexpr const char* kDeviceTableSymbol = "ponder_device_table";
+using DeviceTableFunction = const DeviceTable* (*)();
+
+}  // namespace ponder::kernels

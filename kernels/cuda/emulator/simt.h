@@ -1,0 +1,161 @@
+#pragma once
+
+// CUDA's execution model on one CPU thread, for tests: a kernel's source compiles as plain C++ and
+// each of its threads is a fiber. Threads of a block run one at a time, from barrier to barrier;
+// blocks run one after the other.
+//
+// What it finds, as a Fault: a barrier that not all threads of the block (or warp) reach; an index
+// beyond a shared array; shared memory that is read before it is written; two threads that touch
+// the same shared element without a barrier between them, one of them writing.
+//
+// What it cannot find: races on global memory, between blocks or warps; anything that depends on
+// the memory model, on the hardware's own arithmetic (exp2f, expf), or on limits of registers and
+// resources. It says nothing about speed.
+//
+// Thread: none; one grid at a time.
+
+#include <math.h>  // in the global namespace, as CUDA has it
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <stdexcept>
+#include <string>
+
+// CUDA spells its keywords so.
+#define __global__
+#define __device__
+#define __shared__ static
+#define __forceinline__ inline
+
+namespace ponder::kernels::emulator {
+
+class Fault : public std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+struct Dim3 {
+  unsigned x = 1;
+  unsigned y = 1;
+  unsigned z = 1;
+};
+
+/// Runs `kernel` once for every thread of every block. In which order the threads of a block run
+/// follows from the seed. Requires: threads is a multiple of 32, at most 1024.
+void run_grid(Dim3 grid, unsigned threads, const std::function<void()>& kernel);
+void set_order_seed(std::uint64_t seed) noexcept;
+
+void sync_block();
+void sync_warp();
+/// All lanes of the warp give a value; each gets that of the lane it names.
+std::uint32_t exchange(std::uint32_t value, unsigned source_lane);
+/// One bit for each lane of the warp.
+std::uint32_t vote(bool predicate);
+
+/// Who touched an element of shared memory last, and between which barriers.
+struct Access {
+  std::uint64_t block = 0;  // a serial number, 0: never
+  std::uint32_t epoch = 0;  // barriers of the block before
+  std::uint32_t warp_epoch = 0;
+  std::uint16_t thread = 0;
+  bool is_by_lanes = false;  // several of one warp
+  bool is_by_warps = false;  // several
+};
+struct ElementHistory {
+  Access read;
+  Access write;
+  Access atomic;
+};
+/// Off, it is only read and written: several times faster, for runs of whole models.
+void watch_shared_memory(bool is_on) noexcept;
+extern bool is_watched;
+void note_read(ElementHistory& history);
+void note_write(ElementHistory& history);
+void note_atomic(ElementHistory& history);
+[[noreturn]] void report_fault(const std::string& what);
+
+extern Dim3 thread_index;
+extern Dim3 block_index;
+extern Dim3 block_size;
+extern Dim3 grid_size;
+
+}  // namespace ponder::kernels::emulator
+
+namespace ponder::kernels {
+
+inline const emulator::Dim3& threadIdx = emulator::thread_index;
+inline const emulator::Dim3& blockIdx = emulator::block_index;
+inline const emulator::Dim3& blockDim = emulator::block_size;
+inline const emulator::Dim3& gridDim = emulator::grid_size;
+using dim3 = emulator::Dim3;
+
+/// Shared memory of a block, watched.
+template <class T, std::size_t N>
+class SharedArray {
+ public:
+  class Element {
+   public:
+    Element(T& value, emulator::ElementHistory& history) : value_(value), history_(history) {}
+    Element(const Element&) = default;
+    operator T() const {
+      if (emulator::is_watched) emulator::note_read(history_);
+      return value_;
+    }
+    Element& operator=(T value) {
+      if (emulator::is_watched) emulator::note_write(history_);
+      value_ = value;
+      return *this;
+    }
+    Element& operator=(const Element& other) { return *this = static_cast<T>(other); }
+
+   private:
+    T& value_;
+    emulator::ElementHistory& history_;
+  };
+
+  Element operator[](std::size_t i) {
+    check(i);
+    return Element(values_[i], history_[i]);
+  }
+  T add_atomically(std::size_t i, T value) {
+    check(i);
+    if (emulator::is_watched) emulator::note_atomic(history_[i]);
+    const T before = values_[i];
+    values_[i] += value;
+    return before;
+  }
+
+ private:
+  void check(std::size_t i) const {
+    if (i >= N) emulator::report_fault("index " + std::to_string(i) + " of a shared array");
+  }
+  std::array<T, N> values_{};
+  std::array<emulator::ElementHistory, N> history_{};
+};
+
+inline void __syncthreads() { emulator::sync_block(); }
+inline void __syncwarp() { emulator::sync_warp(); }
+inline unsigned __ballot_sync(unsigned, bool predicate) { return emulator::vote(predicate); }
+inline float __shfl_xor_sync(unsigned, float value, unsigned mask) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  return std::bit_cast<float>(emulator::exchange(bits, (threadIdx.x % 32) ^ mask));
+}
+inline int __popc(unsigned value) { return std::popcount(value); }
+inline unsigned __float_as_uint(float value) { return std::bit_cast<unsigned>(value); }
+inline float __uint_as_float(unsigned bits) { return std::bit_cast<float>(bits); }
+/// Four products of signed bytes, added to `sum`.
+inline int __dp4a(int a, int b, int sum) {
+  for (int shift = 0; shift < 32; shift += 8) {
+    sum += static_cast<std::int8_t>(a >> shift) * static_cast<std::int8_t>(b >> shift);
+  }
+  return sum;
+}
+
+template <class Args>
+void launch(void (*kernel)(Args), dim3 grid, unsigned threads, const Args& args) {
+  emulator::run_grid(grid, threads, [kernel, &args] { kernel(args); });
+}
+
+}  // namespace ponder::kernels

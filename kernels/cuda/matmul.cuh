@@ -1,0 +1,223 @@
+#pragma once
+
+// y[b] = x[b] @ w[b]^T. A block makes a tile of 32 rows by 64 columns of one of the batch, 128
+// threads with 4 x 4 outputs each; 32 inputs of both sides at a time lie in shared memory. Each
+// output is one chain of fmaf over the inputs in ascending order, so its bits depend on its row and
+// column alone. Portable: no tensor cores; bound by arithmetic for many rows, by bytes for few.
+
+#include "kernels/cuda/device_table.h"
+#include "kernels/cuda/numeric.cuh"
+
+namespace ponder::kernels {
+namespace {
+
+constexpr unsigned kTileRows = 32;
+constexpr unsigned kTileColumns = 64;
+constexpr unsigned kTileDepth = 32;
+constexpr unsigned kMatmulThreads = 128;
+constexpr unsigned kOwnRows = 4;     // of a thread
+constexpr unsigned kOwnColumns = 4;  // of a thread
+constexpr unsigned kThreadColumns = kTileColumns / kOwnColumns;
+
+/// The rows and the matrix of a block.
+struct MatmulTile {
+  DeviceMatrix w;
+  std::size_t row_begin;  // in x and y
+  std::size_t row_end;
+  std::size_t column_begin;
+  std::size_t x_offset;
+  std::size_t y_offset;
+};
+
+/// False: the block has nothing to do.
+__device__ bool find_tile(const DeviceMatmulArgs& args, MatmulTile& tile) {
+  const std::size_t b = blockIdx.z;
+  std::size_t begin = 0;
+  std::size_t end = args.m;
+  if (args.group_begin != nullptr) {
+    begin = static_cast<std::size_t>(args.group_begin[b]);
+    end = static_cast<std::size_t>(args.group_begin[b + 1]);
+  }
+  tile.row_begin = begin + static_cast<std::size_t>(blockIdx.y) * kTileRows;
+  tile.row_end = end;
+  tile.column_begin = static_cast<std::size_t>(blockIdx.x) * kTileColumns;
+  tile.x_offset = b * args.x_batch_stride;
+  tile.y_offset = b * args.y_batch_stride;
+  if (tile.row_begin >= tile.row_end) return false;
+  tile.w = args.w[b];
+  return true;
+}
+
+__device__ __forceinline__ float weight_at(const DeviceMatrix& w, std::size_t n, std::size_t k,
+                                           std::size_t width) {
+  const std::size_t i = n * width + k;
+  if (w.dtype == DType::f32) return static_cast<const float*>(w.data)[i];
+  if (w.dtype == DType::bf16) return from_bf16(static_cast<const bf16*>(w.data)[i]);
+  const float scale = w.scales[n / kFp8BlockSize * w.scales_stride + k / kFp8BlockSize];
+  return from_e4m3(static_cast<const fp8_e4m3*>(w.data)[i]) * scale;
+}
+
+__device__ __forceinline__ int code_at(const DeviceMatrix& w, std::size_t n, std::size_t k,
+                                       std::size_t width) {
+  const std::size_t codes_per_byte = w.dtype == DType::int4 ? 2 : 1;
+  const std::size_t byte = k / codes_per_byte;
+  std::size_t at = n * width / codes_per_byte + byte;
+  if (w.is_packed) {
+    at = n / kScaleRows * kScaleRows * width / codes_per_byte +
+         (byte / 4 * kScaleRows + n % kScaleRows) * 4 + byte % 4;
+  }
+  if (w.dtype == DType::int8) return static_cast<const std::int8_t*>(w.data)[at];
+  const int pair = static_cast<const std::uint8_t*>(w.data)[at];
+  return (k % 2 == 0 ? pair & 15 : pair >> 4) - 8;
+}
+
+__device__ __forceinline__ float group_scale_at(const DeviceMatrix& w, std::size_t n, std::size_t k,
+                                                std::size_t width) {
+  const std::size_t block = n / kScaleRows * (width / w.group) + k / w.group;
+  return from_bf16(w.group_scales[block * kScaleRows + n % kScaleRows]);
+}
+
+/// The first of the thread's rows and columns within the tile.
+__device__ __forceinline__ unsigned own_row() { return threadIdx.x / kThreadColumns * kOwnRows; }
+__device__ __forceinline__ unsigned own_column() {
+  return threadIdx.x % kThreadColumns * kOwnColumns;
+}
+
+__device__ void store_tile(const DeviceMatmulArgs& args, const MatmulTile& tile,
+                           const float (&y)[kOwnRows][kOwnColumns]) {
+  for (unsigned i = 0; i < kOwnRows; ++i) {
+    const std::size_t row = tile.row_begin + own_row() + i;
+    for (unsigned j = 0; j < kOwnColumns; ++j) {
+      const std::size_t column = tile.column_begin + own_column() + j;
+      if (row < tile.row_end && column < args.n) {
+        args.y[tile.y_offset + row * args.y_stride + column] = y[i][j];
+      }
+    }
+  }
+}
+
+__global__ void matmul_kernel(DeviceMatmulArgs args) {
+  __shared__ SharedArray<float, kTileRows * kTileDepth> x_tile;     // [row][k]
+  __shared__ SharedArray<float, kTileColumns * kTileDepth> w_tile;  // [k][column]
+  MatmulTile tile;
+  if (!find_tile(args, tile)) return;
+  const bool has_rows = tile.row_begin + own_row() < tile.row_end;
+  float y[kOwnRows][kOwnColumns] = {};
+  for (std::size_t begin = 0; begin < args.k; begin += kTileDepth) {
+    for (unsigned i = threadIdx.x; i < kTileRows * kTileDepth; i += kMatmulThreads) {
+      const std::size_t row = tile.row_begin + i / kTileDepth;
+      const std::size_t k = begin + i % kTileDepth;
+      const bool is_inside = row < tile.row_end && k < args.k;
+      x_tile[i] = is_inside ? args.x[tile.x_offset + row * args.x_stride + k] : 0.0f;
+    }
+    for (unsigned i = threadIdx.x; i < kTileColumns * kTileDepth; i += kMatmulThreads) {
+      const std::size_t column = tile.column_begin + i / kTileDepth;
+      const std::size_t k = begin + i % kTileDepth;
+      const bool is_inside = column < args.n && k < args.k;
+      w_tile[i % kTileDepth * kTileColumns + i / kTileDepth] =
+          is_inside ? weight_at(tile.w, column, k, args.k) : 0.0f;
+    }
+    __syncthreads();
+    const std::size_t depth = args.k - begin < kTileDepth ? args.k - begin : kTileDepth;
+    for (unsigned k = 0; has_rows && k < depth; ++k) {
+      float w[kOwnColumns];
+      for (unsigned j = 0; j < kOwnColumns; ++j) w[j] = w_tile[k * kTileColumns + own_column() + j];
+      for (unsigned i = 0; i < kOwnRows; ++i) {
+        const float x = x_tile[(own_row() + i) * kTileDepth + k];
+        for (unsigned j = 0; j < kOwnColumns; ++j) y[i][j] = fmaf(x, w[j], y[i][j]);
+      }
+    }
+    __syncthreads();
+  }
+  store_tile(args, tile, y);
+}
+
+/// x as int8 with a scale for each kActivationGroup inputs: a warp for each group.
+__global__ void quantize_activations_kernel(DeviceMatmulArgs args) {
+  const std::size_t groups = args.k / kActivationGroup;
+  const std::size_t n = args.m_total * groups;
+  for (std::size_t i = global_thread() / kWarp; i < n; i += num_global_threads() / kWarp) {
+    const float* x = args.x + i / groups * args.x_stride + i % groups * kActivationGroup;
+    float largest = 0.0f;
+    bool all_finite = true;
+    for (unsigned k = lane(); k < kActivationGroup; k += kWarp) {
+      largest = fmaxf(largest, fabsf(x[k]));
+      all_finite = all_finite && is_finite(x[k]);
+    }
+    largest = warp_max(largest);
+    all_finite = __ballot_sync(kAllLanes, all_finite) == kAllLanes;
+    const bool is_zero = !all_finite || largest < kSmallestActivation;
+    const float factor = is_zero ? 0.0f : 127.0f / largest;
+    std::int8_t* codes = args.x_codes + i * kActivationGroup;
+    for (unsigned k = lane(); k < kActivationGroup; k += kWarp) {
+      codes[k] = static_cast<std::int8_t>(is_zero ? 0.0f : rintf(x[k] * factor));
+    }
+    if (lane() == 0) {
+      args.x_scales[i] = !all_finite ? quiet_nan() : is_zero ? 0.0f : largest / 127.0f;
+    }
+  }
+}
+
+/// Exact sums within a weight group, then one fmaf for each group in ascending order.
+__global__ void matmul_codes_kernel(DeviceMatmulArgs args) {
+  __shared__ SharedArray<int, kTileRows * kTileDepth> x_tile;
+  __shared__ SharedArray<int, kTileColumns * kTileDepth> w_tile;
+  MatmulTile tile;
+  if (!find_tile(args, tile)) return;
+  const bool has_rows = tile.row_begin + own_row() < tile.row_end;
+  float y[kOwnRows][kOwnColumns] = {};
+  int sums[kOwnRows][kOwnColumns] = {};
+  for (std::size_t begin = 0; begin < args.k; begin += kTileDepth) {
+    for (unsigned i = threadIdx.x; i < kTileRows * kTileDepth; i += kMatmulThreads) {
+      const std::size_t row = tile.row_begin + i / kTileDepth;
+      x_tile[i] = row < tile.row_end ? args.x_codes[row * args.k + begin + i % kTileDepth] : 0;
+    }
+    for (unsigned i = threadIdx.x; i < kTileColumns * kTileDepth; i += kMatmulThreads) {
+      const std::size_t column = tile.column_begin + i / kTileDepth;
+      w_tile[i % kTileDepth * kTileColumns + i / kTileDepth] =
+          column < args.n ? code_at(tile.w, column, begin + i % kTileDepth, args.k) : 0;
+    }
+    __syncthreads();
+    for (unsigned k = 0; has_rows && k < kTileDepth; ++k) {
+      int w[kOwnColumns];
+      for (unsigned j = 0; j < kOwnColumns; ++j) w[j] = w_tile[k * kTileColumns + own_column() + j];
+      for (unsigned i = 0; i < kOwnRows; ++i) {
+        const int x = x_tile[(own_row() + i) * kTileDepth + k];
+        for (unsigned j = 0; j < kOwnColumns; ++j) sums[i][j] += x * w[j];
+      }
+    }
+    __syncthreads();
+    if ((begin + kTileDepth) % tile.w.group != 0) continue;
+    for (unsigned i = 0; i < kOwnRows; ++i) {
+      const std::size_t row = tile.row_begin + own_row() + i;
+      for (unsigned j = 0; j < kOwnColumns; ++j) {
+        const std::size_t column = tile.column_begin + own_column() + j;
+        if (row < tile.row_end && column < args.n) {
+          const float x_scale = args.x_scales[(row * args.k + begin) / kActivationGroup];
+          const float scale = x_scale * group_scale_at(tile.w, column, begin, args.k);
+          y[i][j] = fmaf(static_cast<float>(sums[i][j]), scale, y[i][j]);
+        }
+        sums[i][j] = 0;
+      }
+    }
+  }
+  store_tile(args, tile, y);
+}
+
+void launch_matmul(const DeviceMatmulArgs& args) {
+  if (args.m_total == 0 || args.n == 0) return;
+  dim3 grid;
+  grid.x = ceil_div(args.n, kTileColumns);
+  grid.y = ceil_div(args.m, kTileRows);
+  grid.z = static_cast<unsigned>(args.batch);
+  if (args.w_dtype != DType::int8 && args.w_dtype != DType::int4) {
+    launch(matmul_kernel, grid, kMatmulThreads, args);
+    return;
+  }
+  const std::size_t lanes = args.m_total * (args.k / kActivationGroup) * kWarp;
+  launch(quantize_activations_kernel, blocks_for(lanes, kMatmulThreads), kMatmulThreads, args);
+  launch(matmul_codes_kernel, grid, kMatmulThreads, args);
+}
+
+}  // namespace
+}  // namespace ponder::kernels

@@ -1,0 +1,118 @@
+#pragma once
+
+// What kernels are written in: CUDA C++, by a few small helpers, so that the same source compiles
+// for a GPU and, against the emulator, for the CPU. Kernels keep shared memory in SharedArray, use
+// whole warps only (blocks are multiples of 32 threads), and say fmaf where they mean it: the
+// library is compiled without contraction, so that both compute the same bits but for exp and exp2.
+
+#include <cstddef>
+#include <cstdint>
+
+#ifdef __CUDACC__
+#include <cuda_runtime.h>
+
+namespace ponder::kernels {
+
+template <class T, std::size_t N>
+struct SharedArray {
+  T values[N];
+  __device__ T& operator[](std::size_t i) { return values[i]; }
+  __device__ T add_atomically(std::size_t i, T value) { return atomicAdd(&values[i], value); }
+};
+
+/// The stream of the open device.
+cudaStream_t stream() noexcept;
+
+template <class Args>
+void launch(void (*kernel)(Args), dim3 grid, unsigned threads, const Args& args) {
+  kernel<<<grid, threads, 0, stream()>>>(args);
+}
+
+}  // namespace ponder::kernels
+#else
+#include "kernels/cuda/emulator/simt.h"
+#endif
+
+namespace ponder::kernels {
+namespace {
+
+constexpr unsigned kWarp = 32;
+constexpr unsigned kAllLanes = 0xFFFFFFFFu;
+
+__device__ __forceinline__ unsigned lane() { return threadIdx.x % kWarp; }
+
+__device__ __forceinline__ float negative_infinity() { return __uint_as_float(0xff800000u); }
+__device__ __forceinline__ float quiet_nan() { return __uint_as_float(0x7fc00000u); }
+__device__ __forceinline__ bool is_finite(float x) {
+  return (__float_as_uint(x) & 0x7f800000u) != 0x7f800000u;
+}
+__device__ __forceinline__ bool is_nan(float x) {
+  return (__float_as_uint(x) & 0x7fffffffu) > 0x7f800000u;
+}
+
+/// Of all lanes, in an order that is fixed and the same in each of them.
+__device__ __forceinline__ float warp_sum(float x) {
+  for (unsigned mask = kWarp / 2; mask > 0; mask /= 2) x += __shfl_xor_sync(kAllLanes, x, mask);
+  return x;
+}
+
+/// NaN never wins.
+__device__ __forceinline__ float warp_max(float x) {
+  for (unsigned mask = kWarp / 2; mask > 0; mask /= 2) {
+    x = fmaxf(x, __shfl_xor_sync(kAllLanes, x, mask));
+  }
+  return x;
+}
+
+/// Of all threads. Every thread of the block calls it; `scratch` may be used again afterwards.
+template <std::size_t N>
+__device__ float block_sum(float x, SharedArray<float, N>& scratch) {
+  x = warp_sum(x);
+  if (lane() == 0) scratch[threadIdx.x / kWarp] = x;
+  __syncthreads();
+  float sum = 0.0f;
+  for (unsigned warp = 0; warp < blockDim.x / kWarp; ++warp) sum += scratch[warp];
+  __syncthreads();
+  return sum;
+}
+
+/// How many threads before this one have the flag set; `total`: how many of all.
+template <std::size_t N>
+__device__ int count_before(bool flag, SharedArray<int, N>& scratch, int& total) {
+  const unsigned votes = __ballot_sync(kAllLanes, flag);
+  if (lane() == 0) scratch[threadIdx.x / kWarp] = __popc(votes);
+  __syncthreads();
+  int before = __popc(votes & ((1u << lane()) - 1u));
+  total = 0;
+  for (unsigned warp = 0; warp < blockDim.x / kWarp; ++warp) {
+    const int count = scratch[warp];
+    if (warp < threadIdx.x / kWarp) before += count;
+    total += count;
+  }
+  __syncthreads();
+  return before;
+}
+
+/// The thread's number in a grid of one dimension, and how many there are.
+__device__ __forceinline__ std::size_t global_thread() {
+  return static_cast<std::size_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+}
+__device__ __forceinline__ std::size_t num_global_threads() {
+  return static_cast<std::size_t>(gridDim.x) * blockDim.x;
+}
+
+inline unsigned ceil_div(std::size_t a, std::size_t b) {
+  return static_cast<unsigned>((a + b - 1) / b);
+}
+
+/// Blocks for n elements that a grid of one dimension strides over.
+inline dim3 blocks_for(std::size_t n, unsigned threads) {
+  constexpr std::size_t kBlocksMax = 4096;
+  const std::size_t blocks = (n + threads - 1) / threads;
+  dim3 grid;
+  grid.x = static_cast<unsigned>(blocks < kBlocksMax ? blocks : kBlocksMax);
+  return grid;
+}
+
+}  // namespace
+}  // namespace ponder::kernels

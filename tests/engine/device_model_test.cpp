@@ -1,0 +1,294 @@
+// The forward pass on a device, here the emulated one: the numbers of the golden model, the bits of
+// deterministic mode, and the selections of the CPU.
+
+#include "engine/device_model.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "engine/logits.h"
+#include "engine/prefix_cache.h"
+#include "tests/engine/golden_model.h"
+#include "tests/engine/parity_fixture.h"
+#include "tests/engine/small_model.h"
+#include "tests/kernels/device/device_cases.h"
+
+namespace ponder::engine {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr float kTolerance = 1e-4F;  // absolute, on logits, weights and scores of an fp32 engine
+
+const kernels::DeviceTable* device() {
+  std::string why;
+  return kernels::device_under_test(why);
+}
+
+ModelOptions on_device(std::uint32_t batch_rows_max = 160) {
+  ModelOptions options;
+  options.device = device();
+  options.batch_rows_max = batch_rows_max;
+  return options;
+}
+
+class DeviceModelTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string why;
+    if (kernels::device_under_test(why) == nullptr) GTEST_SKIP() << "no GPU: " << why;
+    kernels::watch_emulated_memory(false);  // the tests of each kernel do
+  }
+};
+
+LogitsResult run(const std::filesystem::path& dir, const ModelOptions& options,
+                 std::span<const TokenId> tokens) {
+  auto runner = LogitsRunner::open(dir, options);
+  EXPECT_TRUE(runner.has_value()) << runner.error().message;
+  auto result = (*runner)->run(tokens, true);
+  EXPECT_TRUE(result.has_value()) << result.error().message;
+  return std::move(*result);
+}
+
+TEST_F(DeviceModelTest, TheGoldenRunAgrees) {
+  const LogitsResult result = run(golden_dir(), on_device(), golden_prompt());
+  const float first[] = {1.0095392F, -1.1636611F, 0.6691570F, -1.2371633F,
+                         0.4687016F, -1.0050506F, 0.6026701F, -0.5721093F};
+  for (std::size_t i = 0; i < 8; ++i) EXPECT_NEAR(result.logits[i], first[i], kTolerance) << i;
+  EXPECT_EQ(std::ranges::max_element(result.logits) - result.logits.begin(), 1939);
+  EXPECT_NEAR(result.logits[1939], 3.5534918F, kTolerance);
+  const double norms[] = {18.3353168, 24.5656282, 27.1534305, 30.0122185, 33.7333713, 39.0465413};
+  const std::pair<int, int> sums[] = {{3040, 193026}, {3105, 196945}, {2879, 181557},
+                                      {3226, 206688}, {2848, 179386}, {3042, 192556}};
+  const std::vector<std::vector<std::int32_t>> experts = {
+      {}, {14, 13, 10, 8}, {12, 8, 11, 10}, {4, 3, 1, 6}, {13, 2, 14, 0}, {1, 8, 3, 11}};
+  ASSERT_EQ(result.trace.size(), 6U);
+  for (std::size_t layer = 0; layer < 6; ++layer) {
+    const LayerTrace& trace = result.trace[layer];
+    EXPECT_NEAR(trace.residual_norm, norms[layer], 1e-4) << layer;
+    EXPECT_EQ(trace.experts, experts[layer]) << layer;
+    std::pair<int, int> got{0, 0};
+    for (const int position : trace.selection) {
+      got.first += position;
+      got.second += position * position;
+    }
+    EXPECT_EQ(got, sums[layer]) << layer;
+  }
+  const float scores[] = {-0.08202124F, 0.19262776F, 1.00439359F,
+                          1.35131584F,  1.49339404F, 0.43476351F};
+  for (std::size_t s = 0; s < 6; ++s) {
+    EXPECT_NEAR(result.trace[0].index_scores[s], scores[s], kTolerance) << s;
+  }
+}
+
+TEST_F(DeviceModelTest, TheLastDenseRowAgrees) {
+  const LogitsResult result = run(golden_dir(), on_device(), golden_prompt(64));
+  EXPECT_EQ(std::ranges::max_element(result.logits) - result.logits.begin(), 2121);
+  EXPECT_NEAR(result.logits[2121], 3.3816514F, kTolerance);
+}
+
+/// Every stored type of weights and cache, and every kind of index keys, against the CPU.
+struct Format {
+  const char* name;
+  WeightDType weights;
+  CacheDType cache;
+  IndexKeys index_keys;
+};
+
+class DeviceFormats : public DeviceModelTest, public ::testing::WithParamInterface<Format> {};
+
+TEST_P(DeviceFormats, LogitsAndSelectionsAreThoseOfTheCpu) {
+  auto tokens = golden_prompt(60);
+  for (TokenId& token : tokens) token %= 320;
+  const auto& dir = small_model_dir(GetParam().weights);
+  ModelOptions options = on_device();
+  options.cache_dtype = GetParam().cache;
+  options.index_keys = GetParam().index_keys;
+  const LogitsResult got = run(dir, options, tokens);
+  options.device = nullptr;
+  options.isa = "scalar";
+  const LogitsResult want = run(dir, options, tokens);
+  for (std::size_t i = 0; i < want.logits.size(); ++i) {
+    ASSERT_NEAR(got.logits[i], want.logits[i], 2e-3F) << i;
+  }
+  // The first layer's keys come from equal inputs but for the order of a few sums.
+  EXPECT_EQ(got.trace[0].selection, want.trace[0].selection);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, DeviceFormats,
+    ::testing::Values(
+        Format{"f32_int8_keys", WeightDType::f32, CacheDType::f32, IndexKeys::int8},
+        Format{"bf16_bf16_cache", WeightDType::bf16, CacheDType::bf16, IndexKeys::floating},
+        Format{"fp8_fp8_cache_fp8_keys", WeightDType::fp8, CacheDType::fp8, IndexKeys::fp8}),
+    [](const auto& info) { return info.param.name; });
+
+/// A model of a few layers with shared indexers and everything else.
+class DeviceBits : public DeviceModelTest {
+ protected:
+  void SetUp() override {
+    DeviceModelTest::SetUp();
+    if (IsSkipped()) return;
+    ModelOptions options = on_device();
+    options.cache_dtype = CacheDType::fp8;
+    auto model = Model::load(parity_model_dir("glm_shared"), options);
+    ASSERT_TRUE(model.has_value()) << model.error().message;
+    model_ = std::move(*model);
+    auto pool = model_->create_pool(32 * model_->cache_layout().page_bytes);
+    ASSERT_TRUE(pool.has_value());
+    pool_ = std::make_unique<PagePool>(std::move(*pool));
+  }
+
+  std::vector<TokenId> prompt(std::size_t length) const {
+    std::vector<TokenId> tokens = golden_prompt(length);
+    for (TokenId& token : tokens) token %= model_->config().vocab_size;
+    return tokens;
+  }
+  BlockTable table(std::size_t num_tokens) {
+    BlockTable table(*pool_);
+    while (table.capacity() < num_tokens) table.append(*pool_->acquire());
+    return table;
+  }
+  std::vector<float> compute(BlockTable& table, std::span<const TokenId> tokens, std::size_t first,
+                             std::size_t chunk) {
+    std::vector<float> logits;
+    for (std::size_t at = first; at < tokens.size(); at += chunk) {
+      const BatchSegment segment{.table = &table,
+                                 .first_position = at,
+                                 .tokens = tokens.subspan(at, std::min(chunk, tokens.size() - at)),
+                                 .wants_logits = true};
+      const auto out = model_->forward({&segment, 1});
+      logits.assign(out.begin(), out.end());
+    }
+    return logits;
+  }
+  std::vector<float> whole(std::span<const TokenId> tokens) {
+    BlockTable pages = table(tokens.size());
+    return compute(pages, tokens, 0, tokens.size());
+  }
+
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<PagePool> pool_;
+};
+
+TEST_F(DeviceBits, ChunkedPrefillEqualsWholePrefillEqualsStepByStep) {
+  const auto tokens = prompt(70);
+  const auto want = whole(tokens);
+  for (const std::size_t chunk : {13U, 64U}) {
+    BlockTable pages = table(tokens.size());
+    EXPECT_EQ(compute(pages, tokens, 0, chunk), want) << "chunks of " << chunk;
+  }
+  BlockTable pages = table(tokens.size());
+  compute(pages, std::span(tokens).first(62), 0, 62);
+  EXPECT_EQ(compute(pages, tokens, 62, 1), want);
+}
+
+TEST_F(DeviceBits, APrefixCacheHitWithACopiedPageEqualsComputing) {
+  const auto tokens = prompt(80);
+  PrefixCache cache(*pool_);
+  {
+    auto other = prompt(90);
+    other[70] = 3;  // within the second page
+    BlockTable pages = table(other.size());
+    compute(pages, other, 0, other.size());
+    cache.insert(other, pages, true);
+  }
+  BlockTable pages(*pool_);
+  const std::size_t num_cached = cache.match(std::span(tokens).first(79), pages).num_tokens;
+  EXPECT_EQ(num_cached, 70U);
+  cache.make_writable(pages, num_cached);
+  while (pages.capacity() < tokens.size()) pages.append(*cache.acquire());
+  EXPECT_EQ(compute(pages, tokens, num_cached, 100), whole(tokens));
+}
+
+TEST_F(DeviceBits, BatchingWithOthersChangesNothing) {
+  const auto tokens = prompt(80);
+  const auto want = whole(tokens);
+  const auto other = prompt(70);
+  BlockTable mine = table(tokens.size());
+  BlockTable theirs = table(other.size());
+  compute(mine, std::span(tokens).first(75), 0, 75);
+  const BatchSegment segments[] = {
+      {.table = &theirs, .first_position = 0, .tokens = other, .wants_logits = true},
+      {.table = &mine,
+       .first_position = 75,
+       .tokens = std::span(tokens).subspan(75),
+       .wants_logits = true}};
+  const auto both = model_->forward(segments);
+  ASSERT_EQ(both.size(), 2 * want.size());
+  const auto middle = both.begin() + static_cast<std::ptrdiff_t>(want.size());
+  EXPECT_EQ(std::vector<float>(middle, both.end()), want);
+  EXPECT_EQ(std::vector<float>(both.begin(), middle), whole(other));
+  EXPECT_EQ(model_->num_nan_scores(), 0U);
+  EXPECT_TRUE(model_->check().has_value());
+}
+
+// Failures. They need a device that can be made to fail, so they run on the emulated one alone.
+
+class DeviceFailures : public ::testing::Test {
+ protected:
+  void SetUp() override { options_.device = &kernels::emulated_device(); }
+  void TearDown() override {
+    kernels::set_emulated_memory(std::size_t{1} << 30);
+    kernels::lose_emulated_device(false);
+  }
+  ModelOptions options_;
+};
+
+TEST_F(DeviceFailures, AModelThatDoesNotFitIsRefusedAndGivesItsMemoryBack) {
+  const std::size_t before = kernels::emulated_memory_used();
+  kernels::set_emulated_memory(before + 20'000'000);
+  const auto model = Model::load(golden_dir(), options_);
+  ASSERT_FALSE(model.has_value());
+  EXPECT_EQ(model.error().code, Errc::exhausted);
+  EXPECT_THAT(model.error().message, HasSubstr("emulated device: no memory for"));
+  EXPECT_EQ(kernels::emulated_memory_used(), before);
+}
+
+TEST_F(DeviceFailures, ACacheThatDoesNotFitIsRefused) {
+  const auto model = Model::load(parity_model_dir("glm_shared"), options_);
+  ASSERT_TRUE(model.has_value());
+  const auto pool = (*model)->create_pool(std::uint64_t{2} << 30);
+  ASSERT_FALSE(pool.has_value());
+  EXPECT_EQ(pool.error().code, Errc::exhausted);
+}
+
+TEST_F(DeviceFailures, ALostDeviceIsReportedAndStaysLost) {
+  auto model = Model::load(parity_model_dir("glm_shared"), options_);
+  ASSERT_TRUE(model.has_value());
+  auto pool = (*model)->create_pool(2 * (*model)->cache_layout().page_bytes);
+  ASSERT_TRUE(pool.has_value());
+  BlockTable table(*pool);
+  table.append(*pool->acquire());
+  const std::vector<TokenId> tokens = {1, 2, 3};
+  const BatchSegment segment{
+      .table = &table, .first_position = 0, .tokens = tokens, .wants_logits = true};
+  (*model)->forward({&segment, 1});
+  EXPECT_TRUE((*model)->check().has_value());
+  kernels::lose_emulated_device(true);
+  (*model)->forward({&segment, 1});
+  kernels::lose_emulated_device(false);
+  const Status status = (*model)->check();
+  ASSERT_FALSE(status.has_value());
+  EXPECT_EQ(status.error().code, Errc::unavailable);
+  EXPECT_THAT(status.error().message, HasSubstr("device lost"));
+  (*model)->forward({&segment, 1});
+  EXPECT_FALSE((*model)->check().has_value());
+}
+
+TEST(CudaByName, IsRefusedWithTheReasonWhereItCannotBeUsed) {
+  const kernels::CudaLibrary library = kernels::load_cuda_library();
+  if (library.table != nullptr) GTEST_SKIP() << "this machine has a GPU";
+  ModelOptions options;
+  options.isa = "cuda";
+  const auto model = Model::load(golden_dir(), options);
+  ASSERT_FALSE(model.has_value());
+  EXPECT_EQ(model.error().code, Errc::unavailable);
+  EXPECT_EQ(model.error().message, "isa \"cuda\": " + library.reason);
+}
+
+}  // namespace
+}  // namespace ponder::engine

@@ -1,0 +1,180 @@
+// The emulator itself: it must find what it claims to find, or the kernels' tests prove nothing.
+
+#include "kernels/cuda/simt.cuh"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <vector>
+
+namespace ponder::kernels {
+namespace {
+
+using emulator::Fault;
+using ::testing::HasSubstr;
+
+/// What the fault of running `kernel` on one block of 64 threads says; "" for none.
+std::string fault_of(const std::function<void()>& kernel, unsigned threads = 64) {
+  try {
+    emulator::run_grid({}, threads, kernel);
+  } catch (const Fault& fault) {
+    return fault.what();
+  }
+  return "";
+}
+
+TEST(Simt, EveryThreadOfEveryBlockRunsOnce) {
+  std::vector<int> runs(2 * 3 * 5 * 64);
+  emulator::run_grid({2, 3, 5}, 64, [&] {
+    const unsigned block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
+    ++runs[block * blockDim.x + threadIdx.x];
+  });
+  EXPECT_EQ(runs, std::vector<int>(runs.size(), 1));
+}
+
+TEST(Simt, AThreadSeesWhatOthersWroteBeforeTheBarrier) {
+  std::vector<int> seen(64);
+  for (const std::uint64_t seed : {0, 1, 2}) {
+    emulator::set_order_seed(seed);
+    const auto fault = fault_of([&] {
+      __shared__ SharedArray<int, 64> values;
+      values[threadIdx.x] = static_cast<int>(threadIdx.x * threadIdx.x);
+      __syncthreads();
+      seen[threadIdx.x] = values[63 - threadIdx.x];
+    });
+    EXPECT_EQ(fault, "");
+    for (int i = 0; i < 64; ++i) EXPECT_EQ(seen[static_cast<std::size_t>(i)], (63 - i) * (63 - i));
+  }
+  emulator::set_order_seed(0);
+}
+
+TEST(Simt, ShufflesAndVotesReachTheWholeWarpAndNoOther) {
+  std::vector<float> sums(64);
+  std::vector<unsigned> votes(64);
+  EXPECT_EQ(fault_of([&] {
+              sums[threadIdx.x] = warp_sum(static_cast<float>(threadIdx.x));
+              votes[threadIdx.x] = __ballot_sync(kAllLanes, threadIdx.x % 3 == 0);
+            }),
+            "");
+  for (unsigned i = 0; i < 64; ++i) {
+    EXPECT_EQ(sums[i], i < 32 ? 496.0F : 1520.0F);
+    for (unsigned l = 0; l < 32; ++l) {
+      EXPECT_EQ(votes[i] >> l & 1U, (i / 32 * 32 + l) % 3 == 0 ? 1U : 0U);
+    }
+  }
+}
+
+TEST(Simt, BlockSumsAndCountsAreWhatTheirNamesSay) {
+  std::vector<float> sums(96);
+  std::vector<int> before(96);
+  EXPECT_EQ(fault_of(
+                [&] {
+                  __shared__ SharedArray<float, 32> scratch;
+                  __shared__ SharedArray<int, 32> counts;
+                  sums[threadIdx.x] = block_sum(1.0F, scratch);
+                  int total = 0;
+                  before[threadIdx.x] = count_before(threadIdx.x % 2 == 1, counts, total);
+                  if (total != 48) before[threadIdx.x] = -1;
+                },
+                96),
+            "");
+  EXPECT_EQ(sums, std::vector<float>(96, 96.0F));
+  for (int i = 0; i < 96; ++i) EXPECT_EQ(before[static_cast<std::size_t>(i)], i / 2);
+}
+
+TEST(Simt, ABarrierThatSomeThreadsMissIsAFault) {
+  EXPECT_THAT(fault_of([] {
+                if (threadIdx.x < 40) __syncthreads();
+              }),
+              HasSubstr("divergent barrier: of 64 threads 40 wait for the block"));
+  EXPECT_THAT(fault_of([] {
+                if (threadIdx.x < 32) {
+                  __syncthreads();
+                } else {
+                  warp_sum(1.0F);
+                  if (threadIdx.x == 40) __syncwarp();
+                }
+              }),
+              HasSubstr("divergent barrier"));
+}
+
+TEST(Simt, ReadingWhatAnotherThreadWroteWithoutABarrierIsAFault) {
+  EXPECT_THAT(fault_of([] {
+                __shared__ SharedArray<int, 64> values;
+                values[threadIdx.x] = 1;
+                values[threadIdx.x] = values[(threadIdx.x + 1) % 64];
+              }),
+              ::testing::AnyOf(HasSubstr("race on shared memory"), HasSubstr("before it is")));
+}
+
+TEST(Simt, OverwritingWhatOthersMayStillReadIsAFault) {
+  EXPECT_THAT(fault_of([] {
+                __shared__ SharedArray<int, 1> value;
+                if (threadIdx.x == 0) value[0] = 1;
+                __syncthreads();
+                const int seen = value[0];
+                if (threadIdx.x == 63) value[0] = seen + 1;
+              }),
+              HasSubstr("race on shared memory: write"));
+}
+
+TEST(Simt, ABarrierOfTheWarpOrdersItsOwnLanesOnly) {
+  const auto kernel = [](unsigned distance) {
+    return [distance] {
+      __shared__ SharedArray<int, 64> values;
+      values[threadIdx.x] = 1;
+      __syncwarp();
+      const int seen = values[(threadIdx.x + distance) % 64];
+      __syncwarp();
+      values[threadIdx.x] = seen;
+    };
+  };
+  EXPECT_EQ(fault_of([] {
+              __shared__ SharedArray<int, 64> values;
+              values[threadIdx.x] = 1;
+              __syncwarp();
+              const int seen = values[threadIdx.x ^ 1U];
+              __syncwarp();
+              values[threadIdx.x] = seen;
+            }),
+            "");
+  EXPECT_NE(fault_of(kernel(32)), "");
+}
+
+TEST(Simt, CountingAtomicallyIsNoRaceButReadingTheCountsIs) {
+  const auto count = [](bool has_barrier) {
+    return [has_barrier] {
+      __shared__ SharedArray<int, 1> counter;
+      if (threadIdx.x == 0) counter[0] = 0;
+      __syncthreads();
+      counter.add_atomically(0, 1);
+      if (has_barrier) __syncthreads();
+      if (counter[0] != 64) emulator::report_fault("wrong count");
+    };
+  };
+  EXPECT_EQ(fault_of(count(true)), "");
+  EXPECT_THAT(fault_of(count(false)), ::testing::Not(::testing::IsEmpty()));
+}
+
+TEST(Simt, SharedMemoryKeepsNothingFromTheBlockBefore) {
+  const auto kernel = [] {
+    __shared__ SharedArray<int, 64> values;
+    if (blockIdx.x == 0) values[threadIdx.x] = 1;
+    __syncthreads();
+    const int seen = values[threadIdx.x];
+    if (seen != 1) emulator::report_fault("wrong value");
+  };
+  EXPECT_EQ(fault_of(kernel), "");
+  EXPECT_THROW(emulator::run_grid({2, 1, 1}, 64, kernel), Fault);
+}
+
+TEST(Simt, AnIndexBeyondSharedMemoryIsAFault) {
+  EXPECT_THAT(fault_of([] {
+                __shared__ SharedArray<int, 4> values;
+                values[threadIdx.x] = 1;
+              }),
+              HasSubstr("index 4 of a shared array (block 0,0,0, thread 4)"));
+}
+
+}  // namespace
+}  // namespace ponder::kernels
