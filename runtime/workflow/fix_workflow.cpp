@@ -12,10 +12,12 @@
 #include "context/message_json.h"
 #include "runtime/whole_file.h"
 #include "tools/code/code_tools.h"
+#include "tools/code/try_lines.h"
 #include "tools/files/file_tools.h"
 #include "tools/fix/fix_judge.h"
 #include "tools/fix/fix_report.h"
 #include "tools/fix/fix_tasks.h"
+#include "tools/fix/test_files.h"
 #include "tools/process/sandbox_support.h"
 #include "tools/registry.h"
 
@@ -96,7 +98,8 @@ Result<FixSession> from_json(const std::string& text) {
   return out;
 }
 
-std::string request_of(const tools::FixJudge& judge, const std::string& issue) {
+std::string request_of(const tools::FixJudge& judge, const std::string& issue,
+                       const tools::Suspects& suspects) {
   std::string out = issue;
   while (out.ends_with('\n')) out.pop_back();
   out += fmt::format("\n\nTests: {}\n", judge.task().test_command);
@@ -107,7 +110,19 @@ std::string request_of(const tools::FixJudge& judge, const std::string& issue) {
   if (failing.size() > kFailuresNamedMax) {
     out += fmt::format("{} tests fail in all\n", failing.size());
   }
+  const std::string view = suspects.view();
+  if (!view.empty()) out += "\n" + view;
   return out;
+}
+
+/// Where the failing tests point to in the project as it was given.
+Result<tools::Suspects> suspects_of(const tools::FixJudge& judge) {
+  const tools::FixTask& task = judge.task();
+  const tools::TestFiles files(task.test_command, task.protects);
+  PONDER_TRY(const tools::RootedFolder root, tools::RootedFolder::open(task.base()));
+  return tools::Suspects::find(
+      root, judge.before().in_state(tools::TestState::failed),
+      [&files](std::string_view path) { return !files.is_protected(path); });
 }
 
 /// The messages in the OpenAI wire form.
@@ -128,7 +143,10 @@ class FixWorkflow final : public Workflow {
  public:
   static Result<std::unique_ptr<FixWorkflow>> make(FixSession session) {
     PONDER_TRY(auto judge, tools::FixJudge::open(session.task));
-    std::unique_ptr<FixWorkflow> out(new FixWorkflow(std::move(session), std::move(judge)));
+    PONDER_TRY(auto suspects, suspects_of(judge));
+    const auto shared = std::make_shared<tools::Suspects>(std::move(suspects));
+    std::unique_ptr<FixWorkflow> out(
+        new FixWorkflow(std::move(session), std::move(judge), *shared));
     tools::CodeProject project;
     project.folder = out->session_.task.work();
     project.test_command = out->session_.task.test_command;
@@ -137,6 +155,7 @@ class FixWorkflow final : public Workflow {
     const auto pool = out->pool_.get_executor();
     PONDER_CHECK(tools::add_file_tools(out->registry_, project.folder, pool));
     PONDER_CHECK(tools::add_code_tools(out->registry_, project, pool));
+    PONDER_CHECK(tools::add_try_lines(out->registry_, project, shared, pool));
     return out;
   }
   /// The copies of a session that has been judged are of no more use.
@@ -179,10 +198,10 @@ class FixWorkflow final : public Workflow {
                                                    const SessionState& state) override;
 
  private:
-  FixWorkflow(FixSession session, tools::FixJudge judge)
+  FixWorkflow(FixSession session, tools::FixJudge judge, const tools::Suspects& suspects)
       : session_(std::move(session)),
         judge_(std::move(judge)),
-        request_(request_of(judge_, session_.issue)) {}
+        request_(request_of(judge_, session_.issue, suspects)) {}
 
   asio::thread_pool pool_{2};  // first: everything else may still use it while it goes
   tools::Registry registry_;

@@ -1,125 +1,122 @@
 #!/usr/bin/env python3
 """Writes conversations of fixing code as JSON lines, in the form of generate.py.
 
-The expert (code_expert.py) answers as an endpoint on loopback while `ponder eval codefix` runs it
-against the real tools, sandbox and judge; conversations that the judge calls solved, hidden tests
-included, are kept.
+The expert (code_expert.py) works on random programs (code_programs.py) that nobody runs: which of
+its changes makes the tests pass is drawn. `--system` are conversations that `ponder eval codefix`
+had, in Lua and in Python, from which instructions and tools are taken (code_endpoint.py).
 
-Example: generate_code.py --count 2000 --seed 1 --language lua --out code.jsonl
+Example: generate_code.py --system played.jsonl --count 4000 --seed 1 --out code.jsonl
 """
 
 import argparse
-import http.server
 import json
-import os
+import random
 import re
-import subprocess
-import sys
-import tempfile
-import threading
 
-from code_expert import Expert
+from code_expert import HEAD, Expert
+from code_programs import Program
 
-
-class Endpoint(http.server.BaseHTTPRequestHandler):
-    """POST /v1/chat/completions; keeps every conversation that ends."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self):
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        message = {"role": "assistant", **Expert().next(request["messages"])}
-        if not message.get("tool_calls"):
-            self.server.keep(request, message)
-        for i, call in enumerate(message.get("tool_calls", [])):
-            call["id"] = f"call-{len(request['messages'])}-{i}"
-        reason = "tool_calls" if message.get("tool_calls") else "stop"
-        body = json.dumps(
-            {
-                "object": "chat.completion",
-                "choices": [{"index": 0, "message": message, "finish_reason": reason}],
-                "usage": {"prompt_tokens": 0, "completion_tokens": 0},
-            }
-        ).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
+TESTS = {"lua": "sh tests/run.sh", "python": "python3 -m unittest discover -v tests"}
+SKIPPED = {"end", "else", "else:"}
+SHOWN_MAX = 5000  # characters of texts in a conversation
 
 
-class Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
+class DrawnTests:
+    """Names suspicious lines and answers calls, as `ponder fix` does; one drawn change of one drawn
+    line is right."""
 
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Endpoint)
-        self.conversations = {}
+    def __init__(self, program, rng):
+        self.program, self.rng = program, rng
+        self.left = SHOWN_MAX * rng.random() ** 1.5  # characters of wrong changes before it
+        self.failing = program.failing()
+        self.rounds = [(n, "") for n in self.suspects()]
+        self.rounds += [(n, ", tried once") for n, _ in self.rounds]
 
-    def keep(self, request, answer):
-        messages = [cleaned(m) for m in [*request["messages"], answer]]
-        messages[0]["tools"] = request["tools"]
-        user = next(m["content"] for m in messages if m["role"] == "user")
-        self.conversations[int(re.search(r"\(codefix (\d+)\)", user)[1])] = messages
+    def span(self, function):
+        lines = self.program.lines
+        first = next(i for i, line in enumerate(lines)
+                     if (head := HEAD.match(line)) and head[1] == function)
+        last = first + 1
+        while last < len(lines) and (not lines[last] or lines[last][0].isspace()):
+            last += 1
+        return [n for n in range(first, last + 1) if n < len(lines) and lines[n].strip()
+                and (n < last or lines[n] == "end")]
+
+    def spans(self):
+        names = (re.sub(r"_\d+$", "", name.split()[0].removeprefix("test_"))
+                 for name in self.failing)
+        return [self.span(name) for name in dict.fromkeys(names)]
+
+    def suspects(self):
+        for span in self.spans():
+            for n in span:
+                text = self.program.lines[n].strip()
+                if text not in SKIPPED and (n != span[0] or "=" in text):
+                    yield n
+
+    def next(self):
+        if not self.rounds:
+            return ""
+        n, again = self.rounds[0]
+        return f"next{again}: {self.program.path} {n + 1}: {self.program.lines[n].strip()}\n"
+
+    def request(self, seed):
+        program = self.program
+        fails = "".join(f"fails: {name}\n" for name in self.failing)
+        shown = [n for span in self.spans() for n in span]
+        rows = "".join(f"{n + 1}: {program.lines[n].strip()}\n" for n in shown)
+        return (f"{program.issue}\n\n(codefix {seed})\n\n"
+                f"Tests: {TESTS[program.language]}\n{fails}\n"
+                f"Suspicious lines of {program.path}:\n{rows}{self.next()}")
+
+    def answer(self, call):
+        arguments = json.loads(call["arguments"])
+        texts = arguments["texts"].split("\n")
+        self.left -= len(arguments["texts"])
+        if self.left <= 0:
+            n = self.rng.randrange(len(texts))
+            return f"the tests pass with text {n + 1} in line {arguments['line']}:{texts[n]}\n"
+        self.rounds.pop(0)
+        return f"the tests fail with each of the {len(texts)} texts\n{self.next()}"
 
 
-def cleaned(message):
-    """Without what only the wire needs: ids of calls."""
-    out = {k: v for k, v in message.items() if k != "tool_call_id"}
-    if out.get("tool_calls"):
-        out["tool_calls"] = [
-            {"type": "function", "function": call["function"]} for call in out["tool_calls"]
-        ]
-    return out
+def conversation(system, language, seed):
+    rng = random.Random(seed)
+    tests, expert = DrawnTests(Program(rng, language), rng), Expert()
+    messages = [system, {"role": "user", "content": tests.request(seed)}]
+    while True:
+        message = {"role": "assistant", **expert.next(messages)}
+        messages.append(message)
+        if "tool_calls" not in message:
+            return {"kind": f"code_{language}", "seed": seed, "messages": messages}
+        answer = tests.answer(message["tool_calls"][0]["function"])
+        messages.append({"role": "tool", "content": answer})
 
 
-def evaluate(server, args):
-    """The report of `ponder eval codefix` with the expert as its model."""
-    with tempfile.TemporaryDirectory(prefix="generate-code-") as folder:
-        command = [
-            args.ponder, "eval", "codefix", "--json",
-            "--count", str(args.count), "--seed", str(args.seed), "--language", args.language,
-            "--concurrency", str(args.concurrency),
-            "--model", f"http://127.0.0.1:{server.server_port}/v1", "--model-name", "expert",
-        ]  # fmt: skip
-        environment = {**os.environ, "PONDER_SESSIONS": f"{folder}/sessions.db"}
-        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(command)}: exit status {done.returncode}")
-    return json.loads(done.stdout)
+def systems(path):
+    """language -> the system message of a conversation in the file."""
+    found = {}
+    with open(path) as file:
+        for line in file:
+            messages = json.loads(line)["messages"]
+            language = "lua" if ".lua`" in messages[1]["content"] else "python"
+            found.setdefault(language, messages[0])
+    return found
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--system", required=True)
     parser.add_argument("--count", type=int, required=True)
-    parser.add_argument(
-        "--seed", type=int, default=1, help="first task seed; evaluation seeds start at 1,000,000"
-    )
-    parser.add_argument("--language", default="lua", choices=["lua", "python"])
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", required=True)
-    parser.add_argument("--ponder", default="ponder")
-    parser.add_argument("--concurrency", type=int, default=2)
     args = parser.parse_args()
-    server = Server()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    report = evaluate(server, args)
-    written = 0
+    system = systems(args.system)
     with open(args.out, "w") as out:
-        for case in report["cases"]:
-            if not case["solved"]:
-                continue
-            line = {
-                "kind": f"code_{args.language}_{case['kind']}",
-                "seed": case["task_seed"],
-                "messages": server.conversations[case["task_seed"]],
-            }
+        for seed in range(args.seed, args.seed + args.count):
+            language = sorted(system)[seed % len(system)]
+            line = conversation(system[language], language, seed)
             out.write(json.dumps(line, ensure_ascii=False) + "\n")
-            written += 1
-    print(f"{written} conversations written, {args.count - written} not solved", file=sys.stderr)
-    for kind, share in sorted(report["by_kind"].items()):
-        print(f"  {kind:<24} {share['solved']:>4} of {share['total']:>4}", file=sys.stderr)
 
 
 if __name__ == "__main__":

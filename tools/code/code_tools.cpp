@@ -3,21 +3,19 @@
 #include <fmt/format.h>
 
 #include <memory>
-#include <system_error>
 #include <utility>
 
 #include "base/async/offload.h"
 #include "tools/code/junit_report.h"
+#include "tools/code/project_runner.h"
 #include "tools/code/test_report.h"
 #include "tools/detail/native_tool.h"
-#include "tools/process/guarded_run.h"
-#include "tools/process/sandbox_support.h"
+#include "tools/process/run_process.h"
 
 namespace ponder::tools {
 namespace {
 
 namespace asio = boost::asio;
-namespace fs = std::filesystem;
 
 constexpr std::size_t kFailuresShownMax = 50;
 constexpr std::chrono::seconds kSecondsDefault{120};
@@ -50,38 +48,10 @@ std::string describe_tests(const TestReport& report, const std::vector<std::stri
   return out + describe(result);
 }
 
-/// Runs programs in one project.
-class Runner {
- public:
-  Runner(CodeProject project, asio::any_io_executor pool)
-      : project_(std::move(project)), pool_(std::move(pool)) {}
-
-  const CodeProject& project() const { return project_; }
-  const asio::any_io_executor& pool() const { return pool_; }
-
-  /// `note` gets what the model is to know beside the result.
-  asio::awaitable<Result<ProcessResult>> run(std::vector<std::string> argv, Deadline deadline,
-                                             std::string* note) const {
-    SandboxPolicy policy;
-    policy.isolation = project_.isolation;
-    policy.readable = project_.readable;
-    policy.limits = project_.limits;
-    ProcessRequest request(std::move(argv));
-    request.working_folder = project_.folder;
-    auto result = co_await run_guarded(std::move(request), std::move(policy), project_.folder,
-                                       deadline, pool_, note);
-    co_return result;
-  }
-
- private:
-  CodeProject project_;
-  asio::any_io_executor pool_;
-};
-
 /// A tool that runs one program; derived ones say which, and how the result reads.
 class ProgramTool : public Tool {
  public:
-  ProgramTool(ToolCard card, std::shared_ptr<const Runner> runner)
+  ProgramTool(ToolCard card, std::shared_ptr<const ProjectRunner> runner)
       : card_(std::move(card)), runner_(std::move(runner)) {}
 
   const context::ToolSpec& spec() const override { return card_.spec; }
@@ -129,7 +99,7 @@ class ProgramTool : public Tool {
   }
 
   ToolCard card_;
-  std::shared_ptr<const Runner> runner_;  // shared by the tools of a project
+  std::shared_ptr<const ProjectRunner> runner_;  // shared by the tools of a project
 };
 
 class ShellTool final : public ProgramTool {
@@ -244,14 +214,8 @@ ToolCard diff_card() {
 }  // namespace
 
 Status add_code_tools(Registry& registry, const CodeProject& project, asio::any_io_executor pool) {
-  PONDER_CHECK(check_support(sandbox_support(), project.isolation));
-  std::error_code error;
-  CodeProject resolved = project;
-  resolved.folder = fs::canonical(project.folder, error);
-  if (error) {
-    return fail(Errc::not_found, fmt::format("{}: {}", project.folder.string(), error.message()));
-  }
-  const auto runner = std::make_shared<const Runner>(std::move(resolved), std::move(pool));
+  PONDER_TRY(ProjectRunner opened, ProjectRunner::open(project, std::move(pool)));
+  const auto runner = std::make_shared<const ProjectRunner>(std::move(opened));
   PONDER_CHECK(registry.add(std::make_unique<ShellTool>(shell_card(), runner)));
   PONDER_CHECK(registry.add(std::make_unique<DiffTool>(diff_card(), runner)));
   if (project.test_command.empty()) return {};

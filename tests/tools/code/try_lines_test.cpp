@@ -1,0 +1,122 @@
+#include "tools/code/try_lines.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <boost/asio/thread_pool.hpp>
+
+#include "tests/tools/call_tool.h"
+#include "tests/tools/temporary_folder.h"
+#include "tools/files/file_tools.h"
+#include "tools/process/sandbox_support.h"
+
+namespace ponder::tools {
+namespace {
+
+/// A project of one shell file, whose tests want x to be 3.
+class TryLines : public testing::Test {
+ protected:
+  static constexpr const char* kProgram = "if true; then\n  x=1\nfi\n";
+  static constexpr const char* kTests =
+      ". ./program\n"
+      "if [ \"$x\" = 3 ]; then echo 'ok 1 - x is 3'; exit 0; fi\n"
+      "echo 'not ok 1 - x is 3'; exit 1\n";
+
+  void SetUp() override {
+    const Status status = check_support(sandbox_support(), Isolation::isolated);
+    if (!status) GTEST_SKIP() << status.error().message;
+    folder_.write("program", kProgram);
+    folder_.write("run-tests", kTests);
+    add("sh run-tests");
+  }
+
+  void add(const std::string& test_command, const std::vector<std::string>& failing = {}) {
+    CodeProject project;
+    project.folder = folder_.path();
+    project.test_command = test_command;
+    registry_ = Registry();
+    const auto root = RootedFolder::open(folder_.path());
+    auto suspects = Suspects::find(*root, failing, [](std::string_view) { return true; });
+    ASSERT_TRUE(suspects.has_value()) << suspects.error().message;
+    shown_ = suspects->view();
+    const Status added =
+        add_try_lines(registry_, project, std::make_shared<Suspects>(std::move(*suspects)),
+                      pool_.get_executor());
+    ASSERT_TRUE(added.has_value()) << added.error().message;
+  }
+
+  Result<ToolOutput> call(const std::string& arguments, Deadline deadline = Deadline::never()) {
+    const ToolContext context(system_clock(), deadline, 100'000);
+    return tests::run_sync(tests::call_tool(registry_, {"", "try_lines", arguments},
+                                            {kReadFiles, kWriteFiles, kRunPrograms}, context));
+  }
+
+  tests::TemporaryFolder folder_;
+  Registry registry_;
+  std::string shown_;  // of the suspects, at first
+  boost::asio::thread_pool pool_{1};
+};
+
+TEST_F(TryLines, TheFirstTextWithWhichTheTestsPassStaysAndIsIndentedAsTheLineWas) {
+  const auto output = call(R"({"path":"program","line":2,"texts":"x=2\n      x=3\nx=$((1+2))\n"})");
+  EXPECT_EQ(output->content, "the tests pass with text 2 in line 2: x=3\n");
+  EXPECT_EQ(folder_.read("program"), "if true; then\n  x=3\nfi\n");
+}
+
+TEST_F(TryLines, WhenNoTextIsRightTheFileIsAsItWas) {
+  const auto output = call(R"({"path":"program","line":2,"texts":"x=2\nx=4"})");
+  EXPECT_EQ(output->content, "the tests fail with each of the 2 texts\n");
+  EXPECT_EQ(folder_.read("program"), kProgram);
+}
+
+TEST_F(TryLines, EndingWellWithoutAReportedTestIsNotPassing) {
+  const auto output = call(R"({"path":"program","line":2,"texts":"exit 0"})");
+  EXPECT_EQ(output->content, "the tests fail with each of the 1 texts\n");
+}
+
+TEST_F(TryLines, WhatDoesNotFitIsSaidAndNothingRuns) {
+  EXPECT_EQ(call(R"({"path":"program","line":9,"texts":"x=3"})")->content,
+            "error: program has 3 lines");
+  EXPECT_EQ(call(R"({"path":"program","line":2,"texts":"\n \n"})")->content,
+            "error: texts: 1 to 40 lines");
+  EXPECT_TRUE(call(R"({"path":"../program","line":2,"texts":"x=3"})")->is_error);
+  EXPECT_EQ(folder_.read("program"), kProgram);
+}
+
+TEST_F(TryLines, ACallThatIsCutOffLeavesNoText) {
+  const auto soon = Deadline::after(system_clock(), std::chrono::milliseconds(200));
+  const auto output = call(R"({"path":"program","line":2,"texts":"sleep 600"})", soon);
+  ASSERT_FALSE(output.has_value());
+  EXPECT_EQ(output.error().code, Errc::deadline);
+  EXPECT_EQ(folder_.read("program"), kProgram);
+}
+
+TEST_F(TryLines, OneSuspectComesAfterTheOtherAndEachTwice) {
+  folder_.write("other.lua", "function m.mean(list)\n  local x = 1\n\n  return x\nend\nmean(1)\n");
+  add("sh run-tests", {"test_mean_of_nothing_2 (a.ATest.test_mean_of_nothing_2)"});
+  EXPECT_EQ(shown_,
+            "Suspicious lines of other.lua:\n1: function m.mean(list)\n2: local x = 1\n"
+            "4: return x\n5: end\nnext: other.lua 2: local x = 1\n");
+  const auto said = [this](int line) {
+    return call(fmt::format(R"({{"path":"other.lua","line":{},"texts":"y"}})", line))->content;
+  };
+  const std::string failed = "the tests fail with each of the 1 texts\n";
+  EXPECT_EQ(said(2), failed + "next: other.lua 4: return x\n");
+  EXPECT_EQ(said(4), failed + "next, tried once: other.lua 2: local x = 1\n");
+  EXPECT_EQ(said(4), failed + "next, tried once: other.lua 2: local x = 1\n");
+  EXPECT_EQ(said(2), failed);
+}
+
+TEST_F(TryLines, APythonModuleThatChangesWithinASecondIsNotTakenFromItsCache) {
+  folder_.write("number.py", "VALUE = 1\n");
+  folder_.write("test_number.py",
+                "import unittest\nimport number\n\n\nclass NumberTest(unittest.TestCase):\n"
+                "    def test_value(self):\n        self.assertEqual(number.VALUE, 5)\n");
+  add("python3 -m unittest -v test_number");
+  const auto output = call(
+      R"({"path":"number.py","line":1,"texts":"VALUE = 2\nVALUE = 3\nVALUE = 4\nVALUE = 5"})");
+  EXPECT_EQ(output->content, "the tests pass with text 4 in line 1: VALUE = 5\n");
+}
+
+}  // namespace
+}  // namespace ponder::tools
