@@ -18,6 +18,11 @@ namespace ponder::runtime {
 namespace asio = boost::asio;
 
 asio::awaitable<Status> Agent::answer_calls() {
+  if (is_stopping()) {
+    // What calls had handed out before a crash: nobody will wait for it.
+    const Status closed = co_await SubAgentCaller::close_all(*this);
+    PONDER_CO_CHECK(closed);
+  }
   CallPlan plan = plan_calls(state_, toolbox(), gate_rules());
   const Status status = co_await append(std::move(plan.events));
   PONDER_CO_CHECK(status);

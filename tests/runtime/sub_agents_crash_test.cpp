@@ -279,6 +279,28 @@ TEST_F(SubAgentsCrash, ANewMessageInsteadOfResumingClosesTheTurnsOfAllSessionsBe
   EXPECT_EQ(agent_->state().turns, 2U);
 }
 
+TEST_F(SubAgentsCrash, WordsThatEndedTheTurnBeforeItEndAllSessionsBelowWhenItIsResumed) {
+  add_tools();
+  begin(book());
+  ASSERT_EQ(turn_of("go").reason, TurnEnd::answered);
+  const Order order = recorder_.order;
+  std::size_t kept = 0;  // the session at depth 2 has begun
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    const auto* task = std::get_if<TaskAssigned>(&order[i].second.event);
+    if (task != nullptr && task->depth == 2) kept = i + 2;
+  }
+  ASSERT_GT(kept, 0U);
+  ASSERT_NO_FATAL_FAILURE(crash(order, kept));
+  const SessionId id = agent_->id();
+  const std::vector<Event> words(1, UserInterjected{"third", /*ends_turn=*/true});
+  ASSERT_TRUE(test::run(context_, store_->append(id, agent_->state().last_seq, words)));
+  agent_.reset();
+  open(id);
+  const auto end = test::run(context_, agent_->resume());
+  ASSERT_TRUE(end) << end.error().message;
+  expect_every_session_whole();
+}
+
 TEST_F(SubAgentsCrash, TheDoctorFindsOneThatNobodyWaitsForAndClosesATurnWithAllBelowIt) {
   add_tools();
   begin(book());
