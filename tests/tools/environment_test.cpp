@@ -378,7 +378,7 @@ TEST_F(MarketEnvironment, AnArtefactStaysInItsFolderAndOverwritesNothingHidden) 
   for (const std::string name :
        {"../note.txt", "/var/tmp/note.txt", "sub/note.txt", "..", ".bashrc", "", "a\\0b"}) {
     SCOPED_TRACE(name);
-    std::string script = kFruit;
+    std::string script = testing::kFruit;
     script.replace(script.find("note.txt"), std::string("note.txt").size(), name);
     folder_.write("market.lua", script);
     registry_ = Registry();
@@ -390,7 +390,7 @@ TEST_F(MarketEnvironment, AnArtefactStaysInItsFolderAndOverwritesNothingHidden) 
     EXPECT_EQ(files.error().code, Errc::internal);
     EXPECT_THAT(files.error().message, HasSubstr("is no name without a folder"));
   }
-  std::string script = kFruit;
+  std::string script = testing::kFruit;
   script.replace(script.find("itinerary.json"), std::string("itinerary.json").size(), "..");
   EXPECT_THAT(refusal(script), HasSubstr("answer.file is a name without a folder"));
 }

@@ -235,7 +235,7 @@ TEST(JsonSchema, PatternsTogetherHaveABoundHoweverManyTextsThereAre) {
 
 TEST(JsonSchema, AChainOfReferencesIsFollowedHoweverLongItIs) {
   constexpr int kLinks = 30'000;
-  const auto chain = [](const std::string& end) {
+  const auto chain = [&](const std::string& end) {
     std::string text = R"({"$ref":"#/s0")";
     for (int i = 0; i < kLinks; ++i) {
       text += fmt::format(R"(,"s{}":{{"$ref":"#/s{}"}})", i, i + 1);
