@@ -28,18 +28,6 @@ namespace {
 constexpr std::size_t kForcedBytesMax = 256;
 constexpr std::uint32_t kDraftTokensMax = 8;
 
-/// Tokens that a grammar forces are the tokenizer's, and the model has to know each of them.
-Status check_ids_fit(const Tokenizer& tokenizer, const ModelConfig& config) {
-  if (tokenizer.vocab_size() <= config.vocab_size) return {};
-  return fail(Errc::invalid_argument,
-              fmt::format("tokenizer.json: ids up to {} do not fit config.json's vocab_size {}",
-                          tokenizer.vocab_size() - 1, config.vocab_size));
-}
-
-double ms_between(Clock::Instant from, Clock::Instant to) {
-  return std::chrono::duration<double, std::milli>(to - from).count();
-}
-
 using LoadModel = std::function<Result<std::unique_ptr<Model>>()>;
 
 class EngineImpl final : public Engine {
@@ -414,9 +402,8 @@ bool EngineImpl::deliver(Request& request, TokenId token) {
   ++request.stats.tokens_generated;
   ++counted_.tokens_generated;
   // A stop token may be text where the grammar goes on.
-  const bool is_stop = request.matcher
-                           ? request.matcher->is_stopped()
-                           : std::ranges::count(request.spec.stop_tokens, token) > 0;
+  const bool is_listed = std::ranges::count(request.spec.stop_tokens, token) > 0;
+  const bool is_stop = request.matcher ? request.matcher->is_stopped() : is_listed;
   const bool is_full = request.tokens.size() == request.tokens_max;
   const RequestId id = request.id;
   if (request.callbacks.on_token) request.callbacks.on_token(token);

@@ -60,4 +60,11 @@ Status check_length(std::size_t tokens_prompt, const ModelConfig& config) {
                                            tokens_prompt, config.max_position_embeddings));
 }
 
+Status check_ids_fit(const Tokenizer& tokenizer, const ModelConfig& config) {
+  if (tokenizer.vocab_size() <= config.vocab_size) return {};
+  return fail(Errc::invalid_argument,
+              fmt::format("tokenizer.json: ids up to {} do not fit config.json's vocab_size {}",
+                          tokenizer.vocab_size() - 1, config.vocab_size));
+}
+
 }  // namespace ponder::engine

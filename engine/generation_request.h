@@ -18,4 +18,7 @@ Status check_ids(std::span<const TokenId> ids, const ModelConfig& config);
 /// A prompt that leaves no position for an answer is refused with exhausted.
 Status check_length(std::size_t tokens_prompt, const ModelConfig& config);
 
+/// Tokens that a grammar forces are the tokenizer's: the model has to know each of them.
+Status check_ids_fit(const Tokenizer& tokenizer, const ModelConfig& config);
+
 }  // namespace ponder::engine

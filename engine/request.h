@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <list>
@@ -53,5 +54,10 @@ struct Request {
   std::uint32_t num_preempted = 0;
   bool is_secured = false;  // not to be preempted: it had been passed over for long
 };
+
+/// For its statistics.
+inline double ms_between(Clock::Instant from, Clock::Instant to) {
+  return std::chrono::duration<double, std::milli>(to - from).count();
+}
 
 }  // namespace ponder::engine
