@@ -65,10 +65,14 @@ void Witness::check_tree(SessionFacts& root) {
     above.pop_back();
     std::map<std::string, int> open;  // sub-agents that began in this turn -> ends to come
     for (std::size_t i = latest_turn(parent.log); i < parent.log.size(); ++i) {
-      if (parent.log[i].seq <= parent.state.task_seq) continue;  // of a fork: its parent's
       const Event& event = parent.log[i].event;
-      if (const auto* begun = std::get_if<SubAgentStarted>(&event)) ++open[begun->child];
-      if (const auto* ended = std::get_if<SubAgentFinished>(&event)) --open[ended->child];
+      const auto* begun = std::get_if<SubAgentStarted>(&event);
+      const auto* ended = std::get_if<SubAgentFinished>(&event);
+      if (begun == nullptr && ended == nullptr) continue;
+      const std::string& child = begun != nullptr ? begun->child : ended->child;
+      // What a fork shares names those of the session it was forked from.
+      if (!child.starts_with(parent.id.value + ".")) continue;
+      open[child] += begun != nullptr ? 1 : -1;
     }
     for (const auto& [id, ends] : open) {
       const SessionFacts* child = find(id);

@@ -126,28 +126,18 @@ Result<EnvironmentCard> card_of(const Json& declared) {
   return card;
 }
 
-/// What has to be there, and what cannot be.
-Status check_parts(const Json& declared) {
-  const bool is_project = declared.value("project", false);
+/// What tasks that are projects need, and cannot have.
+Status check_project(const Json& declared) {
+  if (!declared.value("project", false)) return {};
   if (!declared.value("task", false)) {
-    return fail(Errc::invalid_argument, "the environment has no function task");
+    return fail(Errc::invalid_argument, "the environment has no function 'task'");
   }
-  if (is_project) {
-    const bool has_own = declared.value("verify", false) || declared.value("solve", false) ||
-                         !declared.at("tools").empty();
-    if (!has_own) return {};
-    return fail(Errc::invalid_argument,
-                "where tasks are projects, tools and verifier are those for files and tests: "
-                "tools, verify and solve cannot be given");
-  }
-  if (declared.at("tools").empty()) {
-    return fail(Errc::invalid_argument, "the environment has no tools");
-  }
-  for (const char* name : {"build", "verify"}) {
-    if (declared.value(name, false)) continue;
-    return fail(Errc::invalid_argument, fmt::format("the environment has no function {}", name));
-  }
-  return {};
+  const bool has_own = declared.value("verify", false) || declared.value("solve", false) ||
+                       !declared.at("tools").empty();
+  if (!has_own) return {};
+  return fail(Errc::invalid_argument,
+              "where tasks are projects, tools and verifier are those for files and tests: "
+              "tools, verify and solve cannot be given");
 }
 
 }  // namespace
@@ -169,7 +159,9 @@ int declare_environment(lua_State* L) {
   note_flag(L, 2, "asks");
   note_flag(L, 2, "project");
   if (lua_getfield(L, 1, "tools") != LUA_TTABLE) {
-    lua_pop(L, 1);
+    lua_getfield(L, 1, "project");
+    if (lua_toboolean(L, -1) == 0) return luaL_error(L, "the environment has no tools");
+    lua_pop(L, 2);
     lua_newtable(L);
   }
   lua_newtable(L);  // 4: the declarations
@@ -191,7 +183,7 @@ bool is_artefact_name(std::string_view name) {
 
 Result<Declarations> declarations_of(const Json& declared) {
   Declarations out;
-  PONDER_CHECK(check_parts(declared));
+  PONDER_CHECK(check_project(declared));
   try {
     PONDER_TRY(out.card, card_of(declared));
   } catch (const Json::exception& e) {

@@ -40,8 +40,9 @@ class CodeTools : public testing::Test {
   }
   asio::awaitable<Result<ToolOutput>> invoke(std::string name, std::string arguments) {
     const ToolContext context(system_clock(), Deadline::never(), 100'000);
-    auto output =
-        co_await tests::call_tool(registry_, {"", name, arguments}, {kRunPrograms}, context);
+    const context::ToolCall call("", std::move(name), std::move(arguments));
+    const std::vector<std::string> grants(1, kRunPrograms);
+    auto output = co_await tests::call_tool(registry_, call, grants, context);
     co_return output;
   }
   static asio::awaitable<void> store(asio::awaitable<Result<ToolOutput>> work,
