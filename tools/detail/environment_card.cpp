@@ -199,6 +199,9 @@ Result<Declarations> declarations_of(const Json& declared) {
                   fmt::format("tool {}: {}", out.tools.size() + 1, e.what()));
     }
   }
+  if (!out.card.is_project && !declared.value("build", false)) {
+    return fail(Errc::invalid_argument, "the environment has no function 'build'");
+  }
   return out;
 }
 
