@@ -137,11 +137,11 @@ __global__ void attention_part_kernel(DeviceAttentionArgs args) {
     if (threadIdx.x < kHeadTile) update_head(logits, maxima, sums, rescales, tile_slots);
     __syncthreads();
     // Both loops are unrolled, so that `out` stays in registers.
-#pragma unroll
+    PONDER_UNROLL
     for (unsigned j = 0; j < kOwnValues; ++j) {
       const std::size_t d = threadIdx.x + j * kAttentionThreads;
       if (d >= args.kv_lora_rank) continue;
-#pragma unroll
+      PONDER_UNROLL
       for (unsigned h = 0; h < kHeadTile; ++h) {
         if (place.head_begin + h >= args.heads) continue;
         float sum = out[h][j] * rescales[h];
@@ -153,12 +153,12 @@ __global__ void attention_part_kernel(DeviceAttentionArgs args) {
     }
     __syncthreads();
   }
-#pragma unroll
+  PONDER_UNROLL
   for (unsigned h = 0; h < kHeadTile; ++h) {
     const std::size_t head = place.head_begin + h;
     if (head >= args.heads) continue;
     float* to = args.parts + part_at(args, place, head) * args.kv_lora_rank;
-#pragma unroll
+    PONDER_UNROLL
     for (unsigned j = 0; j < kOwnValues; ++j) {
       const std::size_t d = threadIdx.x + j * kAttentionThreads;
       if (d < args.kv_lora_rank) to[d] = out[h][j];

@@ -11,6 +11,9 @@
 #ifdef __CUDACC__
 #include <cuda_runtime.h>
 
+/// Before a loop whose arrays are to stay in registers.
+#define PONDER_UNROLL _Pragma("unroll")
+
 namespace ponder::kernels {
 
 template <class T, std::size_t N>
@@ -31,6 +34,7 @@ void launch(void (*kernel)(Args), dim3 grid, unsigned threads, const Args& args)
 }  // namespace ponder::kernels
 #else
 #include "kernels/cuda/emulator/simt.h"
+#define PONDER_UNROLL
 #endif
 
 namespace ponder::kernels {

@@ -182,9 +182,13 @@ TEST_F(EnvironmentWorkflowTest, ASessionThatCrashedAtAnyEventGoesOnInTheSameWorl
     // A compensable call that was under way is not made again: its work is then left undone.
     interrupted += is_interrupted ? 1 : 0;
     EXPECT_EQ(verdict->is_solved, !is_interrupted) << verdict->detail;
-    if (!is_interrupted) EXPECT_EQ(artefacts(**again, branch), expected);
+    if (!is_interrupted) {
+      EXPECT_EQ(artefacts(**again, branch), expected);
+    }
     const auto verified = verify_artefacts(kLibrary, dir_.path() / branch.value);
-    if (!is_interrupted) EXPECT_TRUE(verified && verified->is_solved);
+    if (!is_interrupted) {
+      EXPECT_TRUE(verified && verified->is_solved);
+    }
   }
   EXPECT_GT(completions, 3U);
   EXPECT_LT(interrupted, records.size() / 3);

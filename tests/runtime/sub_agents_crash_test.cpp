@@ -150,10 +150,14 @@ class SubAgentsRefusal : public SubAgentsCrash {
       const SessionState state = fold(records);
       const bool is_root = id == agent_->id().value;
       EXPECT_TRUE(state.is_turn_open || !is_root);
-      if (!state.is_turn_open) EXPECT_EQ(state.last_end->reason, TurnEnd::answered);
+      if (!state.is_turn_open) {
+        EXPECT_EQ(state.last_end->reason, TurnEnd::answered);
+      }
       for (const Record& record : records) {
         const auto* ended = std::get_if<SubAgentFinished>(&record.event);
-        if (ended != nullptr) EXPECT_EQ(ended->reason, TurnEnd::answered);
+        if (ended != nullptr) {
+          EXPECT_EQ(ended->reason, TurnEnd::answered);
+        }
       }
     }
     recorder_.on_sub_agent = {};

@@ -43,7 +43,7 @@ class Machine {
   void run(unsigned threads, const std::function<void()>& kernel);
   /// Leaves the running thread until the scheduler finds the state resolved.
   void stop(State state);
-  [[noreturn]] void fail(const std::string& what);
+  [[noreturn]] void fail(std::string what);
 
   Warp& warp() { return warps_[thread_index.x / kLanes]; }
   std::uint64_t block() const { return block_; }
@@ -95,10 +95,12 @@ void Machine::stop(State state) {
   self.fiber.yield();
 }
 
-/// The thread is never resumed: kernels own nothing that would have to be destroyed.
-void Machine::fail(const std::string& what) {
-  fault_ = what + " (block " + std::to_string(block_index.x) + "," + std::to_string(block_index.y) +
-           "," + std::to_string(block_index.z) + ", thread " + std::to_string(thread_index.x) + ")";
+/// The thread is never resumed, so nothing on its stack is destroyed: kernels own nothing, and the
+/// words are moved out of it.
+void Machine::fail(std::string what) {
+  fault_ = std::move(what);
+  fault_ += " (block " + std::to_string(block_index.x) + "," + std::to_string(block_index.y) + "," +
+            std::to_string(block_index.z) + ", thread " + std::to_string(thread_index.x) + ")";
   threads_[thread_index.x]->fiber.yield();
   std::abort();
 }
@@ -241,7 +243,7 @@ std::uint32_t vote(bool predicate) {
   return votes;
 }
 
-void report_fault(const std::string& what) { machine().fail(what); }
+void report_fault(std::string what) { machine().fail(std::move(what)); }
 
 void note_read(ElementHistory& history) {
   const std::uint64_t block = machine().block();

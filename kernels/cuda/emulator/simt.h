@@ -74,7 +74,7 @@ extern bool is_watched;
 void note_read(ElementHistory& history);
 void note_write(ElementHistory& history);
 void note_atomic(ElementHistory& history);
-[[noreturn]] void report_fault(const std::string& what);
+[[noreturn]] void report_fault(std::string what);
 
 extern Dim3 thread_index;
 extern Dim3 block_index;
