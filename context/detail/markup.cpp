@@ -199,6 +199,12 @@ class TagReader {
   }
 
   bool is_canonical(std::string_view tag) const {
+    // A name that only resembles an element's is read as that element, and is not its spelling.
+    const bool is_name = tag_.kind == TagKind::invoke ? tag_.element == "invoke"
+                         : tag_.kind == TagKind::parameter
+                             ? tag_.element == "parameter"
+                             : tag_.element == "function_calls" || tag_.element == "tool_calls";
+    if (!is_name) return false;
     const auto take = [&tag](std::string_view part) {
       const bool is_next = has_prefix(tag, part);
       if (is_next) tag.remove_prefix(part.size());

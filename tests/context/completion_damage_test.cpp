@@ -194,6 +194,11 @@ TEST(InvokeDamage, AMissingParameterCloserEndsAtTheNextTag) {
             R"(repaired {f {"n": 3} A} (parameter_unclosed))");
 }
 
+TEST(InvokeDamage, ANameThatOnlyResemblesAnElementsIsAMisspelling) {
+  EXPECT_EQ(parse_calls("<｜DSML｜invoke name=\"f\">\n\n</｜DSML｜invoparamke>"),
+            "repaired {f {} B} (closer_misspelled)");
+}
+
 TEST(InvokeDamage, AMisspelledParameterCloserStillCloses) {
   for (const char* closer :
        {"</｜DSML｜paramter>", "</｜DSML｜>", "</｜parameter>", "</｜DSL｜parameter>"}) {
