@@ -48,5 +48,29 @@ TEST(SseReader, RetryIsWhateverNumberCameLast) {
   EXPECT_EQ(reader.retry()->count(), 500);
 }
 
+TEST(SseReader, EventsAreTheSameHoweverTheBytesAreSplit) {
+  const std::string text =
+      "data: a\r\ndata: b\r\n\r\n: c\nevent: x\ndata:d\n\ndata\n\n\rdata: e\r\r";
+  for (std::size_t split = 0; split <= text.size(); ++split) {
+    std::vector<std::string> events;
+    SseReader reader(1000);
+    const auto take = [&](std::string_view data) -> Status {
+      events.emplace_back(data);
+      return {};
+    };
+    ASSERT_TRUE(reader.feed(text.substr(0, split), take));
+    ASSERT_TRUE(reader.feed(text.substr(split), take));
+    EXPECT_EQ(events, (std::vector<std::string>{"a\nb", "d", "", "e"})) << split;
+  }
+}
+
+TEST(SseReader, AnEndlessEventIsRefused) {
+  SseReader reader(100);
+  const auto take = [](std::string_view) -> Status { return {}; };
+  const Status status = reader.feed("data: " + std::string(200, 'x'), take);
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().code, Errc::exhausted);
+}
+
 }  // namespace
 }  // namespace ponder::http
