@@ -25,7 +25,9 @@ namespace ponder::runtime {
 namespace asio = boost::asio;
 namespace {
 
-constexpr std::chrono::milliseconds kValuesTimeMax{500};  // for all tools to say what they know
+// For all tools to say what they know. Long, for a program that was stopped for a moment, or whose
+// machine is busy, must not ask its model without.
+constexpr std::chrono::milliseconds kValuesTimeMax{5'000};
 
 constexpr const char* kChatModeReason =
     "tool output comes in user messages, each of which would drop the reasoning: chat mode is used "
