@@ -398,7 +398,10 @@ asio::awaitable<Result<Completion>> Agent::complete(ModelRequest request, ModelS
   auto work = parts_.model->complete(std::move(request), std::move(sink));
   auto result = co_await with_deadline(group, std::move(work), turn_deadline_);
   active_ = nullptr;
-  if (result) result->usage.cost_pico = cost_of(result->usage, parts_.prices);
+  if (result) {
+    result->usage.cost_pico = cost_of(result->usage, parts_.prices);
+    result->usage_void.cost_pico = cost_of(result->usage_void, parts_.prices);
+  }
   co_return result;
 }
 

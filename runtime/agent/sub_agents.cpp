@@ -59,9 +59,10 @@ bool is_there(const SessionStore& store, const SessionId& id) {
   return found && *found == id;
 }
 
-template <class T>
-T less(T a, T b) {
-  return a > b ? a - b : 0;
+/// a - b, at least 0.
+template <class T, class U>
+T less(T a, U b) {
+  return a > b ? static_cast<T>(a - b) : 0;
 }
 
 /// What a task that was worked on gives the model that asked.
