@@ -50,6 +50,27 @@ std::string policy_name(const SessionStarted& start) {
   return policy ? fmt::format("{}/{}", policy->name, policy->version) : "endpoint";
 }
 
+struct Begun {
+  SessionId id;
+  Record record;
+};
+
+/// Writes a session's first event, under an id that nobody has.
+asio::awaitable<Result<Begun>> begin_session(SessionStore& store, SessionStarted start) {
+  for (int tried = 1;; ++tried) {
+    Begun begun;
+    begun.id = store.new_id();
+    LogWriter log(store, begun.id, 0, [&begun](const Record& record) { begun.record = record; });
+    std::vector<Event> events;
+    events.emplace_back(start);
+    std::vector<Blob> no_blobs;
+    const Status written = co_await log.append(std::move(events), std::move(no_blobs));
+    if (written) co_return begun;
+    const bool is_id_taken = written.error().code == Errc::invalid_argument;
+    if (!is_id_taken || tried == kIdsTriedMax) co_return tl::unexpected<Error>(written.error());
+  }
+}
+
 }  // namespace
 
 Agent::Agent(AgentParts parts, SessionId id, SessionState state)
@@ -81,15 +102,15 @@ asio::awaitable<Result<std::unique_ptr<Agent>>> Agent::start(AgentParts parts,
     co_return fail(Errc::invalid_argument, fmt::format("the tool name {} is ponder's own", name));
   }
   if (has_sub_agents) start.tools.push_back(agent_tool_spec());
-  SessionId id = parts.store->new_id();
   if (start.policy.empty()) start.policy = policy_name(start);
   start.vocabulary = parts.model->vocabulary();
-  std::unique_ptr<Agent> agent(new Agent(std::move(parts), std::move(id), SessionState()));
-  std::vector<Event> events;
-  events.emplace_back(std::move(start));
-  const Status status = co_await agent->append(std::move(events));
-  PONDER_CO_CHECK(status);
+  // Only what is this program's may be made an agent, which gives it back at its end.
+  auto first = co_await begin_session(*parts.store, std::move(start));
+  PONDER_CO_CHECK(first);
+  const SessionState state = fold(std::span(&first->record, 1));
+  std::unique_ptr<Agent> agent(new Agent(std::move(parts), first->id, state));
   PONDER_CO_CHECK(agent->parts_.store->lease(agent->id_));
+  for (EventSink* sink : agent->parts_.sinks) sink->on_event(agent->id_, first->record);
   co_return agent;
 }
 
