@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <boost/asio/this_coro.hpp>
+#include <boost/asio/thread_pool.hpp>
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <thread>
 #include <utility>
 
+#include "base/async/offload.h"
 #include "base/async/task_group.h"
 #include "runtime/agent/agent.h"
 #include "runtime/workflow/workflow.h"
@@ -22,6 +25,11 @@ double ms_between(Clock::Instant begin, Clock::Instant end) {
   return std::chrono::duration<double, std::milli>(end - begin).count();
 }
 
+/// No more sessions than there are processors are opened or judged at once.
+std::size_t threads_for(std::uint32_t concurrency_max) {
+  return std::clamp(concurrency_max, 1U, std::max(1U, std::thread::hardware_concurrency()));
+}
+
 /// A run under way: workers take the next task until none is left or something breaks.
 class EvalRun {
  public:
@@ -32,7 +40,8 @@ class EvalRun {
         clock_(&clock),
         options_(std::move(options)),
         on_case_(std::move(on_case)),
-        cases_(options_.count) {}
+        cases_(options_.count),
+        blocking_(threads_for(options_.concurrency_max)) {}
 
   asio::awaitable<Result<EvalReport>> run() {
     const auto begun_at = clock_->now();
@@ -44,14 +53,17 @@ class EvalRun {
     for (std::uint32_t i = 0; i < count; ++i) workers.spawn(work());
     co_await workers.join();
     co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
-    if (error_) co_return tl::unexpected<Error>(std::move(*error_));
     if (not_opened_ && num_opened_ == 0) {
       co_return tl::unexpected<Error>(std::move(*not_opened_));
     }
     EvalReport report;
     report.model = model_->description();
     report.options = options_;
-    report.cases = std::move(cases_);
+    for (std::optional<EvalCase>& one : cases_) {
+      if (one) report.cases.push_back(std::move(*one));
+    }
+    if (error_ && report.cases.empty()) co_return tl::unexpected<Error>(std::move(*error_));
+    report.broken_off = std::move(error_);
     report.elapsed_ms = ms_between(begun_at, clock_->now());
     co_return report;
   }
@@ -91,7 +103,9 @@ class EvalRun {
     how.project.isolation = options_.isolation;
     how.project.readable = options_.readable;
     how.task_kind = options_.kind;
-    auto workflow = Workflow::open(how);
+    // Projects are laid out and tested for minutes: other sessions go on meanwhile.
+    auto open = [&how] { return Workflow::open(how); };
+    auto workflow = co_await offload(blocking_.get_executor(), std::move(open));
     if (!workflow) co_return not_opened(task_seed, workflow.error());
     ++num_opened_;
     AgentParts parts(*model_, (*workflow)->registry(), *store_, *clock_);
@@ -104,7 +118,8 @@ class EvalRun {
     const auto end = co_await (*agent)->run_turn((*workflow)->request());
     PONDER_CO_CHECK(end);
     if (end->reason == TurnEnd::cancelled) co_return fail(Errc::cancelled, "interrupted");
-    const auto judged = (*workflow)->judge((*agent)->state());
+    auto judge = [&workflow, &agent] { return (*workflow)->judge((*agent)->state()); };
+    const auto judged = co_await offload(blocking_.get_executor(), std::move(judge));
     const WorkflowVerdict verdict = judged ? *judged : not_judged(judged.error());
     WorkflowFinished finished;
     finished.is_solved = verdict.is_solved;
@@ -162,11 +177,12 @@ class EvalRun {
   const Clock* clock_;
   EvalOptions options_;
   std::function<void(const EvalCase&)> on_case_;
-  std::vector<EvalCase> cases_;
+  std::vector<std::optional<EvalCase>> cases_;  // those that are done
   std::uint32_t next_ = 0;
   std::uint32_t num_opened_ = 0;
   std::optional<Error> not_opened_;  // why the first task that was not opened was not
   std::optional<Error> error_;
+  asio::thread_pool blocking_;  // last: it ends before what it uses
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -56,7 +57,8 @@ struct EvalCase {
 struct EvalReport {
   std::string model;
   EvalOptions options;
-  std::vector<EvalCase> cases;  // in the order of their seeds
+  std::vector<EvalCase> cases;      // those that are done, in the order of their seeds
+  std::optional<Error> broken_off;  // why they are not all
   double elapsed_ms = 0;
 };
 
@@ -71,9 +73,12 @@ struct Share {
 Share wilson_share(std::uint32_t hits, std::uint32_t total);
 
 /// Runs the tasks. `on_case` is called as each ends. A task whose turn ends badly, which cannot be
-/// opened or cannot be judged counts as not solved, and says why. A broken log is an Error, and so
-/// is what no task at all can be opened for, such as an environment that is not there. Cancelling
-/// the coroutine ends the run with Errc::cancelled.
+/// opened or cannot be judged counts as not solved, and says why. A broken log ends the run, and so
+/// does cancelling the coroutine (Errc::cancelled): the report is of what was done until then, and
+/// where that is nothing it is an Error. What no task at all can be opened for is an Error, such as
+/// an environment that is not there.
+///
+/// What blocks runs on threads of the run's own: the caller's executor stays free meanwhile.
 boost::asio::awaitable<Result<EvalReport>> run_eval(ModelClient& model, SessionStore& store,
                                                     const Clock& clock, EvalOptions options,
                                                     std::function<void(const EvalCase&)> on_case);

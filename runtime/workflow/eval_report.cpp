@@ -134,6 +134,10 @@ std::string eval_table(const EvalReport& report) {
                   options.sampling.top_p, options.sampling.has_grammar ? "on" : "off");
   out +=
       fmt::format("model {}\nsolved, with the 95% interval, and means per task:\n", report.model);
+  if (report.broken_off) {
+    out += fmt::format("broken off after {} of {} tasks: {}\n", report.cases.size(), options.count,
+                       report.broken_off->message);
+  }
   out += share_line("all", all);
   for (const auto& [kind, totals] : summary.by_kind) out += share_line(kind, totals);
   out += fmt::format("{} tool calls, {} of them malformed; {} completions repaired or cut off\n",
@@ -161,7 +165,9 @@ std::string eval_json(const EvalReport& report) {
   for (const auto& [reason, cases] : summary.failures) failures[reason] = cases.size();
   json cases = json::array();
   for (const EvalCase& c : report.cases) cases.push_back(case_json(c));
+  const json broken_off = report.broken_off ? json(report.broken_off->message) : json(nullptr);
   const json out = {{"workflow", report.options.workflow},
+                    {"broken_off", broken_off},
                     {"model", report.model},
                     {"seed", report.options.seed},
                     {"temperature", report.options.sampling.temperature},

@@ -1,11 +1,20 @@
 #include "runtime/workflow/workflow.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <atomic>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <fstream>
+#include <future>
 #include <nlohmann/json.hpp>
+#include <sstream>
+#include <thread>
 
 #include "runtime/agent/agent.h"
 #include "runtime/data_dir.h"
@@ -22,6 +31,8 @@ namespace asio = boost::asio;
 namespace fs = std::filesystem;
 using nlohmann::json;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::UnorderedElementsAre;
 
 const fs::path kLibrary = fs::path("tools") / "library";
@@ -244,6 +255,92 @@ TEST_F(WorkflowTest, EvaluationCountsWhatWasSolvedByKindAndSaysWhyTheRestWasNot)
   EXPECT_EQ(parsed["all"]["solved"], 1);
   EXPECT_EQ(parsed["cases"].size(), 2U);
   EXPECT_EQ(parsed["failures"]["model_failed"], 1);
+}
+
+TEST_F(WorkflowTest, AnEvaluationThatIsCutOffReportsWhatWasDone) {
+  const std::uint64_t first = seed_with(/*is_feasible=*/true);
+  ScriptedModel model(solving_script(solved_plan(first)));
+  EvalOptions options;
+  options.library = kLibrary;
+  options.count = 5;
+  options.seed = first;
+  asio::cancellation_signal stop;
+  const auto note = [&stop](const EvalCase&) { stop.emit(asio::cancellation_type::terminal); };
+  std::optional<Result<EvalReport>> report;
+  asio::co_spawn(context_, run_eval(model, *store_, system_clock(), options, note),
+                 asio::bind_cancellation_slot(
+                     stop.slot(), [&report](std::exception_ptr, Result<EvalReport> result) {
+                       report.emplace(std::move(result));
+                     }));
+  context_.run();
+  ASSERT_TRUE(report && *report) << report->error().message;
+  ASSERT_EQ((*report)->cases.size(), 1U);
+  EXPECT_TRUE((*report)->cases[0].is_solved);
+  ASSERT_TRUE((*report)->broken_off);
+  EXPECT_EQ((*report)->broken_off->code, Errc::cancelled);
+  EXPECT_THAT(eval_table(**report), HasSubstr("broken off after 1 of 5 tasks"));
+  EXPECT_THAT(json::parse(eval_json(**report))["broken_off"].get<std::string>(), Not(IsEmpty()));
+}
+
+/// A copy of the library of which one file is a pipe: what reads it waits until somebody writes.
+class SlowLibrary {
+ public:
+  SlowLibrary() {
+    fs::copy(kLibrary, dir_.path(), fs::copy_options::recursive);
+    fs::remove(pipe());
+    PONDER_ASSERT(::mkfifo(pipe().c_str(), 0600) == 0);
+  }
+  const fs::path& path() const { return dir_.path(); }
+  /// Gives the reader that waits what it wants; false when none does.
+  bool write() const {
+    const int descriptor = ::open(pipe().c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    if (descriptor < 0) return false;
+    std::stringstream text;
+    text << std::ifstream(fs::absolute(kLibrary) / "travel" / kPipe, std::ios::binary).rdbuf();
+    const std::string bytes = text.str();
+    const bool is_whole =
+        ::write(descriptor, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size());
+    ::close(descriptor);
+    return is_whole;
+  }
+
+ private:
+  static constexpr const char* kPipe = "rules.lua";
+  fs::path pipe() const { return dir_.path() / "travel" / kPipe; }
+  test::TempDir dir_;
+};
+
+TEST_F(WorkflowTest, WhileATaskIsOpenedOthersOnTheSameExecutorGoOn) {
+  const SlowLibrary library;
+  ScriptedModel model(
+      std::vector<ScriptedStep>{ScriptedStep(Error(Errc::unavailable, "the model is away"))});
+  EvalOptions options;
+  options.library = library.path();
+  options.count = 1;
+  bool is_over = false;
+  const auto note = [&is_over](const EvalCase&) { is_over = true; };
+  std::function<void()> serve = [&] {
+    library.write();
+    if (!is_over) asio::post(context_, serve);
+  };
+  asio::post(context_, serve);
+  // Where the executor is held up the reader gets nothing from it, and the test must still end.
+  std::promise<void> ended;
+  std::atomic<bool> had_to_help = false;
+  std::thread watch([&, over = ended.get_future()] {
+    if (over.wait_for(std::chrono::seconds(20)) == std::future_status::ready) return;
+    had_to_help = true;
+    while (over.wait_for(std::chrono::milliseconds(20)) != std::future_status::ready) {
+      library.write();
+    }
+  });
+  const auto report = test::run(context_, run_eval(model, *store_, system_clock(), options, note));
+  is_over = true;
+  ended.set_value();
+  watch.join();
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_EQ(report->cases[0].reason, "model_failed") << report->cases[0].failure;
+  EXPECT_FALSE(had_to_help);
 }
 
 TEST(Wilson, IntervalsAreThoseOfTheTextbook) {
