@@ -45,6 +45,14 @@ bool is_refusal(const Json& error) {
   return is_status || text_of(error, "type") == "invalid_request_error";
 }
 
+std::size_t bytes_of(const context::Message& message) {
+  std::size_t bytes = message.reasoning.size() + message.content.size();
+  for (const context::ToolCall& call : message.tool_calls) {
+    bytes += call.name.size() + call.arguments.size();
+  }
+  return bytes;
+}
+
 std::string on_one_line(std::string_view text) {
   std::string out;
   for (const char c : text) {
@@ -125,6 +133,7 @@ Status ChatAnswer::take_choice(const Json& choice, const char* part) {
 
 void ChatAnswer::take_message(const Json& message) {
   has_begun_ = true;
+  const std::size_t bytes_before = bytes_of(completion_.message);
   std::string reasoning = text_of(message, "reasoning_content");
   if (reasoning.empty()) reasoning = text_of(message, "reasoning");
   std::string content = text_of(message, "content");
@@ -133,8 +142,16 @@ void ChatAnswer::take_message(const Json& message) {
   tell(ModelDelta::Kind::reasoning, std::move(reasoning));
   tell(ModelDelta::Kind::content, std::move(content));
   const Json* calls = message.find("tool_calls");
-  if (calls == nullptr || !calls->is_array()) return;
-  for (const Json& call : *calls->as_array()) take_call(call);
+  if (calls != nullptr && calls->is_array()) {
+    for (const Json& call : *calls->as_array()) take_call(call);
+  }
+  if (bytes_of(completion_.message) > bytes_before) ++pieces_;
+}
+
+Usage ChatAnswer::usage_so_far() const {
+  Usage out = completion_.usage;
+  out.tokens_generated = std::max(out.tokens_generated, pieces_);
+  return out;
 }
 
 std::size_t ChatAnswer::place_of(const Json& call, const std::string& id,

@@ -35,6 +35,9 @@ class ChatAnswer {
   /// it off. A call whose arguments are no JSON object has a fault.
   Result<Completion> finish() const;
   bool has_begun() const { return has_begun_; }
+  /// What it has cost so far, as far as is known: an endpoint that has not said it yet has
+  /// generated a token at least for each piece that came.
+  Usage usage_so_far() const;
   /// The reason to finish has come; at most the usage is missing.
   bool has_ended() const { return !finish_reason_.empty(); }
 
@@ -50,6 +53,7 @@ class ChatAnswer {
   const ModelSink* sink_;
   Completion completion_;
   std::vector<std::uint32_t> indices_;  // of each call, as the endpoint counts
+  std::uint64_t pieces_ = 0;            // of text, whatever kind
   std::string finish_reason_;
   bool is_done_ = false;  // the stream said so
   bool has_begun_ = false;

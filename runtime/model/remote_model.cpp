@@ -10,6 +10,7 @@
 #include "base/async/timer.h"
 #include "base/http/sse.h"
 #include "runtime/model/chat_answer.h"
+#include "runtime/session/session_state.h"
 
 namespace ponder::runtime {
 namespace asio = boost::asio;
@@ -55,6 +56,7 @@ class AnswerReader {
     return completion;
   }
   bool has_begun() const { return answer_.has_begun(); }
+  Usage usage_so_far() const { return answer_.usage_so_far(); }
   bool has_ended() const { return answer_.has_ended(); }
 
  private:
@@ -83,6 +85,25 @@ void add_notes(const RequestForm& form, std::uint32_t num_attempts, Completion& 
   if (!left_out.empty()) completion.notes.push_back(std::move(left_out));
   if (num_attempts > 1) completion.notes.push_back(fmt::format("asked {} times", num_attempts));
 }
+
+/// Answers that broke off and were void, but were paid for.
+class VoidAnswers {
+ public:
+  void add(const Usage& usage) {
+    add_usage(usage_, usage);
+    if (usage.tokens_prompt == 0) ++num_without_prompt_;
+  }
+  /// In all, where the same prompt had this answer in the end.
+  Usage usage(const Usage& answered) const {
+    Usage out = usage_;
+    out.tokens_prompt += num_without_prompt_ * answered.tokens_prompt;
+    return out;
+  }
+
+ private:
+  Usage usage_;
+  std::uint64_t num_without_prompt_ = 0;
+};
 
 bool is_passing(int status) { return status == 408 || status == 429 || status >= 500; }
 
@@ -162,6 +183,7 @@ asio::awaitable<RemoteModel::Attempt> RemoteModel::attempt(std::string body,
     out.error.message = options_.base_url + ": " + out.error.message;
   }
   out.has_begun = reader.has_begun();
+  out.usage = reader.usage_so_far();
   out.may_repeat = out.error.code == Errc::unavailable;
   co_return out;
 }
@@ -180,6 +202,7 @@ milliseconds RemoteModel::pause_before(std::uint32_t attempt, const Attempt& fai
 asio::awaitable<Result<Completion>> RemoteModel::complete(ModelRequest request, ModelSink sink) {
   const auto executor = co_await asio::this_coro::executor;
   RequestForm form = form_;
+  VoidAnswers void_answers;
   for (std::uint32_t number = 1;; ++number) {
     auto body = chat_request_body(request, options_.model, form);
     PONDER_CO_CHECK(body);
@@ -187,8 +210,10 @@ asio::awaitable<Result<Completion>> RemoteModel::complete(ModelRequest request, 
     if (result.completion) {
       form_ = form;
       add_notes(form, number, *result.completion);
+      result.completion->usage_void = void_answers.usage(result.completion->usage);
       co_return std::move(*result.completion);
     }
+    if (result.has_begun) void_answers.add(result.usage);
     if (result.is_form_refused) {
       if (auto milder = milder_form(form, request, result.error.message)) {
         form = std::move(*milder);

@@ -35,8 +35,9 @@ struct RemoteOptions {
 /// Asks again, with back-off and jitter, after 408, 429, 5xx, failed connections and answers that
 /// break off, as long as the deadline allows; a Retry-After of up to two minutes is respected, a
 /// longer one ends the request. What was streamed before is then void
-/// (ModelDelta::Kind::restarted), and what it cost is not known: a note on the completion says how
-/// often was asked. Other refusals are invalid_argument with the endpoint's own words. A request
+/// (ModelDelta::Kind::restarted); what it cost, as far as is known, is Completion::usage_void, and
+/// a note on the completion says how often was asked. Where no answer comes at all, its cost is not
+/// counted. Other refusals are invalid_argument with the endpoint's own words. A request
 /// that is refused as malformed is made again without the optional field that the refusal names, at
 /// last without live values; what helped is done from then on and noted. The key never appears in a
 /// message.
@@ -63,6 +64,7 @@ class RemoteModel final : public ModelClient {
     bool is_form_refused = false;  // with less in it the request may be taken
     std::optional<std::chrono::milliseconds> retry_after;
     bool has_begun = false;
+    Usage usage;  // of an answer that broke off, as far as is known
   };
   RemoteModel(RemoteOptions options, http::Url url, std::unique_ptr<http::Client> client);
   boost::asio::awaitable<Attempt> attempt(std::string body, const ModelSink* sink);
