@@ -9,6 +9,8 @@
 #include <iterator>
 #include <utility>
 
+#include "base/async/with_deadline.h"
+
 namespace ponder::runtime {
 namespace asio = boost::asio;
 
@@ -78,16 +80,20 @@ asio::awaitable<void> LogWriter::write(std::shared_ptr<Batch> batch) {
     co_await before->end();
   }
   writing_ = std::exchange(waiting_, nullptr);
-  if (!error()) {
-    auto records = co_await store_->append(session_, last_seq_, std::move(batch->events),
-                                           std::move(batch->blobs));
-    batch->is_written = records.has_value();
-    if (records) {
-      last_seq_ = records->back().seq;
-      for (const Record& record : *records) take_(record);
-    } else {
-      fail(records.error());
+  try {
+    if (!error()) {
+      auto records = co_await store_->append(session_, last_seq_, std::move(batch->events),
+                                             std::move(batch->blobs));
+      batch->is_written = records.has_value();
+      if (records) {
+        last_seq_ = records->back().seq;
+        for (const Record& record : *records) take_(record);
+      } else {
+        fail(records.error());
+      }
     }
+  } catch (...) {  // of the store, or of who is told; others wait for the batch to end
+    fail(error_of_current_exception());
   }
   writing_.reset();
   batch->has_ended = true;

@@ -4,6 +4,7 @@
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
+#include <stdexcept>
 #include <string>
 
 #include "runtime/session/event_json.h"
@@ -87,6 +88,19 @@ TEST_F(LogWriterTest, WhatComesWhileAWriteIsUnderWayIsWrittenTogetherAndInOrder)
   EXPECT_EQ(messages(), (std::vector<std::string>{"a", "b", "c", "d"}));
   EXPECT_EQ(taken_, (std::vector<std::int64_t>{2, 3, 4, 5}));
   EXPECT_EQ(store_->commits() - before, 2u);
+}
+
+TEST_F(LogWriterTest, AnExceptionOfWhoIsToldEndsTheLogAndNobodyWaitsForEver) {
+  log_ = std::make_unique<LogWriter>(*store_, id_, 1,
+                                     [](const Record&) { throw std::runtime_error("deaf"); });
+  for (const char* words : {"a", "b", "c"}) append(words);
+  settle();
+  append("d");
+  settle();
+  EXPECT_EQ(ended_, (std::vector<std::string>{"a", "b refused", "c refused", "d refused"}));
+  EXPECT_EQ(messages(), std::vector<std::string>{"a"});
+  ASSERT_TRUE(log_->error().has_value());
+  EXPECT_EQ(log_->error()->message, "deaf");
 }
 
 TEST_F(LogWriterTest, NothingIsWrittenBehindAnAppendThatWasRefused) {
