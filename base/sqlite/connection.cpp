@@ -84,8 +84,15 @@ bool is_denied(const Result<Statement>& statement) {
   return !statement && statement.error().message.ends_with("not authorized");
 }
 
-bool is_blank(std::string_view sql) {
-  return sql.find_first_not_of(" \t\r\n;") == std::string_view::npos;
+/// Whether nothing but blanks, semicolons and comments is left: what SQLite makes no statement of.
+bool is_blank(sqlite3* db, const char* rest, const char* end) {
+  while (rest < end) {
+    sqlite3_stmt* more = nullptr;
+    const int code = sqlite3_prepare_v2(db, rest, static_cast<int>(end - rest), &more, &rest);
+    sqlite3_finalize(more);
+    if (code != SQLITE_OK || more != nullptr) return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -189,7 +196,7 @@ Result<Statement> Connection::prepare(std::string_view sql) {
   Statement statement(raw);
   if (code != SQLITE_OK) return sqlite_error(state_->db.get(), code, state_->where);
   if (raw == nullptr) return fail(Errc::invalid_argument, "the SQL holds no statement");
-  if (!is_blank(std::string_view(rest, sql.data() + sql.size()))) {
+  if (!is_blank(state_->db.get(), rest, sql.data() + sql.size())) {
     return fail(Errc::invalid_argument, "the SQL holds more than one statement");
   }
   return statement;

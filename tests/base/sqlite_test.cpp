@@ -108,12 +108,15 @@ TEST(SqliteStatement, AWrongNumberOfValuesIsNamed) {
 
 TEST(SqliteConnection, RefusesBadSqlAndMoreThanOneStatement) {
   auto db = Connection::open_in_memory();
-  for (const char* sql : {"SELEKT 1", "", " ; ", "SELECT 1; SELECT 2"}) {
+  for (const char* sql : {"SELEKT 1", "", " ; ", "SELECT 1; SELECT 2", "SELECT 1; -- one\n SELEKT",
+                          "SELECT 1; /* two */ ; SELECT 2"}) {
     auto statement = db->prepare(sql);
     ASSERT_FALSE(statement) << sql;
     EXPECT_EQ(statement.error().code, Errc::invalid_argument) << sql;
   }
-  EXPECT_TRUE(db->prepare("SELECT 1 ; \n"));
+  for (const char* sql : {"SELECT 1 ; \n", "SELECT 1; -- note", "SELECT 1; /* a */ ; -- b\n ;"}) {
+    EXPECT_TRUE(db->prepare(sql)) << sql;
+  }
 }
 
 TEST(SqliteConnection, AQueryMayOnlyLook) {
