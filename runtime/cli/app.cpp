@@ -36,6 +36,8 @@ environment:
   PONDER_SYNCHRONOUS  full (default): an event is on the disk when it counts; normal: events
                    that intend no effect may be lost to a power failure
   PONDER_LIBRARY   directory of the Lua library
+  PONDER_CONFIG    configuration file (docs/configuration.md)
+  BRAVE_API_KEY, TAVILY_API_KEY  keys of search providers (docs/web.md)
   PONDER_ISA       forces a kernel row: scalar, avx2, avx512, avx512vnni, avx512bf16, amx
   NO_COLOR         no colours
 )";
@@ -64,7 +66,9 @@ void add_fix_command(CLI::App& app, const Environment& environment, Action& acti
       ->add_option("--repeat", options->fix.repeats, "runs of the tests, to find those that waver")
       ->check(CLI::Range(1, 20))
       ->capture_default_str();
-  command->add_option("--steps", options->steps_max, "step limit")->capture_default_str();
+  command->add_option("--steps", options->steps_max, "step limit")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   command->add_flag("--json", options->json, "stream the events as JSON lines");
   add_sandbox_options(*command, options->project);
   add_model_options(*command, options->model);
@@ -113,16 +117,19 @@ void add_agent_commands(CLI::App& app, const Environment& environment, Action& a
   auto run_options = std::make_shared<RunOptions>();
   run_command
       ->add_option("workflow", run_options->workflow,
-                   "code, an environment such as travel, or a .lua file")
+                   "assistant, code, an environment such as travel, or a .lua file")
       ->required();
   run_command->add_option("request", run_options->request, "what you want, in plain words");
   run_command->add_option("--task", run_options->task_seed,
                           "a generated task instead of a request");
   run_command->add_option("--out", run_options->out, "directory for the artefacts");
-  run_command->add_option("--steps", run_options->steps_max, "step limit")->capture_default_str();
+  run_command->add_option("--steps", run_options->steps_max, "step limit")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   run_command->add_flag("--json", run_options->json, "stream the events as JSON lines");
   run_command->add_flag("--queue", run_options->queued,
-                        "leave it to a `ponder work` on the same store (PostgreSQL)");
+                        "leave it to a `ponder work` on the same store (PostgreSQL), whose "
+                        "--approve and prices hold then");
   add_project_options(*run_command, run_options->project);
   add_world_options(*run_command, run_options->world_seed, run_options->size);
   add_model_options(*run_command, run_options->model);
@@ -137,7 +144,10 @@ void add_agent_commands(CLI::App& app, const Environment& environment, Action& a
 
   auto* chat_command = app.add_subcommand("chat", "talk to an agent, also while it works");
   auto chat_options = std::make_shared<ChatOptions>();
-  chat_command->add_option("--workflow", chat_options->workflow)->capture_default_str();
+  chat_command
+      ->add_option("--workflow", chat_options->workflow,
+                   "assistant, code, an environment such as travel, or a .lua file")
+      ->capture_default_str();
   chat_command->add_option("--session", chat_options->session, "go on with a session of the store");
   chat_command->add_flag("--json", chat_options->json, "stream the events as JSON lines");
   chat_command->footer(kChatHelp);

@@ -8,6 +8,7 @@
 
 #include "runtime/cli/commands.h"
 #include "runtime/cli/compose.h"
+#include "runtime/cli/terminal.h"
 #include "runtime/whole_file.h"
 #include "runtime/workflow/fix_workflow.h"
 #include "tools/environment.h"
@@ -22,7 +23,13 @@ namespace asio = boost::asio;
 void print_case(const runtime::EvalCase& done) {
   fmt::print(stderr, "{} {:<14} {:<8} {} steps, {} tokens{}{}\n", done.task_seed, done.kind,
              done.is_solved ? "solved" : "FAILED", done.steps, done.usage.tokens_generated,
-             done.failure.empty() ? "" : ": ", done.failure);
+             done.failure.empty() ? "" : ": ", printable(done.failure));
+}
+
+int gave_up(const Error& error) {
+  constexpr int kInterrupted = 130;
+  const int status = complain(error.message);
+  return error.code == Errc::cancelled ? kInterrupted : status;
 }
 
 asio::awaitable<int> evaluate(runtime::ModelClient& model, runtime::SessionStore& store,
@@ -30,9 +37,9 @@ asio::awaitable<int> evaluate(runtime::ModelClient& model, runtime::SessionStore
   std::function<void(const runtime::EvalCase&)> on_case = [](const runtime::EvalCase&) {};
   if (is_verbose) on_case = print_case;
   const auto report = co_await runtime::run_eval(model, store, system_clock(), how, on_case);
-  if (!report) co_return complain(report.error().message);
+  if (!report) co_return gave_up(report.error());
   fmt::print("{}\n", as_json ? runtime::eval_json(*report) : runtime::eval_table(*report));
-  co_return 0;
+  co_return report->broken_off ? gave_up(*report->broken_off) : 0;
 }
 
 /// The kind that the options ask for; empty: any.

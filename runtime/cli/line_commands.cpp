@@ -12,6 +12,7 @@
 #include "engine/tokenizer.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/compose.h"
+#include "runtime/cli/terminal.h"
 
 /// The commands that turn JSON lines into JSON lines, for people and for conformance tests. A line
 /// that cannot be understood gives a line that says so; the others go on.
@@ -132,7 +133,7 @@ int logits_lines(const Environment& environment, const LogitsOptions& options) {
 }
 
 int complain(const std::string& message) {
-  fmt::print(stderr, "ponder: error: {}\n", message);
+  fmt::print(stderr, "ponder: error: {}\n", printable(message));
   return 1;
 }
 

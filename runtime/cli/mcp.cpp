@@ -2,13 +2,13 @@
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
-#include <cstdlib>
-#include <iostream>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <variant>
 
 #include "runtime/cli/commands.h"
+#include "runtime/cli/terminal.h"
+#include "runtime/cli/terminal_services.h"
 #include "runtime/cli/version.h"
 #include "runtime/session/event.h"
 #include "runtime/workflow/toolset.h"
@@ -35,6 +35,11 @@ const char* state_of(const mcp::Pins::Entry& entry) {
   return entry.approved.empty() ? "new, waits" : "changed, waits";
 }
 
+/// A server's own words, safe to print.
+std::string shown(const json& value) {
+  return printable(value.dump(-1, ' ', false, json::error_handler_t::replace));
+}
+
 void print_difference(const mcp::Pins::Entry& entry) {
   const json before = definition_json(entry.approved);
   const json now = definition_json(entry.waiting);
@@ -42,44 +47,14 @@ void print_difference(const mcp::Pins::Entry& entry) {
   for (const auto& [key, value] : now.items()) {
     const bool is_known = before.is_object() && before.contains(key);
     if (is_known && before[key] == value) continue;
-    if (is_known) fmt::print("    - {}: {}\n", key, before[key].dump());
-    fmt::print("    + {}: {}\n", key, value.dump());
+    if (is_known) fmt::print("    - {}: {}\n", printable(key), shown(before[key]));
+    fmt::print("    + {}: {}\n", printable(key), shown(value));
   }
   if (!before.is_object()) return;
   for (const auto& [key, value] : before.items()) {
-    if (!now.contains(key)) fmt::print("    - {}: {}\n", key, value.dump());
+    if (!now.contains(key)) fmt::print("    - {}: {}\n", printable(key), shown(value));
   }
 }
-
-/// Shows what a call brings, and asks on the terminal.
-class TerminalServices final : public tools::CallServices {
- public:
-  asio::awaitable<Result<std::string>> ask(tools::Question question) override {
-    fmt::print(stderr, "{}\n", question.text);
-    for (const std::string& choice : question.choices) {
-      fmt::print(stderr, "  {}\n", choice.empty() ? "(nothing)" : choice);
-    }
-    fmt::print(stderr, "> ");
-    std::string line;
-    if (!std::getline(std::cin, line)) co_return fail(Errc::unavailable, "nobody is there");
-    co_return line;
-  }
-  void progress(std::string_view text, std::optional<double> share) override {
-    if (share) {
-      fmt::print(stderr, "[{:3.0f}%] {}\n", *share * 100, text);
-    } else {
-      fmt::print(stderr, "[...] {}\n", text);
-    }
-  }
-  asio::awaitable<Status> note(tools::Note note) override {
-    fmt::print(stderr, "{}: {}\n", note.kind, note.content);
-    co_return Status();
-  }
-  std::optional<std::string> value(std::string_view) const override { return std::nullopt; }
-  asio::awaitable<Status> set_value(std::string, std::optional<std::string>) override {
-    co_return fail(Errc::unavailable, "nothing is kept here");
-  }
-};
 
 asio::awaitable<void> call(tools::Tool* tool, std::string arguments, tools::ToolContext context,
                            std::optional<Result<tools::ToolOutput>>* out) {
@@ -113,7 +88,7 @@ Result<tools::ToolOutput> call_tool(const tools::Registry& registry, const McpTr
   return std::move(*result);
 }
 
-mcp::Options options_for(const Environment& environment, const McpTryOptions& options) {
+Result<mcp::Options> options_for(const Environment& environment, const McpTryOptions& options) {
   mcp::ServerOptions server;
   server.name = "server";
   server.command = options.command;
@@ -123,8 +98,11 @@ mcp::Options options_for(const Environment& environment, const McpTryOptions& op
   server.connect_ms_max = std::chrono::seconds(options.seconds_max);
   server.call_ms_max = std::chrono::seconds(options.seconds_max);
   if (!options.token_variable.empty()) {
-    const char* token = std::getenv(options.token_variable.c_str());
-    server.bearer_token = token == nullptr ? "" : token;
+    server.bearer_token = environment.variable(options.token_variable);
+    if (server.bearer_token.empty()) {
+      return fail(Errc::not_found,
+                  fmt::format("the variable {} is not set", options.token_variable));
+    }
   }
   mcp::Options all;
   all.servers.push_back(std::move(server));
@@ -148,14 +126,16 @@ void show_server(const mcp::ServerReport& report, const tools::Registry& registr
     fmt::print("{}\n", out.dump(-1, ' ', false, json::error_handler_t::replace));
     return;
   }
-  fmt::print("{}\n", report.summary);
+  fmt::print("{}\n", printable(report.summary));
   for (const context::ToolSpec& spec : registry.specs()) {
     const std::string& text = spec.description;
-    fmt::print("  {} ({}): {}\n", spec.name,
+    fmt::print("  {} ({}): {}\n", printable(spec.name),
                runtime::effect_name(registry.find(spec.name)->effect()),
-               text.substr(0, text.find('\n')));
+               printable(text.substr(0, text.find('\n'))));
   }
-  for (const std::string& remark : report.remarks) fmt::print("not offered: {}\n", remark);
+  for (const std::string& remark : report.remarks) {
+    fmt::print("not offered: {}\n", printable(remark));
+  }
 }
 
 }  // namespace
@@ -173,7 +153,7 @@ int list_mcp_pins(const Environment& environment, const McpPinsOptions& options)
                      {"waiting", definition_json(entry.waiting)}});
       continue;
     }
-    fmt::print("{} {}: {}\n", entry.server, entry.tool, state_of(entry));
+    fmt::print("{} {}: {}\n", printable(entry.server), printable(entry.tool), state_of(entry));
     if (!entry.waiting.empty()) print_difference(entry);
   }
   if (options.json) fmt::print("{}\n", all.dump());
@@ -193,7 +173,9 @@ int approve_mcp_pins(const Environment& environment, const McpPinsOptions& optio
 
 int try_mcp_server(const Environment& environment, const McpTryOptions& options) {
   tools::Registry registry;
-  const auto report = mcp::add_mcp_tools(registry, options_for(environment, options));
+  auto how = options_for(environment, options);
+  if (!how) return complain(how.error().message);
+  const auto report = mcp::add_mcp_tools(registry, std::move(*how));
   if (!report) return complain(report.error().message);
   const mcp::ServerReport& server = report->front();
   if (!server.is_connected) return complain(server.summary);
@@ -207,7 +189,7 @@ int try_mcp_server(const Environment& environment, const McpTryOptions& options)
     const json out = {{"content", output->content}, {"is_error", output->is_error}};
     fmt::print("{}\n", out.dump(-1, ' ', false, json::error_handler_t::replace));
   } else {
-    fmt::print("{}\n", output->content);
+    fmt::print("{}\n", printable(output->content));
   }
   return output->is_error ? 1 : 0;
 }

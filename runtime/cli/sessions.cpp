@@ -40,10 +40,10 @@ std::string local_time(std::int64_t unix_ms) {
 void print_tree(const std::vector<runtime::SessionSummary>& all,
                 const runtime::SessionSummary& session, int depth) {
   const std::string mark = depth == 0 ? "" : fmt::format("{:>{}}", "", 2 * depth);
-  fmt::print("{}{}  {}  {:<8} {:>5} events  {:<18} {}\n", mark, session.id.value,
+  fmt::print("{}{}  {}  {:<8} {:>5} events  {:<18} {}\n", mark, printable(session.id.value),
              local_time(session.updated_unix_ms),
              one_line(std::filesystem::path(session.workflow).stem().string(), 8), session.events,
-             session.last_type, one_line(session.title, 60));
+             printable(session.last_type), one_line(session.title, 60));
   // The list is sorted the other way round.
   for (auto other = all.rbegin(); other != all.rend(); ++other) {
     const bool is_child = runtime::parent_of_sub_agent(other->id.value) == session.id.value;
@@ -172,7 +172,7 @@ void print_fork(const runtime::SessionForked& fork, const runtime::SessionId& id
                 const runtime::SessionState& state) {
   fmt::print("session {}: shares events 1 to {} of {}\n", id.value, fork.parent_seq, fork.parent);
   for (const auto& call : state.calls) {
-    if (!call.finished) fmt::print("open call {}: {}\n", call.call.name, fate_of(call));
+    if (!call.finished) fmt::print("open call {}: {}\n", printable(call.call.name), fate_of(call));
   }
   fmt::print("to go on: ponder {} {}\n", state.is_turn_open ? "sessions resume" : "chat --session",
              id.value);

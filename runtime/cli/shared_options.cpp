@@ -37,12 +37,25 @@ void add_activations_option(CLI::App& command, std::string& activations) {
       ->capture_default_str();
 }
 
+namespace {
+
+/// CLI::Range lets what is no number through.
+std::string check_temperature(const std::string& text) {
+  double value = -1;
+  const bool is_good = CLI::detail::lexical_cast(text, value) && value >= 0 && value <= 100;
+  return is_good ? "" : text + " is no temperature: 0 to 100";
+}
+
+}  // namespace
+
 void add_model_options(CLI::App& command, ModelOptions& options) {
   command.add_option("--model", options.model,
                      "model directory, endpoint such as http://host/v1, or script:FILE (JSON lines "
                      "of answers); default: ponder-mini");
   command.add_option("--model-name", options.model_name, "the endpoint's name for the model");
-  command.add_option("--temperature", options.temperature, "0 is greedy")->capture_default_str();
+  command.add_option("--temperature", options.temperature, "0 is greedy")
+      ->check(check_temperature, "FLOAT in [0 - 100]")
+      ->capture_default_str();
   command.add_option("--top-p", options.top_p, "nucleus sampling")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();

@@ -6,7 +6,6 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <fstream>
-#include <iostream>
 #include <map>
 #include <optional>
 #include <utility>
@@ -15,6 +14,7 @@
 #include "base/clock.h"
 #include "runtime/cli/compose.h"
 #include "runtime/cli/terminal.h"
+#include "runtime/cli/terminal_services.h"
 #include "runtime/cli/tool_template.h"
 #include "runtime/session/event.h"
 #include "tools/registry.h"
@@ -28,40 +28,6 @@ namespace {
 namespace asio = boost::asio;
 
 constexpr std::size_t kOutputBytesMax = 1 << 20;
-
-/// A session of one call, for whoever sits at the terminal: nothing of it is kept.
-class TerminalServices final : public tools::CallServices {
- public:
-  asio::awaitable<Result<std::string>> ask(tools::Question question) override {
-    fmt::print(stderr, "{}\n", printable(question.text));
-    for (const std::string& choice : question.choices) {
-      fmt::print(stderr, "  - {}\n", printable(choice));
-    }
-    std::string line;
-    if (!std::getline(std::cin, line)) co_return fail(Errc::unavailable, "nobody answered");
-    co_return line;
-  }
-  void progress(std::string_view text, std::optional<double> share) override {
-    const std::string percent = share ? fmt::format(" {:.0f}%", *share * 100) : std::string();
-    fmt::print(stderr, "[progress{}] {}\n", percent, printable(text));
-  }
-  asio::awaitable<Status> note(tools::Note note) override {
-    fmt::print(stderr, "[{}] {}\n", note.kind, printable(note.content));
-    co_return Status();
-  }
-  std::optional<std::string> value(std::string_view key) const override {
-    const auto found = values_.find(key);
-    return found == values_.end() ? std::nullopt : std::optional(found->second);
-  }
-  asio::awaitable<Status> set_value(std::string key, std::optional<std::string> value) override {
-    values_.erase(key);
-    if (value) values_.emplace(std::move(key), std::move(*value));
-    co_return Status();
-  }
-
- private:
-  std::map<std::string, std::string, std::less<>> values_;
-};
 
 /// The secrets of `--secret NAME=FILE`.
 Result<std::map<std::string, std::string>> read_secrets(const std::vector<std::string>& options) {
@@ -80,12 +46,6 @@ Result<std::map<std::string, std::string>> read_secrets(const std::vector<std::s
     out[option.substr(0, equals)] = value;
   }
   return out;
-}
-
-std::filesystem::path default_data_folder(const Environment& environment) {
-  const bool is_address = environment.sessions.find("://") != std::string::npos;
-  const std::filesystem::path store = is_address ? "" : environment.sessions;
-  return store.parent_path() / "tools";
 }
 
 /// One call, at the end of which the exit status is known.
@@ -153,7 +113,7 @@ int tool_run(const Environment& environment, const ToolRunOptions& options) {
   lua.paths = {options.file};
   lua.grants = options.grants;
   lua.data_folder =
-      options.data_folder.empty() ? default_data_folder(environment) : options.data_folder;
+      options.data_folder.empty() ? environment.state_folder / "tools" : options.data_folder;
   lua.isolation = *isolation;
   lua.warm_states = 1;
   lua.secrets = [&secrets](const std::string& name) -> Result<std::string> {

@@ -17,7 +17,7 @@ void add_run_command(CLI::App& group, const Environment& environment,
   command->add_option("--secret", options->secrets,
                       "NAME=FILE: a secret is the first line of a file; repeat for more");
   command->add_option("--data", options->data_folder,
-                      "folder of the tool's database (default: beside the session store)");
+                      "folder of the tool's database (default: that of your sessions)");
   command->add_option("--sandbox", options->sandbox, "how its programs are kept in")
       ->check(CLI::IsMember({"isolated", "confined"}))
       ->capture_default_str();

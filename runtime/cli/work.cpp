@@ -48,7 +48,10 @@ class Worker {
         toolset_(std::move(toolset)),
         store_(&store),
         wake_(io) {}
-  ~Worker() { asking_.join(); }
+  ~Worker() {
+    opening_.join();
+    asking_.join();
+  }
 
   asio::awaitable<int> run() {
     const auto executor = co_await asio::this_coro::executor;
@@ -128,7 +131,9 @@ class Worker {
   /// The session's exit status. What failed stays in the queue, for it may work later or on another
   /// machine, unless nobody can read it.
   asio::awaitable<Result<int>> finish(SessionId id) {
-    auto opened = open(id);
+    // A workflow may have to run a project's tests, and a model to be loaded: others go on.
+    auto work = [this, id] { return open(id); };
+    auto opened = co_await offload(opening_.get_executor(), std::move(work));
     if (!opened) {
       store_->release(id);
       if (opened.error().code == Errc::corrupt) {
@@ -209,7 +214,9 @@ class Worker {
   std::map<std::string, Clock::Instant> left_until_;  // by session
   std::uint32_t active_ = 0;
   bool is_stopping_ = false;
-  asio::thread_pool asking_{1};  // where the queue is waited for; last
+  // Last: they end before what they use.
+  asio::thread_pool asking_{1};   // where the queue is waited for
+  asio::thread_pool opening_{1};  // where sessions are opened, one at a time, and models_ is used
 };
 
 }  // namespace

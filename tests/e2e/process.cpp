@@ -45,6 +45,7 @@ bool drain(int descriptor, std::string& into) {
   dup2(out.ends[1], STDOUT_FILENO);
   dup2(err.ends[1], STDERR_FILENO);
   setenv("PONDER_SESSIONS", (scratch / "sessions.db").c_str(), 1);
+  setenv("XDG_STATE_HOME", (scratch / "state").c_str(), 1);  // and nothing in the home of who tests
   std::vector<char*> words;
   for (const auto& argument : arguments) words.push_back(const_cast<char*>(argument.c_str()));
   words.push_back(nullptr);
