@@ -148,7 +148,8 @@ Status copy_project(const SandboxedRun& how, const fs::path& from, const fs::pat
   for (const fs::path path : *files) {
     if (names_git(path)) continue;
     if (!is_name_inside(path)) {
-      return fail(Errc::invalid_argument, fmt::format("{}: is no name in a project", path.string()));
+      return fail(Errc::invalid_argument,
+                  fmt::format("{}: is no name in a project", path.string()));
     }
     PONDER_CHECK(copy_file(root, to, path));
   }
