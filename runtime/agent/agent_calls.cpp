@@ -131,6 +131,10 @@ asio::awaitable<void> Agent::run_tool(std::uint32_t call_index, tools::Tool* too
   const auto result = co_await with_deadline(std::move(work), deadline, &time.mover);
 
   ToolFinished finished = outcome_of(result, limits.output_bytes_max, ms_max, state_.is_superseded);
+  if (finished.outcome == Outcome::timeout && turn_deadline_.at() < own.at()) {
+    constexpr const char* kTurnIsOver = "the time for the turn was over, and the call was stopped";
+    finished.content = tools::error_output(kTurnIsOver).content;
+  }
   const auto elapsed = clock.now() - started_at - services.waited();
   finished.elapsed_ms = std::chrono::duration_cast<std::chrono::milliseconds>(elapsed).count();
   co_await finish_call(call_index, std::move(finished));

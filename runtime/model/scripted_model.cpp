@@ -43,6 +43,7 @@ bool fits(const ScriptedStep& step, const context::Conversation& conversation) {
 }
 
 void tell(const ModelSink& sink, const context::Message& message) {
+  if (!sink) return;
   if (!message.reasoning.empty()) sink({ModelDelta::Kind::reasoning, message.reasoning});
   if (!message.content.empty()) sink({ModelDelta::Kind::content, message.content});
   for (const auto& call : message.tool_calls) {

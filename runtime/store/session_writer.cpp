@@ -133,9 +133,9 @@ Status SessionWriter::write_in(sqlite::Transaction transaction,
       PONDER_CHECK(write_one(*append, tail));
     }
   }
-  ++commits_;
   const auto begun = clock_->now();
   PONDER_CHECK(transaction.commit());
+  ++commits_;
   if (must_sync(group)) synced_in_ = clock_->now() - begun;
   return {};
 }

@@ -103,6 +103,29 @@ TEST(BadInput, EachEndsInOneLineAndANonZeroStatus) {
   fails({"sessions", "list"}, "sessions.db");
 }
 
+TEST(BadInput, StepsAndTemperaturesThatMakeNoSenseAreRefused) {
+  const Scratch scratch;
+  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
+           {"--steps", "0"}, {"--temperature", "-1"}, {"--temperature", "nan"}}) {
+    std::vector<std::string> command = {"run", "travel", kRequest};
+    command.insert(command.end(), words.begin(), words.end());
+    EXPECT_EQ(ponder(scratch.path(), command).status, 2) << words[0] << " " << words[1];
+  }
+}
+
+TEST(Import, SaysThatTheLogIsFromElsewhere) {
+  const Scratch scratch;
+  write_file(
+      scratch / "log.jsonl",
+      R"({"session":"s","seq":1,"time_ms":5,"type":"session_started","version":1,"data":{}})");
+  const auto done =
+      ponder(scratch.path(), {"sessions", "import", (scratch / "log.jsonl").string()});
+  EXPECT_EQ(done.status, 0) << done.err;
+  EXPECT_THAT(ponder(scratch.path(), {"sessions", "export", "s"}).out, HasSubstr(R"("seq":2,)"));
+  EXPECT_THAT(ponder(scratch.path(), {"sessions", "export", "s"}).out,
+              HasSubstr(R"("type":"session_imported")"));
+}
+
 TEST(Doctor, SaysWhatThisMachineHas) {
   const Scratch scratch;
   const auto done = ponder(scratch.path(), {"doctor"});

@@ -117,6 +117,16 @@ TEST_F(AgentTest, AToolThatTakesTooLongEndsInTimeout) {
   EXPECT_THAT(outcomes()[0].content, HasSubstr("10 ms"));
 }
 
+TEST_F(AgentTest, ACallThatTheTurnHasNoTimeForIsToldSo) {
+  limits_.turn_ms_max = 20;
+  add_tool("hang", Effect::pure, test::hang);
+  start(script({says("", {{"hang", "{}"}}), says("done")}));
+  turn();
+  ASSERT_EQ(outcomes().size(), 1U);
+  EXPECT_EQ(outcomes()[0].outcome, Outcome::timeout);
+  EXPECT_THAT(outcomes()[0].content, HasSubstr("the time for the turn was over"));
+}
+
 TEST_F(AgentTest, AToolThatThrowsOrSaysErrorIsAnErrorResultAndTheTurnGoesOn) {
   add_tool("broken", Effect::pure, test::throws);
   add_tool("sorry", Effect::pure,
@@ -243,6 +253,17 @@ TEST_F(AgentTest, WhatTheModelReadsOfARefusedCallIsWhatTheLogHolds) {
   for (std::size_t i = 0; i < live.size(); ++i) {
     EXPECT_EQ(live[i].content, logged.conversation[i].content) << i;
   }
+}
+
+TEST_F(AgentTest, AScriptedModelNeedsNobodyWhoListens) {
+  ScriptedModel model({ScriptedStep(says("hello"))});
+  context::Conversation conversation(1);
+  conversation[0].role = context::Role::user;
+  conversation[0].content = "hi";
+  ModelRequest request(std::move(conversation), "dsv32", {}, 100);
+  const auto answer = test::run(context_, model.complete(std::move(request), ModelSink()));
+  ASSERT_TRUE(answer) << answer.error().message;
+  EXPECT_EQ(answer->message.content, "hello");
 }
 
 TEST_F(AgentTest, TheDeadlineOfTheTurnStopsAHangingModel) {
