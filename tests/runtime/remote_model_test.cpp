@@ -318,23 +318,19 @@ TEST_F(RemoteModelTest, AHangUpInMidStreamIsAskedAgainAndWhatWasShownIsVoid) {
 }
 
 TEST_F(RemoteModelTest, AnswersThatBrokeOffCountAsFarAsTheirCostIsKnown) {
-  const std::string begun =
-      "data: {\"choices\":[{\"delta\":{\"content\":\"hal\"}}]}\n\n"
-      "data: {\"choices\":[{\"delta\":{\"content\":\"lo\"}}]}\n\n";
-  const std::string told =
-      "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":90,\"completion_tokens\":40}}\n\n";
-  const std::string whole =
-      "data: {\"choices\":[{\"delta\":{\"content\":\"hello\"},\"finish_reason\":\"stop\"}]}\n\n"
-      "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":100,\"completion_tokens\":5}}\n\n"
-      "data: [DONE]\n\n";
-  serve({{event_stream({begun})},
+  const std::string piece = "data: {\"choices\":[{\"delta\":{\"content\":\"hal\"}}]}\n\n";
+  const std::string end = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+  const auto usage = [](const char* prompt, const char* completion) {
+    return std::string("data: {\"choices\":[],\"usage\":{\"prompt_tokens\":") + prompt +
+           ",\"completion_tokens\":" + completion + "}}\n\n";
+  };
+  serve({{event_stream({piece, piece})},
          {whole_answer("503 Service Unavailable", "", "busy")},
-         {event_stream({begun, told})},
-         {event_stream({whole})}});
+         {event_stream({piece, usage("90", "40")})},
+         {event_stream({piece, end, usage("100", "5")})}});
   const auto answer = ask();
   ASSERT_TRUE(answer) << answer.error().message;
   EXPECT_EQ(answer->usage.tokens_prompt, 100U);
-  EXPECT_EQ(answer->usage.tokens_generated, 5U);
   EXPECT_EQ(answer->usage_void.tokens_prompt, 100U + 90U);
   EXPECT_EQ(answer->usage_void.tokens_generated, 2U + 40U);
 }
