@@ -1,6 +1,7 @@
 #include "kernels/cuda/emulator/emulated_device.h"
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -20,7 +21,7 @@ struct Memory {
   std::map<void*, std::size_t> allocated;
   std::size_t used = 0;
   std::size_t limit = std::size_t{1} << 30;
-  bool is_lost = false;
+  std::atomic<bool> is_lost = false;     // by a test while another thread computes
   std::vector<std::size_t> taken = {0};  // by others, of each device
   int in_use = 0;
   std::array<std::chrono::steady_clock::time_point, kDeviceEventsMax> events;
