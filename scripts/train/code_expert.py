@@ -55,14 +55,15 @@ class Expert:
         is_again, path, number, text = found[-1].groups()
         language = "python" if path.endswith(".py") else "lua"
         names = names_near(rows(request), int(number))
-        texts = [] if is_again else code_edits.likely(text, names, language)
+        changes = [] if is_again else code_edits.likely(text, names, language)
         thought = "Likely changes."
-        if not texts:
-            texts = code_edits.further(text, names, language) or [text]
+        if not changes:
+            changes = code_edits.further(text, names, language)
             thought = f"Names: {', '.join(names)}"
         # With a blank before it a word has the same tokens as inside a line.
-        texts = "\n".join(" " + t for t in texts)
-        return call(thought, "try_lines", {"path": path, "line": int(number), "texts": texts})
+        changes = "\n".join(f" {old} => {new}".rstrip() for old, new in changes)
+        arguments = {"path": path, "line": int(number), "changes": changes}
+        return call(thought, "try_lines", arguments)
 
 
 def call(reasoning, name, arguments):

@@ -13,12 +13,14 @@ import json
 import random
 import re
 
+import code_edits
 from code_expert import HEAD, Expert
 from code_programs import Program
 
+TRIES_MAX = 100
 TESTS = {"lua": "sh tests/run.sh", "python": "python3 -m unittest discover -v tests"}
 SKIPPED = {"end", "else", "else:"}
-SHOWN_MAX = 5000  # characters of texts in a conversation
+SHOWN_MAX = 2000  # characters of texts in a conversation
 
 
 class DrawnTests:
@@ -71,13 +73,19 @@ class DrawnTests:
 
     def answer(self, call):
         arguments = json.loads(call["arguments"])
-        texts = arguments["texts"].split("\n")
-        self.left -= len(arguments["texts"])
+        tries = self.tries(self.program.lines[arguments["line"] - 1].strip(), arguments["changes"])
+        self.left -= len(arguments["changes"])
         if self.left <= 0:
-            n = self.rng.randrange(len(texts))
-            return f"the tests pass with text {n + 1} in line {arguments['line']}:{texts[n]}\n"
+            text = self.rng.choice(tries)
+            return f"the tests pass with line {arguments['line']}: {text}\n"
         self.rounds.pop(0)
-        return f"the tests fail with each of the {len(texts)} texts\n{self.next()}"
+        return f"the tests fail with each of {len(tries)} tries\n{self.next()}"
+
+    def tries(self, line, changes):
+        pairs = ((part.strip() for part in f"{change} ".split(" => ", 1))
+                 for change in changes.split("\n"))
+        texts = (text for old, new in pairs for text in code_edits.results(line, old, new))
+        return list(dict.fromkeys(text for text in texts if text != line))[:TRIES_MAX]
 
 
 def conversation(system, language, seed):

@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "base/async/offload.h"
+#include "tools/code/line_changes.h"
 #include "tools/code/project_runner.h"
 #include "tools/code/test_report.h"
 #include "tools/detail/native_tool.h"
@@ -22,12 +23,8 @@ namespace asio = boost::asio;
 
 constexpr std::uint64_t kFileBytesMax = 16 << 20;
 constexpr std::size_t kTextsMax = 40;
+constexpr std::size_t kTriesMax = 100;
 constexpr std::chrono::seconds kSecondsOfTry{60};
-
-std::string_view without_indent(std::string_view text) {
-  const auto at = text.find_first_not_of(" \t");
-  return at == std::string_view::npos ? std::string_view() : text.substr(at);
-}
 
 /// A file of which one line changes. Puts it back as it was, unless a change is kept.
 class LineChange {
@@ -39,13 +36,10 @@ class LineChange {
     if (number > lines.size()) {
       return fail(Errc::invalid_argument, fmt::format("{} has {} lines", path, lines.size()));
     }
-    const std::string_view line = lines[number - 1];
-    const auto from = static_cast<std::size_t>(line.data() - content.data());
-    const std::size_t indent = line.size() - without_indent(line).size();
-    const auto end = line.find_last_not_of("\r\n");
-    const std::size_t size = end == std::string_view::npos ? 0 : end + 1;
-    const std::size_t kept = std::min(indent, size);
-    return LineChange(root, path, std::move(content), from + kept, size - kept);
+    const std::string_view text = trimmed(lines[number - 1]);
+    const auto from = static_cast<std::size_t>(text.data() - content.data());
+    const std::size_t size = text.size();
+    return LineChange(root, path, std::move(content), from, size);
   }
   LineChange(LineChange&& other) noexcept
       : root_(other.root_),
@@ -58,6 +52,9 @@ class LineChange {
   ~LineChange() {
     if (is_tried_) static_cast<void>(root_->write(path_, content_));
   }
+
+  /// The line's text, without indentation and line end.
+  std::string_view text() const { return std::string_view(content_).substr(from_, size_); }
 
   Status write(std::string_view text) {
     std::string changed = content_;
@@ -89,13 +86,36 @@ bool passes(const ProcessResult& result) {
          report.count(TestOutcome::State::passed) > 0;
 }
 
-std::vector<std::string> texts_of(const std::string& lines) {
-  std::vector<std::string> texts;
-  for (std::string_view line : split_lines(lines)) {
-    line = without_indent(line.substr(0, line.find_last_not_of("\r\n") + 1));
-    if (!line.empty()) texts.emplace_back(line);
+/// What the call wants tried in place of `line`: whole texts first, then changes of it.
+Result<std::vector<std::string>> tries_of(const Json& arguments, std::string_view line) {
+  std::vector<std::string> tries;
+  std::size_t num_given = 0;
+  const auto add = [&tries, line](std::string text) {
+    const bool is_new = text != line && std::find(tries.begin(), tries.end(), text) == tries.end();
+    if (is_new && tries.size() < kTriesMax) tries.push_back(std::move(text));
+  };
+  const std::string texts = arguments.value("texts", "");
+  const std::string changes = arguments.value("changes", "");
+  for (std::string_view text : split_lines(texts)) {
+    text = trimmed(text);
+    if (text.empty()) continue;
+    ++num_given;
+    add(std::string(text));
   }
-  return texts;
+  for (const std::string_view given : split_lines(changes)) {
+    if (trimmed(given).empty()) continue;
+    ++num_given;
+    PONDER_TRY(const TextPair change, parse_text_pair(given));
+    for (std::string& text : changed_lines(line, change)) add(std::move(text));
+  }
+  if (num_given == 0 || num_given > kTextsMax) {
+    return fail(Errc::invalid_argument,
+                fmt::format("texts and changes: 1 to {} lines in all", kTextsMax));
+  }
+  if (tries.empty()) {
+    return fail(Errc::invalid_argument, fmt::format("nothing of this changes the line: {}", line));
+  }
+  return tries;
 }
 
 ToolCard card() {
@@ -104,11 +124,13 @@ ToolCard card() {
       "try_lines",
       "Tries other texts for one line of a file: one after the other takes the line's place, "
       "indented as the line is, and the tests run. The first with which they pass stays; when "
-      "there is none, the file is as it was.",
+      "there is none, the file is as it was. At most 40 lines of texts and changes, 100 tries.",
       R"({"type":"object","properties":{"path":{"type":"string"},)"
       R"("line":{"type":"integer","minimum":1},)"
-      R"("texts":{"type":"string","description":"one a line, at most 40"}},)"
-      R"("required":["path","line","texts"],"additionalProperties":false})"};
+      R"("changes":{"type":"string","description":"one a line: old => new; tried at each place )"
+      R"(of the line where old stands"},)"
+      R"("texts":{"type":"string","description":"whole lines, one a line"}},)"
+      R"("required":["path","line"],"additionalProperties":false})"};
   out.effect = Effect::compensable;
   out.capabilities = {kReadFiles, kWriteFiles, kRunPrograms};
   return out;
@@ -137,26 +159,23 @@ class TryLinesTool final : public Tool {
   asio::awaitable<Result<std::string>> try_all(const Json& arguments, const ToolContext& context) {
     const std::string path = arguments.at("path");
     const auto number = arguments.at("line").get<std::size_t>();
-    const auto texts = texts_of(arguments.at("texts"));
-    if (texts.empty() || texts.size() > kTextsMax) {
-      co_return fail(Errc::invalid_argument, fmt::format("texts: 1 to {} lines", kTextsMax));
-    }
     auto open = [this, &path, number] { return LineChange::open(root_, path, number); };
     auto change = co_await offload(runner_.pool(), open);
     if (!change) co_return tl::unexpected<Error>(change.error());
-    for (std::size_t i = 0; i < texts.size(); ++i) {
-      auto write = [&change, &texts, i] { return change->write(texts[i]); };
+    const auto tries = tries_of(arguments, change->text());
+    PONDER_CO_CHECK(tries);
+    for (const std::string& text : *tries) {
+      auto write = [&change, &text] { return change->write(text); };
       const Status written = co_await offload(runner_.pool(), write);
       PONDER_CO_CHECK(written);
       const auto good = co_await run_tests(context);
       PONDER_CO_CHECK(good);
       if (!*good) continue;
       change->keep();
-      co_return fmt::format("the tests pass with text {} in line {}: {}\n", i + 1, number,
-                            texts[i]);
+      co_return fmt::format("the tests pass with line {}: {}\n", number, text);
     }
     suspects_->note_tried(path, number);
-    co_return fmt::format("the tests fail with each of the {} texts\n{}", texts.size(),
+    co_return fmt::format("the tests fail with each of {} tries\n{}", tries->size(),
                           suspects_->next());
   }
 

@@ -59,26 +59,40 @@ class TryLines : public testing::Test {
 
 TEST_F(TryLines, TheFirstTextWithWhichTheTestsPassStaysAndIsIndentedAsTheLineWas) {
   const auto output = call(R"({"path":"program","line":2,"texts":"x=2\n      x=3\nx=$((1+2))\n"})");
-  EXPECT_EQ(output->content, "the tests pass with text 2 in line 2: x=3\n");
+  EXPECT_EQ(output->content, "the tests pass with line 2: x=3\n");
   EXPECT_EQ(folder_.read("program"), "if true; then\n  x=3\nfi\n");
 }
 
 TEST_F(TryLines, WhenNoTextIsRightTheFileIsAsItWas) {
   const auto output = call(R"({"path":"program","line":2,"texts":"x=2\nx=4"})");
-  EXPECT_EQ(output->content, "the tests fail with each of the 2 texts\n");
+  EXPECT_EQ(output->content, "the tests fail with each of 2 tries\n");
   EXPECT_EQ(folder_.read("program"), kProgram);
+}
+
+TEST_F(TryLines, AChangeIsTriedAtEachPlaceOfTheLineAndTheSameLineOnce) {
+  folder_.write("program", "if true; then\n  x=$((1 + 1 + 10))\nfi\n");
+  const auto failed = call(R"({"path":"program","line":2,"changes":"1 => 0\n+ => +\n10 => 11"})");
+  EXPECT_EQ(failed->content, "the tests fail with each of 3 tries\n");
+  const auto output = call(
+      R"({"path":"program","line":2,"texts":"x=4","changes":"+ => -\n1 + 10 => 2\n1 => 2"})");
+  EXPECT_EQ(output->content, "the tests pass with line 2: x=$((1 + 2))\n");
+  EXPECT_EQ(folder_.read("program"), "if true; then\n  x=$((1 + 2))\nfi\n");
 }
 
 TEST_F(TryLines, EndingWellWithoutAReportedTestIsNotPassing) {
   const auto output = call(R"({"path":"program","line":2,"texts":"exit 0"})");
-  EXPECT_EQ(output->content, "the tests fail with each of the 1 texts\n");
+  EXPECT_EQ(output->content, "the tests fail with each of 1 tries\n");
 }
 
 TEST_F(TryLines, WhatDoesNotFitIsSaidAndNothingRuns) {
   EXPECT_EQ(call(R"({"path":"program","line":9,"texts":"x=3"})")->content,
             "error: program has 3 lines");
   EXPECT_EQ(call(R"({"path":"program","line":2,"texts":"\n \n"})")->content,
-            "error: texts: 1 to 40 lines");
+            "error: texts and changes: 1 to 40 lines in all");
+  EXPECT_EQ(call(R"({"path":"program","line":2,"changes":"x -> y"})")->content,
+            "error: changes: 'x -> y' is not: old => new");
+  EXPECT_EQ(call(R"({"path":"program","line":2,"changes":"z => y","texts":"x=1"})")->content,
+            "error: nothing of this changes the line: x=1");
   EXPECT_TRUE(call(R"({"path":"../program","line":2,"texts":"x=3"})")->is_error);
   EXPECT_EQ(folder_.read("program"), kProgram);
 }
@@ -100,7 +114,7 @@ TEST_F(TryLines, OneSuspectComesAfterTheOtherAndEachTwice) {
   const auto said = [this](int line) {
     return call(fmt::format(R"({{"path":"other.lua","line":{},"texts":"y"}})", line))->content;
   };
-  const std::string failed = "the tests fail with each of the 1 texts\n";
+  const std::string failed = "the tests fail with each of 1 tries\n";
   EXPECT_EQ(said(2), failed + "next: other.lua 4: return x\n");
   EXPECT_EQ(said(4), failed + "next, tried once: other.lua 2: local x = 1\n");
   EXPECT_EQ(said(4), failed + "next, tried once: other.lua 2: local x = 1\n");
@@ -115,7 +129,7 @@ TEST_F(TryLines, APythonModuleThatChangesWithinASecondIsNotTakenFromItsCache) {
   add("python3 -m unittest -v test_number");
   const auto output = call(
       R"({"path":"number.py","line":1,"texts":"VALUE = 2\nVALUE = 3\nVALUE = 4\nVALUE = 5"})");
-  EXPECT_EQ(output->content, "the tests pass with text 4 in line 1: VALUE = 5\n");
+  EXPECT_EQ(output->content, "the tests pass with line 1: VALUE = 5\n");
 }
 
 }  // namespace
