@@ -19,7 +19,7 @@ using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-constexpr std::uint32_t kTokensMax = 150;  // of a step: the loss comes at the first of them
+constexpr std::uint32_t kTokensMax = 60;  // of a step: the loss comes at the first of them
 
 /// Loses the device when the model's first words of a step come by.
 class LosingSink final : public EventSink {
@@ -123,7 +123,7 @@ class DeviceLoss : public ::testing::Test {
   boost::asio::io_context context_;
   tools::Registry registry_;
   LosingSink sink_;
-  std::unique_ptr<SqliteSessionStore> store_;
+  std::unique_ptr<SessionStore> store_;
   std::unique_ptr<EmbeddedModel> model_;
   std::unique_ptr<Agent> agent_;
   SessionId id_;
@@ -140,7 +140,10 @@ TEST_F(DeviceLoss, WithAutoTheTurnIsAnsweredByTheCpuAndTheLogSaysSo) {
   for (std::size_t i = 0; i < before; ++i)
     EXPECT_THAT(during[i].notes, Not(Contains(HasSubstr("device_lost"))));
   EXPECT_THAT(during[before].notes, Contains(HasSubstr("device_lost")));
-  EXPECT_EQ(during[before].usage.tokens_generated, during[before].message.sampled.size());
+  // Nothing is lost or counted twice; a token that ends the answer is no part of what it says.
+  const std::size_t num_sampled = during[before].message.sampled.size();
+  EXPECT_GE(during[before].usage.tokens_generated, num_sampled);
+  EXPECT_LE(during[before].usage.tokens_generated, num_sampled + 1);
 
   EXPECT_NE(turn("the third").reason, TurnEnd::model_failed);
   EXPECT_THAT(completions().back().notes, Not(Contains(HasSubstr("device_lost"))));
