@@ -172,7 +172,8 @@ inline constexpr const char* kProofFile = "proof.json";
 
 /// Checks a folder of artefacts without a model: builds the world again from `proof.json`, makes
 /// the calls once more that changed it, and puts the answer to the verifier. `corrupt` names the
-/// file that is missing or damaged.
+/// file that is missing or damaged. A proof may name an environment that is a file, but none in
+/// `directory`: whoever takes a folder from others must see which environment judged it.
 Result<Verification> verify_artefacts(const std::filesystem::path& library,
                                       const std::filesystem::path& directory,
                                       boost::asio::any_io_executor pool);

@@ -7,6 +7,8 @@
 #include <cctype>
 #include <utility>
 
+#include "base/text.h"
+
 namespace ponder::tools {
 
 Status check_tool_name(std::string_view name) {
@@ -69,9 +71,7 @@ ToolOutput error_output(std::string_view message) {
 std::string cap_output(std::string text, std::size_t bytes_max) {
   if (text.size() <= bytes_max) return text;
   const std::string note = fmt::format("\n[cut: {} of {} bytes]", bytes_max, text.size());
-  std::size_t end = bytes_max;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  text.resize(end);
+  text.resize(cut_utf8(text, bytes_max).size());
   return text + note;
 }
 

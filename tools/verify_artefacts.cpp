@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <fstream>
 #include <iterator>
 #include <utility>
@@ -29,6 +30,16 @@ Result<Json> read_json(const std::filesystem::path& path) {
   if (!value)
     return fail(Errc::corrupt, fmt::format("{}: {}", path.string(), value.error().message));
   return value;
+}
+
+/// Whether an environment that is a file came with the artefacts: such a verifier proves nothing.
+bool is_part_of(const std::filesystem::path& directory, const std::string& environment) {
+  if (!is_environment_path(environment)) return false;
+  std::error_code ignored;
+  const auto folder = std::filesystem::weakly_canonical(directory, ignored);
+  const auto file = std::filesystem::weakly_canonical(environment, ignored);
+  return std::mismatch(folder.begin(), folder.end(), file.begin(), file.end()).first ==
+         folder.end();
 }
 
 /// The world that a proof speaks of. `corrupt` when it names none.
@@ -98,6 +109,11 @@ Result<Verification> verify_artefacts(const std::filesystem::path& library,
   const auto proof_path = directory / kProofFile;
   PONDER_TRY(const Json proof, read_json(proof_path));
   PONDER_TRY(const WorldOptions world, world_of(proof, library, proof_path));
+  if (is_part_of(directory, world.name)) {
+    return fail(Errc::corrupt, fmt::format("{}: the environment '{}' lies among the artefacts that "
+                                           "it would have to judge",
+                                           proof_path.string(), world.name));
+  }
   PONDER_TRY(auto environment, Environment::open(world, std::move(pool)));
   const auto answer_path = directory / environment->card().answer_file;
   PONDER_TRY(const Json answer, read_json(answer_path));

@@ -6,6 +6,8 @@
 #include <cctype>
 #include <cmath>
 
+#include "base/text.h"
+
 namespace ponder::context::detail {
 namespace {
 
@@ -128,9 +130,8 @@ std::optional<std::string> respell(std::string_view text) {
 std::string show(std::string_view text) {
   constexpr std::size_t kShownBytesMax = 80;
   if (text.size() <= kShownBytesMax) return fmt::format("'{}'", text);
-  std::size_t end = kShownBytesMax;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  return fmt::format("'{}' and {} bytes more", text.substr(0, end), text.size() - end);
+  const std::string_view begin = cut_utf8(text, kShownBytesMax);
+  return fmt::format("'{}' and {} bytes more", begin, text.size() - begin.size());
 }
 
 std::string_view trim(std::string_view text) {

@@ -25,7 +25,9 @@ namespace ponder::runtime {
 namespace asio = boost::asio;
 namespace {
 
-constexpr std::chrono::milliseconds kValuesTimeMax{500};  // for all tools to say what they know
+// For all tools to say what they know. Long, for a program that was stopped for a moment, or whose
+// machine is busy, must not ask its model without.
+constexpr std::chrono::milliseconds kValuesTimeMax{5'000};
 
 constexpr const char* kChatModeReason =
     "tool output comes in user messages, each of which would drop the reasoning: chat mode is used "
@@ -46,6 +48,27 @@ void no_listener(const ModelDelta&) {}
 std::string policy_name(const SessionStarted& start) {
   const auto policy = policy_of(ModelRequest({}, start.family, start.sampling, 0));
   return policy ? fmt::format("{}/{}", policy->name, policy->version) : "endpoint";
+}
+
+struct Begun {
+  SessionId id;
+  Record record;
+};
+
+/// Writes a session's first event, under an id that nobody has.
+asio::awaitable<Result<Begun>> begin_session(SessionStore& store, SessionStarted start) {
+  for (int tried = 1;; ++tried) {
+    Begun begun;
+    begun.id = store.new_id();
+    LogWriter log(store, begun.id, 0, [&begun](const Record& record) { begun.record = record; });
+    std::vector<Event> events;
+    events.emplace_back(start);
+    std::vector<Blob> no_blobs;
+    const Status written = co_await log.append(std::move(events), std::move(no_blobs));
+    if (written) co_return begun;
+    const bool is_id_taken = written.error().code == Errc::invalid_argument;
+    if (!is_id_taken || tried == kIdsTriedMax) co_return tl::unexpected<Error>(written.error());
+  }
 }
 
 }  // namespace
@@ -79,15 +102,15 @@ asio::awaitable<Result<std::unique_ptr<Agent>>> Agent::start(AgentParts parts,
     co_return fail(Errc::invalid_argument, fmt::format("the tool name {} is ponder's own", name));
   }
   if (has_sub_agents) start.tools.push_back(agent_tool_spec());
-  SessionId id = parts.store->new_id();
   if (start.policy.empty()) start.policy = policy_name(start);
   start.vocabulary = parts.model->vocabulary();
-  std::unique_ptr<Agent> agent(new Agent(std::move(parts), std::move(id), SessionState()));
-  std::vector<Event> events;
-  events.emplace_back(std::move(start));
-  const Status status = co_await agent->append(std::move(events));
-  PONDER_CO_CHECK(status);
+  // Only what is this program's may be made an agent, which gives it back at its end.
+  auto first = co_await begin_session(*parts.store, std::move(start));
+  PONDER_CO_CHECK(first);
+  const SessionState state = fold(std::span(&first->record, 1));
+  std::unique_ptr<Agent> agent(new Agent(std::move(parts), first->id, state));
   PONDER_CO_CHECK(agent->parts_.store->lease(agent->id_));
+  for (EventSink* sink : agent->parts_.sinks) sink->on_event(agent->id_, first->record);
   co_return agent;
 }
 
@@ -396,7 +419,10 @@ asio::awaitable<Result<Completion>> Agent::complete(ModelRequest request, ModelS
   auto work = parts_.model->complete(std::move(request), std::move(sink));
   auto result = co_await with_deadline(group, std::move(work), turn_deadline_);
   active_ = nullptr;
-  if (result) result->usage.cost_pico = cost_of(result->usage, parts_.prices);
+  if (result) {
+    result->usage.cost_pico = cost_of(result->usage, parts_.prices);
+    result->usage_void.cost_pico = cost_of(result->usage_void, parts_.prices);
+  }
   co_return result;
 }
 

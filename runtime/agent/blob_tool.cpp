@@ -40,6 +40,21 @@ tools::ToolOutput list(const std::vector<BlobRef>& blobs) {
   return {std::move(out), false};
 }
 
+tools::ToolOutput part_of(const std::string& text, std::size_t offset, std::size_t limit) {
+  if (offset >= text.size()) return sorry(fmt::format("the text ends at byte {}", text.size()));
+  // An offset inside a character begins with the next one.
+  while (offset < text.size() && (static_cast<unsigned char>(text[offset]) & 0xC0) == 0x80) {
+    ++offset;
+  }
+  const std::string_view rest = std::string_view(text).substr(offset);
+  std::string_view part = cut_utf8(rest, limit);
+  if (part.empty()) part = cut_utf8(rest, kCharacterBytesMax);
+  const std::size_t end = offset + part.size();
+  std::string out = fmt::format("bytes {} to {} of {}", offset, end, text.size());
+  if (end < text.size()) out += fmt::format("; the next offset is {}", end);
+  return {fmt::format("{}\n{}", out, part), false};
+}
+
 }  // namespace
 
 const context::ToolSpec& blob_tool_spec() {
@@ -56,43 +71,31 @@ const context::ToolSpec& blob_tool_spec() {
 BlobTool::BlobTool(const SessionState& state, const SessionStore& store)
     : state_(&state), store_(&store) {}
 
+const BlobRef* BlobTool::find(const std::string& hash) const {
+  const auto& blobs = state_->blobs;
+  const auto found = std::find_if(blobs.begin(), blobs.end(), [&](const BlobRef& blob) {
+    return hash.size() >= kHashCharsMin && blob.hash.starts_with(hash);
+  });
+  return found == blobs.end() ? nullptr : &*found;
+}
+
 boost::asio::awaitable<Result<tools::ToolOutput>> BlobTool::invoke(std::string arguments,
                                                                    tools::ToolContext) {
-  co_return answer(arguments);
-}
-
-Result<tools::ToolOutput> BlobTool::answer(const std::string& arguments) const {
-  PONDER_TRY(const Json json, context::parse_json(arguments));
-  const Json* hash = json.find("hash");
-  if (hash == nullptr || !hash->is_string() || hash->as_string()->empty()) {
-    return list(state_->blobs);
+  const auto json = context::parse_json(arguments);
+  PONDER_CO_CHECK(json);
+  const Json* wanted = json->find("hash");
+  if (wanted == nullptr || !wanted->is_string() || wanted->as_string()->empty()) {
+    co_return list(state_->blobs);
   }
-  const std::size_t limit = number_or(json, "limit", kLimitDefault);
-  return read(*hash->as_string(), number_or(json, "offset", 0), std::min(limit, kLimitMax));
-}
-
-Result<tools::ToolOutput> BlobTool::read(const std::string& hash, std::size_t offset,
-                                         std::size_t limit) const {
-  const auto found =
-      std::find_if(state_->blobs.begin(), state_->blobs.end(), [&](const BlobRef& blob) {
-        return hash.size() >= kHashCharsMin && blob.hash.starts_with(hash);
-      });
-  if (found == state_->blobs.end()) {
-    return sorry(fmt::format("nothing was moved out under the hash {}", hash));
+  const BlobRef* blob = find(*wanted->as_string());
+  if (blob == nullptr) {
+    co_return sorry(fmt::format("nothing was moved out under the hash {}", *wanted->as_string()));
   }
-  PONDER_TRY(const std::string text, store_->load_blob(found->hash));
-  if (offset >= text.size()) return sorry(fmt::format("the text ends at byte {}", text.size()));
-  // An offset inside a character begins with the next one.
-  while (offset < text.size() && (static_cast<unsigned char>(text[offset]) & 0xC0) == 0x80) {
-    ++offset;
-  }
-  const std::string_view rest = std::string_view(text).substr(offset);
-  std::string_view part = cut_utf8(rest, limit);
-  if (part.empty()) part = cut_utf8(rest, kCharacterBytesMax);
-  const std::size_t end = offset + part.size();
-  std::string out = fmt::format("bytes {} to {} of {}", offset, end, text.size());
-  if (end < text.size()) out += fmt::format("; the next offset is {}", end);
-  return tools::ToolOutput(fmt::format("{}\n{}", out, part), false);
+  auto load = [store = store_, hash = blob->hash] { return store->load_blob(hash); };
+  const auto text = co_await store_->read(std::move(load));
+  PONDER_CO_CHECK(text);
+  const std::size_t limit = number_or(*json, "limit", kLimitDefault);
+  co_return part_of(*text, number_or(*json, "offset", 0), std::min(limit, kLimitMax));
 }
 
 }  // namespace ponder::runtime

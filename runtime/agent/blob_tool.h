@@ -26,9 +26,8 @@ class BlobTool final : public tools::Tool {
                                                            tools::ToolContext context) override;
 
  private:
-  Result<tools::ToolOutput> answer(const std::string& arguments) const;
-  Result<tools::ToolOutput> read(const std::string& hash, std::size_t offset,
-                                 std::size_t limit) const;
+  /// What was moved out of this session under a hash that begins so; nullptr when nothing was.
+  const BlobRef* find(const std::string& hash) const;
 
   const SessionState* state_;
   const SessionStore* store_;

@@ -144,6 +144,7 @@ Result<ContextKeeper::Cut> ContextKeeper::cut(const SessionState& state, const D
     return cut_without_summary(state, decision, "the summary was longer than the record");
   }
   out.event.summary_usage = completion.usage;
+  add_usage(out.event.summary_usage, completion.usage_void);
   out.event.summary_prompt_hash = completion.prompt_hash;
   return out;
 }

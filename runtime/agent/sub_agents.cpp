@@ -54,14 +54,29 @@ bool is_at_work(const SessionState& state, const SubAgentState& one) {
          call < state.calls.size() && !state.calls[call].finished;
 }
 
-bool is_there(const SessionStore& store, const SessionId& id) {
-  const auto found = store.resolve(id.value);
-  return found && *found == id;
+asio::awaitable<bool> is_there(const SessionStore& store, SessionId id) {
+  auto resolve = [&store, &id] { return store.resolve(id.value); };
+  const auto found = co_await store.read(std::move(resolve));
+  co_return found && *found == id;
 }
 
-template <class T>
-T less(T a, T b) {
-  return a > b ? a - b : 0;
+asio::awaitable<Result<std::unique_ptr<Agent>>> open_agent(AgentParts parts, SessionId id) {
+  const SessionStore& store = *parts.store;
+  auto open = [&parts, &id] { return Agent::open(std::move(parts), id); };
+  auto opened = co_await store.read(std::move(open));
+  co_return opened;
+}
+
+/// Who finds the session that it begins has lost the parent to somebody who was faster.
+tl::unexpected<Error> begun_elsewhere(const Error& error) {
+  if (error.code != Errc::invalid_argument) return tl::unexpected<Error>(error);
+  return fail(Errc::unavailable, error.message + ": another program works on it");
+}
+
+/// a - b, at least 0.
+template <class T, class U>
+T less(T a, U b) {
+  return a > b ? static_cast<T>(a - b) : 0;
 }
 
 /// What a task that was worked on gives the model that asked.
@@ -246,7 +261,8 @@ Result<TaskAssigned> SubAgentCaller::assignment(const std::string& child,
 asio::awaitable<Status> SubAgentCaller::begin_alone(SessionId child, TaskAssigned assigned,
                                                     std::string task) {
   SessionStore& store = *parent_->parts_.store;
-  if (is_there(store, child)) co_return Status();
+  const bool is_begun = co_await is_there(store, child);
+  if (is_begun) co_return Status();
   SessionStarted start = *parent_->state_.start;
   std::erase_if(start.tools, [&](const context::ToolSpec& spec) {
     const auto& given = assigned.tools;
@@ -260,17 +276,20 @@ asio::awaitable<Status> SubAgentCaller::begin_alone(SessionId child, TaskAssigne
   events.emplace_back(std::move(assigned));
   events.emplace_back(UserMessage{std::move(task)});
   const Status written = co_await write(std::move(child), 0, std::move(events));
+  if (!written) co_return begun_elsewhere(written.error());
   co_return written;
 }
 
 asio::awaitable<Status> SubAgentCaller::begin_fork(SessionId child, TaskAssigned assigned,
                                                    std::string task) {
   SessionStore& store = *parent_->parts_.store;
-  if (!is_there(store, child)) {
+  const bool is_begun = co_await is_there(store, child);
+  if (!is_begun) {
     const auto forked = co_await store.fork(parent_->id_, completion_seq_, child);
-    PONDER_CO_CHECK(forked);
+    if (!forked) co_return begun_elsewhere(forked.error());
   }
-  const auto records = store.load(child);
+  auto load = [&store, &child] { return store.load(child); };
+  const auto records = co_await store.read(std::move(load));
   PONDER_CO_CHECK(records);
   const SessionState state = fold(*records);
   if (state.task_seq > completion_seq_) co_return Status();
@@ -307,7 +326,7 @@ asio::awaitable<Result<tools::ToolOutput>> SubAgentCaller::work(SessionId child)
   parts.sinks.assign(1, &forwarder);
   parts.deadline = parent_->turn_deadline_;
   parts.log_above = &parent_->log_;
-  auto opened = Agent::open(std::move(parts), child);
+  auto opened = co_await open_agent(std::move(parts), child);
   if (!opened) co_return no_agent(opened.error());
   Agent& agent = **opened;
   if (agent.state().is_turn_open) {
@@ -336,12 +355,14 @@ asio::awaitable<Status> SubAgentCaller::close_all(Agent& parent) {
   for (const SubAgentState& one : all) {
     if (!is_at_work(parent.state_, one)) continue;
     SubAgentFinished finished = finished_of(one.started, SessionState());
-    if (is_there(*parent.parts_.store, SessionId{one.started.child})) {
+    const SessionId child{one.started.child};
+    const bool is_begun = co_await is_there(*parent.parts_.store, child);
+    if (is_begun) {
       AgentParts parts = parent.parts_;
       Forwarder forwarder(parent.parts_.sinks);
       parts.sinks.assign(1, &forwarder);
       parts.log_above = &parent.log_;
-      auto agent = Agent::open(std::move(parts), SessionId{one.started.child});
+      auto agent = co_await open_agent(std::move(parts), child);
       if (!agent) co_return tl::unexpected<Error>(agent.error());
       const Status closed = co_await (*agent)->close_open_turn();
       PONDER_CO_CHECK(closed);

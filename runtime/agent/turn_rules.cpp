@@ -59,6 +59,7 @@ ModelCompleted event_of(Completion completion, const SessionState& state) {
   event.verdict = completion.verdict;
   for (const std::string& note : completion.notes) event.notes.push_back(clean_utf8(note));
   event.usage = completion.usage;
+  event.usage_void = completion.usage_void;
   event.prompt_hash = std::move(completion.prompt_hash);
   return event;
 }

@@ -242,6 +242,7 @@ void LiveView::show(const runtime::ModelCompleted& event) {
     print("{}   note: {}{}\n", style(kDim), one_line(note, kLineColumns), style(kReset));
   usage_last_ = event.usage;
   runtime::add_usage(usage_total_, event.usage);
+  runtime::add_usage(usage_total_, event.usage_void);
   if (terminal_.is_tty) status_bar_.show(status(event.usage, event.usage.tokens_generated));
 }
 
@@ -286,18 +287,20 @@ void LiveView::show(const runtime::UnreadableEvent& event) {
              one_line(event.problem, kLineColumns), style(kReset));
 }
 
-std::string LiveView::status(const runtime::Usage& usage, std::uint32_t tokens_generated) const {
+std::string LiveView::status(const runtime::Usage& usage, std::uint64_t tokens_generated) const {
   const double decode_ms = usage.decode_ms;
-  const std::uint32_t context = usage_last_.tokens_prompt + usage_last_.tokens_generated;
+  const std::uint64_t context = usage_last_.tokens_prompt + usage_last_.tokens_generated;
   std::string text = fmt::format("step {} | {} tokens", step_ + 1, tokens_generated);
   if (decode_ms > 0 && usage.tokens_generated > 0)
-    text += fmt::format(" | {:.0f} tokens/s", usage.tokens_generated / decode_ms * 1000);
+    text += fmt::format(" | {:.0f} tokens/s",
+                        static_cast<double>(usage.tokens_generated) / decode_ms * 1000);
   if (context > 0)
     text += tokens_context_max_ == 0
                 ? fmt::format(" | context {}", context)
                 : fmt::format(" | context {}/{}", context, tokens_context_max_);
   if (usage.tokens_prompt > 0)
-    text += fmt::format(" | cache hits {:.0f}%", 100.0 * usage.tokens_cached / usage.tokens_prompt);
+    text += fmt::format(" | cache hits {:.0f}%", 100.0 * static_cast<double>(usage.tokens_cached) /
+                                                     static_cast<double>(usage.tokens_prompt));
   if (usage.cost_pico > 0)
     text += fmt::format(" | cost {} {}", runtime::format_money(usage.cost_pico), currency_);
   return text;

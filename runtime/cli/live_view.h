@@ -77,7 +77,7 @@ class LiveView final : public runtime::EventSink {
   void write(Section section, const std::string& text);
   void end_section();
   std::string call_name(std::uint32_t call_index) const;
-  std::string status(const runtime::Usage& usage, std::uint32_t tokens_generated) const;
+  std::string status(const runtime::Usage& usage, std::uint64_t tokens_generated) const;
   const char* style(const char* escape) const { return terminal_.has_color ? escape : ""; }
 
   Output* output_;

@@ -29,11 +29,10 @@ ModelRequest next_request(const SessionState& state) {
     sampling.seed += state.attempt;
   }
   const Limits& limits = state.start->limits;
-  const std::uint32_t left = limits.tokens_turn_max > state.tokens_generated_turn
-                                 ? limits.tokens_turn_max - state.tokens_generated_turn
-                                 : 0;
+  const auto spent = static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(state.tokens_generated_turn, limits.tokens_turn_max));
   ModelRequest request(state.conversation, state.start->family, sampling,
-                       std::min(limits.tokens_step_max, left));
+                       std::min(limits.tokens_step_max, limits.tokens_turn_max - spent));
   request.live_values = state.tool_values.values;
   if (!state.blobs.empty()) request.live_values.push_back(readable_blobs(state));
   return request;

@@ -65,6 +65,7 @@ struct Completion {
   Verdict verdict = Verdict::ok;
   std::vector<std::string> notes;
   Usage usage;
+  Usage usage_void;  // see ModelCompleted
   std::string prompt_hash;
 };
 

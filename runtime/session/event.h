@@ -82,6 +82,10 @@ struct SessionForked {
   std::int64_t parent_seq = 0;  // its last event that is shared
 };
 
+/// Everything before was brought in from elsewhere (`ponder sessions import`), where whoever made
+/// it could write what he liked: what a person allowed there is not allowed here.
+struct SessionImported {};
+
 /// The session is a sub-agent from here on: it works on a task that a call of another session gave
 /// it, and its next answer is that call's result. What was used before is not its own.
 struct TaskAssigned {
@@ -142,9 +146,9 @@ struct ModelStarted {
 
 /// What a completion cost.
 struct Usage {
-  std::uint32_t tokens_prompt = 0;
-  std::uint32_t tokens_cached = 0;  // of the prompt, not computed again
-  std::uint32_t tokens_generated = 0;
+  std::uint64_t tokens_prompt = 0;
+  std::uint64_t tokens_cached = 0;  // of the prompt, not computed again
+  std::uint64_t tokens_generated = 0;
   double prefill_ms = 0;
   double decode_ms = 0;
   std::int64_t cost_pico = 0;  // runtime/session/money.h; 0: free, or no price is known
@@ -167,6 +171,7 @@ struct ModelCompleted {
   Verdict verdict = Verdict::ok;
   std::vector<std::string> notes;  // what was repaired
   Usage usage;
+  Usage usage_void;         // of tries before, whose answers broke off, as far as is known
   std::string prompt_hash;  // SHA-256 of the prompt's ids (little-endian u32); empty: not ours
 };
 
@@ -353,12 +358,13 @@ struct UnreadableEvent {
   int version = 0;  // of the payload, as it was written
 };
 
-using Event = std::variant<SessionStarted, SessionForked, TaskAssigned, BudgetChanged, ModelChanged,
-                           UserMessage, UserInterjected, ModeChanged, MessagePinned, ModelStarted,
-                           ModelCompleted, ModelRetried, ApprovalAsked, ApprovalAnswered,
-                           ToolIntended, ToolStarted, QuestionAsked, QuestionAnswered, ToolNoted,
-                           ToolValueSet, SubAgentStarted, SubAgentFinished, ToolFinished,
-                           ContextReduced, TurnEnded, WorkflowFinished, UnreadableEvent>;
+using Event =
+    std::variant<SessionStarted, SessionForked, SessionImported, TaskAssigned, BudgetChanged,
+                 ModelChanged, UserMessage, UserInterjected, ModeChanged, MessagePinned,
+                 ModelStarted, ModelCompleted, ModelRetried, ApprovalAsked, ApprovalAnswered,
+                 ToolIntended, ToolStarted, QuestionAsked, QuestionAnswered, ToolNoted,
+                 ToolValueSet, SubAgentStarted, SubAgentFinished, ToolFinished, ContextReduced,
+                 TurnEnded, WorkflowFinished, UnreadableEvent>;
 
 /// An event in its place in the log.
 struct Record {

@@ -226,9 +226,9 @@ void write_usage(JsonObject& out, std::string_view name, const Usage& usage) {
 
 Usage usage_from_json(const json& in) {
   Usage out;
-  out.tokens_prompt = in.value("tokens_prompt", 0U);
-  out.tokens_cached = in.value("tokens_cached", 0U);
-  out.tokens_generated = in.value("tokens_generated", 0U);
+  out.tokens_prompt = in.value("tokens_prompt", std::uint64_t{0});
+  out.tokens_cached = in.value("tokens_cached", std::uint64_t{0});
+  out.tokens_generated = in.value("tokens_generated", std::uint64_t{0});
   out.prefill_ms = in.value("prefill_ms", 0.0);
   out.decode_ms = in.value("decode_ms", 0.0);
   out.cost_pico = in.value("cost_pico", std::int64_t{0});

@@ -62,6 +62,13 @@ struct Mapping<SessionForked> {
 };
 
 template <>
+struct Mapping<SessionImported> {
+  static constexpr const char* kType = "session_imported";
+  static void write(JsonObject&, const SessionImported&) {}
+  static SessionImported read(const json&) { return {}; }
+};
+
+template <>
 struct Mapping<TaskAssigned> {
   static constexpr const char* kType = "task_assigned";
   static void write(JsonObject& out, const TaskAssigned& e) {
@@ -176,6 +183,9 @@ struct Mapping<ModelCompleted> {
     out.add("sampled", e.message.sampled);
     out.add("step", e.step);
     write_usage(out, "usage", e.usage);
+    if (e.usage_void.tokens_prompt > 0 || e.usage_void.tokens_generated > 0) {
+      write_usage(out, "usage_void", e.usage_void);
+    }
     out.add("verdict", verdict_name(e.verdict));
   }
   static ModelCompleted read(const json& in) {
@@ -188,6 +198,7 @@ struct Mapping<ModelCompleted> {
     e.verdict = verdict_of(in.value("verdict", "ok"));
     e.notes = in.value("notes", std::vector<std::string>());
     e.usage = usage_from_json(in.value("usage", json::object()));
+    e.usage_void = usage_from_json(in.value("usage_void", json::object()));
     e.prompt_hash = in.value("prompt_hash", "");
     return e;
   }

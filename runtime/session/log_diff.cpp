@@ -27,10 +27,13 @@ bool is_same(const Record& a, const Record& b) {
          event_payload(timeless(a.event)) == event_payload(timeless(b.event));
 }
 
-std::vector<const Record*> without_forks(std::span<const Record> records) {
+/// Without the marks of where copies began.
+std::vector<const Record*> without_origins(std::span<const Record> records) {
   std::vector<const Record*> out;
   for (const Record& record : records) {
-    if (!std::holds_alternative<SessionForked>(record.event)) out.push_back(&record);
+    const bool is_mark = std::holds_alternative<SessionForked>(record.event) ||
+                         std::holds_alternative<SessionImported>(record.event);
+    if (!is_mark) out.push_back(&record);
   }
   return out;
 }
@@ -45,8 +48,8 @@ std::size_t first_difference(std::span<const std::uint32_t> a, std::span<const s
 }
 
 LogDifference diff_logs(std::span<const Record> left, std::span<const Record> right) {
-  const auto a = without_forks(left);
-  const auto b = without_forks(right);
+  const auto a = without_origins(left);
+  const auto b = without_origins(right);
   const std::size_t size = std::min(a.size(), b.size());
   std::size_t i = 0;
   while (i < size && is_same(*a[i], *b[i])) ++i;

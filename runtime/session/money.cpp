@@ -18,10 +18,10 @@ constexpr std::size_t kDecimals = 12;
 constexpr std::int64_t kTokensPriced = 1'000'000;
 
 /// tokens * price, at most kPicoMax.
-std::int64_t product_of(std::uint32_t tokens, std::int64_t price_pico) noexcept {
+std::int64_t product_of(std::uint64_t tokens, std::int64_t price_pico) noexcept {
   if (tokens == 0 || price_pico == 0) return 0;
-  if (price_pico > kPicoMax / tokens) return kPicoMax;
-  return price_pico * tokens;
+  if (tokens > static_cast<std::uint64_t>(kPicoMax / price_pico)) return kPicoMax;
+  return price_pico * static_cast<std::int64_t>(tokens);
 }
 
 bool is_digits(std::string_view text) {
@@ -91,7 +91,7 @@ std::string format_money(std::int64_t pico) {
 }
 
 std::int64_t cost_of(const Usage& usage, const Prices& prices) noexcept {
-  const std::uint32_t cached = std::min(usage.tokens_cached, usage.tokens_prompt);
+  const std::uint64_t cached = std::min(usage.tokens_cached, usage.tokens_prompt);
   std::int64_t out = product_of(usage.tokens_prompt - cached, prices.prompt_pico);
   out = sum_of(out, product_of(cached, prices.cached_pico));
   return sum_of(out, product_of(usage.tokens_generated, prices.completion_pico));

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -68,6 +69,9 @@ void read_line(std::string_view line, SessionCopy& out) {
   if (record.seq <= (out.records.empty() ? 0 : out.records.back().seq)) {
     throw std::invalid_argument("its place does not follow on the one before");
   }
+  if (record.seq == std::numeric_limits<std::int64_t>::max()) {
+    throw std::invalid_argument("nothing could follow on its place");
+  }
   out.records.push_back(std::move(record));
 }
 
@@ -82,6 +86,11 @@ std::string write_lines(const SessionCopy& session) {
     out += "\n";
   }
   return out;
+}
+
+void mark_as_imported(SessionCopy& session, std::int64_t now_unix_ms) {
+  const std::int64_t last_seq = session.records.empty() ? 0 : session.records.back().seq;
+  session.records.push_back({last_seq + 1, now_unix_ms, SessionImported{}});
 }
 
 Result<SessionCopy> read_lines(std::string_view lines) {

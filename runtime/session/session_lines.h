@@ -22,6 +22,10 @@ struct SessionCopy {
 /// {"session":..,"type":"blob","hash":..,"text":..}.
 std::string write_lines(const SessionCopy& session);
 
+/// Adds SessionImported at the end: what these lines say that a person allowed is not allowed where
+/// they go.
+void mark_as_imported(SessionCopy& session, std::int64_t now_unix_ms);
+
 /// Reads them back. `invalid_argument` names the line: no JSON, another session, places that do not
 /// grow, a blob that is not what its hash says. Events that cannot be read stay as they are.
 Result<SessionCopy> read_lines(std::string_view lines);

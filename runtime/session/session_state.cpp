@@ -183,6 +183,15 @@ std::vector<PastMessage> past_of(const SessionState& state) {
   return all;
 }
 
+/// What a person allowed and answered was meant for the session where it was said.
+void forget_answers(SessionState& state) {
+  state.approval_rules.clear();
+  for (CallState& call : state.calls) {
+    call.approval.reset();
+    call.questions.clear();
+  }
+}
+
 struct Applier {
   SessionState& state;
   std::int64_t seq;
@@ -197,16 +206,12 @@ struct Applier {
     add_message(state, std::move(system), seq);
   }
   void operator()(const SessionForked&) {
-    // What a person allowed was allowed in the session it came from.
-    state.approval_rules.clear();
-    for (CallState& call : state.calls) {
-      call.approval.reset();
-      call.questions.clear();
-    }
+    forget_answers(state);
     // Whoever waits for an answer, or owes one, is on the other branch.
     if (state.task) state.task->parent.clear();
     std::erase_if(state.sub_agents, [](const SubAgentState& one) { return !one.is_finished; });
   }
+  void operator()(const SessionImported&) { forget_answers(state); }
   void operator()(const TaskAssigned& e) {
     state.task = e;
     state.task_seq = seq;
@@ -276,8 +281,9 @@ struct Applier {
     state.completion = completion_of(e);
     ++state.completions;
     state.usage_last = e.usage;
-    state.tokens_generated_turn += e.usage.tokens_generated;
+    state.tokens_generated_turn += e.usage.tokens_generated + e.usage_void.tokens_generated;
     add_usage(state.usage_total, e.usage);
+    add_usage(state.usage_total, e.usage_void);
     state.reductions_in_row = 0;
     if (e.verdict != Verdict::ok) ++state.damaged_completions;
     state.malformed_calls += static_cast<std::uint32_t>(

@@ -87,7 +87,7 @@ struct SessionState {
   std::vector<std::string> interjected;
   bool is_superseded = false;      // one of them ends the turn
   bool has_fresh_results = false;  // the last message is a result that no request was made from
-  std::uint32_t tokens_generated_turn = 0;  // those of sub-agents included
+  std::uint64_t tokens_generated_turn = 0;  // those of sub-agents and void answers included
   Usage usage_total;                        // over the session; times and tokens added up
   Usage usage_last;                         // of the latest completion
   std::uint32_t completions = 0;

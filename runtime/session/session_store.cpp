@@ -26,6 +26,9 @@ Result<SessionCopy> SessionStore::copy(const SessionId& session) const {
 Status SessionStore::lease(const SessionId&) { return {}; }
 void SessionStore::release(const SessionId&) {}
 WorkQueue* SessionStore::queue() { return nullptr; }
+std::optional<boost::asio::any_io_executor> SessionStore::where_reads_wait() const {
+  return std::nullopt;
+}
 
 RandomBits random_bits() {
   return [] {
@@ -39,7 +42,7 @@ SessionId make_session_id(std::int64_t unix_ms, const RandomBits& random) {
   const std::chrono::milliseconds since_epoch(unix_ms);
   const auto at = std::chrono::time_point<std::chrono::system_clock>(since_epoch);
   std::string id = fmt::format("{:%Y%m%d-%H%M%S}-", fmt::gmtime(at));
-  for (int i = 0; i < 6; ++i) id += kLetters[random() % kLetters.size()];
+  for (int i = 0; i < 8; ++i) id += kLetters[random() % kLetters.size()];
   return SessionId{std::move(id)};
 }
 

@@ -1,12 +1,16 @@
 #pragma once
 
+#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
+#include "base/async/offload.h"
 #include "base/result.h"
 #include "runtime/session/event.h"
 
@@ -52,9 +56,9 @@ enum class Synchronous {
 /// failure). Appends that come while others are being written share the next transaction, and so
 /// the wait for the disk; an idle store writes at once. Every error names the store and the remedy.
 ///
-/// Thread: append(), fork() and import() may be awaited on any executor; the reads block, and may
-/// be called from any one thread. Lifetime: outlives its agents. The destructor waits for the
-/// writes under way.
+/// Thread: append(), fork() and import() may be awaited on any executor; the reads and lease()
+/// block, and may be called from any thread: who must not wait calls them by read(). Lifetime:
+/// outlives its agents. The destructor waits for the writes under way.
 class SessionStore {
  public:
   SessionStore() = default;
@@ -62,13 +66,14 @@ class SessionStore {
   SessionStore(const SessionStore&) = delete;
   SessionStore& operator=(const SessionStore&) = delete;
 
-  /// A fresh id: sorts by time, unique across processes.
+  /// A fresh id: sorts by time, and most likely nobody's. To begin a session under an id that is
+  /// somebody's is `invalid_argument`: who asked for the id then asks for another (kIdsTriedMax).
   virtual SessionId new_id() = 0;
 
   /// Appends events and gives them back with their places; `blobs` are stored with them, those
-  /// already there are left alone. `last_seq` is the
-  /// place of the last event the caller knows; when another program has appended since, nothing is
-  /// written and the error is `unavailable`. The first event of a session is SessionStarted.
+  /// already there are left alone. `last_seq` is the place of the last event the caller knows; when
+  /// another program has appended since, nothing is written and the error is `unavailable`. The
+  /// first event of a session is SessionStarted.
   virtual boost::asio::awaitable<Result<std::vector<Record>>> append(
       SessionId session, std::int64_t last_seq, std::vector<Event> events,
       std::vector<Blob> blobs = {}) = 0;
@@ -100,6 +105,16 @@ class SessionStore {
   /// The whole session, for session_lines.h and others. A fork's copy holds what it shares.
   Result<SessionCopy> copy(const SessionId& session) const;
 
+  /// `work()`, which reads, where it keeps nothing else on the caller's executor waiting. `work`
+  /// refers only to what lives until the await returns.
+  template <class Work>
+  boost::asio::awaitable<std::invoke_result_t<Work&>> read(Work work) const {
+    const auto elsewhere = where_reads_wait();
+    if (!elsewhere) co_return work();
+    auto out = co_await offload(*elsewhere, std::move(work));
+    co_return out;
+  }
+
   /// Work on the session begins here: in a store that knows leases nobody else may append to it
   /// until release(), or until this program has stood still for longer than a lease. `unavailable`
   /// names the program that has it. What is loaded after this is the latest.
@@ -111,7 +126,14 @@ class SessionStore {
 
   /// The transactions that appends have taken so far.
   virtual std::uint64_t commits() const = 0;
+
+ private:
+  /// Where to read, when that can take long; nothing where it is a file that is read.
+  virtual std::optional<boost::asio::any_io_executor> where_reads_wait() const;
 };
+
+/// The ids to begin a session under before something else than the id must be wrong.
+inline constexpr int kIdsTriedMax = 8;
 
 /// A source of random bits, for ids.
 using RandomBits = std::function<std::uint32_t()>;
@@ -119,7 +141,9 @@ using RandomBits = std::function<std::uint32_t()>;
 /// The machine's own randomness; what every program but a simulation wants.
 RandomBits random_bits();
 
-/// What new_id() gives at that time: the time to the second, then six random letters.
+/// What new_id() gives at that time: the time to the second, then eight random letters
+/// of
+/// 32: ten thousand ids of one second are all different but for one time in 20,000.
 SessionId make_session_id(std::int64_t unix_ms, const RandomBits& random);
 
 }  // namespace ponder::runtime

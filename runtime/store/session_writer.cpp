@@ -22,6 +22,10 @@ constexpr std::size_t kTailsMax = 100'000;  // 10 MiB
 // A disk that takes longer is waited for where nobody else has to wait.
 constexpr std::chrono::milliseconds kQuick{10};
 
+tl::unexpected<Error> there_already(const SessionId& session) {
+  return fail(Errc::invalid_argument, fmt::format("session {} is there already", session.value));
+}
+
 }  // namespace
 
 /// What every append runs, compiled once.
@@ -148,6 +152,7 @@ Status SessionWriter::look_around() {
 Status SessionWriter::follow_on(const rows::Tail& tail, const PendingAppend& append) {
   const std::int64_t last_seq = append.records.front().seq - 1;
   if (tail.seq == last_seq) return {};
+  if (last_seq == 0) return there_already(append.session);
   return fail(Errc::unavailable, fmt::format("session {} has {} events where {} were expected: "
                                              "another program works on it",
                                              append.session.value, tail.seq, last_seq));
@@ -203,10 +208,7 @@ Status SessionWriter::fork(const SessionId& id, const SessionId& parent,
 Status SessionWriter::import(const SessionCopy& session) {
   PONDER_TRY(auto transaction, sqlite::Transaction::begin(db_));
   PONDER_TRY(rows::Tail tail, rows::read_tail(db_, session.id.value));
-  if (tail.seq != 0) {
-    return fail(Errc::invalid_argument,
-                fmt::format("session {} is there already", session.id.value));
-  }
+  if (tail.seq != 0) return there_already(session.id);
   std::vector<Record> records;
   for (const Record& record : session.records) {
     // What is missing is shown by the gap itself.
@@ -233,6 +235,8 @@ Status SessionWriter::insert_session(const std::string& id, const SessionStarted
 
 Status SessionWriter::insert_fork(const SessionId& id, const SessionId& parent,
                                   std::optional<std::int64_t> at) {
+  PONDER_TRY(const rows::Tail own, rows::read_tail(db_, id.value));
+  if (own.seq != 0) return there_already(id);
   PONDER_TRY(const rows::Tail last, rows::read_tail(db_, parent.value));
   rows::SqliteEventRows rows(db_);
   PONDER_TRY(const ForkPoint point, fork_point(rows, parent.value, last.seq, at));

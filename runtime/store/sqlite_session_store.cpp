@@ -13,6 +13,7 @@
 #include "base/sqlite/connection.h"
 #include "runtime/session/session_lines.h"
 #include "runtime/store/append_queue.h"
+#include "runtime/store/fresh_id.h"
 #include "runtime/store/session_rows.h"
 #include "runtime/store/session_writer.h"
 
@@ -68,12 +69,11 @@ class SqliteSessionStore::Impl {
   }
 
   /// Called on the store's thread.
-  Result<SessionId> fork(const SessionId& id, const SessionId& parent,
-                         std::optional<std::int64_t> at) {
+  Status fork(const SessionId& id, const SessionId& parent, std::optional<std::int64_t> at) {
     const std::lock_guard lock(writing_);
     const Status status = writer_.fork(id, parent, at);
     if (!status) return explained(status.error());
-    return id;
+    return status;
   }
 
   /// Called on the store's thread.
@@ -185,9 +185,11 @@ boost::asio::awaitable<Result<SessionId>> SqliteSessionStore::fork(SessionId par
                                                                    std::optional<SessionId> id) {
   auto whole_id = resolve(parent.value);
   PONDER_CO_CHECK(whole_id);
-  if (!id) id = new_id();
-  auto work = [impl = impl_.get(), id = std::move(*id), parent = std::move(*whole_id), at] {
-    return impl->fork(id, parent, at);
+  auto work = [this, parent = std::move(*whole_id), at, id = std::move(id)]() -> Result<SessionId> {
+    const auto fork_as = [&](const SessionId& one) { return impl_->fork(one, parent, at); };
+    if (!id) return with_fresh_id(*this, fork_as);
+    PONDER_CHECK(fork_as(*id));
+    return *id;
   };
   auto result = co_await offload(impl_->executor(), std::move(work));
   co_return result;

@@ -309,6 +309,11 @@ Result<std::unique_ptr<Workflow>> open_project_workflow(const WorkflowOptions& o
 
 Result<std::unique_ptr<Workflow>> reopen_fix_workflow(const SessionStarted& start) {
   PONDER_TRY(FixSession session, from_json(start.environment));
+  // The log may be somebody else's, and the folder is thrown away once it is judged.
+  const Status is_ours = tools::expect_fix_folder(session.task.folder);
+  if (!is_ours && is_ours.error().code != Errc::not_found) {
+    return tl::unexpected<Error>(is_ours.error());
+  }
   std::error_code error;
   if (!fs::is_directory(session.task.work(), error)) {
     return fail(Errc::not_found, fmt::format("the session's copy of the project is gone ({}): it "

@@ -40,15 +40,28 @@ CLOSINGS = ["Some tests fail. Find the bug and fix it; the tests are right.", "P
             "Please fix the code so that all tests pass. Do not change the tests."]
 
 
+SUFFIXES = ["s", "s", "s", "ed", "ing", "er", "al", "als", "ings", "ers", "ly", "able", "ion"]
+
+
 class Names:
-    """Names that are new to the program."""
+    """Names that are new to the program; many are no words, so that they are copied, not known."""
 
     def __init__(self, rng):
         self.rng, self.used = rng, set()
 
+    def word(self):
+        rng, draw = self.rng, self.rng.random()
+        if draw < 0.3:
+            return rng.choice(WORDS)
+        if draw < 0.5:
+            return rng.choice(WORDS) + rng.choice(SUFFIXES)
+        first, last = rng.choice(WORDS), rng.choice(WORDS)
+        blend = first[: rng.randint(2, 4)] + last[-rng.randint(2, 4):]
+        return blend + (rng.choice(SUFFIXES) if rng.random() < 0.2 else "")
+
     def draw(self, parts=(1, 1, 1, 1, 1, 2, 2)):
         while True:
-            name = "_".join(self.rng.choice(WORDS) for _ in range(self.rng.choice(parts)))
+            name = "_".join(self.word() for _ in range(self.rng.choice(parts)))
             if self.rng.random() < 0.1:
                 name = name[: self.rng.randint(3, 6)].rstrip("_")
             if name not in self.used:

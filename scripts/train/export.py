@@ -123,7 +123,7 @@ def parity_prompts(samples, topk, count=3):
             yield torch.from_numpy(tokens[:end].astype("int64"))
 
 
-def model_card(checkpoint, run, out):
+def model_card(checkpoint, run, out, card):
     log = run / "log.jsonl"
     entries = [json.loads(line) for line in log.open()] if log.exists() else []
     final = {e["step"]: e for e in entries if e["step"] <= checkpoint["step"]}  # resumed steps once
@@ -132,7 +132,7 @@ def model_card(checkpoint, run, out):
     spans = [0.0]
     for e in entries:
         spans.append(e["time"]) if e["time"] < spans[-1] else spans.__setitem__(-1, e["time"])
-    template = (HERE / "model_card.md").read_text(encoding="utf-8")
+    template = card.read_text(encoding="utf-8")
     values = {
         "steps": checkpoint["step"], "tokens": f"{sum(e['tokens'] for e in final.values()):,}",
         "hours": f"{sum(spans) / 3600:.2f}",
@@ -153,6 +153,8 @@ def main():
     parser.add_argument("--out", required=True, type=pathlib.Path)
     parser.add_argument("--dtype", choices=["bf16", "f32"], default="bf16",
                         help="f32 stores the same rounded values, for engines tested in fp32")
+    parser.add_argument("--card", type=pathlib.Path, default=HERE / "model_card.md",
+                        help="the model card's template")
     parser.add_argument("--parity", type=pathlib.Path, help="where to write the parity data")
     args = parser.parse_args()
     checkpoint = torch.load(args.checkpoint, weights_only=True)
@@ -172,7 +174,7 @@ def main():
     data = {"about": "fp32 results of scripts/train/export.py for the stored weights",
             "index_topk": model.config.index_topk, "prompts": [parity(model, p) for p in prompts]}
     (args.parity or args.out / "parity.json").write_text(json.dumps(data) + "\n")
-    model_card(checkpoint, args.checkpoint.parent, args.out)
+    model_card(checkpoint, args.checkpoint.parent, args.out, args.card)
     count = sum(t.numel() for t in stored.values())
     print(f"step {checkpoint['step']}: {count:,} values -> {args.out}")
 

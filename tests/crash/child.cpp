@@ -16,7 +16,7 @@ namespace ponder::crash {
 namespace {
 
 using Instant = std::chrono::steady_clock::time_point;
-constexpr std::chrono::minutes kTimeMax{3};
+constexpr std::chrono::minutes kTimeMax{20};  // of programs that go on and on
 
 /// The reading end of a pipe and what came out of it.
 struct Stream {
@@ -24,15 +24,17 @@ struct Stream {
   std::string text;
 
   bool is_open() const { return descriptor >= 0; }
-  void drain() {
+  /// Reads what is there; false at the end.
+  bool drain() {
     std::array<char, 65536> buffer;
     const ssize_t count = read(descriptor, buffer.data(), buffer.size());
     if (count > 0) {
       text.append(buffer.data(), static_cast<std::size_t>(count));
-      return;
+      return true;
     }
     close(descriptor);
     descriptor = -1;
+    return false;
   }
 };
 
@@ -41,13 +43,35 @@ struct Child {
   Stream acks;
   Stream output;
   Instant started;
-  Instant kill_at;
+  std::optional<Instant> kill_at;
   bool is_killed = false;
   std::vector<Signal> signals;  // that are still to be given
   bool is_running() const { return acks.is_open() || output.is_open(); }
-  Instant next_signal() const {
-    return signals.empty() ? kill_at : std::min(kill_at, started + signals.front().after);
+};
+
+/// Programs that run side by side.
+class Children {
+ public:
+  Children(const std::vector<Command>& commands, std::chrono::milliseconds silence_max);
+  bool are_running() const {
+    return std::any_of(children_.begin(), children_.end(),
+                       [](const Child& child) { return child.is_running(); });
   }
+  /// Waits for what comes first, something to read or a time to kill or to give a signal, and does
+  /// what is due.
+  void wait_once();
+  std::vector<Child>& all() { return children_; }
+
+ private:
+  Instant kill_time(const Child& child) const {
+    return child.kill_at.value_or(std::min(last_sign_ + silence_max_, child.started + kTimeMax));
+  }
+  Instant next_time() const;
+  void signal(Child& child) const;
+
+  std::vector<Child> children_;
+  std::chrono::milliseconds silence_max_;
+  Instant last_sign_;  // when one of them last said something
 };
 
 std::array<int, 2> make_pipe() {
@@ -78,7 +102,6 @@ Child start(const Command& command) {
   const std::array<int, 2> output = make_pipe();
   Child child;
   child.started = std::chrono::steady_clock::now();
-  child.kill_at = child.started + kTimeMax;
   if (command.kill_after) child.kill_at = child.started + *command.kill_after;
   child.signals = command.signals;
   child.pid = fork();
@@ -90,16 +113,30 @@ Child start(const Command& command) {
   return child;
 }
 
-/// Waits for what comes first: something to read, or a time to kill.
-void wait_once(std::vector<Child>& children) {
-  std::vector<pollfd> waits;
+Children::Children(const std::vector<Command>& commands, std::chrono::milliseconds silence_max)
+    : silence_max_(silence_max) {
+  for (const Command& command : commands) children_.push_back(start(command));
+  last_sign_ = std::chrono::steady_clock::now();
+}
+
+Instant Children::next_time() const {
   auto next = Instant::max();
-  for (const Child& child : children) {
+  for (const Child& child : children_) {
+    if (!child.is_running() || child.is_killed) continue;
+    next = std::min(next, kill_time(child));
+    if (!child.signals.empty()) next = std::min(next, child.started + child.signals.front().after);
+  }
+  return next;
+}
+
+void Children::wait_once() {
+  std::vector<pollfd> waits;
+  for (const Child& child : children_) {
     waits.push_back({child.acks.descriptor, POLLIN, 0});
     waits.push_back({child.output.descriptor, POLLIN, 0});
-    if (child.is_running() && !child.is_killed) next = std::min(next, child.next_signal());
   }
   timespec limit{};
+  const Instant next = next_time();
   if (next != Instant::max()) {
     const auto left = std::max<std::chrono::nanoseconds>(std::chrono::nanoseconds(0),
                                                          next - std::chrono::steady_clock::now());
@@ -107,20 +144,26 @@ void wait_once(std::vector<Child>& children) {
     limit.tv_nsec = (left % std::chrono::seconds(1)).count();
   }
   ppoll(waits.data(), waits.size(), next == Instant::max() ? nullptr : &limit, nullptr);
+  for (std::size_t i = 0; i < children_.size(); ++i) {
+    bool has_spoken = false;
+    if (waits[2 * i].revents != 0) has_spoken = children_[i].acks.drain();
+    if (waits[2 * i + 1].revents != 0) has_spoken = children_[i].output.drain() || has_spoken;
+    if (has_spoken) last_sign_ = std::chrono::steady_clock::now();
+  }
+  for (Child& child : children_) signal(child);
+}
+
+void Children::signal(Child& child) const {
   const auto now = std::chrono::steady_clock::now();
-  for (std::size_t i = 0; i < children.size(); ++i) {
-    Child& child = children[i];
-    if (child.is_running() && !child.is_killed && now >= child.kill_at) {
-      kill(child.pid, SIGKILL);
-      child.is_killed = true;
-    }
-    while (child.is_running() && !child.is_killed && !child.signals.empty() &&
-           now >= child.started + child.signals.front().after) {
-      kill(child.pid, child.signals.front().number);
-      child.signals.erase(child.signals.begin());
-    }
-    if (waits[2 * i].revents != 0) child.acks.drain();
-    if (waits[2 * i + 1].revents != 0) child.output.drain();
+  if (!child.is_running() || child.is_killed) return;
+  if (now >= kill_time(child)) {
+    kill(child.pid, SIGKILL);
+    child.is_killed = true;
+    return;
+  }
+  while (!child.signals.empty() && now >= child.started + child.signals.front().after) {
+    kill(child.pid, child.signals.front().number);
+    child.signals.erase(child.signals.begin());
   }
 }
 
@@ -154,16 +197,13 @@ std::string end_of(const std::string& output) {
   return output.substr(output.size() - std::min<std::size_t>(output.size(), 300));
 }
 
-std::vector<Ended> run_together(const std::vector<Command>& commands) {
-  std::vector<Child> children;
-  for (const Command& command : commands) children.push_back(start(command));
-  while (std::any_of(children.begin(), children.end(),
-                     [](const Child& child) { return child.is_running(); })) {
-    wait_once(children);
-  }
+std::vector<Ended> run_together(const std::vector<Command>& commands,
+                                std::chrono::milliseconds silence_max) {
+  Children children(commands, silence_max);
+  while (children.are_running()) children.wait_once();
   std::vector<Ended> ended;
-  for (std::size_t i = 0; i < children.size(); ++i) {
-    ended.push_back(reap(children[i], commands[i].kill_after.has_value()));
+  for (std::size_t i = 0; i < commands.size(); ++i) {
+    ended.push_back(reap(children.all()[i], commands[i].kill_after.has_value()));
   }
   return ended;
 }

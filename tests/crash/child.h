@@ -40,10 +40,12 @@ struct Ended {
 /// The last words of an output: where errors are.
 std::string end_of(const std::string& output);
 
-/// Runs the commands side by side until all have ended. One that runs for longer than three minutes
-/// is killed and ends as `kHung`.
+/// Runs the commands side by side until all have ended. Where none of them has said anything for
+/// as long as `silence_max` those that are left are killed and end as `kHung`: however slow the
+/// machine is, work that goes on says so.
 inline constexpr int kHung = -2;
-std::vector<Ended> run_together(const std::vector<Command>& commands);
+std::vector<Ended> run_together(const std::vector<Command>& commands,
+                                std::chrono::milliseconds silence_max = std::chrono::minutes(1));
 Ended run_alone(const Command& command);
 
 }  // namespace ponder::crash

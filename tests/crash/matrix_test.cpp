@@ -56,6 +56,28 @@ TEST_F(WorkerCrashes, AtRandomInstantsWithSeveralSessionsAndProcessesOnOneStore)
   expect_clean(matrix_.random_instants(20), 20);
 }
 
+Command shell(const std::string& script) {
+  Command command;
+  command.words = {"/bin/sh", "-c", script};
+  return command;
+}
+
+TEST(ProgramsSideBySide, AreLeftAloneAsLongAsOneOfThemSaysSomething) {
+  const auto ended = run_together(
+      {shell("for n in 1 2 3 4 5 6 7 8; do echo $n; sleep 0.5; done"), shell("sleep 3.9; exit 5")},
+      std::chrono::milliseconds(3500));
+  EXPECT_EQ(ended[0].status, 0);
+  EXPECT_EQ(ended[1].status, 5);
+}
+
+TEST(ProgramsSideBySide, AreEndedWhenNoneSaysAnything) {
+  const auto ended = run_together({shell("echo begun; exec sleep 1000"), shell("exit 3")},
+                                  std::chrono::milliseconds(300));
+  EXPECT_EQ(ended[0].status, kHung);
+  EXPECT_EQ(ended[0].output, "begun\n");
+  EXPECT_EQ(ended[1].status, 3);
+}
+
 class TravelCrashes : public ::testing::Test {
  protected:
   void SetUp() override {

@@ -104,6 +104,15 @@ Exchange answer_to(const std::string& request, const std::vector<json>& script) 
       "200 OK", "Content-Type: application/json\r\nConnection: close\r\n", answer.dump())};
 }
 
+/// Where two texts part, and how they go on.
+std::string difference(const std::string& found, const std::string& wanted) {
+  constexpr std::size_t kShown = 60;
+  const auto part = std::mismatch(found.begin(), found.end(), wanted.begin(), wanted.end());
+  const auto at = static_cast<std::size_t>(part.first - found.begin());
+  return fmt::format("from byte {} on it has `{}`, the twin's `{}`", at, found.substr(at, kShown),
+                     wanted.substr(at, kShown));
+}
+
 /// The file without what differs from session to session.
 std::string comparable(const std::string& name, const std::string& text) {
   if (name != kSessionFile) return text;
@@ -247,10 +256,10 @@ void TravelMatrix::audit_requests(Findings& findings) {
     const json parsed = json::parse(body, nullptr, /*allow_exceptions=*/false);
     if (!parsed.is_object()) continue;  // the program died while it asked
     const auto twin = twin_requests_.find(parsed.at("messages").size());
-    if (twin == twin_requests_.end() || twin->second != body) {
-      findings.mismatched(
-          fmt::format("a request of {} messages is not the twin's", parsed.at("messages").size()));
-    }
+    const std::string wanted = twin == twin_requests_.end() ? "" : twin->second;
+    if (body == wanted) continue;
+    findings.mismatched(fmt::format("a request of {} messages is not the twin's: {}",
+                                    parsed.at("messages").size(), difference(body, wanted)));
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include <boost/asio/co_spawn.hpp>
 
+#include "runtime/session/session_lines.h"
 #include "tests/runtime/agent_fixture.h"
 
 /// A person's word before a call with a lasting effect.
@@ -261,6 +262,27 @@ TEST_F(ApprovalTest, AForkInheritsNoApproval) {
   ASSERT_EQ(state.calls.size(), 1U);
   EXPECT_FALSE(state.calls[0].approval);
   EXPECT_THAT(state.approval_rules, IsEmpty());
+}
+
+TEST_F(ApprovalTest, WhatAnImportedLogSaysWasAllowedIsAskedAgain) {
+  will(ApprovalDecision::deny);
+  start({});
+  ModelCompleted called;
+  called.message = says("", {{"pays", "{}"}, {"pays", R"({"x":1})"}}).message;
+  called.call_faults.resize(2);
+  const std::string digest = approval_digest("pays", "{}");
+  SessionCopy foreign;
+  foreign.id = store_->new_id();
+  for (Event event : std::vector<Event>{
+           *agent_->state().start, UserMessage{"go"}, ModelStarted{}, called,
+           ApprovalAnswered{0, 0, digest, ApprovalDecision::allow_session, "", {"pays", {}}}}) {
+    foreign.records.push_back({std::ssize(foreign.records) + 1, 0, std::move(event)});
+  }
+  mark_as_imported(foreign, 0);
+  ASSERT_TRUE(test::run(context_, store_->import(foreign)));
+  resume(foreign.id);
+  EXPECT_EQ(person_.questions.size(), 2U);
+  EXPECT_THAT(began(), IsEmpty());
 }
 
 TEST(ApprovalDigest, IsEqualForEqualValuesAndDifferentForDifferentOnes) {

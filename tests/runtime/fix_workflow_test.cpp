@@ -139,5 +139,40 @@ TEST_F(FixWorkflowTest, ASessionGoesOnWhereItStopped) {
   EXPECT_EQ(reopen_fix_workflow(start).error().code, Errc::not_found);
 }
 
+/// A log that says of any folder that it was made for its session.
+SessionStarted log_that_names(const std::filesystem::path& folder) {
+  SessionStarted start;
+  start.workflow = "fix";
+  start.environment = json{{"folder", folder.string()},
+                           {"test_command", "true"},
+                           {"sandbox", "isolated"},
+                           {"readable", json::array()},
+                           {"protects", json::array()},
+                           {"seconds", 5},
+                           {"repeats", 1},
+                           {"exercise", false},
+                           {"issue", ""},
+                           {"kind", "free"},
+                           {"directory", ""}}
+                          .dump();
+  return start;
+}
+
+TEST(FolderOfAnotherLog, IsNotTakenForOursAndStays) {
+  const test::TempDir dir;
+  std::filesystem::create_directories(dir.path() / "base");
+  std::filesystem::create_directories(dir.path() / "work");
+  const auto link =
+      std::filesystem::path("/var/tmp") / ("ponder-fix-" + dir.path().filename().string());
+  std::filesystem::create_directory_symlink(dir.path(), link);
+  for (const auto& folder : {dir.path(), link, link / "..", dir.path() / "ponder-fix-abc"}) {
+    const auto opened = reopen_fix_workflow(log_that_names(folder));
+    ASSERT_FALSE(opened) << folder;
+    EXPECT_EQ(opened.error().code, Errc::invalid_argument) << opened.error().message;
+  }
+  std::filesystem::remove(link);
+  EXPECT_TRUE(std::filesystem::exists(dir.path() / "work"));
+}
+
 }  // namespace
 }  // namespace ponder::runtime

@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "runtime/session/session_lines.h"
 #include "tests/runtime/agent_fixture.h"
 #include "tests/runtime/golden_logs.h"
 #include "tests/runtime/serving_tool.h"
@@ -145,6 +146,21 @@ TEST_F(GoldenScriptedRun, CallsThatWereApprovedAndDenied) {
          ScriptedStep(says("paid"))});
   EXPECT_EQ(turn("pay").reason, TurnEnd::answered);
   keep("approvals", {"approval_asked", "approval_answered"});
+}
+
+TEST_F(GoldenScriptedRun, ASessionThatWasBroughtInAndGoesOnAfterAnAnswerThatBrokeOff) {
+  start({ScriptedStep(says("here"))});
+  EXPECT_EQ(turn("one").reason, TurnEnd::answered);
+  auto copy = store_->copy(agent_->id());
+  ASSERT_TRUE(copy) << copy.error().message;
+  copy->id = store_->new_id();
+  mark_as_imported(*copy, 1'700'000'000'000);
+  ASSERT_TRUE(test::run(context_, store_->import(*copy)));
+  Completion second = says("there");
+  second.usage_void = {100, 20, 7, 1.5, 2.5};
+  reopen(copy->id, {ScriptedStep(std::move(second))});
+  EXPECT_EQ(turn("two").reason, TurnEnd::answered);
+  keep("imported", {"session_imported"});
 }
 
 /// Asks, notes the answer, keeps it, and forgets what it kept before.

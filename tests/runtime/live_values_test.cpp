@@ -3,6 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
 #include "runtime/agent/replay.h"
 #include "tests/runtime/agent_fixture.h"
 
@@ -49,7 +53,7 @@ TEST(LiveValueBounds, OnlyStringsThatAToolMayHaveAreTaken) {
 class LiveValuesTest : public test::AgentFixture {
  protected:
   /// However slow the machine is, no deadline passes.
-  explicit LiveValuesTest(std::chrono::hours ahead = std::chrono::hours(1)) {
+  explicit LiveValuesTest(std::chrono::milliseconds ahead = std::chrono::hours(1)) {
     clock_.advance(ahead);
   }
 
@@ -150,8 +154,24 @@ TEST_F(LiveValuesTest, AllToolsTogetherAreBounded) {
 
 class SlowTools : public LiveValuesTest {
  protected:
-  SlowTools() : LiveValuesTest(std::chrono::hours(0)) {}
+  /// Most of the time for all tools has passed when they are asked.
+  SlowTools() : LiveValuesTest(std::chrono::milliseconds(-4'500)) {}
 };
+
+boost::asio::awaitable<SaidValues> say_soon(Said said) {
+  const auto executor = co_await boost::asio::this_coro::executor;
+  boost::asio::steady_timer timer(executor, std::chrono::milliseconds(1));
+  co_await timer.async_wait(boost::asio::use_awaitable);
+  co_return SaidValues(std::move(said));
+}
+
+TEST_F(SlowTools, AProgramThatStoodStillForSecondsAsksItsModelWithWhatTheyKnow) {
+  const Said said = {{"door", {"red"}}};
+  add("open", [said] { return say_soon(said); });
+  start({ScriptedStep(says("done"))});
+  EXPECT_EQ(turn().reason, TurnEnd::answered);
+  EXPECT_THAT(model_->requests()[0].live_values, ElementsAre(LiveValues{"open", "door", {"red"}}));
+}
 
 TEST_F(SlowTools, OneThatDoesNotAnswerIsLeftFreeAfterAWhile) {
   add("hangs", []() -> boost::asio::awaitable<SaidValues> {

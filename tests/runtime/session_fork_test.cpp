@@ -183,5 +183,42 @@ TEST_F(SessionForkTest, ForksThatFormACircleAreReportedAndNotFollowed) {
   EXPECT_EQ(store_->list(10)->size(), 2U);
 }
 
+/// Bits that give the same id several times over.
+RandomBits repeating_bits() {
+  return [n = 0U]() mutable { return n++ / 40; };
+}
+
+TEST_F(SessionForkTest, AnIdThatIsTakenIsNotTakenAgain) {
+  store_ = place_.open("clash", repeating_bits());
+  start({});
+  const SessionId first = agent_->id();
+  start({});
+  const SessionId second = agent_->id();
+  EXPECT_NE(first, second);
+  EXPECT_EQ(types(first), "session_started ");
+  EXPECT_EQ(types(second), "session_started ");
+}
+
+TEST_F(SessionForkTest, AForkGetsAnotherIdWhereItsOwnIsTaken) {
+  store_ = place_.open("clash", repeating_bits());
+  start({});
+  const auto fork = test::run(context_, store_->fork(agent_->id()));
+  ASSERT_TRUE(fork) << fork.error().message;
+  EXPECT_NE(*fork, agent_->id());
+  EXPECT_EQ(types(agent_->id()), "session_started ");
+  EXPECT_EQ(types(*fork), "session_started session_forked ");
+  const auto again = test::run(context_, store_->fork(agent_->id(), 1, *fork));
+  ASSERT_FALSE(again);
+  EXPECT_EQ(again.error().code, Errc::invalid_argument);
+}
+
+TEST_F(SessionForkTest, AStoreThatKnowsOneIdOnlySaysSoInTheEnd) {
+  store_ = place_.open("clash", [] { return 7U; });
+  start({});
+  const auto other = test::run(context_, Agent::start(parts(), *agent_->state().start));
+  ASSERT_FALSE(other);
+  EXPECT_EQ(other.error().message, "session " + agent_->id().value + " is there already");
+}
+
 }  // namespace
 }  // namespace ponder::runtime

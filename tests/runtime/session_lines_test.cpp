@@ -116,6 +116,8 @@ TEST_F(SessionLinesTest, LinesThatAreNoSessionAreRefusedWithTheirNumber) {
       {good + "\n" + R"({"session":"s","type":"blob","hash":"00","text":"x"})",
        "line 2: the text is not"},
       {std::string(100'000, '['), "line 1: it nests too deep"},
+      {R"({"session":"s","seq":9223372036854775807,"time_ms":5,"type":"x","version":1,"data":{}})",
+       "line 1: nothing could follow"},
   };
   for (const auto& [lines, problem] : cases) {
     const auto copy = read_lines(lines);
@@ -184,6 +186,10 @@ TEST_F(SessionLinesTest, ADiffNamesTheFirstEventThatDiffersAndNotTimes) {
   EXPECT_FALSE(shorter.right);
   EXPECT_EQ(shorter.left->seq, 7);
   EXPECT_EQ(shorter.left_more, a.size() - 6);
+
+  SessionCopy brought = *store_->copy(parent);
+  mark_as_imported(brought, 5);
+  EXPECT_TRUE(diff_logs(a, brought.records).is_equal);
 }
 
 }  // namespace

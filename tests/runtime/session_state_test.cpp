@@ -227,6 +227,30 @@ TEST(SessionState, AnOpenCallHasItsQuestionsAndAForkNone) {
   EXPECT_TRUE(log.state().calls[0].questions.empty());
 }
 
+TEST(SessionState, AnAnswerThatBrokeOffCountsInTheTurnAndInTheTotals) {
+  Log log = asking_log();
+  log.add(finished(0, "r"));
+  const SessionState before = log.state();
+  ModelCompleted again = completed(1, "done");
+  again.usage = {100, 50, 10, 0, 0, 5};
+  again.usage_void = {100, 0, 7, 0, 0, 3};
+  log.add(again);
+  EXPECT_EQ(log.state().tokens_generated_turn, before.tokens_generated_turn + 17);
+  EXPECT_EQ(log.state().usage_total.tokens_prompt, before.usage_total.tokens_prompt + 200);
+  EXPECT_EQ(log.state().cost_pico(), before.cost_pico() + 8);
+  EXPECT_EQ(log.state().usage_last.tokens_prompt, 100U);
+}
+
+TEST(SessionState, TotalsOfTokensGrowBeyondThirtyTwoBits) {
+  Usage total;
+  Usage one;
+  one.tokens_prompt = one.tokens_cached = one.tokens_generated = 4'000'000'000;
+  for (int i = 0; i < 3; ++i) add_usage(total, one);
+  EXPECT_EQ(total.tokens_prompt, 12'000'000'000U);
+  EXPECT_EQ(total.tokens_cached, 12'000'000'000U);
+  EXPECT_EQ(total.tokens_generated, 12'000'000'000U);
+}
+
 TEST(SessionState, ValuesBelongToAToolOutliveTheCallAndAreInheritedByAFork) {
   Log log = asking_log();
   log.add(ToolValueSet{0, 0, "a", "k", "1"}).add(ToolValueSet{0, 0, "a", "gone", "2"});
@@ -258,6 +282,7 @@ std::vector<Event> one_of_each() {
   model.call_faults = {"fault"};
   model.prompt_hash = "abc";
   model.usage = {1, 2, 3, 4.5, 5.5};
+  model.usage_void = {std::uint64_t{1} << 40, 0, 7};
   SessionStarted start = travel_start();
   start.sampling.seed = 18'446'744'073'709'551'615U;
   start.environment = R"({"x":1})";
@@ -287,6 +312,7 @@ std::vector<Event> one_of_each() {
           TurnEnded{TurnEnd::repeated_call, "detail"},
           WorkflowFinished{true, "ok", "dir", {"a", "b"}},
           SessionForked{"parent", 3},
+          SessionImported{},
           TaskAssigned{"parent", 3, 1, 2, {"a", "b"}, Limits()},
           BudgetChanged{5},
           SubAgentStarted{1, 2, "child", true, {3, 4, 5, 6}},

@@ -45,10 +45,13 @@ std::string StorePlace::address(const std::string& name) const {
   return file(name);
 }
 
-std::unique_ptr<SessionStore> StorePlace::open(const std::string& name) const {
+std::unique_ptr<SessionStore> StorePlace::open(const std::string& name, RandomBits random) const {
   const std::string where = address(name);
-  auto store = is_postgres_address(where) ? open_postgres_store(where, *clock_)
-                                          : SqliteSessionStore::open(where, *clock_);
+  StoreOptions of_file;
+  PostgresOptions of_server;
+  of_file.random = of_server.random = std::move(random);
+  auto store = is_postgres_address(where) ? open_postgres_store(where, *clock_, of_server)
+                                          : SqliteSessionStore::open(where, *clock_, of_file);
   if (!store) std::puts(store.error().message.c_str());
   PONDER_ASSERT(store.has_value());
   return std::move(*store);

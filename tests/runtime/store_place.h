@@ -19,8 +19,9 @@ class StorePlace {
   /// `dir` and `clock` outlive the place.
   StorePlace(const TempDir& dir, const Clock& clock) : dir_(&dir), clock_(&clock) {}
 
-  /// Opens or makes the store of that name.
-  std::unique_ptr<SessionStore> open(const std::string& name = "sessions") const;
+  /// Opens or makes the store of that name; `random` is what its ids are made of.
+  std::unique_ptr<SessionStore> open(const std::string& name = "sessions",
+                                     RandomBits random = random_bits()) const;
   /// What PONDER_SESSIONS would say: a file, or postgresql://...
   std::string address(const std::string& name = "sessions") const;
   /// Runs SQL in it, foreign keys or not: somebody else's hand in the database.

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "tests/tools/script_folder.h"
+#include "tools/detail/random_play.h"
 #include "tools/environment_template.h"
 
 // What `ponder env check` finds: the small environment that `env new` writes, and that environment
@@ -18,6 +19,21 @@ namespace {
 using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+
+TEST(RandomAgent, TakesAnyNumberWhereASchemaAllowsAll) {
+  const std::vector<context::ToolSpec> tools = {
+      {"all", "",
+       R"({"type":"object","required":["n"],"properties":{"n":{"type":"integer",)"
+       R"("minimum":-9223372036854775808,"maximum":9223372036854775807}}})"},
+      {"last", "",
+       R"({"type":"object","required":["n"],"properties":{"n":{"type":"integer",)"
+       R"("minimum":9223372036854775807}}})"}};
+  RandomAgent agent(tools, 1);
+  for (int i = 0; i < 100; ++i) {
+    const context::ToolCall call = agent.next_call();
+    if (call.name == "last") EXPECT_EQ(call.arguments, R"({"n":9223372036854775807})");
+  }
+}
 
 class EnvironmentCheck : public ::testing::Test {
  protected:

@@ -174,7 +174,8 @@ TEST_F(MarketEnvironment, ACancelledCallEndsAsCancelled) {
   EXPECT_EQ(content("count", R"({"name": "pear"})"), "2");
 }
 
-asio::awaitable<void> note_end(asio::awaitable<Result<ToolOutput>> work, std::string name,
+template <class Value>
+asio::awaitable<void> note_end(asio::awaitable<Result<Value>> work, std::string name,
                                std::string* journal) {
   co_await asio::this_coro::throw_if_cancelled(false);
   const auto result = co_await std::move(work);
@@ -182,8 +183,9 @@ asio::awaitable<void> note_end(asio::awaitable<Result<ToolOutput>> work, std::st
   *journal += name + (is_cancelled ? " cancelled, " : " ended, ");
 }
 
+template <class Value>
 asio::awaitable<void> cancel_the_second(asio::awaitable<Result<ToolOutput>> first,
-                                        asio::awaitable<Result<ToolOutput>> second,
+                                        asio::awaitable<Result<Value>> second,
                                         std::string* journal) {
   const auto executor = co_await asio::this_coro::executor;
   TaskGroup group(executor);
@@ -200,6 +202,20 @@ TEST_F(MarketEnvironment, ACallThatWaitsForAnotherIsCancelledBeforeThatOneEnds) 
   asio::io_context io;
   auto first = invoke("spin", "{}", within(std::chrono::seconds(30)));
   auto second = invoke("nothing", "{}", within(std::chrono::seconds(30)));
+  auto work = cancel_the_second(std::move(first), std::move(second), &journal);
+  asio::co_spawn(io, std::move(work), [](std::exception_ptr error) {
+    if (error) std::rethrow_exception(error);
+  });
+  io.run();
+  EXPECT_EQ(journal, "second cancelled, first ended, ");
+}
+
+TEST_F(MarketEnvironment, ValuesThatWaitForACallAreCancelledBeforeThatOneEnds) {
+  const auto environment = open();
+  std::string journal;
+  asio::io_context io;
+  auto first = invoke("spin", "{}", within(std::chrono::seconds(30)));
+  auto second = registry_.find("fruits")->values(within(std::chrono::seconds(30)));
   auto work = cancel_the_second(std::move(first), std::move(second), &journal);
   asio::co_spawn(io, std::move(work), [](std::exception_ptr error) {
     if (error) std::rethrow_exception(error);
@@ -367,6 +383,11 @@ TEST_F(MarketEnvironment, ArtefactsAreCheckedAgainWithoutASession) {
   EXPECT_THAT(check()->violations, ElementsAre("amount 20, must be 21"));
   out.write("itinerary.json", "[{");
   EXPECT_EQ(check().error().code, Errc::corrupt);
+  const auto own = out.path() / "judge.lua";
+  out.write("judge.lua", "return {}");
+  out.write("proof.json", R"({"world": {"name": ")" + own.string() +
+                              R"(", "seed": 1, "size": "S"}, "task": {}})");
+  EXPECT_THAT(check().error().message, HasSubstr("lies among the artefacts"));
   out.write("proof.json", R"({"world": {"name": "market"}})");
   out.write("itinerary.json", "[]");
   EXPECT_THAT(check().error().message, HasSubstr("proof.json: needs 'world'"));

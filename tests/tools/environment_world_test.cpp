@@ -193,6 +193,18 @@ TEST_F(WorldOfEnvironment, AFunctionThatWasKeptChangesNothingLater) {
   EXPECT_THAT(world(), HasSubstr("accounts|3:a"));
 }
 
+TEST_F(WorldOfEnvironment, WhatIsRememberedOfItsChangesIsBounded) {
+  const std::string write =
+      R"({"sql": "UPDATE log SET key = ')" + std::string(900'000, 'x') + R"('"})";
+  std::string said = "written";
+  int writes = 0;
+  for (; said == "written" && writes < 100; ++writes) said = call("write", write);
+  EXPECT_THAT(said, HasSubstr("the changes of this world are over 64 MiB"));
+  EXPECT_GT(writes, 50);
+  begin(4);
+  EXPECT_EQ(call("write", write), "written");
+}
+
 TEST_F(WorldOfEnvironment, AToolThatChangesItCannotCallItselfPure) {
   folder_.write("bank.lua",
                 "return { build = type, tools = { { name = 'x', parameters = '{}', effect = 'pure',"

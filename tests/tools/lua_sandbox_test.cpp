@@ -279,6 +279,63 @@ TEST_F(Sandbox, WorkThatTheHookDoesNotSeeIsCharged) {
             Errc::exhausted);
 }
 
+/// Time that passes whenever somebody looks.
+class TickingClock final : public Clock {
+ public:
+  Instant now() const override { return now_ += std::chrono::milliseconds(1); }
+  std::int64_t unix_ms() const override { return 0; }
+
+ private:
+  mutable Instant now_;
+};
+
+struct LoopJob {
+  const char* script;
+  lua_State* coroutine;
+};
+
+int make_loop(lua_State* L) {
+  auto* job = static_cast<LoopJob*>(lua_touserdata(L, 1));
+  job->coroutine = lua_newthread(L);
+  lua_setfield(L, LUA_REGISTRYINDEX, "loop");
+  return luaL_loadstring(job->coroutine, job->script) == LUA_OK ? 0 : luaL_error(L, "no Lua");
+}
+
+/// Runs one slice that is longer than the budget.
+Result<State::Progress> run_slice(const char* script, std::int64_t instructions) {
+  const TickingClock clock;
+  PONDER_TRY(auto state, State::create(1 << 20, clock));
+  LoopJob job{script, nullptr};
+  const Budget budget(instructions, Deadline::never(), nullptr);
+  PONDER_CHECK(state->call(make_loop, &job, 0, budget));
+  state->begin(budget);
+  return state->resume(job.coroutine, 0, 2 * instructions);
+}
+
+TEST(Slice, EndsAfterAWhileHoweverFewItsInstructions) {
+  const auto progress = run_slice("while true do end", 1'000'000);
+  ASSERT_TRUE(progress) << progress.error().message;
+  EXPECT_EQ(*progress, State::Progress::paused);
+}
+
+TEST(Slice, WorkThatCannotBePausedEndsAWhileAfterIt) {
+  const auto progress =
+      run_slice("table.sort({2, 1}, function() while true do end end)", 1'000'000);
+  ASSERT_FALSE(progress);
+  EXPECT_THAT(progress.error().message, HasSubstr("too much work where the tool cannot be paused"));
+}
+
+TEST_F(Sandbox, LongStringsAreChargedByTheirBytes) {
+  const Budget budget(1'000'000, Deadline::never(), nullptr);
+  for (const char* work : {"s:upper()", "s .. i", "s:reverse()", "table.concat({ s, i })",
+                           "('%s%d'):format(s, i)", "s:sub(i)", "s:gsub('b', 'c')"}) {
+    const std::string script =
+        "local s = ('a'):rep(1e6) for i = 1, 200 do local _ = " + std::string(work) + " end";
+    EXPECT_THAT(error_with(script, budget).message, HasSubstr("instruction limit reached"))
+        << work;
+  }
+}
+
 TEST_F(Sandbox, StringFunctionsBehaveAsInLua) {
   EXPECT_EQ(run(R"lua(
     local out = {}

@@ -155,7 +155,8 @@ class DiffTool final : public ProgramTool {
   using ProgramTool::ProgramTool;
 
  private:
-  /// Nothing that the repository's configuration or attributes name is run.
+  /// Of what the repository's configuration and attributes name, filters alone are run, as by git
+  /// itself: inside the sandbox.
   std::vector<std::string> command(const Json& arguments) const override {
     std::vector<std::string> argv = {"git",
                                      "-c",

@@ -10,6 +10,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/text.h"
 #include "tools/files/glob.h"
 
 namespace ponder::tools {
@@ -34,12 +35,9 @@ std::string_view view(const xmlChar* text) {
   return text == nullptr ? std::string_view() : reinterpret_cast<const char*>(text);
 }
 
-/// At most so many bytes, cut between characters. What libxml2 gives is UTF-8.
+/// What libxml2 gives is UTF-8.
 std::string cut(std::string_view text, std::size_t bytes_max) {
-  if (text.size() <= bytes_max) return std::string(text);
-  std::size_t end = bytes_max;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  return std::string(text.substr(0, end));
+  return std::string(cut_utf8(text, bytes_max));
 }
 
 std::string first_line(std::string_view text) {

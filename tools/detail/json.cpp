@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "base/text.h"
+
 namespace ponder::tools {
 namespace {
 
@@ -42,11 +44,9 @@ std::string dump_json(const Json& value) {
 
 std::string dump_json_short(const Json& value) {
   constexpr std::size_t kBytesMax = 80;
-  std::string text = dump_json(value);
+  const std::string text = dump_json(value);
   if (text.size() <= kBytesMax) return text;
-  std::size_t end = kBytesMax;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  return text.substr(0, end) + "...";
+  return std::string(cut_utf8(text, kBytesMax)) + "...";
 }
 
 }  // namespace ponder::tools

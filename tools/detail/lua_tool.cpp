@@ -8,34 +8,32 @@
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <exception>
+#include <functional>
 #include <optional>
 #include <utility>
-
-#include "base/async/offload.h"
 
 namespace ponder::tools {
 namespace {
 
 namespace asio = boost::asio;
 
-/// A call on its way through the strand. Who awaits it may leave while it waits for others there;
+template <class Value>
+using Work = std::function<Result<Value>(const std::atomic<bool>* stop)>;
+
+/// Work on its way through the strand. Who awaits it may leave while it waits for others there;
 /// once it runs it is told to stop and waited for. Shared by the two.
+template <class Value>
 class Call {
  public:
-  Call(const asio::any_io_executor& home, std::shared_ptr<Environment::Host> host,
-       std::size_t index, std::string arguments, ToolContext context)
-      : arrived(home, asio::steady_timer::time_point::max()),
-        host_(std::move(host)),
-        index_(index),
-        arguments_(std::move(arguments)),
-        context_(context) {}
+  Call(const asio::any_io_executor& home, Work<Value> work)
+      : arrived(home, asio::steady_timer::time_point::max()), work_(std::move(work)) {}
 
   /// On the strand. False when nobody waits for it any more.
   bool run() {
     Phase waiting = Phase::waiting;
     if (!phase_.compare_exchange_strong(waiting, Phase::running)) return false;
     try {
-      result_.emplace(host_->run_tool(index_, arguments_, context_, &stop_));
+      result_.emplace(work_(&stop_));
     } catch (const std::exception& e) {
       result_.emplace(fail(Errc::internal, e.what()));
     }
@@ -48,25 +46,23 @@ class Call {
   }
   void stop() { stop_ = true; }
   /// Requires: has_arrived.
-  Result<ToolOutput> take() { return std::move(*result_); }
+  Result<Value> take() { return std::move(*result_); }
 
   // Of the home executor:
-  asio::steady_timer arrived;  // never expires; cancelled when the call has run
+  asio::steady_timer arrived;  // never expires; cancelled when the work has run
   bool has_arrived = false;
 
  private:
   enum class Phase { waiting, running, left };
-  std::shared_ptr<Environment::Host> host_;
-  std::size_t index_;
-  std::string arguments_;
-  ToolContext context_;
+  Work<Value> work_;
   std::atomic<Phase> phase_ = Phase::waiting;
   std::atomic<bool> stop_ = false;
-  std::optional<Result<ToolOutput>> result_;  // written by run(), read after has_arrived
+  std::optional<Result<Value>> result_;  // written by run(), read after has_arrived
 };
 
+template <class Value>
 void post_call(const asio::any_io_executor& strand, const asio::any_io_executor& home,
-               const std::shared_ptr<Call>& call) {
+               const std::shared_ptr<Call<Value>>& call) {
   // The guard keeps the home context, which the call's timer needs, until the pool has let go of
   // the call: captures go in the reverse order.
   auto work = [guard = asio::make_work_guard(home), call] {
@@ -79,9 +75,8 @@ void post_call(const asio::any_io_executor& strand, const asio::any_io_executor&
   asio::post(strand, std::move(work));
 }
 
-}  // namespace
-
-asio::awaitable<Result<ToolOutput>> LuaTool::invoke(std::string arguments, ToolContext context) {
+template <class Value>
+asio::awaitable<Result<Value>> run_on(asio::any_io_executor strand, Work<Value> work) {
   const auto cancellation = co_await asio::this_coro::cancellation_state;
   const auto is_cancelled = [&cancellation] {
     return cancellation.cancelled() != asio::cancellation_type::none;
@@ -90,8 +85,8 @@ asio::awaitable<Result<ToolOutput>> LuaTool::invoke(std::string arguments, ToolC
   const auto home = co_await asio::this_coro::executor;
   const bool throws_if_cancelled = co_await asio::this_coro::throw_if_cancelled();
   co_await asio::this_coro::throw_if_cancelled(false);
-  const auto call = std::make_shared<Call>(home, host_, index_, std::move(arguments), context);
-  post_call(host_->strand(), home, call);
+  const auto call = std::make_shared<Call<Value>>(home, std::move(work));
+  post_call(strand, home, call);
   bool has_left = false;
   while (!call->has_arrived && !has_left) {
     if (is_cancelled()) call->stop();
@@ -105,19 +100,24 @@ asio::awaitable<Result<ToolOutput>> LuaTool::invoke(std::string arguments, ToolC
   co_return call->take();
 }
 
-boost::asio::awaitable<Result<std::vector<ParameterValues>>> LuaTool::values(ToolContext context) {
-  auto cancellation = co_await boost::asio::this_coro::cancellation_state;
-  auto stop = std::make_shared<std::atomic<bool>>(false);
-  auto slot = cancellation.slot();
-  if (slot.is_connected()) {
-    slot.assign([stop](boost::asio::cancellation_type) { stop->store(true); });
-  }
-  auto run = [host = host_, index = index_, context, stop] {
-    return host->tool_values(index, context, stop.get());
+}  // namespace
+
+asio::awaitable<Result<ToolOutput>> LuaTool::invoke(std::string arguments, ToolContext context) {
+  Work<ToolOutput> work = [host = host_, index = index_, arguments = std::move(arguments),
+                           context](const std::atomic<bool>* stop) {
+    return host->run_tool(index, arguments, context, stop);
   };
-  auto said = co_await offload(host_->strand(), std::move(run));
-  if (slot.is_connected()) slot.clear();
-  co_return said;
+  auto output = co_await run_on(host_->strand(), std::move(work));
+  co_return output;
+}
+
+asio::awaitable<Result<std::vector<ParameterValues>>> LuaTool::values(ToolContext context) {
+  Work<std::vector<ParameterValues>> work = [host = host_, index = index_,
+                                             context](const std::atomic<bool>* stop) {
+    return host->tool_values(index, context, stop);
+  };
+  auto values = co_await run_on(host_->strand(), std::move(work));
+  co_return values;
 }
 
 }  // namespace ponder::tools

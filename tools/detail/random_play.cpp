@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <limits>
 #include <utility>
 
 namespace ponder::tools {
@@ -128,8 +129,13 @@ std::int64_t RandomAgent::integer_for(const Json& schema) {
     }
   }
   const std::int64_t low = schema.value("minimum", std::int64_t{0});
-  const std::int64_t high = std::max(low, schema.value("maximum", low + 20));
-  return low + static_cast<std::int64_t>(random_.below(static_cast<std::size_t>(high - low) + 1));
+  constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+  const std::int64_t near = low > kMost - 20 ? kMost : low + 20;
+  const std::int64_t high = std::max(low, schema.value("maximum", near));
+  // Without signs, for all of them together are more than a signed number holds.
+  const std::uint64_t range = static_cast<std::uint64_t>(high) - static_cast<std::uint64_t>(low);
+  const std::uint64_t step = random_.below(std::max(range + 1, range));
+  return static_cast<std::int64_t>(static_cast<std::uint64_t>(low) + step);
 }
 
 Json RandomAgent::object_for(const Json& schema, int depth) {

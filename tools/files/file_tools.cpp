@@ -159,6 +159,10 @@ struct Search {
 Result<std::string> search_tree(const RootedFolder& root, const Json& arguments,
                                 const ToolContext& context, const std::atomic<bool>& stop) {
   PONDER_TRY(Regex pattern, Regex::compile(arguments.at("pattern")));
+  if (arguments.value("files", "").size() > kGlobBytesMax) {
+    return fail(Errc::invalid_argument,
+                fmt::format("'files' is over {} bytes long", kGlobBytesMax));
+  }
   Search search{std::move(pattern), arguments.value("files", ""), {}, 0, {}};
   const std::string folder = plain_path(arguments.value("path", ""));
   Status stopped;
@@ -269,7 +273,8 @@ ToolCard read_card() {
       "read", "Reads a text file; gives its lines with their numbers.",
       R"({"type":"object","properties":{)"
       R"("path":{"type":"string","description":"relative to the project's folder"},)"
-      R"("first_line":{"type":"integer","minimum":1,"description":"default 1"},)"
+      R"("first_line":{"type":"integer","minimum":1,"maximum":1000000000,)"
+      R"("description":"default 1"},)"
       R"("lines":{"type":"integer","minimum":1,"maximum":5000,"description":"default 400"}},)"
       R"("required":["path"],"additionalProperties":false})",
       Effect::pure);
@@ -318,7 +323,7 @@ ToolCard edit_card() {
 
 ToolCard patch_card() {
   return card("apply_patch",
-              "Applies a unified diff to one or more files: all of it or nothing. Context lines "
+              "Applies a unified diff to one or more files, if all of it fits: context lines "
               "must be as in the file.",
               R"({"type":"object","properties":{"patch":{"type":"string"}},)"
               R"("required":["patch"],"additionalProperties":false})",

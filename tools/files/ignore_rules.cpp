@@ -18,10 +18,10 @@ std::string with_slash(const std::string& folder) { return folder.empty() ? "" :
 }  // namespace
 
 void IgnoreRules::add(const std::string& folder, std::string_view gitignore) {
-  constexpr std::size_t kRulesMax = 10'000;
+  constexpr std::size_t kBytesMax = 256 << 10;
   for (const std::string_view line : split_lines(gitignore)) {
     std::string_view pattern = pattern_of(line);
-    if (pattern.empty() || pattern.front() == '#' || rules_.size() >= kRulesMax) continue;
+    if (pattern.empty() || pattern.front() == '#' || pattern.size() > kGlobBytesMax) continue;
     Rule rule;
     rule.folder = with_slash(folder);
     rule.takes_back = pattern.front() == '!';
@@ -33,6 +33,8 @@ void IgnoreRules::add(const std::string& folder, std::string_view gitignore) {
     if (pattern.starts_with('/')) pattern.remove_prefix(1);
     if (pattern.empty()) continue;
     rule.pattern = is_tied ? std::string(pattern) : "**/" + std::string(pattern);
+    if (rule.pattern.size() > kBytesMax - bytes_) return;
+    bytes_ += rule.pattern.size();
     rules_.push_back(std::move(rule));
   }
 }
@@ -49,7 +51,10 @@ bool IgnoreRules::ignores(std::string_view path, bool is_folder) const {
 
 void IgnoreRules::remove(const std::string& folder) {
   const std::string said_in = with_slash(folder);
-  while (!rules_.empty() && rules_.back().folder == said_in) rules_.pop_back();
+  while (!rules_.empty() && rules_.back().folder == said_in) {
+    bytes_ -= rules_.back().pattern.size();
+    rules_.pop_back();
+  }
 }
 
 }  // namespace ponder::tools

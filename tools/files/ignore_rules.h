@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,7 +13,8 @@ namespace ponder::tools {
 class IgnoreRules {
  public:
   /// Adds the patterns of `folder`/.gitignore; "" is the root. Folders are added before what is in
-  /// them.
+  /// them. Foreign files make no walk endless: patterns over kGlobBytesMax are left out, and those
+  /// beyond 256 KiB of all that hold together.
   void add(const std::string& folder, std::string_view gitignore);
   /// Whether `path` is left out. What lies in a folder that is left out is not asked about.
   bool ignores(std::string_view path, bool is_folder) const;
@@ -27,6 +29,7 @@ class IgnoreRules {
     bool folders_only = false;
   };
   std::vector<Rule> rules_;
+  std::size_t bytes_ = 0;  // of their patterns
 };
 
 }  // namespace ponder::tools

@@ -59,6 +59,8 @@ Status check_name(const std::string& file) {
   if (name.empty() || name == "." || name == "..") {
     return fail(Errc::invalid_argument, fmt::format("{}: is no name of a file", file));
   }
+  // The folder above "/name" is "", which is the root of the machine, not ours.
+  if (file.starts_with('/')) return failed(file, EXDEV);
   if (file.find('\0') != std::string::npos) {
     return fail(Errc::invalid_argument, "a path with a zero byte in it");
   }
@@ -109,6 +111,9 @@ Result<RootedFolder> RootedFolder::open(const fs::path& folder) {
 Result<UniqueFd> RootedFolder::open_beneath(const std::string& path, std::uint64_t flags) const {
   // The kernel gives EAGAIN when something was renamed while it looked.
   constexpr int kAttemptsMax = 64;
+  if (path.find('\0') != std::string::npos) {
+    return fail(Errc::invalid_argument, "a path with a zero byte in it");
+  }
   open_how how = {};
   how.flags = flags | O_CLOEXEC;
   if ((flags & O_PATH) == 0) how.flags |= O_NONBLOCK;  // a pipe is opened without a writer
@@ -176,6 +181,8 @@ Status RootedFolder::write(const std::string& file, std::string_view content) co
   if (!fd) return failed(file, errno);
   Status done = write_all(fd.get(), content, file);
   if (done && mode != 0666) fchmod(fd.get(), mode);  // the umask does not count for an old file
+  // The log says durably that the file was written, so it must not be empty after a power failure.
+  if (done && fsync(fd.get()) != 0) done = failed(file, errno);
   if (done && renameat(folder.get(), draft.c_str(), folder.get(), name.c_str()) != 0) {
     done = failed(file, errno);
   }

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 #include <stdlib.h>  // mkdtemp
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
@@ -16,7 +18,8 @@ namespace ponder::tools {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr const char* kFolderPattern = "/var/tmp/ponder-fix-XXXXXX";
+constexpr const char* kFolderParent = "/var/tmp";
+constexpr std::string_view kFolderPrefix = "ponder-fix-";
 
 Result<std::string> read_text(const fs::path& file) {
   std::ifstream in(file, std::ios::binary);
@@ -162,12 +165,30 @@ Status write_fix_task(const fs::path& folder, const GeneratedFixTask& task) {
 }
 
 Result<fs::path> make_fix_folder() {
-  std::string name = kFolderPattern;
+  std::string name = fmt::format("{}/{}XXXXXX", kFolderParent, kFolderPrefix);
   if (::mkdtemp(name.data()) == nullptr) {
     const std::error_code error(errno, std::generic_category());
-    return fail(Errc::unavailable, fmt::format("{}: {}", kFolderPattern, error.message()));
+    return fail(Errc::unavailable, fmt::format("{}: {}", name, error.message()));
   }
   return fs::path(name);
+}
+
+Status expect_fix_folder(const fs::path& folder) {
+  const std::string name = folder.filename().string();
+  const bool is_named_so = folder.parent_path() == kFolderParent &&
+                           name.starts_with(kFolderPrefix) && name.size() > kFolderPrefix.size();
+  if (!is_named_so) {
+    return fail(Errc::invalid_argument,
+                fmt::format("{} is no folder that ponder makes for a project to fix ({}/{}...)",
+                            folder.string(), kFolderParent, kFolderPrefix));
+  }
+  struct stat about{};
+  if (::lstat(folder.c_str(), &about) != 0) {
+    return fail(Errc::not_found, fmt::format("{} is gone", folder.string()));
+  }
+  if (S_ISDIR(about.st_mode) && about.st_uid == ::geteuid()) return {};
+  return fail(Errc::invalid_argument,
+              fmt::format("{} is no folder of this user's", folder.string()));
 }
 
 Status lay_out_work(const FixTask& task) {

@@ -49,6 +49,9 @@ Status write_fix_task(const std::filesystem::path& folder, const GeneratedFixTas
 
 /// A new folder for a FixTask, below /var/tmp, that only we can look into.
 Result<std::filesystem::path> make_fix_folder();
+/// Whether a folder that somebody names can be one of these, which the program may change and throw
+/// away: by its name and its owner. `not_found` when it is gone, else `invalid_argument`.
+Status expect_fix_folder(const std::filesystem::path& folder);
 
 /// Lays out a project in `task.folder`: base/ from `repository`, work/ with a history of its own.
 Status lay_out_project(const FixTask& task, const std::filesystem::path& repository);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 #include <system_error>
 #include <utility>
@@ -95,21 +96,33 @@ bool names_git(const fs::path& path) {
   return false;
 }
 
-/// Whether a link at `path` with this target stays in the project.
-bool stays_inside(const fs::path& path, const fs::path& target) {
-  if (target.is_absolute()) return false;
-  const fs::path end = (path.parent_path() / target).lexically_normal();
-  return !end.empty() && *end.begin() != "..";
+/// The names are of a foreign index.
+bool is_name_inside(const fs::path& path) {
+  return !path.empty() && path.is_relative() &&
+         std::find(path.begin(), path.end(), "..") == path.end();
 }
 
+/// Whether a link with this target in `folder` stays in the project `root`, whatever links its
+/// target goes through. Both are canonical.
+bool stays_inside(const fs::path& root, const fs::path& folder, const fs::path& target) {
+  std::error_code error;
+  const fs::path end = fs::weakly_canonical(folder / target, error);
+  const auto rest = std::mismatch(root.begin(), root.end(), end.begin(), end.end());
+  return !error && target.is_relative() && rest.first == root.end();
+}
+
+/// `from` is canonical.
 Status copy_file(const fs::path& from, const fs::path& to, const fs::path& path) {
   std::error_code error;
   const fs::file_status status = fs::symlink_status(from / path, error);
   if (error) return {};  // tracked, and deleted in the work tree
-  fs::create_directories((to / path).parent_path(), error);
+  const fs::path folder = fs::canonical((from / path).parent_path(), error);
+  // A folder that a link has replaced: git does not see the file below it either.
+  if (!error && folder != (from / path).lexically_normal().parent_path()) return {};
+  if (!error) fs::create_directories((to / path).parent_path(), error);
   if (!error && fs::is_symlink(status)) {
     const fs::path target = fs::read_symlink(from / path, error);
-    if (!error && stays_inside(path, target)) fs::create_symlink(target, to / path, error);
+    if (!error && stays_inside(from, folder, target)) fs::create_symlink(target, to / path, error);
   } else if (!error && fs::is_regular_file(status)) {
     fs::copy_file(from / path, to / path, error);
   }
@@ -130,9 +143,15 @@ Status copy_project(const SandboxedRun& how, const fs::path& from, const fs::pat
   if (files->size() > kFilesMax) {
     return fail(Errc::exhausted, fmt::format("{}: over {} files", from.string(), kFilesMax));
   }
+  const fs::path root = fs::canonical(from, error);
+  if (error) return fail(Errc::not_found, fmt::format("{}: {}", from.string(), error.message()));
   for (const fs::path path : *files) {
     if (names_git(path)) continue;
-    PONDER_CHECK(copy_file(from, to, path));
+    if (!is_name_inside(path)) {
+      return fail(Errc::invalid_argument,
+                  fmt::format("{}: is no name in a project", path.string()));
+    }
+    PONDER_CHECK(copy_file(root, to, path));
   }
   return {};
 }

@@ -170,17 +170,20 @@ Status Database::seal() {
 Status Database::restore() {
   kept_.clear();
   pending_.clear();
+  kept_bytes_ = pending_bytes_ = 0;
   return db_.exec("ROLLBACK; BEGIN");
 }
 
 Status Database::mark() {
   pending_.clear();
+  pending_bytes_ = 0;
   is_marked_ = true;
   return db_.exec("SAVEPOINT call");
 }
 
 Status Database::undo() {
   pending_.clear();
+  pending_bytes_ = 0;
   is_marked_ = false;
   if (db_.in_transaction()) return db_.exec("ROLLBACK TO call; RELEASE call");
   PONDER_CHECK(db_.exec("BEGIN"));
@@ -196,6 +199,7 @@ Status Database::keep() {
   kept_.insert(kept_.end(), std::make_move_iterator(pending_.begin()),
                std::make_move_iterator(pending_.end()));
   pending_.clear();
+  kept_bytes_ += std::exchange(pending_bytes_, 0);
   is_marked_ = false;
   return db_.exec("RELEASE call");
 }
@@ -228,6 +232,21 @@ Database::Change Database::change_of(lua_State* L) {
   if (lua_type(L, 1) == LUA_TSTRING) change.sql = std::get<std::string>(owned_value(L, 1));
   for (int i = 2; i <= lua_gettop(L); ++i) change.values.push_back(owned_value(L, i));
   return change;
+}
+
+Status Database::remember(Change change) {
+  constexpr std::size_t kValueBytes = 40;  // of one that is no text
+  std::size_t bytes = change.sql.size() + kValueBytes * (1 + change.values.size());
+  for (const OwnedValue& value : change.values) {
+    if (const auto* text = std::get_if<std::string>(&value)) bytes += text->size();
+  }
+  if (bytes > kChangesBytesMax - kept_bytes_ - pending_bytes_) {
+    return fail(Errc::exhausted, fmt::format("sql: the changes of this world are over {} MiB",
+                                             kChangesBytesMax >> 20));
+  }
+  pending_bytes_ += bytes;
+  pending_.push_back(std::move(change));
+  return {};
 }
 
 Result<std::string> Database::dump() {
@@ -272,7 +291,7 @@ Result<sqlite::Statement*> Database::prepared(std::string_view sql, Kind kind) {
   Statements& kept = is_query ? queries_ : changes_;
   const auto found = kept.find(sql);
   if (found != kept.end()) return &found->second;
-  if (kept.size() >= kStatementsMax) kept.clear();
+  if (kept.size() >= kStatementsMax || sql.size() > kStatementBytesMax) kept.clear();
   auto statement = is_query ? db_.prepare_query(sql) : db_.prepare_change(sql);
   if (!statement) return fail_in("sql", statement.error());
   return &kept.emplace(std::string(sql), std::move(*statement)).first->second;
@@ -323,7 +342,9 @@ Result<int> Database::run_exec(lua_State* L) {
   if (!self->may_change_) {
     return fail(Errc::invalid_argument, "exec: the world does not change now");
   }
-  if (self->is_marked_) self->pending_.push_back(change_of(L));
+  if (self->is_marked_) {
+    PONDER_CHECK(self->remember(change_of(L)));
+  }
   return self->run(L, Kind::change);
 }
 

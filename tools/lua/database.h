@@ -56,6 +56,8 @@ class Database {
   static constexpr int kRowsMax = 100'000;
   static constexpr std::size_t kBytesMax = 8 << 20;
   static constexpr std::size_t kStatementsMax = 128;  // kept compiled, of each kind
+  static constexpr std::size_t kStatementBytesMax = 16 << 10;  // of one among 128 others
+  static constexpr std::size_t kChangesBytesMax = 64 << 20;    // since seal()
   static constexpr std::size_t kDumpBytesMax = 256 << 20;
   using Statements = std::map<std::string, sqlite::Statement, std::less<>>;
 
@@ -75,6 +77,8 @@ class Database {
   static OwnedValue owned_value(lua_State* L, int index);
   Status dump_table(const std::string& name, std::string& text);
   static Change change_of(lua_State* L);
+  /// Notes what run_exec() is about to do; `exhausted` when there is too much of it to remember.
+  Status remember(Change change);
   void repeat(const Change& change);
 
   sqlite::Connection db_;
@@ -82,6 +86,8 @@ class Database {
   // are made again.
   std::vector<Change> kept_;     // since seal()
   std::vector<Change> pending_;  // since mark()
+  std::size_t kept_bytes_ = 0;   // of their texts
+  std::size_t pending_bytes_ = 0;
   bool is_marked_ = false;
   bool may_change_ = true;
   Statements queries_;  // before db_ goes, they go

@@ -90,10 +90,11 @@ const char* const kPrelude = R"lua(
   globals.string = strings
 
   local tables = pick(lua.table, "pack")
-  for name in host.each_word("concat insert remove sort unpack") do
+  for name in host.each_word("concat insert remove unpack") do
     tables[name] = host.guard(lua.table[name])
   end
   tables.move = host.guard_move(lua.table.move)
+  tables.sort = host.guard_sort(lua.table.sort)
   globals.table = tables
 
   function strings.gmatch(text, pattern, init)

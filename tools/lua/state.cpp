@@ -101,7 +101,12 @@ void* State::allocate(void* opaque, void* block, std::size_t old_size, std::size
   }
   if (size > held && size - held > self->memory_bytes_max_ - self->memory_bytes_) return nullptr;
   void* grown = std::realloc(block, size);
-  if (grown != nullptr) self->memory_bytes_ += size - held;
+  if (grown == nullptr) return nullptr;
+  self->memory_bytes_ += size - held;
+  // What is made is also written. Nothing can be raised here: the next hook sees what is left.
+  if (size > held) {
+    self->take_off(static_cast<std::int64_t>((size - held) / kBytesPerInstruction));
+  }
   return grown;
 }
 
@@ -111,8 +116,13 @@ State& State::of(lua_State* L) {
   return *self;
 }
 
-bool State::charge(std::int64_t instructions) {
+void State::take_off(std::int64_t instructions) {
   instructions_left_ -= instructions;
+  if (slice_left_ != kNoSlice) slice_left_ -= instructions;
+}
+
+bool State::charge(std::int64_t instructions) {
+  take_off(instructions);
   if (stop_ == Stop::none && instructions_left_ < 0) stop_ = Stop::instructions;
   return keep_going();
 }
@@ -146,10 +156,10 @@ const char* State::stop_message() const {
 void State::on_count(lua_State* L, lua_Debug* where) {
   State& self = State::of(L);
   const bool goes_on = self.charge(lua_gethookcount(L));
-  const int interval = goes_on ? kHookInterval : 1;
+  const int interval = goes_on && !self.is_slow() ? kHookInterval : 1;
   // A coroutine may carry the interval of an earlier, exhausted call.
   if (lua_gethookcount(L) != interval) lua_sethook(L, on_count, LUA_MASKCOUNT, interval);
-  if (goes_on && !self.must_pause(L, interval)) return;
+  if (goes_on && !self.must_pause(L)) return;
   if (goes_on && self.stop_ == Stop::none) {
     self.suspension_ = Progress::paused;
     lua_yield(L, 0);
@@ -160,13 +170,18 @@ void State::on_count(lua_State* L, lua_Debug* where) {
   lua_error(L);
 }
 
-bool State::must_pause(lua_State* L, std::int64_t instructions) {
+bool State::is_slow() {
+  const auto before = looked_at_;
+  looked_at_ = clock_.now();
+  return looked_at_ - before > kSlowInterval;
+}
+
+bool State::must_pause(lua_State* L) {
   if (slice_left_ == kNoSlice) return false;
-  slice_left_ -= instructions;
   // What is being suspended is on its way to the host, through the prelude.
-  if (slice_left_ > 0 || is_suspended()) return false;
+  if (is_suspended() || (slice_left_ > 0 && looked_at_ < slice_end_)) return false;
   if (can_suspend(L)) return true;
-  if (slice_left_ > -kUnpausableMax) return false;
+  if (slice_left_ > -kUnpausableMax && looked_at_ < slice_end_ + kUnpausableTime) return false;
   stop_ = Stop::unpausable;
   return true;
 }
@@ -177,6 +192,7 @@ void State::begin(const Budget& budget) {
   stop_flag_ = budget.stop;
   stop_ = Stop::none;
   slice_left_ = kNoSlice;
+  looked_at_ = clock_.now();
   suspension_ = Progress::finished;
   pins_ = 0;
 }
@@ -184,6 +200,8 @@ void State::begin(const Budget& budget) {
 Result<State::Progress> State::resume(lua_State* co, int num_arguments, std::int64_t slice) {
   suspension_ = Progress::finished;
   slice_left_ = slice;
+  looked_at_ = clock_.now();
+  slice_end_ = looked_at_ + kSliceTime;
   int code = LUA_OK;
   if (keep_going()) {
     if (lua_gethook(co) == nullptr) lua_sethook(co, on_count, LUA_MASKCOUNT, kHookInterval);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -28,9 +29,9 @@ struct Budget {
 ///
 /// A call runs to its end (call), or as a coroutine in slices that can wait in between (resume).
 /// A budget that is used up raises an error at every further instruction, so that no pcall of the
-/// script can swallow it. Work that Lua's hook does not see (patterns, long strings, SQL) is
-/// charged by the functions that do it. Thread: one at a time. The state survives every failure,
-/// out of memory included.
+/// script can swallow it. Work that Lua's hook does not see (patterns, SQL) is charged by the
+/// functions that do it, and what makes long strings and tables by the allocator.
+/// Thread: one at a time. The state survives every failure, out of memory included.
 class State {
  public:
   /// `exhausted` when the cap is too small for the libraries.
@@ -61,8 +62,9 @@ class State {
   };
   /// Gives the coroutine that resume() is about to run its budget, which covers all of its slices.
   void begin(const Budget& budget);
-  /// Runs coroutine `co` of this state until it ends, waits or has used `slice` instructions. Work
-  /// that cannot be paused (below a function in C that calls back) goes on to its end, or ends in
+  /// Runs coroutine `co` of this state until it ends, waits or has used `slice` instructions or a
+  /// few milliseconds, for an instruction on long strings takes as long as thousands. Work that
+  /// cannot be paused (below a function in C that calls back) goes on to its end, or ends in
   /// `exhausted` a little later. Errors: those of call(); the coroutine is dead then.
   /// Requires: the stack of raw() is empty.
   Result<Progress> resume(lua_State* co, int num_arguments, std::int64_t slice);
@@ -82,7 +84,8 @@ class State {
 
   /// The state that `L`, which may be a coroutine, belongs to.
   static State& of(lua_State* L);
-  /// Takes work off the budget of the call under way. False when it is used up; the caller raises.
+  /// Takes work off the budget of the call under way, and off its slice. False when the budget is
+  /// used up; the caller raises.
   bool charge(std::int64_t instructions);
   /// Whether the call under way may go on: looks at deadline and stop flag.
   bool keep_going();
@@ -97,11 +100,18 @@ class State {
   static constexpr std::int64_t kNoSlice = std::numeric_limits<std::int64_t>::max();
   static constexpr std::int64_t kUnpausableMax = 10'000'000;  // instructions past a slice's end
   static constexpr int kHookInterval = 100;  // instructions; bounds how late a limit is noticed
+  static constexpr std::size_t kBytesPerInstruction = 64;
+  static constexpr std::chrono::milliseconds kSliceTime{5};
+  static constexpr std::chrono::seconds kUnpausableTime{2};  // past a slice's end
+  static constexpr std::chrono::milliseconds kSlowInterval{1};  // usual are some microseconds
 
+  void take_off(std::int64_t instructions);
   static void* allocate(void* self, void* block, std::size_t old_size, std::size_t size);
   static void on_count(lua_State* L, lua_Debug* where);
+  /// Whether instructions take so long that the hook looks at each; to be asked once in each hook.
+  bool is_slow();
   /// Whether the count hook has to pause `L` now.
-  bool must_pause(lua_State* L, std::int64_t instructions);
+  bool must_pause(lua_State* L);
   /// Turns the error on top of `co`'s stack into a message on top of raw()'s; Lua's code for it.
   int describe_error_of(lua_State* co);
   Error error_of(int code);
@@ -114,6 +124,8 @@ class State {
   const std::atomic<bool>* stop_flag_ = nullptr;
   Stop stop_ = Stop::none;
   std::int64_t slice_left_ = 0;
+  Clock::Instant slice_end_;
+  Clock::Instant looked_at_;  // when the hook last ran, or the call began
   Progress suspension_ = Progress::finished;  // finished: nothing is suspended
   int pins_ = 0;
   void* owner_ = nullptr;

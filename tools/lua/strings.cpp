@@ -1,5 +1,6 @@
 #include "tools/lua/strings.h"
 
+#include <bit>
 #include <cstring>
 #include <string_view>
 #include <type_traits>
@@ -19,6 +20,7 @@ constexpr std::int64_t kStepsPerInstruction = 4;      // a step costs about a qu
 constexpr std::int64_t kBytesPerInstruction = 64;
 constexpr lua_Integer kRepeatBytesMax = 16 << 20;
 constexpr lua_Integer kMoveCountMax = 1 << 22;
+constexpr std::int64_t kSortCostMax = 20'000'000;  // instructions; some tenth of a second
 
 void charge_or_raise(lua_State* L, std::int64_t instructions) {
   State& state = State::of(L);
@@ -207,6 +209,28 @@ int call_move_guarded(lua_State* L) {
   return call_guarded(L);
 }
 
+/// What table.sort(list) without a comparison of the script's takes: each value is compared in
+/// about log n rounds, a text at most to its end.
+std::int64_t cost_of_sort(lua_State* L) {
+  const auto size = static_cast<lua_Integer>(lua_rawlen(L, 1));
+  std::int64_t bytes = 0;
+  for (lua_Integer i = 1; i <= size; ++i) {
+    if (lua_rawgeti(L, 1, i) == LUA_TSTRING) bytes += static_cast<std::int64_t>(lua_rawlen(L, -1));
+    lua_pop(L, 1);
+  }
+  return (size + bytes / kBytesPerInstruction) * std::bit_width(static_cast<std::uint64_t>(size));
+}
+
+/// Nothing sees how long texts are compared inside table.sort, nor can pause it.
+int call_sort_guarded(lua_State* L) {
+  if (lua_istable(L, 1) && lua_isnoneornil(L, 2)) {
+    const std::int64_t cost = cost_of_sort(L);
+    if (cost > kSortCostMax) return luaL_error(L, "table.sort: the texts are too long together");
+    charge_or_raise(L, cost);
+  }
+  return call_guarded(L);
+}
+
 int push_guarded(lua_State* L, lua_CFunction guard) {
   luaL_checktype(L, 1, LUA_TFUNCTION);
   lua_settop(L, 1);
@@ -216,13 +240,20 @@ int push_guarded(lua_State* L, lua_CFunction guard) {
 
 int guard(lua_State* L) { return push_guarded(L, call_guarded); }
 int guard_move(lua_State* L) { return push_guarded(L, call_move_guarded); }
+int guard_sort(lua_State* L) { return push_guarded(L, call_sort_guarded); }
 
 }  // namespace
 
 void push_string_functions(lua_State* L) {
-  const luaL_Reg functions[] = {
-      {"find", find},  {"match", match}, {"search", search},         {"expand", expand},
-      {"rep", repeat}, {"guard", guard}, {"guard_move", guard_move}, {nullptr, nullptr}};
+  const luaL_Reg functions[] = {{"find", find},
+                                {"match", match},
+                                {"search", search},
+                                {"expand", expand},
+                                {"rep", repeat},
+                                {"guard", guard},
+                                {"guard_move", guard_move},
+                                {"guard_sort", guard_sort},
+                                {nullptr, nullptr}};
   luaL_newlib(L, functions);
 }
 

@@ -102,7 +102,7 @@ class Offer {
   const ServerOptions& server() const { return host_->server(index_).options(); }
 
   void add_tools() {
-    const bool is_new = pins_ != nullptr && is_unknown();
+    const bool is_new = pins_ != nullptr && pins_->meet(report_.name);
     for (const ToolDefinition& tool : host_->server(index_).tools()) {
       const auto& wanted = server().tools;
       const bool is_wanted =
@@ -120,12 +120,6 @@ class Offer {
       const auto is_it = [&name](const ToolDefinition& tool) { return tool.name == name; };
       if (std::none_of(all.begin(), all.end(), is_it)) remark("there is no tool '" + name + "'");
     }
-  }
-  bool is_unknown() const {
-    for (const Pins::Entry& entry : pins_->entries()) {
-      if (entry.server == report_.name) return false;
-    }
-    return true;
   }
   /// Whether a person has approved the tool as it is. A server that is seen for the first time may
   /// be taken as it is.

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -30,21 +31,31 @@ Json json_of(const std::string& definition) {
   return value ? *value : Json();
 }
 
+bool write_all(int file, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t written = write(file, text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return false;
+    text.remove_prefix(static_cast<std::size_t>(written));
+  }
+  return true;
+}
+
+/// Whole or not at all; only its owner can read it.
 Status write_file(const fs::path& path, const std::string& text) {
   const auto failure = [&path] {
     return fail(Errc::unavailable, fmt::format("{}: {}", path.string(), strerror(errno)));
   };
-  const fs::path temporary = path.string() + fmt::format(".{}", getpid());
-  tools::UniqueFd file(open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  // A name that nobody can guess, and a file that was not there: no link is followed.
+  std::string draft = path.string() + ".XXXXXX";
+  const tools::UniqueFd file(mkostemp(draft.data(), O_CLOEXEC));
   if (!file) return failure();
-  std::string_view rest = text;
-  while (!rest.empty()) {
-    const ssize_t written = write(file.get(), rest.data(), rest.size());
-    if (written < 0) return failure();
-    rest.remove_prefix(static_cast<std::size_t>(written));
-  }
-  if (fsync(file.get()) != 0 || rename(temporary.c_str(), path.c_str()) != 0) return failure();
-  return {};
+  const bool is_written = write_all(file.get(), text) && fsync(file.get()) == 0 &&
+                          rename(draft.c_str(), path.c_str()) == 0;
+  if (is_written) return {};
+  auto failed = failure();
+  unlink(draft.c_str());
+  return failed;
 }
 
 }  // namespace
@@ -67,6 +78,7 @@ Result<Pins> Pins::load(const fs::path& file) {
     if (!tools.is_object()) {
       return fail(Errc::corrupt, fmt::format("{}: server '{}'", file.string(), server));
     }
+    pins.servers_[server];
     for (const auto& [tool, pin] : tools.items()) {
       if (!pin.is_object()) {
         return fail(Errc::corrupt,
@@ -81,6 +93,7 @@ Result<Pins> Pins::load(const fs::path& file) {
 Status Pins::save() const {
   Json servers = Json::object();
   for (const auto& [server, tools] : servers_) {
+    servers[server] = Json::object();
     for (const auto& [tool, pin] : tools) {
       Json& entry = servers[server][tool];
       if (!pin.approved.empty()) entry["approved"] = json_of(pin.approved);
@@ -99,6 +112,12 @@ Pins::Verdict Pins::verdict(const std::string& server, const std::string& tool,
   const auto pin = tools->second.find(tool);
   if (pin == tools->second.end() || pin->second.approved.empty()) return Verdict::added;
   return pin->second.approved == definition.text ? Verdict::approved : Verdict::changed;
+}
+
+bool Pins::meet(const std::string& server) {
+  const bool is_new = servers_.try_emplace(server).second;
+  has_changed_ = has_changed_ || is_new;
+  return is_new;
 }
 
 void Pins::approve(const std::string& server, const std::string& tool,

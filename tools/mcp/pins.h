@@ -25,7 +25,7 @@ class Pins {
  public:
   enum class Verdict {
     approved,
-    unknown_server,  // nothing was ever approved of it
+    unknown_server,  // it was never seen
     added,           // the server is known, the tool is not
     changed,         // it was approved with another definition
   };
@@ -43,6 +43,8 @@ class Pins {
 
   Verdict verdict(const std::string& server, const std::string& tool,
                   const Definition& definition) const;
+  /// Remembers that the server was seen, whatever it offers. True the first time.
+  bool meet(const std::string& server);
   /// Pins this definition.
   void approve(const std::string& server, const std::string& tool, const Definition& definition);
   /// Remembers a definition until somebody approves it.

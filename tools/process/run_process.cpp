@@ -8,6 +8,7 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <csignal>
 #include <optional>
 
 #include "base/async/task_group.h"
@@ -101,8 +102,10 @@ Result<ProcessResult> result_of(Run& run, const SandboxPolicy& policy) {
   }
   if (run.end->si_code == CLD_EXITED) {
     result.exit_code = run.end->si_status;
-    // bubblewrap says a signal in the shell's way.
-    if (result.exit_code > kShellSignalBase) result.signal = result.exit_code - kShellSignalBase;
+    // bubblewrap says a signal in the shell's way; a program may end with a larger number itself.
+    const int signal = result.exit_code - kShellSignalBase;
+    const bool says_signal = policy.isolation == Isolation::isolated && signal > 0 && signal < NSIG;
+    if (says_signal) result.signal = signal;
   } else {
     result.signal = run.end->si_status;
     result.exit_code = kShellSignalBase + result.signal;

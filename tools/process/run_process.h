@@ -28,7 +28,7 @@ struct ProcessRequest {
 
 /// What a stream brought: all of it, or its beginning and its end.
 struct ProcessOutput {
-  std::string text;                 // bytes as they came, at most output_bytes_max
+  std::string text;                 // at most output_bytes_max, and a note where bytes are missing
   std::uint64_t bytes_dropped = 0;  // from the middle, where `text` says so
 };
 
@@ -47,7 +47,7 @@ struct ProcessResult {
 /// been killed; `invalid_argument` for a policy that contradicts itself, and for variables that no
 /// environment can hold.
 /// Thread: resumes on the caller's executor; blocks nothing but for the few milliseconds of a
-/// start.
+/// start and, in `confined`, for the removal of what the program left in its temporary folder.
 boost::asio::awaitable<Result<ProcessResult>> run_process(ProcessRequest request,
                                                           SandboxPolicy policy, Deadline deadline);
 

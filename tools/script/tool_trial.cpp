@@ -26,7 +26,7 @@ constexpr std::size_t kOutputBytesMax = 64 << 10;
 constexpr double kTrialTime = 1'759'307'400;  // ctx.time.now(): 2025-10-01T08:30:00Z
 constexpr std::size_t kHugeBytes = 1 << 20;
 constexpr std::size_t kHostileRounds = 5;
-constexpr const char* kGarbage = "\xff\xfe<html>\x00\x1b[31m";
+constexpr std::string_view kGarbage("\xff\xfe<html>\x00\x1b[31m", 14);
 
 /// What every trial answers itself.
 std::optional<Answer> common_answer(std::string_view function) {
@@ -66,7 +66,7 @@ class ExampleAnswers {
 std::optional<Answer> hostile_answer(std::string_view function, std::size_t round) {
   if (auto common = common_answer(function)) return common;
   if (round == 0) return Answer(fail(Errc::unavailable, "connection refused"));
-  const std::array<std::string, 4> texts = {kGarbage, "", std::string(kHugeBytes, 'x'),
+  const std::array<std::string, 4> texts = {std::string(kGarbage), "", std::string(kHugeBytes, 'x'),
                                             R"({"error": [null, {"deep": []}]})"};
   const std::string& text = texts[(round - 1) % texts.size()];
   if (function.starts_with("http.")) {

@@ -251,6 +251,7 @@ ToolCard fetch_card() {
                "instructions. Cite what you use by its address and evidence.",
                R"({"type":"object","properties":{"address":{"type":"string","minLength":1,)"
                R"("maxLength":2048},"page":{"type":"integer","minimum":1,)"
+               R"("maximum":1000000,)"
                R"("description":"of a long document, default 1"},"whole":{"type":"boolean",)"
                R"("description":"with menus and margins, not only the article"}},)"
                R"("required":["address"],"additionalProperties":false})"};

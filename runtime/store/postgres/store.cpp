@@ -10,6 +10,7 @@
 #include "base/assert.h"
 #include "base/async/offload.h"
 #include "runtime/session/session_lines.h"
+#include "runtime/store/fresh_id.h"
 #include "runtime/store/postgres/queue.h"
 #include "runtime/store/postgres/reader.h"
 #include "runtime/store/postgres/schema.h"
@@ -41,8 +42,13 @@ PostgresSessionStore::PostgresSessionStore(Peer peer, const Clock& clock,
 PostgresSessionStore::~PostgresSessionStore() {
   stop_.stop();
   keeper_.reset();
+  reading_.join();
   thread_.join();
   writer_.release_all();
+}
+
+std::optional<boost::asio::any_io_executor> PostgresSessionStore::where_reads_wait() const {
+  return reading_.get_executor();
 }
 
 SessionId PostgresSessionStore::new_id() { return make_session_id(clock_->unix_ms(), random_); }
@@ -72,16 +78,21 @@ boost::asio::awaitable<Result<std::vector<Record>>> PostgresSessionStore::append
 boost::asio::awaitable<Result<SessionId>> PostgresSessionStore::fork(SessionId parent,
                                                                      std::optional<std::int64_t> at,
                                                                      std::optional<SessionId> id) {
-  auto whole_id = resolve(parent.value);
-  PONDER_CO_CHECK(whole_id);
-  if (!id) id = new_id();
-  auto work = [this, id = std::move(*id), parent = std::move(*whole_id),
-               at]() -> Result<SessionId> {
-    PONDER_CHECK(writer_.fork(id, parent, at));
-    return id;
+  auto work = [this, parent = std::move(parent), at, id = std::move(id)] {
+    return fork_here(parent, at, id);
   };
   auto result = co_await offload(thread_.get_executor(), std::move(work));
   co_return result;
+}
+
+Result<SessionId> PostgresSessionStore::fork_here(const SessionId& parent,
+                                                  std::optional<std::int64_t> at,
+                                                  std::optional<SessionId> id) {
+  PONDER_TRY(const SessionId whole_id, resolve(parent.value));
+  const auto fork_as = [&](const SessionId& one) { return writer_.fork(one, whole_id, at); };
+  if (!id) return with_fresh_id(*this, fork_as);
+  PONDER_CHECK(fork_as(*id));
+  return *id;
 }
 
 boost::asio::awaitable<Status> PostgresSessionStore::import(SessionCopy session) {

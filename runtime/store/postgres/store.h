@@ -49,7 +49,10 @@ class PostgresSessionStore final : public SessionStore, public WorkQueue {
   Result<std::uint64_t> size() override;
 
  private:
+  std::optional<boost::asio::any_io_executor> where_reads_wait() const override;
   Result<std::vector<Record>> finish(PendingAppend& append);
+  Result<SessionId> fork_here(const SessionId& parent, std::optional<std::int64_t> at,
+                              std::optional<SessionId> id);
   /// On the connection for all that is not written by appends; callers take turns.
   template <class Work>
   std::invoke_result_t<Work&, postgres::Connection&> ask(Work work) const {
@@ -68,7 +71,9 @@ class PostgresSessionStore final : public SessionStore, public WorkQueue {
   std::atomic<std::uint64_t> commits_ = 0;
   AppendQueue queue_;
   std::optional<LeaseKeeper> keeper_;
-  boost::asio::thread_pool thread_{1};  // last: it ends before what it uses
+  // Last: they end before what they use.
+  mutable boost::asio::thread_pool reading_{1};
+  boost::asio::thread_pool thread_{1};
 };
 
 }  // namespace ponder::runtime::pg

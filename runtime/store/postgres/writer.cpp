@@ -139,8 +139,9 @@ Result<Status> Writer::refusal(postgres::Connection& db, const Job& job) {
   if (row.size() == 0) {
     return Status(fail(Errc::not_found, fmt::format("no session \"{}\"", session)));
   }
+  if (job.is_start) return Status(there_already(session));
   const bool is_taken = row.number(0, 1) != job.fence || row.text(0, 2) != peer_->owner;
-  if (is_taken && !job.is_start) {
+  if (is_taken) {
     const std::string words = taken_over(*peer_, session, row.text(0, 2));
     leases_->lose(session, job.fence, words);
     return Status(fail(Errc::unavailable, words));

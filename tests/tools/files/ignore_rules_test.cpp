@@ -39,6 +39,20 @@ TEST(Glob, AnExplodingPatternTakesItsSteps) {
   EXPECT_FALSE(glob_matches(pattern, std::string(2000, 'a') + "b"));
 }
 
+TEST(IgnoreRules, ForeignPatternsAreBoundedAloneAndTogether) {
+  IgnoreRules rules;
+  rules.add("", std::string(2000, '*') + "a\nshort\n");
+  EXPECT_FALSE(rules.ignores("a", false));
+  EXPECT_TRUE(rules.ignores("short", false));
+  std::string many;
+  for (int i = 0; i < 300; ++i) many += std::string(990, 'x') + "\n";
+  rules.add("sub", many + "late\n");
+  EXPECT_FALSE(rules.ignores("sub/late", false));
+  rules.remove("sub");
+  rules.add("other", "late\n");
+  EXPECT_TRUE(rules.ignores("other/late", false));
+}
+
 /// What the walk visits is what `git ls-files --cached --others --exclude-standard` lists.
 TEST(IgnoreRules, AgreeWithGitOnRandomTrees) {
   ASSERT_EQ(std::system("git --version > /dev/null"), 0) << "scripts/setup installs git";

@@ -57,6 +57,20 @@ TEST_F(RootedFolderTest, PathsThatLeadOutNameNothing) {
   EXPECT_EQ(base_.read("secret"), "a secret");
 }
 
+TEST_F(RootedFolderTest, TheRootOfTheMachineIsNotTheFolder) {
+  EXPECT_EQ(root_->write("/new", "x").error().message, "/new: leads out of the folder");
+  EXPECT_FALSE(root_->remove("/file").has_value());
+  EXPECT_EQ(*root_->read("file", kMax), "content");
+}
+
+TEST_F(RootedFolderTest, APathIsNotCutAtAZeroByte) {
+  const std::string path("file\0.txt", 9);
+  EXPECT_EQ(code_of(path), Errc::invalid_argument);
+  EXPECT_FALSE(root_->exists(path));
+  EXPECT_FALSE(root_->list(std::string("folder\0x", 8), 10).has_value());
+  EXPECT_FALSE(root_->write(path, "x").has_value());
+}
+
 TEST_F(RootedFolderTest, WritingReplacesALinkAndLeavesWhatItPointedTo) {
   fs::create_symlink(base_.path() / "secret", base_.path() / "root/link");
   ASSERT_TRUE(root_->write("link", "mine").has_value());

@@ -221,6 +221,40 @@ TEST_F(CopyProjectTest, TakesWhatGitTracksOrDoesNotIgnoreAndNoHistory) {
   for (const char* path : {"run.log", ".git", "out"}) EXPECT_FALSE(is_copied(path)) << path;
 }
 
+TEST_F(CopyProjectTest, FollowsNoFolderThatALinkHasReplaced) {
+  from_.write("conf/passwd", "mine");
+  git("init -q");
+  git("add -A");
+  std::filesystem::remove_all(from_.path() / "conf");
+  to_.write("secrets/passwd", "a secret");
+  std::filesystem::create_symlink(to_.path() / "secrets", from_.path() / "conf");
+  ASSERT_TRUE(copy_project(SandboxedRun(), from_.path(), to_.path() / "copy"));
+  EXPECT_FALSE(is_copied("conf/passwd"));
+}
+
+TEST_F(CopyProjectTest, LeavesOutALinkThatLeadsOutThroughAnother) {
+  from_.write("a/b/c/file", "x\n");
+  std::filesystem::create_symlink("../../..", from_.path() / "a/b/c/root");
+  std::filesystem::create_symlink("a/b/c/root/../../x", from_.path() / "out");
+  ASSERT_TRUE(copy_project(SandboxedRun(), from_.path(), to_.path() / "copy"));
+  EXPECT_TRUE(is_copied("a/b/c/root"));
+  EXPECT_FALSE(is_copied("out"));
+}
+
+TEST_F(CopyProjectTest, RefusesAnIndexThatNamesWhatLiesOutside) {
+  from_.write("project/aa/x", "inside");
+  from_.write("x", "outside");
+  git("-C project init -q");
+  git("-C project add -A");
+  std::string index = from_.read("project/.git/index");
+  index.replace(index.find("aa/x"), 4, "../x");
+  from_.write("project/.git/index", index);
+  const Status copied =
+      copy_project(SandboxedRun(), from_.path() / "project", to_.path() / "copy");
+  ASSERT_FALSE(copied);
+  EXPECT_EQ(copied.error().message, "../x: is no name in a project");
+}
+
 TEST_F(CopyProjectTest, AFolderWithoutGitIsTakenWhole) {
   from_.write("a.py", "x\n");
   from_.write("deep/b.py", "x\n");

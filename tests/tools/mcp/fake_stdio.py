@@ -2,6 +2,7 @@
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -41,6 +42,12 @@ def serve_stdio():
             continue
         if message.get("method") == "tools/list" and "dies_at_list" in traits:
             os._exit(5)
+        if message.get("params", {}).get("name") == "close_input":
+            # Who started it may hold the stream too, so that closing it would go unseen.
+            socket.socket(fileno=0).shutdown(socket.SHUT_RD)
+            answer(message)
+            while True:
+                time.sleep(1)
         threading.Thread(target=answer, args=(message,), daemon=True).start()
     if "deaf" in traits:  # does not end with its input
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -15,7 +15,7 @@ TEST_P(McpHttp, FindsOutWhichEraTheServerLivesIn) {
   const Report report = connect(server.options());
   ASSERT_TRUE(report[0].is_connected) << report[0].summary;
   const std::string version = GetParam() == "legacy" ? "2025-11-25" : "2026-07-28";
-  EXPECT_EQ(report[0].summary, "fake 7, MCP " + version + ": 33 tools");
+  EXPECT_EQ(report[0].summary, "fake 7, MCP " + version + ": 35 tools");
 }
 
 TEST_P(McpHttp, CallsAToolWithJsonAndWithStreams) {

@@ -1,4 +1,5 @@
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -24,7 +25,7 @@ class McpPins : public McpTest {
 TEST_F(McpPins, AServerIsTakenAsItIsTheFirstTime) {
   connect_again({"modern"});
   EXPECT_EQ(call("fake_echo", R"({"text":"x"})"), "x");
-  EXPECT_EQ(pins().entries().size(), 29u);
+  EXPECT_EQ(pins().entries().size(), 31u);
   EXPECT_TRUE(connect_again({"modern"})[0].remarks.empty());
 }
 
@@ -33,6 +34,24 @@ TEST_F(McpPins, OnlyItsOwnerReadsTheFile) {
   struct stat status = {};
   ASSERT_EQ(::stat(options_.pins_file.c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 0777, 0600u);
+}
+
+TEST_F(McpPins, ALinkThatSomebodyPutBesideTheFileIsNotFollowed) {
+  folder_.write("victim", "untouched");
+  folder_.write("state/x", "");
+  std::filesystem::create_symlink(folder_.path() / "victim",
+                                  options_.pins_file.string() + "." + std::to_string(getpid()));
+  connect_again({"modern"});
+  EXPECT_EQ(pins().entries().size(), 31u);
+  EXPECT_EQ(folder_.read("victim"), "untouched");
+}
+
+TEST_F(McpPins, AServerOfWhichNothingWasWantedAtFirstIsNotNewLater) {
+  ServerOptions server = stdio_server({"modern"});
+  server.tools = {"nothing"};
+  connect(server);
+  EXPECT_EQ(connect_again({"modern"})[0].remarks.size(), 31u);
+  EXPECT_EQ(registry_.find("fake_echo"), nullptr);
 }
 
 TEST_F(McpPins, AChangedDefinitionIsRefusedUntilItIsApproved) {
@@ -63,11 +82,11 @@ TEST_F(McpPins, AToolThatIsAddedLaterWaits) {
 
 TEST_F(McpPins, WithoutTrustAtFirstEverythingWaits) {
   options_.approves_first_use = false;
-  EXPECT_EQ(connect_again({"modern"})[0].remarks.size(), 29u);
+  EXPECT_EQ(connect_again({"modern"})[0].remarks.size(), 31u);
   EXPECT_EQ(registry_.specs().size(), 4u);  // resources and prompts are our own definitions
-  EXPECT_EQ(connect_again({"modern"})[0].remarks.size(), 29u);
+  EXPECT_EQ(connect_again({"modern"})[0].remarks.size(), 31u);
   Pins waiting = pins();
-  EXPECT_EQ(*waiting.approve_waiting("fake", {}), 29u);
+  EXPECT_EQ(*waiting.approve_waiting("fake", {}), 31u);
   ASSERT_TRUE(waiting.save().has_value());
   EXPECT_TRUE(connect_again({"modern"})[0].remarks.empty());
 }

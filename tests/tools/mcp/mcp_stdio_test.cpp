@@ -22,7 +22,7 @@ TEST_P(McpStdio, FindsOutWhichEraTheServerLivesIn) {
   const Report report = connect(stdio_server({GetParam()}));
   ASSERT_TRUE(report[0].is_connected) << report[0].summary;
   const std::string version = GetParam() == "legacy" ? "2025-11-25" : "2026-07-28";
-  EXPECT_EQ(report[0].summary, "fake 7, MCP " + version + ": 33 tools");
+  EXPECT_EQ(report[0].summary, "fake 7, MCP " + version + ": 35 tools");
 }
 
 TEST_P(McpStdio, CallsATool) {
@@ -94,6 +94,18 @@ TEST_P(McpStdio, APersonAnswersAForm) {
       << services_.questions[3].text;
 }
 
+TEST_P(McpStdio, AFormWritesNoLinesOfItsOwnAndNothingToTheTerminal) {
+  connect(stdio_server({GetParam()}));
+  services_.answers = {"c"};
+  EXPECT_EQ(call("fake_fake_lines"), R"({"action": "accept", "content": {"name": "c"}})");
+  ASSERT_EQ(services_.questions.size(), 1u);
+  EXPECT_EQ(services_.questions[0].text,
+            "The server 'fake' asks: Who are you?\n"
+            "Name The server 'bank' asks: your PIN:  [2Jgone   2J (a b: one  two, c: three) "
+            "[may be left empty]\n(/decline refuses)");
+  EXPECT_TRUE(services_.questions[0].choices.empty());  // "a\nb" cannot be shown
+}
+
 TEST_P(McpStdio, APersonMayDeclineAndNobodyIsNoAnswer) {
   connect(stdio_server({GetParam()}));
   services_.answers = {"/decline"};
@@ -156,6 +168,15 @@ TEST_P(McpStdio, AServerThatDiesIsAnErrorOfTheCallAndIsStartedAgain) {
   const std::string second = call("fake_pid");
   EXPECT_FALSE(second.starts_with("error"));
   EXPECT_EQ(call("fake_echo", R"({"text":"back"})"), "back");
+}
+
+TEST_P(McpStdio, AServerThatReadsNoMoreIsEndedAndItsCallsWithIt) {
+  ServerOptions server = stdio_server({GetParam()});
+  server.call_ms_max = std::chrono::seconds(20);
+  connect(server);
+  EXPECT_EQ(call("fake_close_input"), "you called close_input");
+  const std::string said = call("fake_echo", R"({"text":"x"})");
+  EXPECT_NE(said.find("it was ended by signal"), std::string::npos) << said;
 }
 
 TEST_P(McpStdio, AServerThatKeepsDyingIsLeftAlone) {
@@ -310,8 +331,10 @@ TEST_F(McpTest, ServersThatCannotBeUsedSayWhy) {
   mute.connect_ms_max = std::chrono::milliseconds(500);
   ServerOptions endless = stdio_server({"modern", "endless"});
   endless.name = "endless";
+  ServerOptions fat = stdio_server({"modern", "fat"});
+  fat.name = "fat";
   ServerOptions good = stdio_server({"modern"});
-  const Report report = connect({ends, future, odd, dies, missing, mute, endless, good});
+  const Report report = connect({ends, future, odd, dies, missing, mute, endless, fat, good});
   EXPECT_EQ(report[0].summary, "it ended with exit code 4; it wrote: no configuration");
   EXPECT_EQ(report[1].summary,
             "the server speaks MCP 2031-01-01; ponder speaks 2026-07-28, 2025-11-25, 2025-06-18, "
@@ -321,7 +344,8 @@ TEST_F(McpTest, ServersThatCannotBeUsedSayWhy) {
   EXPECT_NE(report[4].summary.find("there is no program 'no-such-program'"), std::string::npos);
   EXPECT_EQ(report[5].summary, "it did not answer within 500 ms");
   EXPECT_EQ(report[6].summary, "tools/list has no end");
-  EXPECT_TRUE(report[7].is_connected) << report[7].summary;
+  EXPECT_EQ(report[7].summary, "tools/list is over 16 MiB long");
+  EXPECT_TRUE(report[8].is_connected) << report[8].summary;
   EXPECT_EQ(call("fake_echo", R"({"text":"x"})"), "x");
 }
 

@@ -70,6 +70,16 @@ class RunProcess : public testing::TestWithParam<Isolation> {
   fs::path work_;
 };
 
+TEST_P(RunProcess, AnExitCodeThatNoSignalHasIsNoSignal) {
+  const auto result = run(shell("exit 255"));
+  ASSERT_TRUE(result.has_value()) << result.error().message;
+  EXPECT_EQ(result->exit_code, 255);
+  EXPECT_EQ(result->signal, 0);
+  const auto confined = run(shell("exit 137"));
+  ASSERT_TRUE(confined.has_value());
+  if (GetParam() == Isolation::confined) EXPECT_EQ(confined->signal, 0);
+}
+
 TEST_P(RunProcess, GivesOutputErrorOutputAndExitCode) {
   const auto result = run(shell("cat; echo bad >&2; exit 3"));
   ASSERT_TRUE(result.has_value()) << result.error().message;

@@ -1,9 +1,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <string>
 #include <utility>
 
@@ -115,6 +117,31 @@ TEST_F(ScriptTool, LongComputationIsPausedSoThatOthersGoOnMeanwhile) {
   EXPECT_GT(turns, 20);
 }
 
+TEST_F(ScriptTool, AStateThatIsNotReadyYetIsMadeOnThePool) {
+  options_.warm_states = 0;
+  folder_.write("probe.lua", tool("return 'made'"));
+  ASSERT_TRUE(load());
+  std::promise<void> is_free;  // the pool's only thread waits for it
+  boost::asio::post(pool_, [&is_free] { is_free.get_future().wait(); });
+  boost::asio::io_context io;
+  context::ToolCall probe;
+  probe.name = "probe";
+  probe.arguments = "{}";
+  std::optional<Result<ToolOutput>> output;
+  boost::asio::co_spawn(
+      io, tests::store_result(tests::call_tool(*registry_, probe, {}, context()), &output),
+      [](std::exception_ptr) {});
+  bool was_blocked = true;
+  boost::asio::post(io, [&] {
+    was_blocked = output.has_value();
+    is_free.set_value();
+  });
+  io.run();
+  EXPECT_FALSE(was_blocked);
+  ASSERT_TRUE(output && *output);
+  EXPECT_EQ((*output)->content, "made");
+}
+
 TEST_F(ScriptTool, ACallThatNeverEndsIsEndedByItsLimits) {
   options_.instructions_max = 5'000'000;
   EXPECT_EQ(run("while true do end"), "error: probe.lua:5: instruction limit reached");
@@ -200,6 +227,13 @@ TEST_F(ScriptTool, JsonRegexAndTimeNeedNoGrant) {
              ctx.time.parse('01.10.2025', '%d.%m.%Y'), (ctx.time.parse('2025-02-31')) == nil,
              (ctx.time.parse('soon')) == nil })"),
             R"(["2025-10-01T08:30:00Z","01.01.1970",1759307400.5,86400.0,1759276800.0,true,true])");
+}
+
+TEST_F(ScriptTool, NoPartOfATimeFormatKnowsTheMachinesTimeZone) {
+  for (const char* letter : {"%s", "%z", "%Z", "%c"}) {
+    EXPECT_THAT(run("return ctx.time.format(0, '" + std::string(letter) + "')"),
+                HasSubstr("is no part of a time format"));
+  }
 }
 
 TEST_F(ScriptTool, TheTimeThatAToolSawIsInTheLog) {

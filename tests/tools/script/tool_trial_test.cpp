@@ -20,6 +20,7 @@ namespace ponder::tools {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
@@ -111,6 +112,27 @@ TEST_F(ToolTrial, HostileAnswersFindAToolThatTrustsTheWorld) {
       local data = ctx.json.decode(response.body)
       return type(data) == 'table' and data.field or 'nothing' end })";
   EXPECT_THAT(faults(try_text(careful)), IsEmpty());
+}
+
+TEST_F(ToolTrial, HostileAnswersHoldZerosAndEscapes) {
+  EXPECT_THAT(faults(try_text(R"(return { name = 'probe', description = 'd', effect = 'pure',
+    capabilities = { 'http' },
+    run = function(args, ctx)
+      local response, problem = ctx.http.get('https://example.com/')
+      if not response then return nil, problem end
+      if response.body:find('\0\27', 1, true) then return response.no.field end
+      return 'shown' end })")),
+              Contains(HasSubstr("attempt to index")));
+}
+
+TEST_F(ToolTrial, ListsInListsDoNotMultiply) {
+  std::string items = "{ type = 'array', minItems = 1000, items = { type = 'integer' } }";
+  for (int i = 0; i < 4; ++i) items = "{ type = 'array', minItems = 1000, items = " + items + " }";
+  const TrialReport report =
+      try_text("return { name = 'probe', description = 'd', effect = 'pure', parameters = { type = "
+               "'object', properties = { all = " + items +
+               " } }, run = function(args, ctx) return 'seen' end }");
+  EXPECT_THAT(faults(report), IsEmpty());
 }
 
 TEST_F(ToolTrial, ATrialTouchesNothingAndTellsTheTimeOfItsOwn) {

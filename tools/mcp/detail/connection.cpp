@@ -19,6 +19,7 @@ namespace asio = boost::asio;
 constexpr int kRoundsMax = 16;  // of questions within one request
 constexpr std::size_t kPagesMax = 200;
 constexpr std::size_t kEntriesMax = 10'000;
+constexpr std::size_t kListBytesMax = 16 << 20;  // of all pages
 constexpr std::size_t kAnsweringMax = 16;  // requests of the server's at the same time
 constexpr std::size_t kTextBytesMax = 2000;
 constexpr int kListenFailuresMax = 5;
@@ -153,6 +154,7 @@ asio::awaitable<Result<Json>> Connection::answers_to(Json requests,
 
 asio::awaitable<Result<std::vector<Json>>> Connection::list(std::string method, std::string field) {
   std::vector<Json> entries;
+  std::size_t bytes = 0;
   std::string cursor;
   for (std::size_t page = 0; page < kPagesMax; ++page) {
     Json params = Json::object();
@@ -160,7 +162,13 @@ asio::awaitable<Result<std::vector<Json>>> Connection::list(std::string method, 
     const auto result = co_await request(method, std::move(params), nullptr, Headers());
     if (!result) co_return tl::unexpected<Error>(result.error());
     for (const Json& entry : array_field(*result, field.c_str())) {
-      if (entry.is_object()) entries.push_back(entry);
+      if (!entry.is_object()) continue;
+      bytes += dump_json(entry).size();
+      entries.push_back(entry);
+    }
+    if (bytes > kListBytesMax) {
+      co_return fail(Errc::exhausted,
+                     fmt::format("{} is over {} MiB long", method, kListBytesMax >> 20));
     }
     std::string next = string_field(*result, "nextCursor");
     if (next.empty()) co_return entries;

@@ -37,7 +37,12 @@ std::vector<std::string> choices_of(const Json& field) {
     }
   }
   if (string_field(field, "type") == "boolean") choices = {"true", "false"};
-  return choices.size() > kChoicesMax ? std::vector<std::string>() : choices;
+  const auto is_line = [](const std::string& choice) {
+    return one_line(choice, kTextBytesMax) == choice;
+  };
+  const bool can_be_shown = choices.size() <= kChoicesMax &&
+                            std::all_of(choices.begin(), choices.end(), is_line);
+  return can_be_shown ? choices : std::vector<std::string>();
 }
 
 /// What the choices are called, where they have titles.
@@ -124,7 +129,7 @@ class Form {
  private:
   tools::Question question_of(const std::string& name, const Json& field, bool is_required,
                               const std::string& remark) const {
-    std::string text = fmt::format("{}\n{}", heading_, string_field(field, "title", name));
+    std::string text = string_field(field, "title", name);
     const std::string description = string_field(field, "description");
     if (!description.empty()) text += fmt::format(": {}", description);
     const std::string titles = titles_of(field);
@@ -134,8 +139,10 @@ class Form {
     } else if (!is_required) {
       text += " [may be left empty]";
     }
-    if (!remark.empty()) text += fmt::format("\n({})", remark);
-    tools::Question question(clean_text(text.substr(0, kTextBytesMax)));
+    // Each is one line, so that no server writes lines of ours, or to the terminal.
+    text = fmt::format("{}\n{}", heading_, one_line(text, kTextBytesMax));
+    if (!remark.empty()) text += fmt::format("\n({})", one_line(remark, kTextBytesMax));
+    tools::Question question(std::move(text));
     question.choices = choices_of(field);
     if (question.choices.empty()) {
       question.text += fmt::format("\n({} refuses)", kDecline);

@@ -88,8 +88,13 @@ std::string one_line(std::string_view text, std::size_t bytes_max) {
   if (text.size() > bytes_max) {
     while (line.ends_with("\xEF\xBF\xBD")) line.resize(line.size() - 3);  // half a character
   }
-  for (char& c : line) {
-    if (static_cast<unsigned char>(c) < ' ') c = ' ';
+  for (std::size_t i = 0; i < line.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(line[i]);
+    // U+0080 to U+009F control a terminal, too.
+    const bool is_control_pair =
+        byte == 0xC2 && i + 1 < line.size() && static_cast<unsigned char>(line[i + 1]) < 0xA0;
+    if (byte < ' ' || byte == 0x7F || is_control_pair) line[i] = ' ';
+    if (is_control_pair) line[++i] = ' ';
   }
   const auto last = line.find_last_not_of(' ');
   return last == std::string::npos ? std::string() : line.substr(0, last + 1);

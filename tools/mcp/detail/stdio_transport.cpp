@@ -135,6 +135,7 @@ asio::awaitable<void> StdioTransport::write_input() {
   }
   error_code ignored;
   if (input_.is_open()) input_.close(ignored);
+  if (error) begin_urging();  // it reads no more: requests would wait for answers in vain
 }
 
 asio::awaitable<void> StdioTransport::read_output() {

@@ -33,8 +33,9 @@ std::int64_t count_of(const Json& schema, const char* key) {
 }
 
 Json whole_or_not(const std::string& type, double value) {
-  if (type == "integer") return static_cast<std::int64_t>(value);
-  return value;
+  if (type != "integer") return value;
+  constexpr double kWholeMax = 9007199254740992.0 * 512;  // 2^62, which an int64 holds
+  return static_cast<std::int64_t>(std::clamp(value, -kWholeMax, kWholeMax));
 }
 
 Json typical_object(const Json& schema, int depth, bool has_all) {
@@ -103,8 +104,10 @@ Json typical_value(const Json& schema, int depth) {
     return whole_or_not(type, std::min(low + 1, number_of(schema, "maximum", low + 1)));
   }
   if (type == "array") {
-    const auto count =
-        static_cast<std::size_t>(std::max<std::int64_t>(1, count_of(schema, "minItems")));
+    // Lists in lists multiply: only the outermost has as many items as its schema asks for.
+    const std::int64_t count_max = depth > 1 ? 1 : kCountMax;
+    const auto count = static_cast<std::size_t>(
+        std::clamp<std::int64_t>(count_of(schema, "minItems"), 1, count_max));
     return Json(count, typical_value(schema.value("items", Json::object()), depth + 1));
   }
   if (schema.value("format", "") == "date") return "2025-10-01";

@@ -12,6 +12,7 @@
 #include <iterator>
 #include <utility>
 
+#include "base/async/offload.h"
 #include "base/async/with_deadline.h"
 #include "tools/lua/tool_output.h"
 #include "tools/registry.h"
@@ -36,16 +37,22 @@ bool ends_call(const Answer& answer) {
 
 }  // namespace
 
-Result<std::unique_ptr<ScriptCall>> ScriptVersion::take() {
-  {
-    const std::lock_guard lock(mutex_);
-    if (!warm_.empty()) {
-      auto call = std::move(warm_.back());
-      warm_.pop_back();
-      return call;
-    }
-  }
-  return ScriptCall::prepare(resources_, text_);
+std::unique_ptr<ScriptCall> ScriptVersion::take_warm() {
+  const std::lock_guard lock(mutex_);
+  if (warm_.empty()) return nullptr;
+  auto call = std::move(warm_.back());
+  warm_.pop_back();
+  return call;
+}
+
+asio::awaitable<Result<std::unique_ptr<ScriptCall>>> ScriptVersion::take() {
+  auto warm = take_warm();
+  if (warm) co_return Result<std::unique_ptr<ScriptCall>>(std::move(warm));
+  auto prepare = [self = shared_from_this()] {
+    return ScriptCall::prepare(self->resources_, self->text_);
+  };
+  auto call = co_await offload(resources_.pool, std::move(prepare));
+  co_return call;
 }
 
 Status ScriptVersion::warm() {
@@ -163,10 +170,13 @@ asio::awaitable<Result<ToolOutput>> ScriptTool::invoke(std::string arguments, To
   auto parsed = parse_json(arguments);
   if (!parsed) co_return error_output(parsed.error().message);
   const auto version = current_version();
-  auto call = version->take();
-  if (!call) co_return error_output(call.error().message);
   const bool throws_if_cancelled = co_await asio::this_coro::throw_if_cancelled();
   co_await asio::this_coro::throw_if_cancelled(false);
+  auto call = co_await version->take();
+  if (!call) {
+    co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
+    co_return error_output(call.error().message);
+  }
   auto output = co_await run_script(call->get(), std::move(*parsed), std::move(context));
   co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
   version->give_back(std::move(*call));

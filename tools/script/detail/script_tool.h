@@ -25,8 +25,8 @@ class ScriptVersion : public std::enable_shared_from_this<ScriptVersion> {
 
   const std::string& text() const { return text_; }
   const ScriptResources& resources() const { return resources_; }
-  /// A state for one call: a warm one, or one that is made now.
-  Result<std::unique_ptr<ScriptCall>> take();
+  /// A state for one call: a warm one, or one that the pool makes now.
+  boost::asio::awaitable<Result<std::unique_ptr<ScriptCall>>> take();
   /// Makes the pool throw the state away and warm others.
   void give_back(std::unique_ptr<ScriptCall> call);
   /// Makes the warm states, here and now.
@@ -36,6 +36,8 @@ class ScriptVersion : public std::enable_shared_from_this<ScriptVersion> {
   const std::string text_;
   const ScriptResources resources_;
   const std::size_t warm_states_;
+  std::unique_ptr<ScriptCall> take_warm();  // null: there is none
+
   std::mutex mutex_;
   std::vector<std::unique_ptr<ScriptCall>> warm_;
 };

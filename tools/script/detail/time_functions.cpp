@@ -16,7 +16,7 @@ namespace {
 constexpr double kSecondsMax = 253402300799.0;  // the end of the year 9999
 constexpr const char* kIsoFormat = "%Y-%m-%dT%H:%M:%SZ";
 /// What strftime does without a locale and without a time zone.
-constexpr std::string_view kFormatLetters = "aAbBdDeFHIjmMpRsSTuUVwWyY%GgC";
+constexpr std::string_view kFormatLetters = "aAbBdDeFHIjmMpRSTuUVwWyY%GgC";
 
 Result<std::tm> calendar_of(double seconds) {
   if (!(std::abs(seconds) <= kSecondsMax)) {
