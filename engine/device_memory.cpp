@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::size_t kAlignment = 256;
 constexpr std::size_t kChunkBytes = std::size_t{8} << 20;
+constexpr std::size_t kPieceBytesMax = kChunkBytes / 8;  // that a chunk is divided into
 
 }  // namespace
 
@@ -23,9 +24,8 @@ Status device_status(const kernels::DeviceTable& device, int code, std::string_v
 }
 
 std::string FoundDevice::description() const {
-  const std::string place = count == 1
-                                ? std::string("the only device")
-                                : fmt::format("device {} of 0..{}", index, count - 1);
+  const std::string place = count == 1 ? std::string("the only device")
+                                       : fmt::format("device {} of 0..{}", index, count - 1);
   return fmt::format("{}: {} (compute capability {}.{}, {} free)", place, info.name,
                      info.compute_capability / 10, info.compute_capability % 10,
                      bytes_text(info.memory_bytes_free));
@@ -81,8 +81,14 @@ DeviceBuffer::~DeviceBuffer() {
 
 Result<std::byte*> DeviceArena::allocate(std::size_t bytes) {
   const std::size_t needed = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  // A large piece leaves the chunk to the small ones that follow it.
+  if (needed > kPieceBytesMax) {
+    PONDER_TRY(DeviceBuffer buffer, DeviceBuffer::create(device_, needed));
+    large_.push_back(std::move(buffer));
+    return large_.back().data();
+  }
   if (chunks_.empty() || chunks_.back().size() - used_ < needed) {
-    PONDER_TRY(DeviceBuffer chunk, DeviceBuffer::create(device_, std::max(needed, kChunkBytes)));
+    PONDER_TRY(DeviceBuffer chunk, DeviceBuffer::create(device_, kChunkBytes));
     chunks_.push_back(std::move(chunk));
     used_ = 0;
   }

@@ -88,8 +88,9 @@ class DeviceArena {
 
  private:
   std::shared_ptr<OpenDevice> device_;
-  std::vector<DeviceBuffer> chunks_;
-  std::size_t used_ = 0;  // of the last chunk
+  std::vector<DeviceBuffer> large_;   // of one piece each
+  std::vector<DeviceBuffer> chunks_;  // of small pieces
+  std::size_t used_ = 0;              // of the last chunk
 };
 
 /// Cache pages in device memory.

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "engine/device_random_weights.h"
 #include "engine/device_workspace.h"
 
 namespace ponder::engine {
@@ -39,6 +40,20 @@ Result<std::unique_ptr<Model>> DeviceModel::load(const std::filesystem::path& di
   PONDER_TRY(model->ws_, model->make_workspace());
   PONDER_CHECK(device_status(model->table(), model->table().wait(), "load"));
   PONDER_CHECK(checkpoint.check_unchanged());
+  return model;
+}
+
+Result<std::unique_ptr<Model>> DeviceModel::with_random_weights(ModelConfig config,
+                                                                const ModelOptions& options) {
+  PONDER_TRY(std::shared_ptr<OpenDevice> device, OpenDevice::open(*options.device));
+  const bool is_fp8 = options.cache_dtype == CacheDType::fp8;
+  CacheLayout layout(config, is_fp8 ? kernels::DType::fp8_e4m3 : kernels::DType::bf16, false,
+                     options.index_keys);
+  std::unique_ptr<DeviceModel> model(
+      new DeviceModel(std::move(config), options, std::move(layout), std::move(device)));
+  PONDER_TRY(model->weights_, random_device_weights(model->config_, model->arena_));
+  PONDER_TRY(model->ws_, model->make_workspace());
+  PONDER_CHECK(device_status(model->table(), model->table().wait(), "load"));
   return model;
 }
 

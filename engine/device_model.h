@@ -29,6 +29,9 @@ class DeviceModel final : public Model {
  public:
   static Result<std::unique_ptr<Model>> load(const std::filesystem::path& dir, ModelConfig config,
                                              const ModelOptions& options);
+  /// The same with random weights of this shape, for measuring (engine/device_random_weights.h).
+  static Result<std::unique_ptr<Model>> with_random_weights(ModelConfig config,
+                                                            const ModelOptions& options);
   ~DeviceModel() override;
 
   const ModelConfig& config() const override { return config_; }

@@ -1,5 +1,6 @@
 // The CUDA backend: one device, one stream, and the table that the library exports.
 
+#include <array>
 #include <cstring>
 
 #include "kernels/cuda/operations.cuh"
@@ -12,7 +13,8 @@ static_assert(kDeviceOutOfMemory == cudaErrorMemoryAllocation);
 struct Device {
   int index = 0;
   cudaStream_t stream = nullptr;
-  int error = cudaSuccess;  // the first one that a launch left
+  int error = cudaSuccess;                             // the first one that a launch left
+  std::array<cudaEvent_t, kDeviceEventsMax> events{};  // created when they are first recorded
 };
 
 Device& the_device() {
@@ -67,6 +69,9 @@ int open(int device) {
 }
 
 void close() {
+  for (cudaEvent_t event : the_device().events) {
+    if (event != nullptr) cudaEventDestroy(event);
+  }
   if (the_device().stream != nullptr) cudaStreamDestroy(the_device().stream);
   the_device() = {};
 }
@@ -104,6 +109,23 @@ int copy(void* to, const void* from, std::size_t bytes) {
   return noted(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream()));
 }
 
+int record_event(std::size_t event) {
+  cudaEvent_t& at = the_device().events.at(event);
+  const cudaStream_t queue = stream();
+  if (at == nullptr) {
+    if (const cudaError_t error = cudaEventCreate(&at)) return noted(error);
+  }
+  return noted(cudaEventRecord(at, queue));
+}
+
+int event_ms(std::size_t from, std::size_t to, float* ms) {
+  const auto& events = the_device().events;
+  if (const int error = noted(cudaEventSynchronize(events.at(to)))) return error;
+  return noted(cudaEventElapsedTime(ms, events.at(from), events.at(to)));
+}
+
+void* native_stream() { return stream(); }
+
 }  // namespace
 
 cudaStream_t stream() noexcept {
@@ -131,6 +153,9 @@ ponder_device_table() {
     table.download = download;
     table.copy = copy;
     table.wait = wait;
+    table.record_event = record_event;
+    table.event_ms = event_ms;
+    table.native_stream = native_stream;
     set_operations(table);
     return table;
   }();

@@ -22,7 +22,7 @@
 namespace ponder::kernels {
 
 /// Grows with every change below; a library of another version is not used.
-inline constexpr std::uint32_t kDeviceTableVersion = 1;
+inline constexpr std::uint32_t kDeviceTableVersion = 2;
 
 /// The one code that all backends share: what allocate() returns when memory will not do. It does
 /// not stick.
@@ -216,6 +216,21 @@ struct DeviceAttentionArgs {
   std::size_t parts_max;  // ceil(most slots of a row / kDevicePartSlots)
 };
 
+/// Products of registers alone, on every processor at once: what a kernel made of tensor-core
+/// instructions could reach. Each block has kProbeWarps warps, and each warp multiplies `rounds`
+/// times kProbeTiles tiles of 16 x 8 x 16 (bf16) or 16 x 8 x 32 (int8).
+inline constexpr std::size_t kProbeWarps = 8;
+inline constexpr std::size_t kProbeTiles = 8;
+struct ProbeProductsArgs {
+  float* sums;  // [blocks * kProbeWarps * 32], written
+  std::size_t blocks;
+  std::size_t rounds;
+  DType dtype;  // bf16 or int8
+};
+
+/// Points in time on the stream that may be noted at once.
+inline constexpr std::size_t kDeviceEventsMax = 512;
+
 struct DeviceTable {
   std::uint32_t version;  // kDeviceTableVersion
   const char* name;       // of the arithmetic: results of equal names have equal bits
@@ -237,6 +252,13 @@ struct DeviceTable {
   int (*copy)(void* to, const void* from, std::size_t bytes);
   int (*wait)();
 
+  // Time. An event passes when all that was launched before it is done.
+  int (*record_event)(std::size_t event);  // < kDeviceEventsMax
+  /// Waits for `to`. Requires: both were recorded.
+  int (*event_ms)(std::size_t from, std::size_t to, float* ms);
+  /// The stream, as libraries of the same vendor want it; null where there are none.
+  void* (*native_stream)();
+
   // Operations.
   void (*matmul)(const DeviceMatmulArgs& args);
   void (*gather_rows)(const GatherRowsArgs& args);
@@ -257,6 +279,7 @@ struct DeviceTable {
   void (*select)(const SelectArgs& args);
   void (*translate)(const TranslateArgs& args);
   void (*attention)(const DeviceAttentionArgs& args);
+  void (*probe_products)(const ProbeProductsArgs& args);
 };
 
 /// The one symbol that the library exports, with C linkage.

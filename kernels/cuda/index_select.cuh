@@ -1,6 +1,7 @@
 #pragma once
 
-// The lightning indexer's scores, and the exact selection of the best.
+// The lightning indexer's scores for shapes that index_scores_mma.cuh is not made for, and the
+// exact selection of the best.
 //
 // Scores: a thread for each key, 128 keys of one row in a block; 16 heads of the query at a time
 // lie in shared memory, and a key's words are read once for all of them. Heads are added in
@@ -240,8 +241,7 @@ __global__ void translate_kernel(TranslateArgs args) {
   }
 }
 
-void launch_index_scores(const DeviceIndexScoresArgs& args) {
-  if (args.rows == 0 || args.num_keys_max == 0) return;
+void launch_portable_scores(const DeviceIndexScoresArgs& args) {
   dim3 grid;
   grid.x = ceil_div(args.num_keys_max, kScoreThreads);
   grid.y = static_cast<unsigned>(args.rows);

@@ -1,9 +1,12 @@
 #pragma once
 
-// y[b] = x[b] @ w[b]^T. A block makes a tile of 32 rows by 64 columns of one of the batch, 128
-// threads with 4 x 4 outputs each; 32 inputs of both sides at a time lie in shared memory. Each
-// output is one chain of fmaf over the inputs in ascending order, so its bits depend on its row and
-// column alone. Portable: no tensor cores; bound by arithmetic for many rows, by bytes for few.
+// y[b] = x[b] @ w[b]^T for f32 weights, which only small models and routers have (matmul_mma.cuh
+// has the others), and what x becomes for weights in codes.
+//
+// A block makes a tile of 32 rows by 64 columns of one of the batch, 128 threads with 4 x 4 outputs
+// each; 32 inputs of both sides at a time lie in shared memory. Each output is one chain of fmaf
+// over the inputs in ascending order, so its bits depend on its row and column alone. No tensor
+// cores; bound by arithmetic for many rows, by bytes for few.
 
 #include "kernels/cuda/device_table.h"
 #include "kernels/cuda/numeric.cuh"
@@ -48,29 +51,6 @@ __device__ bool find_tile(const DeviceMatmulArgs& args, MatmulTile& tile) {
   return true;
 }
 
-__device__ __forceinline__ float weight_at(const DeviceMatrix& w, std::size_t n, std::size_t k,
-                                           std::size_t width) {
-  const std::size_t i = n * width + k;
-  if (w.dtype == DType::f32) return static_cast<const float*>(w.data)[i];
-  if (w.dtype == DType::bf16) return from_bf16(static_cast<const bf16*>(w.data)[i]);
-  const float scale = w.scales[n / kFp8BlockSize * w.scales_stride + k / kFp8BlockSize];
-  return from_e4m3(static_cast<const fp8_e4m3*>(w.data)[i]) * scale;
-}
-
-__device__ __forceinline__ int code_at(const DeviceMatrix& w, std::size_t n, std::size_t k,
-                                       std::size_t width) {
-  const std::size_t codes_per_byte = w.dtype == DType::int4 ? 2 : 1;
-  const std::size_t byte = k / codes_per_byte;
-  std::size_t at = n * width / codes_per_byte + byte;
-  if (w.is_packed) {
-    at = n / kScaleRows * kScaleRows * width / codes_per_byte +
-         (byte / 4 * kScaleRows + n % kScaleRows) * 4 + byte % 4;
-  }
-  if (w.dtype == DType::int8) return static_cast<const std::int8_t*>(w.data)[at];
-  const int pair = static_cast<const std::uint8_t*>(w.data)[at];
-  return (k % 2 == 0 ? pair & 15 : pair >> 4) - 8;
-}
-
 __device__ __forceinline__ float group_scale_at(const DeviceMatrix& w, std::size_t n, std::size_t k,
                                                 std::size_t width) {
   const std::size_t block = n / kScaleRows * (width / w.group) + k / w.group;
@@ -101,6 +81,7 @@ __global__ void matmul_kernel(DeviceMatmulArgs args) {
   __shared__ SharedArray<float, kTileColumns * kTileDepth> w_tile;  // [k][column]
   MatmulTile tile;
   if (!find_tile(args, tile)) return;
+  const auto* weights = static_cast<const float*>(tile.w.data);
   const bool has_rows = tile.row_begin + own_row() < tile.row_end;
   float y[kOwnRows][kOwnColumns] = {};
   for (std::size_t begin = 0; begin < args.k; begin += kTileDepth) {
@@ -115,7 +96,7 @@ __global__ void matmul_kernel(DeviceMatmulArgs args) {
       const std::size_t k = begin + i % kTileDepth;
       const bool is_inside = column < args.n && k < args.k;
       w_tile[i % kTileDepth * kTileColumns + i / kTileDepth] =
-          is_inside ? weight_at(tile.w, column, k, args.k) : 0.0f;
+          is_inside ? weights[column * args.k + k] : 0.0f;
     }
     __syncthreads();
     const std::size_t depth = args.k - begin < kTileDepth ? args.k - begin : kTileDepth;
@@ -158,65 +139,12 @@ __global__ void quantize_activations_kernel(DeviceMatmulArgs args) {
   }
 }
 
-/// Exact sums within a weight group, then one fmaf for each group in ascending order.
-__global__ void matmul_codes_kernel(DeviceMatmulArgs args) {
-  __shared__ SharedArray<int, kTileRows * kTileDepth> x_tile;
-  __shared__ SharedArray<int, kTileColumns * kTileDepth> w_tile;
-  MatmulTile tile;
-  if (!find_tile(args, tile)) return;
-  const bool has_rows = tile.row_begin + own_row() < tile.row_end;
-  float y[kOwnRows][kOwnColumns] = {};
-  int sums[kOwnRows][kOwnColumns] = {};
-  for (std::size_t begin = 0; begin < args.k; begin += kTileDepth) {
-    for (unsigned i = threadIdx.x; i < kTileRows * kTileDepth; i += kMatmulThreads) {
-      const std::size_t row = tile.row_begin + i / kTileDepth;
-      x_tile[i] = row < tile.row_end ? args.x_codes[row * args.k + begin + i % kTileDepth] : 0;
-    }
-    for (unsigned i = threadIdx.x; i < kTileColumns * kTileDepth; i += kMatmulThreads) {
-      const std::size_t column = tile.column_begin + i / kTileDepth;
-      w_tile[i % kTileDepth * kTileColumns + i / kTileDepth] =
-          column < args.n ? code_at(tile.w, column, begin + i % kTileDepth, args.k) : 0;
-    }
-    __syncthreads();
-    for (unsigned k = 0; has_rows && k < kTileDepth; ++k) {
-      int w[kOwnColumns];
-      for (unsigned j = 0; j < kOwnColumns; ++j) w[j] = w_tile[k * kTileColumns + own_column() + j];
-      for (unsigned i = 0; i < kOwnRows; ++i) {
-        const int x = x_tile[(own_row() + i) * kTileDepth + k];
-        for (unsigned j = 0; j < kOwnColumns; ++j) sums[i][j] += x * w[j];
-      }
-    }
-    __syncthreads();
-    if ((begin + kTileDepth) % tile.w.group != 0) continue;
-    for (unsigned i = 0; i < kOwnRows; ++i) {
-      const std::size_t row = tile.row_begin + own_row() + i;
-      for (unsigned j = 0; j < kOwnColumns; ++j) {
-        const std::size_t column = tile.column_begin + own_column() + j;
-        if (row < tile.row_end && column < args.n) {
-          const float x_scale = args.x_scales[(row * args.k + begin) / kActivationGroup];
-          const float scale = x_scale * group_scale_at(tile.w, column, begin, args.k);
-          y[i][j] = fmaf(static_cast<float>(sums[i][j]), scale, y[i][j]);
-        }
-        sums[i][j] = 0;
-      }
-    }
-  }
-  store_tile(args, tile, y);
-}
-
-void launch_matmul(const DeviceMatmulArgs& args) {
-  if (args.m_total == 0 || args.n == 0) return;
+void launch_matmul_f32(const DeviceMatmulArgs& args) {
   dim3 grid;
   grid.x = ceil_div(args.n, kTileColumns);
   grid.y = ceil_div(args.m, kTileRows);
   grid.z = static_cast<unsigned>(args.batch);
-  if (args.w_dtype != DType::int8 && args.w_dtype != DType::int4) {
-    launch(matmul_kernel, grid, kMatmulThreads, args);
-    return;
-  }
-  const std::size_t lanes = args.m_total * (args.k / kActivationGroup) * kWarp;
-  launch(quantize_activations_kernel, blocks_for(lanes, kMatmulThreads), kMatmulThreads, args);
-  launch(matmul_codes_kernel, grid, kMatmulThreads, args);
+  launch(matmul_kernel, grid, kMatmulThreads, args);
 }
 
 }  // namespace

@@ -5,8 +5,10 @@
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/elementwise.cuh"
 #include "kernels/cuda/index_keys.cuh"
+#include "kernels/cuda/index_scores_mma.cuh"
 #include "kernels/cuda/index_select.cuh"
-#include "kernels/cuda/matmul.cuh"
+#include "kernels/cuda/matmul_mma.cuh"
+#include "kernels/cuda/probe.cuh"
 #include "kernels/cuda/router.cuh"
 
 namespace ponder::kernels {
@@ -32,6 +34,7 @@ void set_operations(DeviceTable& table) {
   table.select = launch_select;
   table.translate = launch_translate;
   table.attention = launch_attention;
+  table.probe_products = launch_probe_products;
 }
 
 }  // namespace

@@ -239,6 +239,23 @@ class DeviceFailures : public ::testing::Test {
   ModelOptions options_;
 };
 
+TEST_F(DeviceFailures, SmallPiecesBetweenLargeOnesTakeLittleMemory) {
+  // As the scales between the matrices of a layer.
+  const std::size_t before = kernels::emulated_memory_used();
+  const auto device = OpenDevice::open(kernels::emulated_device());
+  ASSERT_TRUE(device.has_value());
+  {
+    DeviceArena arena(*device);
+    constexpr std::size_t kLarge = std::size_t{3} << 20;
+    for (int i = 0; i < 20; ++i) {
+      ASSERT_TRUE(arena.allocate(kLarge).has_value());
+      ASSERT_TRUE(arena.allocate(4096).has_value());
+    }
+    EXPECT_LE(kernels::emulated_memory_used() - before, 20 * kLarge + (std::size_t{8} << 20));
+  }
+  EXPECT_EQ(kernels::emulated_memory_used(), before);
+}
+
 TEST_F(DeviceFailures, AModelThatDoesNotFitIsRefusedAndGivesItsMemoryBack) {
   const std::size_t before = kernels::emulated_memory_used();
   kernels::set_emulated_memory(before + 20'000'000);

@@ -1,5 +1,8 @@
 #include "kernels/cuda/emulator/emulated_device.h"
 
+#include <array>
+#include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -18,9 +21,10 @@ struct Memory {
   std::map<void*, std::size_t> allocated;
   std::size_t used = 0;
   std::size_t limit = std::size_t{1} << 30;
-  bool is_lost = false;
+  std::atomic<bool> is_lost = false;     // by a test while another thread computes
   std::vector<std::size_t> taken = {0};  // by others, of each device
   int in_use = 0;
+  std::array<std::chrono::steady_clock::time_point, kDeviceEventsMax> events;
 };
 
 Memory& memory() {
@@ -90,6 +94,19 @@ int move(void* to, const void* from, std::size_t bytes) {
   return state();
 }
 
+int record_event(std::size_t event) {
+  memory().events.at(event) = std::chrono::steady_clock::now();
+  return state();
+}
+
+int event_ms(std::size_t from, std::size_t to, float* ms) {
+  const auto& events = memory().events;
+  *ms = std::chrono::duration<float, std::milli>(events.at(to) - events.at(from)).count();
+  return state();
+}
+
+void* native_stream() { return nullptr; }
+
 }  // namespace
 
 const DeviceTable& emulated_device() {
@@ -108,6 +125,9 @@ const DeviceTable& emulated_device() {
     table.download = move;
     table.copy = move;
     table.wait = state;
+    table.record_event = record_event;
+    table.event_ms = event_ms;
+    table.native_stream = native_stream;
     set_operations(table);
     return table;
   }();

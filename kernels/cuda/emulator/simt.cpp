@@ -33,6 +33,7 @@ struct Thread {
 
 struct Warp {
   std::array<std::array<std::uint32_t, kLanes>, 2> values{};  // of this exchange and of the last
+  std::array<std::array<Fragments, kLanes>, 2> fragments{};   // the same
   unsigned num_exchanges = 0;
   std::uint32_t epoch = 0;
 };
@@ -241,6 +242,15 @@ std::uint32_t vote(bool predicate) {
   std::uint32_t votes = 0;
   for (unsigned i = 0; i < kLanes; ++i) votes |= values[i] << i;
   return votes;
+}
+
+const std::array<Fragments, 32>& gather(const Fragments& own) {
+  Machine& m = machine();
+  Warp& warp = m.warp();
+  auto& all = warp.fragments[warp.num_exchanges % 2];
+  all[thread_index.x % kLanes] = own;
+  m.stop(State::at_exchange);
+  return all;
 }
 
 void report_fault(std::string what) { machine().fail(std::move(what)); }

@@ -53,6 +53,13 @@ void sync_warp();
 std::uint32_t exchange(std::uint32_t value, unsigned source_lane);
 /// One bit for each lane of the warp.
 std::uint32_t vote(bool predicate);
+/// What a lane gives to a product of the whole warp: two operands of a tensor-core instruction.
+struct Fragments {
+  std::array<std::uint32_t, 4> a;
+  std::array<std::uint32_t, 2> b;
+};
+/// Those of all lanes, valid until the warp's next exchange but one.
+const std::array<Fragments, 32>& gather(const Fragments& own);
 
 /// Who touched an element of shared memory last, and between which barriers.
 struct Access {
@@ -90,6 +97,13 @@ inline const emulator::Dim3& blockIdx = emulator::block_index;
 inline const emulator::Dim3& blockDim = emulator::block_size;
 inline const emulator::Dim3& gridDim = emulator::grid_size;
 using dim3 = emulator::Dim3;
+
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
 
 /// Shared memory of a block, watched.
 template <class T, std::size_t N>
@@ -151,6 +165,16 @@ inline int __dp4a(int a, int b, int sum) {
     sum += static_cast<std::int8_t>(a >> shift) * static_cast<std::int8_t>(b >> shift);
   }
   return sum;
+}
+
+/// The four bytes that `selector` names, a digit each, out of a (0..3) and b (4..7).
+inline unsigned __byte_perm(unsigned a, unsigned b, unsigned selector) {
+  const std::uint64_t bytes = (std::uint64_t{b} << 32) | a;
+  unsigned result = 0;
+  for (unsigned i = 0; i < 4; ++i) {
+    result |= static_cast<unsigned>(bytes >> (8 * (selector >> 4 * i & 7u)) & 0xffu) << 8 * i;
+  }
+  return result;
 }
 
 template <class Args>

@@ -147,15 +147,85 @@ TEST_F(DeviceMatmul, WhatIsNotFiniteStaysInItsRow) {
   EXPECT_TRUE(all_close(run(weights, x, 40), reference(weights, x, 40), {.abs = 1e-3}));
 }
 
-TEST_F(DeviceMatmul, ARowsBitsDependOnNeitherItsPlaceNorItsCompany) {
-  const Weights weights(device(), DType::f32, 100, 130, 0, false, rng);
-  const auto x = random_floats(50 * 130, rng);
-  const auto together = run(weights, x, 50);
-  for (const std::size_t row : {0U, 31U, 32U, 49U}) {
-    const auto from = x.begin() + static_cast<std::ptrdiff_t>(row * 130);
-    const auto to = together.begin() + static_cast<std::ptrdiff_t>(row * 100);
-    EXPECT_TRUE(same_bits(run(weights, {from, from + 130}, 1), {to, to + 100})) << row;
+TEST_F(DeviceMatmul, AWeightThatIsNotFiniteStaysInItsColumn) {
+  // Widths at which lanes read whole words, some of them beyond the end of a row.
+  for (const std::size_t k : {16U, 48U, 144U}) {
+    Weights weights(device(), DType::fp8_e4m3, 20, k, 0, false, rng);
+    weights.data_bytes[5 * k] = 0x7f;
+    device().upload(weights.on_device->data(), weights.data_bytes.data(),
+                    weights.data_bytes.size());
+    const auto x = random_floats(3 * k, rng);
+    EXPECT_TRUE(all_close(run(weights, x, 3), reference(weights, x, 3), {.abs = 1e-2})) << k;
   }
+}
+
+TEST_F(DeviceMatmul, ARowsBitsDependOnNeitherItsPlaceNorItsCompany) {
+  struct Case {
+    DType dtype;
+    std::size_t k;
+  };
+  for (const auto& [dtype, k] :
+       {Case{DType::f32, 130}, Case{DType::bf16, 130}, Case{DType::bf16, 640},
+        Case{DType::fp8_e4m3, 1155}, Case{DType::fp8_e4m3, 640}, Case{DType::int8, 640},
+        Case{DType::int4, 640}}) {
+    const Weights weights(device(), dtype, 100, k, 128, false, rng);
+    const auto x = random_floats(50 * k, rng);
+    const auto together = run(weights, x, 50);
+    for (const std::size_t row : {0U, 31U, 32U, 49U}) {
+      const auto from = x.begin() + static_cast<std::ptrdiff_t>(row * k);
+      const auto to = together.begin() + static_cast<std::ptrdiff_t>(row * 100);
+      EXPECT_TRUE(
+          same_bits(run(weights, {from, from + static_cast<std::ptrdiff_t>(k)}, 1), {to, to + 100}))
+          << static_cast<int>(dtype) << " " << row;
+    }
+  }
+}
+
+TEST_F(DeviceMatmul, NothingOfAnInputIsRoundedBeforeTheSum) {
+  // Ones cancel; what is left are the inputs' last bits.
+  const std::size_t k = 256;
+  std::vector<float> x(k);
+  std::vector<std::uint16_t> w(k);
+  double want = 0.0;
+  for (std::size_t i = 0; i < k; ++i) {
+    x[i] = 1.0F + static_cast<float>(rng() % 256) * 0x1p-20F;
+    w[i] = i % 2 == 0 ? 0x3f80 : 0xbf80;  // 1, -1
+    want += (i % 2 == 0 ? 1.0 : -1.0) * double{x[i]};
+  }
+  const DeviceArray<float> from(device(), x);
+  const DeviceArray<std::uint16_t> weights(device(), w);
+  DeviceMatrix matrix{};
+  matrix.data = weights.data();
+  matrix.dtype = DType::bf16;
+  const DeviceArray<DeviceMatrix> matrices(device(), std::vector{matrix});
+  const DeviceArray<float> y(device(), 1);
+  device().matmul({.y = y.data(),
+                   .y_stride = 1,
+                   .x = from.data(),
+                   .x_stride = k,
+                   .w = matrices.data(),
+                   .w_dtype = DType::bf16,
+                   .batch = 1,
+                   .m = 1,
+                   .m_total = 1,
+                   .n = 1,
+                   .k = k});
+  // Every partial sum is a multiple of 2^-20 below 4, so that none is rounded.
+  EXPECT_EQ(y.download()[0], want);
+}
+
+TEST_F(DeviceMatmul, EveryE4m3CodeIsReadForWhatItIs) {
+  // Row n of the matrix has code n in one of the places that a word has, and 1 elsewhere.
+  const std::size_t k = 32;
+  Weights weights(device(), DType::fp8_e4m3, 256, k, 0, false, rng);
+  std::fill(weights.data_bytes.begin(), weights.data_bytes.end(), std::uint8_t{0x38});
+  for (std::size_t n = 0; n < 256; ++n) {
+    weights.data_bytes[n * k + n % 7] = static_cast<std::uint8_t>(n);
+  }
+  device().upload(weights.on_device->data(), weights.data_bytes.data(), weights.data_bytes.size());
+  std::vector<float> x(7 * k);
+  for (std::size_t row = 0; row < 7; ++row) x[row * k + row] = 1.0F;
+  EXPECT_TRUE(all_close(run(weights, x, 7), reference(weights, x, 7), {}));
 }
 
 TEST_F(DeviceMatmul, CodesGiveTheBitsOfTheCpu) {
@@ -217,8 +287,17 @@ TEST_F(DeviceMatmul, HeadsAreABatchWithStrides) {
 }
 
 TEST_F(DeviceMatmul, EachExpertTakesItsOwnRowsAndOneWithoutRowsTakesNone) {
-  for (const DType dtype : {DType::f32, DType::int8}) {
-    const std::vector<std::int32_t> begin = {0, 0, 37, 40, 40, 45};
+  struct Case {
+    DType dtype;
+    std::vector<std::int32_t> begin;
+  };
+  std::vector<Case> cases;
+  for (const DType dtype : {DType::f32, DType::bf16, DType::fp8_e4m3, DType::int8, DType::int4}) {
+    cases.push_back({dtype, {0, 0, 37, 40, 40, 45}});
+    cases.push_back({dtype, {0, 1, 1, 28, 28, 29, 29, 29, 30}});  // few rows for most
+  }
+  for (const auto& [dtype, begin] : cases) {
+    const auto num_rows = static_cast<std::size_t>(begin.back());
     const std::size_t n = 66;
     const std::size_t k = 128;
     std::vector<std::unique_ptr<Weights>> weights;
@@ -227,13 +306,13 @@ TEST_F(DeviceMatmul, EachExpertTakesItsOwnRowsAndOneWithoutRowsTakesNone) {
       weights.push_back(std::make_unique<Weights>(device(), dtype, n, k, 128, false, rng));
       matrices.push_back(weights.back()->matrix);
     }
-    const auto x = random_floats(45 * k, rng);
+    const auto x = random_floats(num_rows * k, rng);
     const DeviceArray<float> from(device(), x);
     const DeviceArray<DeviceMatrix> on_device(device(), matrices);
     const DeviceArray<std::int32_t> groups(device(), begin);
-    const DeviceArray<float> y(device(), 45 * n);
-    const DeviceArray<std::int8_t> codes(device(), 45 * k);
-    const DeviceArray<float> scales(device(), 45);
+    const DeviceArray<float> y(device(), num_rows * n);
+    const DeviceArray<std::int8_t> codes(device(), num_rows * k);
+    const DeviceArray<float> scales(device(), num_rows);
     device().matmul({.y = y.data(),
                      .y_stride = n,
                      .x = from.data(),
@@ -242,8 +321,8 @@ TEST_F(DeviceMatmul, EachExpertTakesItsOwnRowsAndOneWithoutRowsTakesNone) {
                      .w_dtype = dtype,
                      .batch = matrices.size(),
                      .group_begin = groups.data(),
-                     .m = 45,
-                     .m_total = 45,
+                     .m = num_rows,
+                     .m_total = num_rows,
                      .n = n,
                      .k = k,
                      .x_codes = codes.data(),
@@ -256,7 +335,10 @@ TEST_F(DeviceMatmul, EachExpertTakesItsOwnRowsAndOneWithoutRowsTakesNone) {
           reference(*weights[e], {at, at + static_cast<std::ptrdiff_t>(rows * k)}, rows);
       want.insert(want.end(), part.begin(), part.end());
     }
-    EXPECT_TRUE(all_close(y.download(), want, {.abs = dtype == DType::int8 ? 0.0 : 1e-4}));
+    const bool is_exact = dtype == DType::int8 || dtype == DType::int4;
+    const double error = dtype == DType::fp8_e4m3 ? 5e-2 : 1e-4;  // of codes up to 448
+    EXPECT_TRUE(all_close(y.download(), want, {.abs = is_exact ? 0.0 : error}))
+        << static_cast<int>(dtype);
   }
 }
 

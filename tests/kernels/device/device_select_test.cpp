@@ -11,10 +11,19 @@ constexpr std::size_t kOffset = 64;
 
 class DeviceSelect : public DeviceTest {};
 
-/// Rows of two sequences.
+/// Rows of two sequences: each has others beside it, or many follow one another in a sequence.
 struct Rows {
   std::vector<std::int32_t> sequences = {0, 1, 0, 1};
   std::vector<std::int32_t> num_keys = {300, 1, 64, 129};
+
+  static Rows many() {
+    Rows rows;
+    for (int i = 0; i < 66; ++i) {
+      rows.sequences.push_back(i < 40 ? 0 : 1);
+      rows.num_keys.push_back(i < 40 ? 261 + i : 64 + i);
+    }
+    return rows;
+  }
 };
 
 /// Fills the pages of both sequences with keys of this type, in the host's copy.
@@ -46,11 +55,16 @@ void fill_keys(PagedSequences& pages, DType dtype, std::size_t stride, std::size
 }
 
 TEST_F(DeviceSelect, ScoresOverInt8KeysHaveTheBitsOfTheCpu) {
-  for (const auto& [heads, dim] : {std::pair{1U, 4U}, {4U, 128U}, {19U, 64U}, {64U, 256U}}) {
+  struct Case {
+    std::size_t heads, dim;
+    Rows rows;
+  };
+  for (const auto& [heads, dim, rows] :
+       {Case{1, 4, {}}, Case{4, 128, {}}, Case{19, 64, {}}, Case{64, 256, {}}, Case{9, 32, {}},
+        Case{5, 128, Rows::many()}}) {
     PagedSequences pages(device(), kOffset + index_page_bytes(dim), kOffset, {300, 129}, rng);
     fill_keys(pages, DType::int8, dim, dim, rng);
     pages.upload(device());
-    const Rows rows;
     const std::size_t n = rows.num_keys.size();
     std::vector<std::int8_t> q(n * heads * dim);
     for (auto& code : q) code = static_cast<std::int8_t>(static_cast<int>(rng() % 255) - 127);
@@ -87,27 +101,35 @@ TEST_F(DeviceSelect, ScoresOverInt8KeysHaveTheBitsOfTheCpu) {
   }
 }
 
-TEST_F(DeviceSelect, ScoresOverFloatingKeysAgree) {
-  const std::size_t heads = 18;
-  const std::size_t dim = 48;
-  for (const DType dtype : {DType::f32, DType::bf16, DType::fp8_e4m3}) {
-    const std::size_t stride = dtype == DType::fp8_e4m3 ? dim : dim + 4;
-    PagedSequences pages(device(), kOffset + 64 * (dim + 4) * 4, kOffset, {300, 129}, rng);
-    fill_keys(pages, dtype, stride, dim, rng);
+/// Scores of random queries over random keys, on the device and by the scalar row.
+struct FloatingCase {
+  DType dtype;
+  std::size_t heads;
+  std::size_t dim;
+  bool is_rounded = false;  // the queries are what bf16 can hold
+  Rows rows = {};
+};
+
+class DeviceFloatingScores : public DeviceSelect {
+ protected:
+  void expect_agreement(const FloatingCase& c) {
+    const std::size_t stride = c.dtype == DType::fp8_e4m3 ? c.dim : c.dim + 4;
+    PagedSequences pages(device(), kOffset + 64 * (c.dim + 4) * 4, kOffset, {300, 129}, rng);
+    fill_keys(pages, c.dtype, stride, c.dim, rng);
     pages.upload(device());
-    const Rows rows;
-    const std::size_t n = rows.num_keys.size();
-    auto q = random_floats(n * heads * dim, rng);
-    q[2 * heads * dim + 5] = kNan;
-    const auto weights = random_floats(n * heads, rng);
+    const std::size_t n = c.rows.num_keys.size();
+    auto q = random_floats(n * c.heads * c.dim, rng);
+    if (c.is_rounded) scalar_table().round_to_bf16(q.data(), q.size());
+    q[2 * c.heads * c.dim + 5] = kNan;
+    const auto weights = random_floats(n * c.heads, rng);
     const DeviceArray<float> device_q(device(), q);
     const DeviceArray<float> device_weights(device(), weights);
-    const DeviceArray<std::int32_t> sequences(device(), rows.sequences);
-    const DeviceArray<std::int32_t> num_keys(device(), rows.num_keys);
+    const DeviceArray<std::int32_t> sequences(device(), c.rows.sequences);
+    const DeviceArray<std::int32_t> num_keys(device(), c.rows.num_keys);
     const DeviceArray<float> scores(device(), n * 300);
     device().index_scores({.scores = scores.data(),
                            .scores_stride = 300,
-                           .cache = pages.pages(dtype, stride),
+                           .cache = pages.pages(c.dtype, stride),
                            .sequences = pages.sequences(sequences),
                            .q = device_q.data(),
                            .q_codes = nullptr,
@@ -116,19 +138,37 @@ TEST_F(DeviceSelect, ScoresOverFloatingKeysAgree) {
                            .num_keys_max = 300,
                            .keys_min = 0,
                            .rows = n,
-                           .heads = heads,
-                           .dim = dim});
+                           .heads = c.heads,
+                           .dim = c.dim});
     auto want = std::vector<float>(n * 300);
     std::memset(want.data(), 0xFF, want.size() * 4);
     for (std::size_t r = 0; r < n; ++r) {
-      const auto blocks = pages.blocks(static_cast<std::size_t>(rows.sequences[r]));
+      const auto blocks = pages.blocks(static_cast<std::size_t>(c.rows.sequences[r]));
       scalar_table().index_scores(
-          {want.data() + r * 300, 300, q.data() + r * heads * dim, heads * dim, dim,
-           weights.data() + r * heads, heads, blocks.data(), stride, dtype,
-           rows.num_keys.data() + r, 1, heads, dim},
+          {want.data() + r * 300, 300, q.data() + r * c.heads * c.dim, c.heads * c.dim, c.dim,
+           weights.data() + r * c.heads, c.heads, blocks.data(), stride, c.dtype,
+           c.rows.num_keys.data() + r, 1, c.heads, c.dim},
           0, 1, 0, 300);
     }
-    EXPECT_TRUE(all_close(scores.download(), want, {.abs = 1e-4})) << static_cast<int>(dtype);
+    // Of an fp8 key the largest value is 7, of the others 1: a chain of dim terms, then of heads.
+    const double largest = c.dtype == DType::fp8_e4m3 ? 7.0 : 1.0;
+    const auto terms = static_cast<double>(c.heads * c.dim);
+    const double error = terms * largest * static_cast<double>(c.dim) * kUnitRoundoff;
+    EXPECT_TRUE(all_close(scores.download(), want, {.abs = error}))
+        << static_cast<int>(c.dtype) << " " << c.heads << " " << c.dim;
+  }
+};
+
+TEST_F(DeviceFloatingScores, AgreeInEveryTypeAndWidth) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::fp8_e4m3}) {
+    for (const std::size_t dim : {32U, 48U, 64U, 128U}) expect_agreement({dtype, 18, dim});
+    expect_agreement({dtype, 5, 64, true});
+  }
+}
+
+TEST_F(DeviceFloatingScores, AgreeForRowsThatShareThePagesOfASequence) {
+  for (const DType dtype : {DType::bf16, DType::fp8_e4m3}) {
+    expect_agreement({dtype, 3, 32, true, Rows::many()});
   }
 }
 

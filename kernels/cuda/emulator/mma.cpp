@@ -1,0 +1,63 @@
+#include "kernels/cuda/emulator/mma.h"
+
+#include <bit>
+
+namespace ponder::kernels::emulator {
+namespace {
+
+constexpr unsigned kQuad = 4;    // lanes that share a row of a, or a column of b
+constexpr unsigned kGroups = 8;  // such quads in a warp
+
+using Lanes = std::array<Fragments, 32>;
+
+/// Element (row, column) of a, of which a register holds `width`, in the low `32 / width` bits.
+std::uint32_t element_a(const Lanes& lanes, unsigned row, unsigned column, unsigned width) {
+  const unsigned lane = row % kGroups * kQuad + column / width % kQuad;
+  const unsigned i = row / kGroups + 2 * (column / (kQuad * width));
+  return lanes[lane].a[i] >> (32 / width * (column % width));
+}
+
+std::uint32_t element_b(const Lanes& lanes, unsigned row, unsigned column, unsigned width) {
+  const unsigned lane = column * kQuad + row / width % kQuad;
+  return lanes[lane].b[row / (kQuad * width)] >> (32 / width * (row % width));
+}
+
+/// Row and column of the running lane's value i of d.
+unsigned own_row(unsigned i) { return thread_index.x % 32 / kQuad + kGroups * (i / 2); }
+unsigned own_column(unsigned i) { return thread_index.x % kQuad * 2 + i % 2; }
+
+float bf16_value(std::uint32_t bits) { return std::bit_cast<float>(bits << 16); }
+
+std::uint32_t raise(std::uint32_t bits) {
+  return std::bit_cast<std::uint32_t>(bf16_value(bits) * 0x1p120F) >> 16;
+}
+
+}  // namespace
+
+void multiply_bf16(float (&d)[4], const Fragments& own) {
+  const Lanes& lanes = gather(own);
+  for (unsigned i = 0; i < 4; ++i) {
+    double sum = d[i];
+    for (unsigned k = 0; k < 16; ++k) {
+      sum += double{bf16_value(element_a(lanes, own_row(i), k, 2))} *
+             double{bf16_value(element_b(lanes, k, own_column(i), 2))};
+    }
+    d[i] = static_cast<float>(sum);
+  }
+}
+
+void multiply_int8(int (&d)[4], const Fragments& own) {
+  const Lanes& lanes = gather(own);
+  for (unsigned i = 0; i < 4; ++i) {
+    for (unsigned k = 0; k < 32; ++k) {
+      d[i] += static_cast<std::int8_t>(element_a(lanes, own_row(i), k, 4)) *
+              static_cast<std::int8_t>(element_b(lanes, k, own_column(i), 4));
+    }
+  }
+}
+
+std::uint32_t raise_bf16_pair(std::uint32_t pair) {
+  return raise(pair & 0xffffU) | raise(pair >> 16) << 16;
+}
+
+}  // namespace ponder::kernels::emulator
