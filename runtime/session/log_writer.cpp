@@ -9,8 +9,6 @@
 #include <iterator>
 #include <utility>
 
-#include "base/async/with_deadline.h"
-
 namespace ponder::runtime {
 namespace asio = boost::asio;
 
@@ -75,29 +73,39 @@ asio::awaitable<Status> LogWriter::append(std::vector<Event> events, std::vector
 }
 
 asio::awaitable<void> LogWriter::write(std::shared_ptr<Batch> batch) {
+  /// Ends the batch also where the store, or who is told, throws: others wait for it.
+  struct BatchEnd {
+    BatchEnd(LogWriter& log, Batch& batch) : log(&log), batch(&batch) {}
+    BatchEnd(const BatchEnd&) = delete;
+    BatchEnd& operator=(const BatchEnd&) = delete;
+    ~BatchEnd() {
+      if (!is_reached) log->fail(Error(Errc::internal, "the log broke off with an exception"));
+      log->writing_.reset();
+      batch->has_ended = true;
+      batch->ended.cancel();
+    }
+    LogWriter* log;
+    Batch* batch;
+    bool is_reached = false;
+  };
   const std::shared_ptr<Batch> before = writing_;
   if (before) {
     co_await before->end();
   }
   writing_ = std::exchange(waiting_, nullptr);
-  try {
-    if (!error()) {
-      auto records = co_await store_->append(session_, last_seq_, std::move(batch->events),
-                                             std::move(batch->blobs));
-      batch->is_written = records.has_value();
-      if (records) {
-        last_seq_ = records->back().seq;
-        for (const Record& record : *records) take_(record);
-      } else {
-        fail(records.error());
-      }
+  BatchEnd end(*this, *batch);
+  if (!error()) {
+    auto records = co_await store_->append(session_, last_seq_, std::move(batch->events),
+                                           std::move(batch->blobs));
+    batch->is_written = records.has_value();
+    if (records) {
+      last_seq_ = records->back().seq;
+      for (const Record& record : *records) take_(record);
+    } else {
+      fail(records.error());
     }
-  } catch (...) {  // of the store, or of who is told; others wait for the batch to end
-    fail(error_of_current_exception());
   }
-  writing_.reset();
-  batch->has_ended = true;
-  batch->ended.cancel();
+  end.is_reached = true;
 }
 
 }  // namespace ponder::runtime
