@@ -269,7 +269,7 @@ asio::awaitable<Status> Agent::note_mode() {
 
 asio::awaitable<Status> Agent::close_open_turn() {
   if (!state_.is_turn_open) co_return Status();
-  const Status closed = co_await SubAgentCaller::close_all(*this);
+  const Status closed = co_await SubAgentCaller::close(*this);
   PONDER_CO_CHECK(closed);
   std::vector<Event> events = interrupt_open_calls(state_);
   events.emplace_back(ended(TurnEnd::cancelled, "left open by an earlier run"));

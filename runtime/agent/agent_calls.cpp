@@ -20,7 +20,7 @@ namespace asio = boost::asio;
 asio::awaitable<Status> Agent::answer_calls() {
   if (is_stopping()) {
     // What calls had handed out before a crash: nobody will wait for it.
-    const Status closed = co_await SubAgentCaller::close_all(*this);
+    const Status closed = co_await SubAgentCaller::close(*this);
     PONDER_CO_CHECK(closed);
   }
   CallPlan plan = plan_calls(state_, toolbox(), gate_rules());
@@ -141,6 +141,12 @@ asio::awaitable<void> Agent::run_tool(std::uint32_t call_index, tools::Tool* too
 }
 
 asio::awaitable<void> Agent::finish_call(std::uint32_t call_index, ToolFinished finished) {
+  // A call that is cut off before it asks again for what it handed out before a crash.
+  const Status closed = co_await SubAgentCaller::close(*this, call_index);
+  if (!closed) {
+    log_.fail(closed.error());
+    co_return;
+  }
   finished.step = state_.step - 1;
   finished.call_index = call_index;
   if (is_last_open_call(state_, call_index)) {

@@ -350,9 +350,11 @@ asio::awaitable<Result<tools::ToolOutput>> SubAgentCaller::work(SessionId child)
   co_return output_of(agent.state(), *agent.state().last_end);
 }
 
-asio::awaitable<Status> SubAgentCaller::close_all(Agent& parent) {
+asio::awaitable<Status> SubAgentCaller::close(Agent& parent,
+                                              std::optional<std::uint32_t> call_index) {
   const std::vector<SubAgentState> all = parent.state_.sub_agents;
   for (const SubAgentState& one : all) {
+    if (call_index && one.started.call_index != *call_index) continue;
     if (!is_at_work(parent.state_, one)) continue;
     SubAgentFinished finished = finished_of(one.started, SessionState());
     const SessionId child{one.started.child};

@@ -2,6 +2,7 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,8 +44,9 @@ class SubAgentCaller final : public tools::AgentCaller {
 
   boost::asio::awaitable<Result<tools::ToolOutput>> run(tools::AgentTask task) override;
 
-  /// Closes the turns of the sub-agents that the open calls of a turn left.
-  static boost::asio::awaitable<Status> close_all(Agent& parent);
+  /// Closes the turns of the sub-agents that the open calls of a turn left, or one of the calls.
+  static boost::asio::awaitable<Status> close(Agent& parent,
+                                              std::optional<std::uint32_t> call_index = {});
 
  private:
   boost::asio::awaitable<Result<tools::ToolOutput>> run_nth(std::uint32_t n, tools::AgentTask task);

@@ -19,6 +19,11 @@ from code_programs import Program
 
 TRIES_MAX = 100
 TESTS = {"lua": "sh tests/run.sh", "python": "python3 -m unittest discover -v tests"}
+NAMES_MAX = 12
+NO_NAMES = set(
+    "_ and break continue def do elif else elseif end false False for function if in is local nil"
+    " None not or pass return then true True while".split()
+)
 SKIPPED = {"end", "else", "else:"}
 SHOWN_MAX = 2000  # characters of texts in a conversation
 
@@ -60,7 +65,16 @@ class DrawnTests:
         if not self.rounds:
             return ""
         n, again = self.rounds[0]
-        return f"next{again}: {self.program.path} {n + 1}: {self.program.lines[n].strip()}\n"
+        names = ", ".join(self.names_near(n))
+        return (f"next{again}: {self.program.path} {n + 1}: {self.program.lines[n].strip()}\n"
+                + (f"names: {names}\n" if names else ""))
+
+    def names_near(self, n):
+        """The names that the line's function uses, as `ponder fix` finds them."""
+        lines = next(span for span in self.spans() if n in span)
+        text = "\n".join(re.sub(r"(['\"]).*?\1", r"\1\1", self.program.lines[i]) for i in lines)
+        found = re.findall(r"(?<![\w.])[A-Za-z_]\w*\b(?![.(])", text)
+        return list(dict.fromkeys(n for n in found if n not in NO_NAMES))[:NAMES_MAX]
 
     def request(self, seed):
         program = self.program
@@ -73,11 +87,12 @@ class DrawnTests:
 
     def answer(self, call):
         arguments = json.loads(call["arguments"])
-        tries = self.tries(self.program.lines[arguments["line"] - 1].strip(), arguments["changes"])
+        line = self.rounds[0][0]
+        tries = self.tries(self.program.lines[line].strip(), arguments["changes"])
         self.left -= len(arguments["changes"])
         if self.left <= 0:
             text = self.rng.choice(tries)
-            return f"the tests pass with line {arguments['line']}: {text}\n"
+            return f"the tests pass with line {line + 1}: {text}\n"
         self.rounds.pop(0)
         return f"the tests fail with each of {len(tries)} tries\n{self.next()}"
 

@@ -27,7 +27,7 @@ TEST(McpTry, ShowsWhatAServerOffers) {
   const Scratch scratch;
   const auto done = ponder(scratch.path(), try_server({}));
   EXPECT_EQ(done.status, 0) << done.err;
-  EXPECT_THAT(done.out, HasSubstr("fake 7, MCP 2026-07-28: 33 tools\n"));
+  EXPECT_THAT(done.out, HasSubstr("fake 7, MCP 2026-07-28: 35 tools\n"));
   EXPECT_THAT(done.out, HasSubstr("server_echo (irreversible): The tool echo.\n"));
 }
 
@@ -52,9 +52,8 @@ TEST(McpTry, AToolThatFailsIsAFailure) {
 
 TEST(McpApprove, TakesWhatWaitsAndShowsItBefore) {
   const Scratch scratch;
-  setenv("XDG_STATE_HOME", scratch.path().c_str(), 1);
-  std::filesystem::create_directories(scratch / "ponder");
-  write_file(scratch / "ponder/mcp_tools.json",
+  std::filesystem::create_directories(scratch / "state/ponder");
+  write_file(scratch / "state/ponder/mcp_tools.json",
              R"({"servers":{"home":{
                   "echo":{"approved":{"name":"echo","description":"Says it again."},
                           "waiting":{"name":"echo","description":"Says it to everybody."}},
@@ -70,7 +69,6 @@ TEST(McpApprove, TakesWhatWaitsAndShowsItBefore) {
   const auto after = ponder(scratch.path(), {"mcp", "list", "--json"});
   EXPECT_EQ(json::parse(after.out)[0]["approved"]["description"], "Says it to everybody.");
   EXPECT_EQ(ponder(scratch.path(), {"mcp", "approve", "home", "echo"}).status, 1);
-  unsetenv("XDG_STATE_HOME");
 }
 
 }  // namespace

@@ -64,7 +64,7 @@ TEST_F(SqliteSessionStoreTest, WritesRunWhereTheCallerSaysAndIdsFollowFromItsRan
   auto store = SqliteSessionStore::open(file_, clock_, options);
   ASSERT_TRUE(store) << store.error().message;
   const SessionId id = (*store)->new_id();
-  EXPECT_EQ(id.value.substr(id.value.size() - 7), "-bbbbbb");
+  EXPECT_EQ(id.value.substr(id.value.size() - 9), "-bbbbbbbb");
 
   bool is_written = false;
   std::vector<Event> events = {SessionStarted(), UserMessage{"hi"}};

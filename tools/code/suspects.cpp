@@ -1,6 +1,7 @@
 #include "tools/code/suspects.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -8,6 +9,7 @@
 #include <map>
 #include <set>
 
+#include "tools/code/line_changes.h"
 #include "tools/files/file_tree.h"
 #include "tools/files/text_lines.h"
 
@@ -25,6 +27,14 @@ constexpr std::array<std::string_view, 14> kEndings = {".py", ".lua", ".c",  ".c
                                                        ".go", ".rs",  ".rb", ".java"};
 constexpr std::array<std::string_view, 10> kNoHeads = {
     "if", "elif", "elseif", "else", "for", "while", "switch", "return", "case", "with"};
+constexpr std::array<std::string_view, 56> kNoNames = {
+    "and", "as", "auto", "bool", "break", "catch", "char", "class", "const", "continue", "def",
+    "do", "double", "elif", "else", "elseif", "end", "except", "false", "False", "float", "fn",
+    "for", "from", "func", "function", "if", "import", "in", "int", "is", "lambda", "let",
+    "local", "mut", "new", "nil", "None", "not", "null", "or", "pass", "raise", "repeat",
+    "return", "self", "static", "then", "this", "throw", "true", "True", "until", "var", "void",
+    "while"};
+constexpr std::size_t kNamesMax = 12;
 constexpr std::array<std::string_view, 8> kClosers = {"end", "else", "else:", "{",
                                                       "}",   "};",   "try:",  "} else {"};
 
@@ -34,12 +44,6 @@ bool is_one_of(const std::array<std::string_view, N>& words, std::string_view wo
 }
 
 bool is_word_char(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; }
-
-std::string_view trimmed(std::string_view line) {
-  const auto begin = line.find_first_not_of(" \t\r\n");
-  if (begin == std::string_view::npos) return {};
-  return line.substr(begin, line.find_last_not_of(" \t\r\n") + 1 - begin);
-}
 
 std::size_t indent_of(std::string_view line) { return line.find_first_not_of(" \t"); }
 
@@ -104,6 +108,46 @@ std::vector<std::string> names_in(std::string_view test) {
   return out;
 }
 
+/// The line without what stands between quotes.
+std::string without_texts(std::string_view line) {
+  std::string out;
+  char quote = 0;
+  for (const char c : line) {
+    if (quote == 0 && (c == '"' || c == '\'')) {
+      quote = c;
+    } else if (c == quote) {
+      quote = 0;
+    }
+    if (quote == 0 || c == quote) out += c;
+  }
+  return out;
+}
+
+/// Adds the names that a line uses: words but for those of the language, of functions that are
+/// called, and of what belongs to something else ("a.b" has neither).
+void add_names(const std::string& text, std::vector<std::string>& names) {
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const std::size_t begin = i;
+    while (i < text.size() && is_word_char(text[i])) ++i;
+    std::string word = text.substr(begin, i - begin);
+    const char before = begin == 0 ? ' ' : text[begin - 1];
+    const char after = i == text.size() ? ' ' : text[i];
+    const bool is_name = !word.empty() && word != "_" && before != '.' && after != '(' &&
+                         after != '.' && std::isdigit(static_cast<unsigned char>(word[0])) == 0 &&
+                         !is_one_of(kNoNames, word);
+    if (is_name && std::find(names.begin(), names.end(), word) == names.end()) {
+      names.push_back(std::move(word));
+    }
+  }
+}
+
+std::string names_of(const Function& function) {
+  std::vector<std::string> names;
+  for (const std::string& line : function.lines) add_names(without_texts(line), names);
+  if (names.size() > kNamesMax) names.resize(kNamesMax);
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
 /// Whether there is anything to change in a line that is not its function's head.
 bool may_be_wrong(std::string_view text) {
   const bool is_comment =
@@ -142,11 +186,12 @@ Result<Suspects> Suspects::find(const RootedFolder& root, const std::vector<std:
     const auto name = std::find_if(names.begin(), names.end(), is_known);
     if (name == names.end() || !seen.insert(*name).second) continue;
     const Function& function = functions.find(*name)->second;
+    const std::string used = names_of(function);
     for (std::size_t i = 0; i < function.lines.size() && lines.size() < kRowsMax; ++i) {
       const std::string& text = function.lines[i];
       if (text.empty()) continue;
       const bool is_wrong_maybe = may_be_wrong(text) && (i > 0 || text.find('=') != text.npos);
-      lines.push_back({function.path, function.first + i + 1, text.substr(0, kRowBytesMax),
+      lines.push_back({function.path, function.first + i + 1, text.substr(0, kRowBytesMax), used,
                        is_wrong_maybe, 0});
     }
   }
@@ -166,15 +211,27 @@ std::string Suspects::view() const {
   return out + next();
 }
 
-std::string Suspects::next() const {
+const Suspects::Line* Suspects::next_line() const {
   const Line* best = nullptr;
   for (const Line& line : lines_) {
     if (!line.is_candidate || line.tries >= kTriesMax) continue;
     if (best == nullptr || line.tries < best->tries) best = &line;
   }
+  return best;
+}
+
+std::string Suspects::next() const {
+  const Line* best = next_line();
   if (best == nullptr) return {};
-  return fmt::format("next{}: {} {}: {}\n", best->tries > 0 ? ", tried once" : "", best->path,
-                     best->number, best->text);
+  const std::string line = fmt::format("next{}: {} {}: {}\n", best->tries > 0 ? ", tried once" : "",
+                                       best->path, best->number, best->text);
+  return best->names.empty() ? line : fmt::format("{}names: {}\n", line, best->names);
+}
+
+std::optional<Suspects::Place> Suspects::next_place() const {
+  const Line* best = next_line();
+  if (best == nullptr) return std::nullopt;
+  return Place{best->path, best->number};
 }
 
 void Suspects::note_tried(std::string_view path, std::size_t number) {

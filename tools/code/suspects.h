@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -28,8 +29,15 @@ class Suspects {
   /// The lines for the model, a row each ("12: text"), and which is next. Empty when there are
   /// none.
   std::string view() const;
-  /// "next: path 12: text", or "next, tried once: .."; empty when all have been tried twice.
+  /// "next: path 12: text", or "next, tried once: ..", and below it the names that its function
+  /// uses, if any: "names: a, b". Empty when all have been tried twice.
   std::string next() const;
+  struct Place {
+    std::string path;
+    std::size_t number = 0;  // from 1
+  };
+  /// The same as a place.
+  std::optional<Place> next_place() const;
   void note_tried(std::string_view path, std::size_t number);
 
  private:
@@ -37,9 +45,11 @@ class Suspects {
     std::string path;
     std::size_t number = 0;  // from 1
     std::string text;        // without its indentation
+    std::string names;       // that its function uses, with commas between
     bool is_candidate = false;
     unsigned tries = 0;
   };
+  const Line* next_line() const;
   explicit Suspects(std::vector<Line> lines) : lines_(std::move(lines)) {}
 
   std::vector<Line> lines_;

@@ -125,12 +125,13 @@ ToolCard card() {
       "Tries other texts for one line of a file: one after the other takes the line's place, "
       "indented as the line is, and the tests run. The first with which they pass stays; when "
       "there is none, the file is as it was. At most 40 lines of texts and changes, 100 tries.",
-      R"({"type":"object","properties":{"path":{"type":"string"},)"
-      R"("line":{"type":"integer","minimum":1},)"
+      R"({"type":"object","properties":{"path":{"type":"string",)"
+      R"("description":"default: of the suspicious line that is next"},)"
+      R"("line":{"type":"integer","minimum":1,"description":"default: that line"},)"
       R"("changes":{"type":"string","description":"one a line: old => new; tried at each place )"
       R"(of the line where old stands"},)"
       R"("texts":{"type":"string","description":"whole lines, one a line"}},)"
-      R"("required":["path","line"],"additionalProperties":false})"};
+      R"("additionalProperties":false})"};
   out.effect = Effect::compensable;
   out.capabilities = {kReadFiles, kWriteFiles, kRunPrograms};
   return out;
@@ -157,9 +158,10 @@ class TryLinesTool final : public Tool {
 
  private:
   asio::awaitable<Result<std::string>> try_all(const Json& arguments, const ToolContext& context) {
-    const std::string path = arguments.at("path");
-    const auto number = arguments.at("line").get<std::size_t>();
-    auto open = [this, &path, number] { return LineChange::open(root_, path, number); };
+    const auto place = place_of(arguments);
+    PONDER_CO_CHECK(place);
+    const auto& [path, number] = *place;
+    auto open = [this, &place] { return LineChange::open(root_, place->path, place->number); };
     auto change = co_await offload(runner_.pool(), open);
     if (!change) co_return tl::unexpected<Error>(change.error());
     const auto tries = tries_of(arguments, change->text());
@@ -177,6 +179,20 @@ class TryLinesTool final : public Tool {
     suspects_->note_tried(path, number);
     co_return fmt::format("the tests fail with each of {} tries\n{}", tries->size(),
                           suspects_->next());
+  }
+
+  Result<Suspects::Place> place_of(const Json& arguments) const {
+    if (arguments.contains("path") != arguments.contains("line")) {
+      return fail(Errc::invalid_argument, "path and line belong together");
+    }
+    if (arguments.contains("line")) {
+      return Suspects::Place{arguments.at("path"), arguments.at("line").get<std::size_t>()};
+    }
+    auto next = suspects_->next_place();
+    if (!next) {
+      return fail(Errc::invalid_argument, "no suspicious line is left: give path and line");
+    }
+    return std::move(*next);
   }
 
   /// Tests that take too long fail; only the call's own end is an error.

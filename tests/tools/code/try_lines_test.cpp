@@ -110,15 +110,30 @@ TEST_F(TryLines, OneSuspectComesAfterTheOtherAndEachTwice) {
   add("sh run-tests", {"test_mean_of_nothing_2 (a.ATest.test_mean_of_nothing_2)"});
   EXPECT_EQ(shown_,
             "Suspicious lines of other.lua:\n1: function m.mean(list)\n2: local x = 1\n"
-            "4: return x\n5: end\nnext: other.lua 2: local x = 1\n");
+            "4: return x\n5: end\nnext: other.lua 2: local x = 1\nnames: list, x\n");
   const auto said = [this](int line) {
     return call(fmt::format(R"({{"path":"other.lua","line":{},"texts":"y"}})", line))->content;
   };
   const std::string failed = "the tests fail with each of 1 tries\n";
-  EXPECT_EQ(said(2), failed + "next: other.lua 4: return x\n");
-  EXPECT_EQ(said(4), failed + "next, tried once: other.lua 2: local x = 1\n");
-  EXPECT_EQ(said(4), failed + "next, tried once: other.lua 2: local x = 1\n");
+  EXPECT_EQ(said(2), failed + "next: other.lua 4: return x\nnames: list, x\n");
+  const std::string again = "next, tried once: other.lua 2: local x = 1\nnames: list, x\n";
+  EXPECT_EQ(said(4), failed + again);
+  EXPECT_EQ(said(4), failed + again);
   EXPECT_EQ(said(2), failed);
+}
+
+TEST_F(TryLines, WithoutAPlaceItIsTheLineThatIsNext) {
+  folder_.write("other.lua",
+                "function m.mean(list)\n  local x, y = m.n, 'a b'\n  return f(x)\nend\n");
+  add("sh run-tests", {"mean 2"});
+  EXPECT_EQ(call(R"({"texts":"y"})")->content,
+            "the tests fail with each of 1 tries\nnext: other.lua 3: return f(x)\n"
+            "names: list, x, y\n");
+  EXPECT_EQ(call(R"({"texts":"y","line":2})")->content, "error: path and line belong together");
+  for (int i = 0; i < 3; ++i) static_cast<void>(call(R"({"texts":"y"})"));
+  EXPECT_EQ(call(R"({"texts":"y"})")->content,
+            "error: no suspicious line is left: give path and line");
+  EXPECT_EQ(folder_.read("program"), kProgram);
 }
 
 TEST_F(TryLines, APythonModuleThatChangesWithinASecondIsNotTakenFromItsCache) {
