@@ -51,9 +51,9 @@ Result<fs::path> find_library(const DataDirHints& hints) {
   return find(hints, "the tool library", "library", fs::path("tools") / "library");
 }
 
-Result<fs::path> find_model(const DataDirHints& hints) {
-  return find(hints, "the shipped model", fs::path("models") / "mini",
-              fs::path("engine") / "models" / "mini");
+Result<fs::path> find_model(const DataDirHints& hints, const std::string& name) {
+  return find(hints, "the shipped model", fs::path("models") / name,
+              fs::path("engine") / "models" / name);
 }
 
 }  // namespace ponder::runtime

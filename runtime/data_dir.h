@@ -20,7 +20,8 @@ struct DataDirHints {
 /// lists the places that were looked at.
 Result<std::filesystem::path> find_library(const DataDirHints& hints);
 
-/// The shipped model (`engine/models/mini`), found the same way below `share/ponder/models/mini`.
-Result<std::filesystem::path> find_model(const DataDirHints& hints);
+/// A shipped model (`engine/models/NAME`), found the same way below `share/ponder/models/NAME`.
+Result<std::filesystem::path> find_model(const DataDirHints& hints,
+                                         const std::string& name = "mini");
 
 }  // namespace ponder::runtime

@@ -104,12 +104,14 @@ Result<std::unique_ptr<runtime::SessionStore>> open_store(const Environment& env
 }
 
 Result<std::unique_ptr<runtime::ModelClient>> open_model(const Environment& environment,
-                                                         const ModelOptions& options) {
+                                                         const ModelOptions& options,
+                                                         const std::string& shipped) {
   const std::string& wanted = options.model.empty() ? environment.model : options.model;
   if (is_address(wanted)) return open_remote(environment, wanted, options);
   if (wanted.starts_with(kScript)) return open_script(wanted.substr(kScript.size()));
   PONDER_TRY(auto dir,
-             runtime::find_model({options.model, environment.model, environment.executable}));
+             runtime::find_model({options.model, environment.model, environment.executable},
+                                 shipped));
   engine::EngineOptions engine;
   engine.num_threads = options.num_threads;
   engine.draft_tokens_max = options.num_drafts;

@@ -35,10 +35,11 @@ inline constexpr const char* kNoQueue =
     "only a store on PostgreSQL has a queue: set PONDER_SESSIONS=postgresql://... "
     "(docs/postgresql.md)";
 
-/// The model of --model, PONDER_MODEL or the shipped one: a directory is loaded into the embedded
-/// engine, an address becomes a remote client.
+/// The model of --model, PONDER_MODEL or the shipped one of that name: a directory is loaded into
+/// the embedded engine, an address becomes a remote client.
 Result<std::unique_ptr<runtime::ModelClient>> open_model(const Environment& environment,
-                                                         const ModelOptions& options);
+                                                         const ModelOptions& options,
+                                                         const std::string& shipped = "mini");
 
 /// How completions are drawn, as the options say.
 runtime::Sampling sampling_of(const ModelOptions& options);

@@ -11,6 +11,7 @@
 #include "runtime/cli/terminal.h"
 #include "runtime/whole_file.h"
 #include "runtime/workflow/fix_workflow.h"
+#include "runtime/workflow/shipped_model.h"
 #include "tools/environment.h"
 #include "tools/fix/fix_tasks.h"
 
@@ -112,7 +113,8 @@ int eval(const Environment& environment, const EvalOptions& options) {
   const auto store = open_store(environment);
   if (!store) return complain(store.error().message);
   asio::io_context io(1);
-  const auto model = open_model(environment, options.model);
+  const std::string shipped = runtime::shipped_model_for(options.workflow, *library);
+  const auto model = open_model(environment, options.model, shipped);
   if (!model) return complain(model.error().message);
   runtime::EvalOptions how;
   how.workflow = options.workflow;

@@ -10,6 +10,7 @@
 #include "runtime/cli/live_view.h"
 #include "runtime/cli/toolset_flags.h"
 #include "runtime/session/work_queue.h"
+#include "runtime/workflow/shipped_model.h"
 #include "runtime/workflow/workflow.h"
 
 /// `ponder run`: one request, from the user's words to verified artefacts.
@@ -73,6 +74,15 @@ asio::awaitable<int> run_and_close(Run& run, DeskLines& lines) {
   co_return status;
 }
 
+/// The folder for the artefacts, if any are wanted.
+Status make_folder(const std::filesystem::path& out) {
+  std::error_code unwritable;
+  if (!out.empty()) std::filesystem::create_directories(out, unwritable);
+  if (!unwritable) return {};
+  return fail(Errc::unavailable,
+              fmt::format("{}: {}; choose another --out", out.string(), unwritable.message()));
+}
+
 }  // namespace
 
 int run(const Environment& environment, const RunOptions& options) {
@@ -97,18 +107,14 @@ int run(const Environment& environment, const RunOptions& options) {
   how.toolset = std::move(*toolset);
   const auto workflow = runtime::Workflow::open(how);
   if (!workflow) return complain(workflow.error().message);
-  if (!options.out.empty()) {
-    std::error_code unwritable;
-    std::filesystem::create_directories(options.out, unwritable);
-    if (unwritable)
-      return complain(
-          fmt::format("{}: {}; choose another --out", options.out.string(), unwritable.message()));
-  }
+  const Status folder = make_folder(options.out);
+  if (!folder) return complain(folder.error().message);
   const auto store = open_store(environment);
   if (!store) return complain(store.error().message);
   if (options.queued && (*store)->queue() == nullptr) return complain(kNoQueue);
   asio::io_context io(1);
-  const auto model = open_model(environment, options.model);
+  const std::string shipped = runtime::shipped_model_for(options.workflow, *library);
+  const auto model = open_model(environment, options.model, shipped);
   if (!model) return complain(model.error().message);
   const auto money = money_of(environment, options.money, **model);
   if (!money) return complain(money.error().message);

@@ -87,6 +87,21 @@ TEST_F(FixCommand, LeavesAPatchThatMendsTheRepositoryAndWhatWasFound) {
   EXPECT_EQ(trajectory.back().at("content"), "The operator was wrong.");
 }
 
+TEST_F(FixCommand, TheShippedModelFindsAWrongOperator) {
+  const Finished done = ponder(
+      scratch_.path(), {"fix", "--repo", repo().string(), "--issue", "add gives the wrong sum",
+                        "--test", kCommand, "--out", out().string()});
+  EXPECT_EQ(done.status, 0) << done.out << done.err;
+  EXPECT_THAT(artefact("fix.patch"), HasSubstr("+    return a + b"));
+}
+
+TEST_F(FixCommand, TheShippedModelSolvesMadeTasks) {
+  const Finished done = ponder(scratch_.path(), {"eval", "codefix", "--language", "lua", "--seed",
+                                                 "1000010", "--count", "6", "--json"});
+  ASSERT_EQ(done.status, 0) << done.err;
+  EXPECT_GE(json::parse(done.out).at("all").at("solved"), 2) << done.out;
+}
+
 TEST_F(FixCommand, RefusesWhenNoFailingTestCanBeProduced) {
   write("tests/test_calc.py",
         std::string(kTests).replace(std::string(kTests).find("5)"), 2, "-1)"));

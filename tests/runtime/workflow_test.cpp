@@ -21,6 +21,7 @@
 #include "runtime/model/scripted_model.h"
 #include "runtime/store/sqlite_session_store.h"
 #include "runtime/workflow/eval.h"
+#include "runtime/workflow/shipped_model.h"
 #include "tests/runtime/support.h"
 #include "tools/environment.h"
 
@@ -381,8 +382,18 @@ TEST(DataDir, TheSourceTreeIsFoundFromABuildFolderAndTheInstalledPlaceBeforeIt) 
   hints.executable = source / "build" / "release" / "ponder";
   EXPECT_EQ(find_library(hints).value(), source / "tools" / "library");
   EXPECT_THAT(find_model(hints).error().message, HasSubstr("engine/models/mini"));
+  fs::create_directories(source / "engine" / "models" / "other");
+  EXPECT_EQ(find_model(hints, "other").value(), source / "engine" / "models" / "other");
   fs::create_directories(source / "build" / "share" / "ponder" / "library");
   EXPECT_EQ(find_library(hints).value(), source / "build" / "share" / "ponder" / "library");
+}
+
+TEST(ShippedModel, WhereCodeIsToBeFixedItIsAnother) {
+  const fs::path library = fs::current_path() / "tools" / "library";
+  EXPECT_EQ(shipped_model_for("fix", library), "mini-code");
+  EXPECT_EQ(shipped_model_for("codefix", library), "mini-code");
+  EXPECT_EQ(shipped_model_for("travel", library), "mini");
+  EXPECT_EQ(shipped_model_for("assistant", library), "mini");
 }
 
 }  // namespace
