@@ -155,9 +155,12 @@ def main():
                         help="f32 stores the same rounded values, for engines tested in fp32")
     parser.add_argument("--card", type=pathlib.Path, default=HERE / "model_card.md",
                         help="the model card's template")
+    parser.add_argument("--index-topk", type=int, help="keys to select, if not as in training")
     parser.add_argument("--parity", type=pathlib.Path, help="where to write the parity data")
     args = parser.parse_args()
     checkpoint = torch.load(args.checkpoint, weights_only=True)
+    if args.index_topk:
+        checkpoint["config"]["index_topk"] = args.index_topk
     model = load_model(checkpoint)
     args.out.mkdir(parents=True, exist_ok=True)
     wide = KEPT_FP32 if args.dtype == "bf16" else ("",)
