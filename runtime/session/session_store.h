@@ -141,9 +141,8 @@ using RandomBits = std::function<std::uint32_t()>;
 /// The machine's own randomness; what every program but a simulation wants.
 RandomBits random_bits();
 
-/// What new_id() gives at that time: the time to the second, then eight random letters
-/// of
-/// 32: ten thousand ids of one second are all different but for one time in 20,000.
+/// What new_id() gives at that time: the time to the second, then eight random letters of 32: ten
+/// thousand ids of one second are all different but for one time in 20,000.
 SessionId make_session_id(std::int64_t unix_ms, const RandomBits& random);
 
 }  // namespace ponder::runtime
