@@ -31,7 +31,9 @@ TEST(RandomAgent, TakesAnyNumberWhereASchemaAllowsAll) {
   RandomAgent agent(tools, 1);
   for (int i = 0; i < 100; ++i) {
     const context::ToolCall call = agent.next_call();
-    if (call.name == "last") EXPECT_EQ(call.arguments, R"({"n":9223372036854775807})");
+    if (call.name == "last") {
+      EXPECT_EQ(call.arguments, R"({"n":9223372036854775807})");
+    }
   }
 }
 

@@ -77,7 +77,9 @@ TEST_P(RunProcess, AnExitCodeThatNoSignalHasIsNoSignal) {
   EXPECT_EQ(result->signal, 0);
   const auto confined = run(shell("exit 137"));
   ASSERT_TRUE(confined.has_value());
-  if (GetParam() == Isolation::confined) EXPECT_EQ(confined->signal, 0);
+  if (GetParam() == Isolation::confined) {
+    EXPECT_EQ(confined->signal, 0);
+  }
 }
 
 TEST_P(RunProcess, GivesOutputErrorOutputAndExitCode) {
