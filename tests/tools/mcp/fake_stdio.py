@@ -47,7 +47,7 @@ def serve_stdio():
             socket.socket(fileno=0).shutdown(socket.SHUT_RD)
             answer(message)
             while True:
-                time.sleep(1)
+                signal.pause()  # lives on until it is ended
         threading.Thread(target=answer, args=(message,), daemon=True).start()
     if "deaf" in traits:  # does not end with its input
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
