@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "tools/mcp/detail/content.h"
 #include "tools/mcp/detail/line_reader.h"
 #include "tools/mcp/detail/message.h"
 #include "tools/mcp/detail/protocol.h"
@@ -115,6 +116,17 @@ TEST(McpDefinition, IsAllThatAModelGoesBy) {
   EXPECT_NE(plain, hash(R"({"name":"t","inputSchema":{"type":"object"},"outputSchema":{"a":1}})"));
   EXPECT_NE(plain, hash(R"({"name":"t","inputSchema":{"type":"object"},
                             "annotations":{"readOnlyHint":true}})"));
+}
+
+TEST(McpContent, OfAWrongFormIsAnError) {
+  for (const char* result : {R"({"content":"nonsense"})", R"({"content":{}})",
+                             R"({"content":null})", R"({"content":["text"]})"}) {
+    const tools::ToolOutput output = tool_output(Json::parse(result), nullptr);
+    EXPECT_TRUE(output.is_error) << result;
+    EXPECT_NE(output.content.find("content of a wrong form"), std::string::npos) << output.content;
+  }
+  EXPECT_EQ(tool_output(Json::parse(R"({"content":[]})"), nullptr).content, "(no content)");
+  EXPECT_FALSE(tool_output(Json::parse("{}"), nullptr).is_error);
 }
 
 }  // namespace

@@ -329,12 +329,16 @@ TEST_F(McpTest, ServersThatCannotBeUsedSayWhy) {
   ServerOptions mute = stdio_server({"mute"});
   mute.name = "mute";
   mute.connect_ms_max = std::chrono::milliseconds(500);
+  ServerOptions babbles = mute;
+  babbles.name = "babbles";
+  babbles.command = {"/bin/sh", "-c", "while read -r line; do echo 'HELLO?'; done"};
   ServerOptions endless = stdio_server({"modern", "endless"});
   endless.name = "endless";
   ServerOptions fat = stdio_server({"modern", "fat"});
   fat.name = "fat";
   ServerOptions good = stdio_server({"modern"});
-  const Report report = connect({ends, future, odd, dies, missing, mute, endless, fat, good});
+  const Report report =
+      connect({ends, future, odd, dies, missing, mute, endless, fat, good, babbles});
   EXPECT_EQ(report[0].summary, "it ended with exit code 4; it wrote: no configuration");
   EXPECT_EQ(report[1].summary,
             "the server speaks MCP 2031-01-01; ponder speaks 2026-07-28, 2025-11-25, 2025-06-18, "
@@ -346,6 +350,9 @@ TEST_F(McpTest, ServersThatCannotBeUsedSayWhy) {
   EXPECT_EQ(report[6].summary, "tools/list has no end");
   EXPECT_EQ(report[7].summary, "tools/list is over 16 MiB long");
   EXPECT_TRUE(report[8].is_connected) << report[8].summary;
+  EXPECT_NE(report[9].summary.find("within 500 ms; it sent "), std::string::npos)
+      << report[9].summary;
+  EXPECT_NE(report[9].summary.find("HELLO?"), std::string::npos) << report[9].summary;
   EXPECT_EQ(call("fake_echo", R"({"text":"x"})"), "x");
 }
 

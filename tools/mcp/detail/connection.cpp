@@ -20,7 +20,7 @@ constexpr int kRoundsMax = 16;  // of questions within one request
 constexpr std::size_t kPagesMax = 200;
 constexpr std::size_t kEntriesMax = 10'000;
 constexpr std::size_t kListBytesMax = 16 << 20;  // of all pages
-constexpr std::size_t kAnsweringMax = 16;  // requests of the server's at the same time
+constexpr std::size_t kAnsweringMax = 16;        // requests of the server's at the same time
 constexpr std::size_t kTextBytesMax = 2000;
 constexpr int kListenFailuresMax = 5;
 constexpr std::chrono::milliseconds kListenPause{1000};
@@ -235,8 +235,17 @@ void Connection::on_message(Message message, std::int64_t owner) {
 }
 
 void Connection::on_garbage(const std::string& what) {
+  ++garbage_lines_;
+  last_garbage_ = one_line(what, kTextBytesMax);
   const std::shared_ptr<Caller> caller = caller_of(0);
   if (caller != nullptr) caller->on_log("the server said something that is no message: " + what);
+}
+
+std::string Connection::garbage() const {
+  if (garbage_lines_ == 0) return {};
+  if (garbage_lines_ == 1) return fmt::format("it sent what is no message: {}", last_garbage_);
+  return fmt::format("it sent {} lines that are no messages, the last: {}", garbage_lines_,
+                     last_garbage_);
 }
 
 void Connection::on_progress(const Json& params) {

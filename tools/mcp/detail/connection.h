@@ -81,6 +81,8 @@ class Connection final : public Listener {
   bool has_headers() const { return transport_ != nullptr && transport_->has_headers(); }
   /// The end of what the server wrote for people, in one line; empty: nothing.
   std::string last_words() const;
+  /// What the server said that was no message, in one line; empty: nothing.
+  std::string garbage() const;
   /// Whether the server has said, since this was asked the last time, that its tools changed. Its
   /// prompts and resources are asked for when they are needed.
   bool take_tool_change() { return std::exchange(has_tool_change_, false); }
@@ -125,6 +127,8 @@ class Connection final : public Listener {
   bool is_closing_ = false;
   std::size_t num_answering_ = 0;
   bool has_tool_change_ = false;
+  std::size_t garbage_lines_ = 0;
+  std::string last_garbage_;
   TaskGroup tasks_;
 };
 

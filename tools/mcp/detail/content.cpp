@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "tools/registry.h"
@@ -47,6 +48,14 @@ void add_paragraph(std::string& text, const std::string& more) {
   text += more;
 }
 
+/// Whether a result has blocks of content where it has content at all.
+bool has_shape(const Json& result) {
+  const auto content = result.find("content");
+  if (content == result.end()) return true;
+  return content->is_array() && std::all_of(content->begin(), content->end(),
+                                            [](const Json& block) { return block.is_object(); });
+}
+
 /// Whether one of the texts is this value written as JSON, as servers do for older clients.
 bool is_written_out(const Json& value, const Json& blocks) {
   for (const Json& block : blocks) {
@@ -60,11 +69,13 @@ bool is_written_out(const Json& value, const Json& blocks) {
 }  // namespace
 
 tools::ToolOutput tool_output(const Json& result, const tools::JsonSchema* output) {
+  if (!has_shape(result)) {
+    return tools::error_output("the server's result has content of a wrong form: " +
+                               dump_json_short(result["content"]));
+  }
   const Json& blocks = array_field(result, "content");
   std::string text;
-  for (const Json& block : blocks) {
-    if (block.is_object()) add_paragraph(text, block_text(block));
-  }
+  for (const Json& block : blocks) add_paragraph(text, block_text(block));
   const auto structured = result.find("structuredContent");
   const bool is_structured = structured != result.end() && !structured->is_null();
   if (is_structured && !is_written_out(*structured, blocks)) {

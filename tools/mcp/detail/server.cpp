@@ -125,6 +125,8 @@ asio::awaitable<Result<Server::ConnectionPtr>> Server::connect() {
     if (error.code == Errc::deadline) {
       error = Error(Errc::unavailable,
                     fmt::format("it did not answer within {} ms", options_.connect_ms_max.count()));
+      const std::string garbage = connection->garbage();
+      if (!garbage.empty()) error.message += "; " + garbage;
     }
     const std::string words = connection->last_words();
     if (!words.empty()) error.message += fmt::format("; it wrote: {}", words);
