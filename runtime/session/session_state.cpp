@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "context/transitions.h"
+#include "runtime/session/canonical_arguments.h"
 #include "tools/registry.h"
 
 namespace ponder::runtime {
@@ -34,13 +35,36 @@ void deliver_words(SessionState& state) {
   state.interjected.clear();
 }
 
+/// What a call is known by among those of its turn. The order of keys and spaces make no new one.
+std::pair<std::string, std::string> key_of(const context::ToolCall& call) {
+  auto canonical = canonical_arguments(call.arguments);
+  return {call.name, canonical ? std::move(*canonical) : call.arguments};
+}
+
+void count_call(SessionState& state, const context::ToolCall& call) {
+  CallCount& count = state.call_counts[key_of(call)];
+  const std::uint32_t effects_of_others = state.effects_turn - count.effects;
+  if (count.effects_of_others != effects_of_others) count.in_row = 0;
+  count.effects_of_others = effects_of_others;
+  ++count.in_row;
+  ++count.times;
+  state.call_count_max = std::max(state.call_count_max, count.times);
+}
+
 /// Whether a call, or what came of it, was not there before in the turn. Takes note of it.
 bool is_news(SessionState& state, const CallState& call) {
-  const auto times_called = state.call_counts.find({call.call.name, call.call.arguments});
-  const bool is_first = times_called == state.call_counts.end() || times_called->second <= 1;
-  if (!call.effect) return is_first;  // it did not run: what it was told is no news of its own
-  std::string seen = call.call.name;
-  seen.append(1, '\0').append(call.call.arguments).append(1, '\0').append(call.finished->content);
+  const auto key = key_of(call.call);
+  CallCount& count = state.call_counts[key];
+  if (!call.effect) return count.times <= 1;  // it did not run: what it was told is no news
+  const std::size_t result = std::hash<std::string>()(call.finished->content);
+  if (count.result && *count.result != result) count.in_row = 1;
+  count.result = result;
+  if (*call.effect != tools::Effect::pure) {
+    ++count.effects;
+    ++state.effects_turn;
+  }
+  std::string seen = key.first;
+  seen.append(1, '\0').append(key.second).append(1, '\0').append(call.finished->content);
   return state.results_seen.insert(std::hash<std::string>()(seen)).second;
 }
 
@@ -59,6 +83,7 @@ void reset_turn(SessionState& state) {
   state.steps_delegated_turn = 0;
   state.call_counts.clear();
   state.call_count_max = 0;
+  state.effects_turn = 0;
   state.stale_steps = 0;
   state.results_seen.clear();
   state.reductions_in_row = 0;
@@ -123,8 +148,7 @@ void take_message(SessionState& state, const ModelCompleted& e, std::int64_t seq
     CallState call;
     call.call = message.tool_calls[i];
     if (i < e.call_faults.size()) call.fault = e.call_faults[i];
-    const auto times = ++state.call_counts[{call.call.name, call.call.arguments}];
-    state.call_count_max = std::max(state.call_count_max, times);
+    count_call(state, call.call);
     state.calls.push_back(std::move(call));
   }
   state.tool_calls += static_cast<std::uint32_t>(message.tool_calls.size());
@@ -383,6 +407,11 @@ std::string SessionState::last_answer() const {
     if (it->role == context::Role::assistant) return it->content;
   }
   return {};
+}
+
+const CallCount* SessionState::count_of(const context::ToolCall& call) const {
+  const auto found = call_counts.find(key_of(call));
+  return found == call_counts.end() ? nullptr : &found->second;
 }
 
 context::Conversation SessionState::history() const {

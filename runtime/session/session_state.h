@@ -41,6 +41,17 @@ struct SubAgentState {
   bool is_finished = false;
 };
 
+/// How often a call was made in the open turn: a tool with arguments of the same values.
+struct CallCount {
+  std::uint32_t times = 0;
+  /// The latest of these, which nothing set apart: no result that differed from the one before, and
+  /// no other call that may have changed what it looks at.
+  std::uint32_t in_row = 0;
+  std::optional<std::size_t> result;    // a hash of the latest one, if any ran
+  std::uint32_t effects = 0;            // its runs, where it is more than pure
+  std::uint32_t effects_of_others = 0;  // in the turn, as it was made last
+};
+
 /// What the latest completion of the open turn amounts to.
 struct CompletionState {
   bool is_cut_off = false;  // by a limit, or its calls were not closed: nothing of it runs
@@ -73,9 +84,10 @@ struct SessionState {
   std::optional<CompletionState> completion;  // none: to be asked for
   /// Calls of the latest completion, until each has finished; then they move to conversation.
   std::vector<CallState> calls;
-  /// How often each (name, arguments) was called in the open turn.
-  std::map<std::pair<std::string, std::string>, std::uint32_t> call_counts;
-  std::uint32_t call_count_max = 0;  // the largest of them
+  /// Of each (name, canonical arguments) of the open turn; count_of() finds one.
+  std::map<std::pair<std::string, std::string>, CallCount> call_counts;
+  std::uint32_t call_count_max = 0;  // the largest CallCount::times
+  std::uint32_t effects_turn = 0;    // calls of the open turn that ran and are more than pure
   /// Steps in a row up to now whose calls, and what came of them, all were there before in the
   /// turn.
   std::uint32_t stale_steps = 0;
@@ -107,6 +119,8 @@ struct SessionState {
   std::int64_t cost_pico() const {
     return sum_of(usage_total.cost_pico, usage_delegated.cost_pico);
   }
+  /// How often this call was made in the open turn; nullptr when it was not.
+  const CallCount* count_of(const context::ToolCall& call) const;
   /// Steps of the open turn, those of its sub-agents included.
   std::uint32_t steps_turn() const { return step + steps_delegated_turn; }
   /// The latest assistant content, or empty.
