@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "context/transitions.h"
 #include "runtime/session/canonical_arguments.h"
+#include "runtime/text.h"
 #include "tools/registry.h"
 
 namespace ponder::runtime {
@@ -79,6 +80,7 @@ void reset_turn(SessionState& state) {
   state.step = 0;
   state.attempt = 0;
   state.completion.reset();
+  state.blank_answer.reset();
   state.tokens_generated_turn = 0;
   state.steps_delegated_turn = 0;
   state.call_counts.clear();
@@ -131,7 +133,7 @@ CompletionState completion_of(const ModelCompleted& e) {
   CompletionState out;
   out.is_cut_off = e.finish == Finish::length || e.verdict == Verdict::truncated;
   out.has_calls = !e.message.tool_calls.empty();
-  out.says_nothing = !out.has_calls && e.message.content.empty();
+  out.says_nothing = !out.has_calls && is_blank(e.message.content);
   return out;
 }
 
@@ -144,6 +146,10 @@ void take_message(SessionState& state, const ModelCompleted& e, std::int64_t seq
   }
   // A completion that says nothing stays out: the model is asked again, or the turn ends.
   if (message.content.empty() && message.tool_calls.empty()) return;
+  if (state.completion->says_nothing && !state.completion->is_cut_off) {
+    state.blank_answer.emplace(seq, std::move(message));
+    return;
+  }
   for (std::size_t i = 0; i < message.tool_calls.size(); ++i) {
     CallState call;
     call.call = message.tool_calls[i];
@@ -309,6 +315,7 @@ struct Applier {
     add_usage(state.usage_total, e.usage);
     add_usage(state.usage_total, e.usage_void);
     state.reductions_in_row = 0;
+    state.blank_answer.reset();
     if (e.verdict != Verdict::ok) ++state.damaged_completions;
     state.malformed_calls += static_cast<std::uint32_t>(
         std::count_if(e.call_faults.begin(), e.call_faults.end(),
@@ -381,6 +388,10 @@ struct Applier {
     add_usage(state.usage_total, e.summary_usage);
   }
   void operator()(const TurnEnded& e) {
+    if (state.blank_answer && e.reason == TurnEnd::answered) {
+      add_message(state, std::move(state.blank_answer->second), state.blank_answer->first);
+    }
+    state.blank_answer.reset();
     state.is_turn_open = false;
     state.last_end = e;
   }

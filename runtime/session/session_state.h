@@ -56,7 +56,7 @@ struct CallCount {
 struct CompletionState {
   bool is_cut_off = false;  // by a limit, or its calls were not closed: nothing of it runs
   bool has_calls = false;
-  bool says_nothing = false;  // nothing but reasoning
+  bool says_nothing = false;  // nothing but reasoning and blanks
 };
 
 /// A session as its log tells it. A pure function of the events; apply() is the only writer.
@@ -82,6 +82,9 @@ struct SessionState {
   std::uint32_t step = 0;                     // the next completion's place in the open turn
   std::uint32_t attempt = 0;                  // completions of this step that were set aside
   std::optional<CompletionState> completion;  // none: to be asked for
+  /// The latest completion, where it said nothing but blanks, with its event. It stays out of the
+  /// conversation; but earlier versions took one for an answer, and it stands in their prompts.
+  std::optional<std::pair<std::int64_t, context::Message>> blank_answer;
   /// Calls of the latest completion, until each has finished; then they move to conversation.
   std::vector<CallState> calls;
   /// Of each (name, canonical arguments) of the open turn; count_of() finds one.
