@@ -45,7 +45,7 @@ struct Limits {
   std::uint32_t tokens_turn_max = 200'000;     // generated in one turn
   std::uint32_t calls_step_max = 16;           // tool calls of one completion
   std::uint32_t repeats_max = 3;               // of one call in a turn, with the same result
-  std::uint32_t output_bytes_max = 64 * 1024;  // of one tool result
+  std::uint32_t output_bytes_max = 64 * 1024;  // of one tool result, in the conversation
   std::int64_t tool_ms_max = 60'000;
   std::int64_t turn_ms_max = 3'600'000;
   std::uint32_t stale_steps_max = 4;  // steps in a row that bring nothing new; 0: any number
@@ -304,6 +304,13 @@ struct SubAgentFinished {
   Usage usage;              // likewise
 };
 
+/// A text that is not in the conversation and can be read back (session_store.h).
+struct BlobRef {
+  std::string hash;  // SHA-256, hex
+  std::uint64_t bytes = 0;
+  std::string title;  // what it holds, for people and the model
+};
+
 /// The one outcome of a call.
 enum class Outcome { success, error, timeout, denied, cancelled, interrupted };
 
@@ -311,15 +318,10 @@ struct ToolFinished {
   std::uint32_t step = 0;
   std::uint32_t call_index = 0;
   Outcome outcome = Outcome::error;
-  std::string content;          // what the model reads
-  std::int64_t elapsed_ms = 0;  // without the time that it waited for a person
-};
-
-/// A text that left the conversation and can be read back (session_store.h).
-struct BlobRef {
-  std::string hash;  // SHA-256, hex
-  std::uint64_t bytes = 0;
-  std::string title;  // what it holds, for people and the model
+  std::string content;                           // what the model reads
+  std::int64_t elapsed_ms = 0;                   // without the time that it waited for a person
+  std::optional<BlobRef> whole = {};             // the result, where content is but its beginning
+  std::optional<context::ToolSpec> reader = {};  // the tool for that, offered from now on
 };
 
 /// The conversation was cut so that the next prompt fits.

@@ -174,6 +174,22 @@ void offer_tool(SessionState& state, const context::ToolSpec& tool, std::int64_t
   state.conversation.edit().front().tools.push_back(tool);
 }
 
+/// A result that the conversation has but the beginning of can be read back from here on.
+void keep_whole(SessionState& state, const ToolFinished& e, std::int64_t seq) {
+  const BlobRef& whole = *e.whole;
+  const bool is_known = std::any_of(state.blobs.begin(), state.blobs.end(),
+                                    [&](const BlobRef& one) { return one.hash == whole.hash; });
+  if (!is_known) state.blobs.push_back(whole);
+  if (!e.reader) return;
+  // Calls that ended side by side may all have brought it.
+  const context::Conversation& messages = state.conversation;
+  const bool has_system = !messages.empty() && messages.front().role == context::Role::system;
+  const bool is_offered =
+      has_system && std::any_of(messages.front().tools.begin(), messages.front().tools.end(),
+                                [&](const auto& tool) { return tool.name == e.reader->name; });
+  if (!is_offered) offer_tool(state, *e.reader, seq);
+}
+
 void cut_conversation(SessionState& state, const ContextReduced& e, std::int64_t seq) {
   auto reduced = context::reduce(state.conversation, e.reduction);
   if (!reduced) {
@@ -379,6 +395,7 @@ struct Applier {
     if (call == nullptr || call->finished) return;  // the first outcome is the one that counts
     call->finished = e;
     call->finished_seq = seq;
+    if (e.whole) keep_whole(state, e, seq);
     settle_calls(state);
   }
   void operator()(const ContextReduced& e) {

@@ -69,7 +69,7 @@ struct SessionState {
   std::vector<std::int64_t> origins;  // [conversation.size()] the event each message came from
   /// What was cut out of the conversation, with the event it came from; in order of removal.
   std::vector<std::pair<std::int64_t, context::Message>> removed;
-  std::vector<BlobRef> blobs;                // texts that left the conversation
+  std::vector<BlobRef> blobs;                // texts that are not in the conversation
   std::vector<ApprovalRule> approval_rules;  // calls that need not be asked about
   std::set<std::int64_t> pinned;             // events whose messages no cut may take
   ToolValues tool_values;                    // that the latest request was made with

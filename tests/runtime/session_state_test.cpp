@@ -327,6 +327,8 @@ std::vector<Event> one_of_each() {
           ToolValueSet{1, 2, "a", "key", "value"},
           ToolValueSet{1, 2, "a", "key", std::nullopt},
           ToolFinished{1, 2, Outcome::interrupted, "content", 12},
+          ToolFinished{1, 2, Outcome::success, "the beginning", 12, BlobRef{"abc", 600, "result"},
+                       context::ToolSpec{"read_blob", "reads", R"({"type":"object"})"}},
           reduced(),
           TurnEnded{TurnEnd::repeated_call, "detail"},
           WorkflowFinished{true, "ok", "dir", {"a", "b"}},

@@ -82,7 +82,7 @@ class ProgramTool : public Tool {
     } else {
       text = tl::unexpected<Error>(result.error());
     }
-    auto output = output_of(std::move(text), context.output_bytes_max);
+    auto output = output_of(std::move(text), context.output_kept_max);
     co_return output;
   }
 
