@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <utility>
 
 #include "base/digest.h"
@@ -21,7 +20,7 @@ constexpr std::size_t kDetailBytesMax = 400;
 void shorten(CallOutcome& out, std::size_t bytes_whole, const std::string& tool,
              const OutcomeRules& rules) {
   std::string text = std::move(out.finished.content);
-  const std::size_t bytes = std::max(bytes_whole, text.size());
+  const std::size_t bytes = bytes_whole > 0 ? bytes_whole : text.size();
   if (text.size() <= rules.output_bytes_max) {
     out.finished.content = std::move(text);
     return;

@@ -120,7 +120,7 @@ TEST_F(LargeResultTest, BeyondItsBoundATextIsCutAndTheTrueSizeIsTold) {
   const std::string kept = "bytes, of which " + std::to_string(kResultKeptMax) + " are kept";
   const std::vector<std::size_t> sizes = {bytes, kResultKeptMax + 7};
   for (std::size_t i = 0; i < 2; ++i) {
-    const ToolFinished& outcome = outcomes()[i];
+    const ToolFinished outcome = outcomes()[i];
     EXPECT_THAT(outcome.content,
                 HasSubstr("the first 1000 of " + std::to_string(sizes[i]) + " " + kept));
     EXPECT_THAT(outcome.content, Not(HasSubstr("[cut")));

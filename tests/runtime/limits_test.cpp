@@ -120,15 +120,15 @@ TEST_F(LimitsTest, KeysInAnotherOrderAndSpacesMakeNoOtherCall) {
 }
 
 TEST_F(LimitsTest, ACallWhoseResultIsAlwaysAnotherHasABoundOfItsOwn) {
-  limits_.repeats_max = 1;
+  limits_.repeats_max = 2;
   int count = 0;
   add_poll(count);
-  std::vector<ScriptedStep> steps(12, calls({{"poll", "{}"}}));
+  std::vector<ScriptedStep> steps(22, calls({{"poll", "{}"}}));
   steps.emplace_back(says("too late"));
   start(std::move(steps));
   EXPECT_EQ(turn().reason, TurnEnd::repeated_call);
-  EXPECT_EQ(count, 10);
-  EXPECT_THAT(outcomes()[10].content, HasSubstr("more often than a turn may"));
+  EXPECT_EQ(count, 20);
+  EXPECT_THAT(outcomes()[20].content, HasSubstr("more often than a turn may"));
 }
 
 TEST_F(LimitsTest, WhoOpensTheSessionAgainCountsCallsAsTheAgentDid) {
