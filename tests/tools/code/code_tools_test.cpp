@@ -183,8 +183,8 @@ TEST_F(CodeTools, GitDiffSaysThatThereIsNoRepositoryAndNotHowGitIsCalled) {
   for (const char* arguments : {"{}", R"({"path":".git"})"}) {
     const auto output = call("git_diff", arguments);
     ASSERT_TRUE(output.has_value());
-    EXPECT_EQ(output->content, std::string(kNoRepository) +
-                                   ": there is nothing to compare with\n[exit code 129]\n");
+    EXPECT_EQ(output->content,
+              std::string(kNoRepository) + ": there is nothing to compare with\n[exit code 129]\n");
   }
 }
 
