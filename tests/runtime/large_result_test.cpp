@@ -121,8 +121,8 @@ TEST_F(LargeResultTest, BeyondItsBoundATextIsCutAndTheTrueSizeIsTold) {
   const std::vector<std::size_t> sizes = {bytes, kResultKeptMax + 7};
   for (std::size_t i = 0; i < 2; ++i) {
     const ToolFinished outcome = outcomes()[i];
-    EXPECT_THAT(outcome.content,
-                HasSubstr("the first 1000 of " + std::to_string(sizes[i]) + " " + kept));
+    EXPECT_THAT(outcome.content, HasSubstr("the first 1000 of " +
+                                           std::to_string(sizes[outcome.call_index]) + " " + kept));
     EXPECT_THAT(outcome.content, Not(HasSubstr("[cut")));
     ASSERT_TRUE(outcome.whole);
     EXPECT_EQ(outcome.whole->bytes, kResultKeptMax);
