@@ -170,8 +170,9 @@ asio::awaitable<void> Agent::finish_call(std::uint32_t call_index, ToolFinished 
     // Calls that have ended at the same moment share a write.
     co_await asio::post(executor, asio::use_awaitable);
   }
-  if (!state_.has_open_calls()) co_return;     // the next request, or the turn's end, comes now
-  const Status ignored = co_await append({});  // log_.error() keeps it
+  if (!state_.has_open_calls()) co_return;  // the next request, or the turn's end, comes now
+  std::vector<Event> none;
+  const Status ignored = co_await append(std::move(none));  // log_.error() keeps it
   (void)ignored;
 }
 
