@@ -8,6 +8,9 @@
 
 namespace ponder::runtime {
 
+/// Whether there is nothing to read: no more than spaces and line breaks.
+bool is_blank(std::string_view text);
+
 /// The first line, at most `bytes_max` bytes, for titles and messages.
 std::string first_line(std::string_view text, std::size_t bytes_max);
 

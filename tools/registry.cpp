@@ -75,4 +75,11 @@ std::string cap_output(std::string text, std::size_t bytes_max) {
   return text + note;
 }
 
+ToolOutput cap_output(ToolOutput output, std::size_t bytes_max) {
+  if (output.content.size() <= bytes_max) return output;
+  output.bytes_whole = output.content.size();
+  output.content = cap_output(std::move(output.content), bytes_max);
+  return output;
+}
+
 }  // namespace ponder::tools

@@ -60,5 +60,7 @@ ToolOutput error_output(std::string_view message);
 
 /// At most `bytes_max` bytes of `text`, cut between characters, with a note that says so.
 std::string cap_output(std::string text, std::size_t bytes_max);
+/// The same for a tool's whole answer, which then says how long it was.
+ToolOutput cap_output(ToolOutput output, std::size_t bytes_max);
 
 }  // namespace ponder::tools

@@ -31,6 +31,7 @@ struct ToolOutput {
       : content(std::move(content)), is_error(is_error) {}
   std::string content;
   bool is_error;
+  std::size_t bytes_whole = 0;  // how long the content was before it was cut; 0: it was not
 };
 
 /// Work that a tool hands to another agent. What is not said is up to whoever runs the agent, and
@@ -105,10 +106,14 @@ class CallServices {
 /// cancellation slot.
 struct ToolContext {
   ToolContext(const Clock& clock, Deadline deadline, std::size_t output_bytes_max)
-      : clock(&clock), deadline(deadline), output_bytes_max(output_bytes_max) {}
+      : clock(&clock),
+        deadline(deadline),
+        output_bytes_max(output_bytes_max),
+        output_kept_max(output_bytes_max) {}
   const Clock* clock;
   Deadline deadline;
-  std::size_t output_bytes_max;
+  std::size_t output_bytes_max;  // of a result, that the model reads at once
+  std::size_t output_kept_max;  // of a longer one, that it can read on demand; what is more is lost
   /// The same whenever this call is made, also when it is made again after a crash, and never that
   /// of another call: what a tool hands to a service that tells repetitions from new requests.
   /// Printable ASCII. Empty when the call belongs to no session.

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <boost/asio/this_coro.hpp>
+#include <iterator>
 #include <string_view>
 #include <utility>
 
@@ -476,7 +477,9 @@ asio::awaitable<Status> Agent::append(std::vector<Event> events, std::vector<Blo
   if (log_.error()) co_return tl::unexpected<Error>(*log_.error());
   for (Event& event : events) note(std::move(event));
   std::vector<Event> all = std::exchange(noted_, {});
-  const Status status = co_await log_.append(std::move(all), std::move(blobs));
+  std::vector<Blob> texts = std::exchange(noted_blobs_, {});
+  std::move(blobs.begin(), blobs.end(), std::back_inserter(texts));
+  const Status status = co_await log_.append(std::move(all), std::move(texts));
   // What is under way could not be written down: nobody is to wait for it.
   if (!status && active_ != nullptr) active_->cancel();
   co_return status;

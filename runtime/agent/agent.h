@@ -166,7 +166,9 @@ class Agent {
   boost::asio::awaitable<void> run_call(std::uint32_t call_index);
   boost::asio::awaitable<void> run_tool(std::uint32_t call_index, tools::Tool* tool,
                                         CallPlace* place);
-  boost::asio::awaitable<void> finish_call(std::uint32_t call_index, ToolFinished finished);
+  /// `whole`: the text of finished.whole, where there is one.
+  boost::asio::awaitable<void> finish_call(std::uint32_t call_index, ToolFinished finished,
+                                           std::optional<Blob> whole = std::nullopt);
   /// Where calls of the tool take their places; nullptr when any number may run.
   Slots* slots_for(const boost::asio::any_io_executor& executor, const tools::Tool& tool);
   /// Asks a person about a call, writes down the question and the answer, and acts on it.
@@ -186,6 +188,7 @@ class Agent {
   ContextKeeper keeper_;
   tools::Registry builtin_tools_;  // runtime/agent/blob_tool.h, runtime/agent/agent_tool.h
   std::vector<Event> noted_;       // the last of state_, not handed to the store yet
+  std::vector<Blob> noted_blobs_;  // that they refer to
   Deadline turn_deadline_ = Deadline::never();
   bool is_cancelled_ = false;
   std::map<std::uint32_t, TaskGroup::ChildId> open_calls_;  // in active_, while calls are answered

@@ -7,7 +7,9 @@
 
 #include "base/assert.h"
 #include "base/async/with_deadline.h"
+#include "context/budget.h"
 #include "runtime/agent/agent.h"
+#include "runtime/agent/blob_tool.h"
 #include "runtime/agent/call_gate.h"
 #include "runtime/agent/session_services.h"
 #include "runtime/agent/sub_agents.h"
@@ -125,6 +127,8 @@ asio::awaitable<void> Agent::run_tool(std::uint32_t call_index, tools::Tool* too
   SubAgentCaller agents(*this, call_index);
   const Deadline deadline = Deadline::earlier(own, turn_deadline_);
   tools::ToolContext context(clock, deadline, limits.output_bytes_max);
+  const bool keeps_whole = tool->spec().name != context::kReadBlobTool;  // it is kept already
+  if (keeps_whole) context.output_kept_max = std::max(context.output_kept_max, kResultKeptMax);
   // While calls are open the message that made them is the last one.
   context.idempotency_key = idempotency_key(id_, state_.origins.back(), call_index);
   context.services = &services;
@@ -132,17 +136,24 @@ asio::awaitable<void> Agent::run_tool(std::uint32_t call_index, tools::Tool* too
   auto work = tool->invoke(std::move(arguments), context);
   const auto result = co_await with_deadline(std::move(work), deadline, &time.mover);
 
-  ToolFinished finished = outcome_of(result, limits.output_bytes_max, ms_max, state_.is_superseded);
+  OutcomeRules rules;
+  rules.output_bytes_max = limits.output_bytes_max;
+  rules.keeps_whole = keeps_whole;
+  rules.tool_ms_max = ms_max;
+  rules.is_superseded = state_.is_superseded;
+  CallOutcome outcome = outcome_of(result, tool->spec().name, rules);
+  ToolFinished& finished = outcome.finished;
   if (finished.outcome == Outcome::timeout && turn_deadline_.at() < own.at()) {
     constexpr const char* kTurnIsOver = "the time for the turn was over, and the call was stopped";
     finished.content = tools::error_output(kTurnIsOver).content;
   }
   const auto elapsed = clock.now() - started_at - services.waited();
   finished.elapsed_ms = std::chrono::duration_cast<std::chrono::milliseconds>(elapsed).count();
-  co_await finish_call(call_index, std::move(finished));
+  co_await finish_call(call_index, std::move(outcome.finished), std::move(outcome.whole));
 }
 
-asio::awaitable<void> Agent::finish_call(std::uint32_t call_index, ToolFinished finished) {
+asio::awaitable<void> Agent::finish_call(std::uint32_t call_index, ToolFinished finished,
+                                         std::optional<Blob> whole) {
   // A call that is cut off before it asks again for what it handed out before a crash.
   const Status closed = co_await SubAgentCaller::close(*this, call_index);
   if (!closed) {
@@ -151,14 +162,17 @@ asio::awaitable<void> Agent::finish_call(std::uint32_t call_index, ToolFinished 
   }
   finished.step = state_.step - 1;
   finished.call_index = call_index;
+  if (whole && state_.blobs.empty()) finished.reader = blob_tool_spec();
+  if (whole) noted_blobs_.push_back(std::move(*whole));  // it is written with the event
   note(std::move(finished));
   const auto executor = co_await asio::this_coro::executor;
   if (state_.has_open_calls()) {
     // Calls that have ended at the same moment share a write.
     co_await asio::post(executor, asio::use_awaitable);
   }
-  if (!state_.has_open_calls()) co_return;     // the next request, or the turn's end, comes now
-  const Status ignored = co_await append({});  // log_.error() keeps it
+  if (!state_.has_open_calls()) co_return;  // the next request, or the turn's end, comes now
+  std::vector<Event> none;
+  const Status ignored = co_await append(std::move(none));  // log_.error() keeps it
   (void)ignored;
 }
 

@@ -14,28 +14,10 @@ namespace {
 
 using context::Json;
 
-void sort_keys(Json& value) {
-  if (Json::Array* array = value.as_array()) {
-    for (Json& element : *array) sort_keys(element);
-  }
-  if (Json::Object* object = value.as_object()) {
-    for (auto& [key, member] : *object) sort_keys(member);
-    std::sort(object->begin(), object->end(),
-              [](const Json::Member& a, const Json::Member& b) { return a.first < b.first; });
-  }
-}
-
 }  // namespace
 
 bool needs_approval(tools::Effect effect) {
   return effect != tools::Effect::pure && effect != tools::Effect::idempotent;
-}
-
-Result<std::string> canonical_arguments(std::string_view arguments) {
-  PONDER_TRY(Json value, context::parse_json(arguments));
-  if (!value.is_object()) return fail(Errc::invalid_argument, "the arguments are no object");
-  sort_keys(value);
-  return context::print_json(value);
 }
 
 std::string approval_digest(std::string_view tool, std::string_view canonical) {
@@ -84,9 +66,10 @@ std::optional<ApprovalAnswered> answer_event(ApprovalAnswered event,
 
 bool rule_allows(const ApprovalRule& rule, const context::ToolCall& call) {
   if (rule.tool != call.name) return false;
-  auto arguments = context::parse_json(call.arguments);
-  if (!arguments || !arguments->is_object()) return false;
-  sort_keys(*arguments);
+  const auto canonical = canonical_arguments(call.arguments);
+  if (!canonical) return false;
+  const auto arguments = context::parse_json(*canonical);
+  if (!arguments) return false;
   return std::all_of(rule.fixed.begin(), rule.fixed.end(), [&](const auto& fixed) {
     const Json* value = arguments->find(fixed.first);
     return value != nullptr && context::print_json(*value) == fixed.second;

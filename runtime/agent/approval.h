@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "context/message.h"
+#include "runtime/session/canonical_arguments.h"
 #include "runtime/session/event.h"
 #include "tools/tool.h"
 
@@ -58,11 +59,6 @@ struct ApprovalPolicy {
 };
 
 bool needs_approval(tools::Effect effect);
-
-/// The arguments with sorted keys and no spaces of choice: equal for the same values, different for
-/// different ones (integers of any size, `1` and `1.0`). Fails with invalid_argument if they are no
-/// JSON object.
-Result<std::string> canonical_arguments(std::string_view arguments);
 
 /// SHA-256, in hex, of the tool's name, a line break and the canonical arguments.
 std::string approval_digest(std::string_view tool, std::string_view canonical);

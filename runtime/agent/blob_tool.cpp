@@ -16,6 +16,7 @@ constexpr std::size_t kLimitDefault = 2000;  // bytes of one answer
 constexpr std::size_t kLimitMax = 8000;
 constexpr std::size_t kCharacterBytesMax = 4;  // of UTF-8
 constexpr std::size_t kHashCharsMin = 8;
+constexpr std::size_t kHeadBytesMax = 100;  // the line above a part
 
 using context::Json;
 
@@ -60,8 +61,8 @@ tools::ToolOutput part_of(const std::string& text, std::size_t offset, std::size
 const context::ToolSpec& blob_tool_spec() {
   static const context::ToolSpec spec = {
       context::kReadBlobTool,
-      "Reads earlier parts of this conversation that were moved out of the context to save room. "
-      "Without a hash it lists them.",
+      "Reads what was too long for the context, or was moved out of it to save room, a part at a "
+      "time. Without a hash it lists them.",
       R"({"type": "object", "properties": {"hash": {"type": "string"}, )"
       R"("offset": {"type": "integer", "minimum": 0}, )"
       R"("limit": {"type": "integer", "minimum": 1}}})"};
@@ -80,7 +81,7 @@ const BlobRef* BlobTool::find(const std::string& hash) const {
 }
 
 boost::asio::awaitable<Result<tools::ToolOutput>> BlobTool::invoke(std::string arguments,
-                                                                   tools::ToolContext) {
+                                                                   tools::ToolContext context) {
   const auto json = context::parse_json(arguments);
   PONDER_CO_CHECK(json);
   const Json* wanted = json->find("hash");
@@ -94,8 +95,10 @@ boost::asio::awaitable<Result<tools::ToolOutput>> BlobTool::invoke(std::string a
   auto load = [store = store_, hash = blob->hash] { return store->load_blob(hash); };
   const auto text = co_await store_->read(std::move(load));
   PONDER_CO_CHECK(text);
-  const std::size_t limit = number_or(*json, "limit", kLimitDefault);
-  co_return part_of(*text, number_or(*json, "offset", 0), std::min(limit, kLimitMax));
+  // What the agent would cut off would be missing before the next offset.
+  const std::size_t room = std::max(context.output_bytes_max, kHeadBytesMax) - kHeadBytesMax;
+  const std::size_t limit = std::min(number_or(*json, "limit", kLimitDefault), kLimitMax);
+  co_return part_of(*text, number_or(*json, "offset", 0), std::min(limit, room));
 }
 
 }  // namespace ponder::runtime

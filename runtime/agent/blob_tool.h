@@ -12,7 +12,7 @@ namespace ponder::runtime {
 /// What the model is told of `BlobTool`.
 const context::ToolSpec& blob_tool_spec();
 
-/// `read_blob`: gives the model back what was moved out of its context, a part at a time.
+/// `read_blob`: gives the model what was moved out of its context, or never fit, a part at a time.
 ///
 /// Without a hash it lists what there is. A session reads its own blobs only.
 /// Lifetime: state and store outlive it. Thread: the session's executor.

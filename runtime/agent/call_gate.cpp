@@ -25,28 +25,39 @@ ToolFinished refusal(Outcome outcome, const std::string& why) {
   return finished;
 }
 
+// A call whose result is another each time can be made so many times for each one that repeats_max
+// allows of a call whose result is not.
+constexpr std::uint32_t kChangingCallsPerRepeat = 10;
+
 bool may_run_again(tools::Effect effect) {
   return effect == tools::Effect::pure || effect == tools::Effect::idempotent;
 }
 
-std::uint32_t times_called(const SessionState& state, const context::ToolCall& call) {
-  const auto found = state.call_counts.find({call.name, call.arguments});
-  return found == state.call_counts.end() ? 0 : found->second;
+/// How often a call may be made in a turn whose result is always another.
+std::uint64_t changing_calls_max(const Limits& limits) {
+  return std::uint64_t{limits.repeats_max} * kChangingCallsPerRepeat;
 }
 
 /// Why the loop guard keeps a call from running.
 std::optional<ToolFinished> refuse_repetition(const SessionState& state,
                                               const context::ToolCall& call) {
   const Limits& limits = state.start->limits;
-  const std::uint32_t times = times_called(state, call);
-  if (times > limits.repeats_max) {
+  const CallCount* count = state.count_of(call);
+  if (count == nullptr) return std::nullopt;
+  if (count->in_row > limits.repeats_max) {
     return refusal(Outcome::error,
                    fmt::format("{} was called {} times with these arguments; the answer stays the "
                                "same: do something else or finish",
                                call.name, limits.repeats_max));
   }
+  if (count->times > changing_calls_max(limits)) {
+    return refusal(Outcome::error,
+                   fmt::format("{} was called {} times with these arguments, more often than a "
+                               "turn may: do something else or finish",
+                               call.name, changing_calls_max(limits)));
+  }
   const bool is_stale =
-      limits.stale_steps_max > 0 && state.stale_steps >= limits.stale_steps_max && times > 1;
+      limits.stale_steps_max > 0 && count->times > 1 && state.stale_steps >= limits.stale_steps_max;
   if (!is_stale) return std::nullopt;
   return refusal(Outcome::error,
                  fmt::format("{} did not run: the last {} steps brought nothing that was not there "
@@ -230,10 +241,12 @@ std::vector<Event> interrupt_open_calls(const SessionState& state) {
 }
 
 std::optional<std::string> repeated_beyond_warning(const SessionState& state) {
-  const std::uint32_t refused_at = state.start->limits.repeats_max + 1;
+  const Limits& limits = state.start->limits;
+  const std::uint64_t refused_at = std::uint64_t{limits.repeats_max} + 1;
   if (state.call_count_max <= refused_at) return std::nullopt;
-  for (const auto& [call, times] : state.call_counts) {
-    if (times > refused_at) return call.first;
+  const std::uint64_t refused_at_last = changing_calls_max(limits) + 1;
+  for (const auto& [call, count] : state.call_counts) {
+    if (count.in_row > refused_at || count.times > refused_at_last) return call.first;
   }
   return std::nullopt;
 }

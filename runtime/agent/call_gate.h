@@ -40,10 +40,11 @@ struct GateRules {
 };
 
 /// A call runs when its tool exists, was granted (to a sub-agent: was given to it) and takes its
-/// arguments, it has not been repeated too often (nor at all when for some steps nothing new has
-/// come), and nobody cancelled or began a new turn. A call that an earlier run intended runs
-/// again only when it is pure or idempotent; otherwise its outcome is `interrupted`. One with a
-/// lasting effect waits for a person's word, unless the log holds one for exactly this call.
+/// arguments, it has not been repeated too often without another result (nor at all when for
+/// some steps nothing new has come), and nobody cancelled or began a new turn. A call that an
+/// earlier run intended runs again only when it is pure or idempotent; otherwise its outcome is
+/// `interrupted`. One with a lasting effect waits for a person's word, unless the log holds one for
+/// exactly this call.
 CallPlan plan_calls(const SessionState& state, const Toolbox& tools, const GateRules& rules);
 /// The same for one call.
 CallPlan plan_call(const SessionState& state, std::uint32_t call_index, const Toolbox& tools,

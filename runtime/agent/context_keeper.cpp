@@ -136,7 +136,7 @@ Result<ContextKeeper::Cut> ContextKeeper::cut(const SessionState& state, const D
   if (!*summary) return cut_without_summary(state, decision, summary->error().message);
   const Completion& completion = **summary;
   reduction.summary = clean_utf8(completion.message.content);
-  if (reduction.summary.empty()) {
+  if (is_blank(reduction.summary)) {
     return cut_without_summary(state, decision, "the model wrote no summary");
   }
   PONDER_TRY(Cut out, cut_as(state, decision, std::move(reduction)));

@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "base/digest.h"
+#include "context/budget.h"
 #include "context/transitions.h"
 #include "runtime/text.h"
 #include "tools/registry.h"
@@ -12,6 +14,33 @@ namespace ponder::runtime {
 namespace {
 
 constexpr std::size_t kDetailBytesMax = 400;
+
+/// Moves a result that is too long out of the conversation, but for its beginning. `bytes_whole`:
+/// how long it was before its tool cut it, or 0.
+void shorten(CallOutcome& out, std::size_t bytes_whole, const std::string& tool,
+             const OutcomeRules& rules) {
+  std::string text = std::move(out.finished.content);
+  const std::size_t bytes = bytes_whole > 0 ? bytes_whole : text.size();
+  if (text.size() <= rules.output_bytes_max) {
+    out.finished.content = std::move(text);
+    return;
+  }
+  std::string head(cut_utf8(text, rules.output_bytes_max));
+  if (!rules.keeps_whole) {
+    out.finished.content = fmt::format("{}\n[cut: {} of {} bytes]", head, head.size(), bytes);
+    return;
+  }
+  if (text.size() > kResultKeptMax) text.resize(cut_utf8(text, kResultKeptMax).size());
+  const std::string hash = sha256_hex(text);
+  const std::string kept =
+      text.size() < bytes ? fmt::format(", of which {} are kept", text.size()) : "";
+  out.finished.content = fmt::format(
+      "{}\n[the first {} of {} bytes{}; read on with {} {{\"hash\": \"{}\", \"offset\": {}}}]",
+      head, head.size(), bytes, kept, context::kReadBlobTool, hash.substr(0, context::kHashShown),
+      head.size());
+  out.finished.whole = BlobRef{hash, text.size(), "result of " + tool};
+  out.whole = Blob{hash, std::move(text)};
+}
 
 }  // namespace
 
@@ -64,29 +93,32 @@ ModelCompleted event_of(Completion completion, const SessionState& state) {
   return event;
 }
 
-ToolFinished outcome_of(const Result<tools::ToolOutput>& result, std::size_t output_bytes_max,
-                        std::int64_t tool_ms_max, bool is_superseded) {
-  ToolFinished finished;
+CallOutcome outcome_of(const Result<tools::ToolOutput>& result, const std::string& tool,
+                       const OutcomeRules& rules) {
+  CallOutcome out;
+  ToolFinished& finished = out.finished;
   if (result) {
     finished.outcome = result->is_error ? Outcome::error : Outcome::success;
-    finished.content = tools::cap_output(clean_utf8(result->content), output_bytes_max);
-    return finished;
+    finished.content = clean_utf8(result->content);
+    shorten(out, result->bytes_whole, tool, rules);
+    return out;
   }
   const Error& error = result.error();
   std::string text = clean_utf8(error.message);
   if (error.code == Errc::deadline) {
     finished.outcome = Outcome::timeout;
-    text = fmt::format("the call took longer than {} ms and was stopped", tool_ms_max);
+    text = fmt::format("the call took longer than {} ms and was stopped", rules.tool_ms_max);
   } else if (error.code == Errc::cancelled) {
     finished.outcome = Outcome::cancelled;
-    if (is_superseded) {
+    if (rules.is_superseded) {
       finished.content = context::kCancelledResult;
-      return finished;
+      return out;
     }
     text = "the call was cancelled";
   }
   finished.content = tools::error_output(text).content;
-  return finished;
+  shorten(out, 0, tool, rules);
+  return out;
 }
 
 }  // namespace ponder::runtime

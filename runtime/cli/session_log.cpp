@@ -41,6 +41,16 @@ Result<std::string> read_all(const std::string& file) {
   return std::string(std::istreambuf_iterator<char>(in), {});
 }
 
+/// Sub-agents' work is in sessions of their own, which a copy of their caller does not hold.
+void name_sub_agents(const runtime::SessionCopy& session) {
+  const auto state = runtime::fold(session.records);
+  if (state.sub_agents.empty()) return;
+  std::string ids;
+  for (const auto& agent : state.sub_agents) ids += " " + agent.started.child;
+  fmt::print(stderr, "note: not in it are the sessions of its sub-agents; export each:{}\n",
+             printable(ids));
+}
+
 asio::awaitable<int> bring_in(runtime::SessionStore& store, runtime::SessionCopy session,
                               bool as_json) {
   const runtime::SessionId id = session.id;
@@ -153,6 +163,7 @@ int export_session(const runtime::SessionStore& store, const runtime::SessionId&
     fmt::print("{}", runtime::to_markdown(*session));
   else
     fmt::print("{}", runtime::write_lines(*session));
+  name_sub_agents(*session);
   return 0;
 }
 

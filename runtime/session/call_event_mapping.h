@@ -188,11 +188,20 @@ struct Mapping<ToolFinished> {
     out.add("elapsed_ms", e.elapsed_ms);
     out.add("outcome", outcome_name(e.outcome));
     out.add("step", e.step);
+    if (e.reader) out.add("tools", tools_to_json({*e.reader}));
+    if (e.whole) out.add("whole", blobs_to_json({*e.whole}).front());
   }
   static ToolFinished read(const json& in) {
-    return {in.at("step").get<std::uint32_t>(), in.at("call").get<std::uint32_t>(),
-            outcome_of(in.at("outcome").get<std::string>()), in.value("content", ""),
-            in.value("elapsed_ms", std::int64_t{0})};
+    ToolFinished e;
+    e.step = in.at("step").get<std::uint32_t>();
+    e.call_index = in.at("call").get<std::uint32_t>();
+    e.outcome = outcome_of(in.at("outcome").get<std::string>());
+    e.content = in.value("content", "");
+    e.elapsed_ms = in.value("elapsed_ms", std::int64_t{0});
+    const auto tools = tools_from_json(in.value("tools", json::array()));
+    if (!tools.empty()) e.reader = tools.front();
+    if (in.contains("whole")) e.whole = blobs_from_json(json::array({in["whole"]})).front();
+    return e;
   }
 };
 

@@ -6,6 +6,8 @@
 
 #include "base/assert.h"
 #include "context/transitions.h"
+#include "runtime/session/canonical_arguments.h"
+#include "runtime/text.h"
 #include "tools/registry.h"
 
 namespace ponder::runtime {
@@ -34,13 +36,36 @@ void deliver_words(SessionState& state) {
   state.interjected.clear();
 }
 
+/// What a call is known by among those of its turn. The order of keys and spaces make no new one.
+std::pair<std::string, std::string> key_of(const context::ToolCall& call) {
+  auto canonical = canonical_arguments(call.arguments);
+  return {call.name, canonical ? std::move(*canonical) : call.arguments};
+}
+
+void count_call(SessionState& state, const context::ToolCall& call) {
+  CallCount& count = state.call_counts[key_of(call)];
+  const std::uint32_t effects_of_others = state.effects_turn - count.effects;
+  if (count.effects_of_others != effects_of_others) count.in_row = 0;
+  count.effects_of_others = effects_of_others;
+  ++count.in_row;
+  ++count.times;
+  state.call_count_max = std::max(state.call_count_max, count.times);
+}
+
 /// Whether a call, or what came of it, was not there before in the turn. Takes note of it.
 bool is_news(SessionState& state, const CallState& call) {
-  const auto times_called = state.call_counts.find({call.call.name, call.call.arguments});
-  const bool is_first = times_called == state.call_counts.end() || times_called->second <= 1;
-  if (!call.effect) return is_first;  // it did not run: what it was told is no news of its own
-  std::string seen = call.call.name;
-  seen.append(1, '\0').append(call.call.arguments).append(1, '\0').append(call.finished->content);
+  const auto key = key_of(call.call);
+  CallCount& count = state.call_counts[key];
+  if (!call.effect) return count.times <= 1;  // it did not run: what it was told is no news
+  const std::size_t result = std::hash<std::string>()(call.finished->content);
+  if (count.result && *count.result != result) count.in_row = 1;
+  count.result = result;
+  if (*call.effect != tools::Effect::pure) {
+    ++count.effects;
+    ++state.effects_turn;
+  }
+  std::string seen = key.first;
+  seen.append(1, '\0').append(key.second).append(1, '\0').append(call.finished->content);
   return state.results_seen.insert(std::hash<std::string>()(seen)).second;
 }
 
@@ -55,10 +80,12 @@ void reset_turn(SessionState& state) {
   state.step = 0;
   state.attempt = 0;
   state.completion.reset();
+  state.blank_answer.reset();
   state.tokens_generated_turn = 0;
   state.steps_delegated_turn = 0;
   state.call_counts.clear();
   state.call_count_max = 0;
+  state.effects_turn = 0;
   state.stale_steps = 0;
   state.results_seen.clear();
   state.reductions_in_row = 0;
@@ -106,7 +133,7 @@ CompletionState completion_of(const ModelCompleted& e) {
   CompletionState out;
   out.is_cut_off = e.finish == Finish::length || e.verdict == Verdict::truncated;
   out.has_calls = !e.message.tool_calls.empty();
-  out.says_nothing = !out.has_calls && e.message.content.empty();
+  out.says_nothing = !out.has_calls && is_blank(e.message.content);
   return out;
 }
 
@@ -119,12 +146,15 @@ void take_message(SessionState& state, const ModelCompleted& e, std::int64_t seq
   }
   // A completion that says nothing stays out: the model is asked again, or the turn ends.
   if (message.content.empty() && message.tool_calls.empty()) return;
+  if (state.completion->says_nothing && !state.completion->is_cut_off) {
+    state.blank_answer.emplace(seq, std::move(message));
+    return;
+  }
   for (std::size_t i = 0; i < message.tool_calls.size(); ++i) {
     CallState call;
     call.call = message.tool_calls[i];
     if (i < e.call_faults.size()) call.fault = e.call_faults[i];
-    const auto times = ++state.call_counts[{call.call.name, call.call.arguments}];
-    state.call_count_max = std::max(state.call_count_max, times);
+    count_call(state, call.call);
     state.calls.push_back(std::move(call));
   }
   state.tool_calls += static_cast<std::uint32_t>(message.tool_calls.size());
@@ -142,6 +172,22 @@ void offer_tool(SessionState& state, const context::ToolSpec& tool, std::int64_t
     state.origins.insert(state.origins.begin(), seq);
   }
   state.conversation.edit().front().tools.push_back(tool);
+}
+
+/// A result that the conversation has but the beginning of can be read back from here on.
+void keep_whole(SessionState& state, const ToolFinished& e, std::int64_t seq) {
+  const BlobRef& whole = *e.whole;
+  const bool is_known = std::any_of(state.blobs.begin(), state.blobs.end(),
+                                    [&](const BlobRef& one) { return one.hash == whole.hash; });
+  if (!is_known) state.blobs.push_back(whole);
+  if (!e.reader) return;
+  // Calls that ended side by side may all have brought it.
+  const context::Conversation& messages = state.conversation;
+  const bool has_system = !messages.empty() && messages.front().role == context::Role::system;
+  const bool is_offered =
+      has_system && std::any_of(messages.front().tools.begin(), messages.front().tools.end(),
+                                [&](const auto& tool) { return tool.name == e.reader->name; });
+  if (!is_offered) offer_tool(state, *e.reader, seq);
 }
 
 void cut_conversation(SessionState& state, const ContextReduced& e, std::int64_t seq) {
@@ -285,6 +331,7 @@ struct Applier {
     add_usage(state.usage_total, e.usage);
     add_usage(state.usage_total, e.usage_void);
     state.reductions_in_row = 0;
+    state.blank_answer.reset();
     if (e.verdict != Verdict::ok) ++state.damaged_completions;
     state.malformed_calls += static_cast<std::uint32_t>(
         std::count_if(e.call_faults.begin(), e.call_faults.end(),
@@ -348,6 +395,7 @@ struct Applier {
     if (call == nullptr || call->finished) return;  // the first outcome is the one that counts
     call->finished = e;
     call->finished_seq = seq;
+    if (e.whole) keep_whole(state, e, seq);
     settle_calls(state);
   }
   void operator()(const ContextReduced& e) {
@@ -357,6 +405,10 @@ struct Applier {
     add_usage(state.usage_total, e.summary_usage);
   }
   void operator()(const TurnEnded& e) {
+    if (state.blank_answer && e.reason == TurnEnd::answered) {
+      add_message(state, std::move(state.blank_answer->second), state.blank_answer->first);
+    }
+    state.blank_answer.reset();
     state.is_turn_open = false;
     state.last_end = e;
   }
@@ -383,6 +435,11 @@ std::string SessionState::last_answer() const {
     if (it->role == context::Role::assistant) return it->content;
   }
   return {};
+}
+
+const CallCount* SessionState::count_of(const context::ToolCall& call) const {
+  const auto found = call_counts.find(key_of(call));
+  return found == call_counts.end() ? nullptr : &found->second;
 }
 
 context::Conversation SessionState::history() const {

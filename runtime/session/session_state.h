@@ -41,11 +41,22 @@ struct SubAgentState {
   bool is_finished = false;
 };
 
+/// How often a call was made in the open turn: a tool with arguments of the same values.
+struct CallCount {
+  std::uint32_t times = 0;
+  /// The latest of these, which nothing set apart: no result that differed from the one before, and
+  /// no other call that may have changed what it looks at.
+  std::uint32_t in_row = 0;
+  std::optional<std::size_t> result;    // a hash of the latest one, if any ran
+  std::uint32_t effects = 0;            // its runs, where it is more than pure
+  std::uint32_t effects_of_others = 0;  // in the turn, as it was made last
+};
+
 /// What the latest completion of the open turn amounts to.
 struct CompletionState {
   bool is_cut_off = false;  // by a limit, or its calls were not closed: nothing of it runs
   bool has_calls = false;
-  bool says_nothing = false;  // nothing but reasoning
+  bool says_nothing = false;  // nothing but reasoning and blanks
 };
 
 /// A session as its log tells it. A pure function of the events; apply() is the only writer.
@@ -58,7 +69,7 @@ struct SessionState {
   std::vector<std::int64_t> origins;  // [conversation.size()] the event each message came from
   /// What was cut out of the conversation, with the event it came from; in order of removal.
   std::vector<std::pair<std::int64_t, context::Message>> removed;
-  std::vector<BlobRef> blobs;                // texts that left the conversation
+  std::vector<BlobRef> blobs;                // texts that are not in the conversation
   std::vector<ApprovalRule> approval_rules;  // calls that need not be asked about
   std::set<std::int64_t> pinned;             // events whose messages no cut may take
   ToolValues tool_values;                    // that the latest request was made with
@@ -71,11 +82,15 @@ struct SessionState {
   std::uint32_t step = 0;                     // the next completion's place in the open turn
   std::uint32_t attempt = 0;                  // completions of this step that were set aside
   std::optional<CompletionState> completion;  // none: to be asked for
+  /// The latest completion, where it said nothing but blanks, with its event. It stays out of the
+  /// conversation; but earlier versions took one for an answer, and it stands in their prompts.
+  std::optional<std::pair<std::int64_t, context::Message>> blank_answer;
   /// Calls of the latest completion, until each has finished; then they move to conversation.
   std::vector<CallState> calls;
-  /// How often each (name, arguments) was called in the open turn.
-  std::map<std::pair<std::string, std::string>, std::uint32_t> call_counts;
-  std::uint32_t call_count_max = 0;  // the largest of them
+  /// Of each (name, canonical arguments) of the open turn; count_of() finds one.
+  std::map<std::pair<std::string, std::string>, CallCount> call_counts;
+  std::uint32_t call_count_max = 0;  // the largest CallCount::times
+  std::uint32_t effects_turn = 0;    // calls of the open turn that ran and are more than pure
   /// Steps in a row up to now whose calls, and what came of them, all were there before in the
   /// turn.
   std::uint32_t stale_steps = 0;
@@ -107,6 +122,8 @@ struct SessionState {
   std::int64_t cost_pico() const {
     return sum_of(usage_total.cost_pico, usage_delegated.cost_pico);
   }
+  /// How often this call was made in the open turn; nullptr when it was not.
+  const CallCount* count_of(const context::ToolCall& call) const;
   /// Steps of the open turn, those of its sub-agents included.
   std::uint32_t steps_turn() const { return step + steps_delegated_turn; }
   /// The latest assistant content, or empty.

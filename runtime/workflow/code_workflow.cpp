@@ -53,6 +53,9 @@ class CodeWorkflow final : public OpenWorkflow {
     return out;
   }
 
+  /// `invalid_argument` where git could not say in the end what was changed.
+  Status expect_repository();
+
   SessionStarted session_start() const override;
   Result<WorkflowVerdict> judge(const SessionState& state) override;
   Result<std::vector<std::string>> write_artefacts(const fs::path& dir, const SessionId& session,
@@ -65,7 +68,7 @@ class CodeWorkflow final : public OpenWorkflow {
     grants_ = {tools::kReadFiles, tools::kWriteFiles, tools::kRunPrograms};
   }
   /// What one of our own tools gives; blocks.
-  Result<tools::ToolOutput> use(const char* tool);
+  Result<tools::ToolOutput> use(const char* tool, const std::string& arguments = "{}");
 
   tools::CodeProject project_;
 };
@@ -87,22 +90,31 @@ SessionStarted CodeWorkflow::session_start() const {
 }
 
 asio::awaitable<void> use_into(std::optional<Result<tools::ToolOutput>>* out, tools::Tool* tool,
-                               tools::ToolContext context) {
-  auto result = co_await tool->invoke("{}", std::move(context));
+                               std::string arguments, tools::ToolContext context) {
+  auto result = co_await tool->invoke(std::move(arguments), std::move(context));
   out->emplace(std::move(result));
 }
 
-Result<tools::ToolOutput> CodeWorkflow::use(const char* name) {
+Result<tools::ToolOutput> CodeWorkflow::use(const char* name, const std::string& arguments) {
   asio::io_context io;
   const Clock& clock = system_clock();
   const tools::ToolContext context(clock, Deadline::after(clock, kJudgeTimeMax), kOutputBytesMax);
   std::optional<Result<tools::ToolOutput>> result;
   std::exception_ptr thrown;
-  asio::co_spawn(io, use_into(&result, registry_.find(name), context),
+  asio::co_spawn(io, use_into(&result, registry_.find(name), arguments, context),
                  [&thrown](std::exception_ptr error) { thrown = std::move(error); });
   io.run();
   if (thrown || !result) return fail(Errc::internal, fmt::format("{} ended by an exception", name));
   return std::move(*result);
+}
+
+Status CodeWorkflow::expect_repository() {
+  PONDER_TRY(const tools::ToolOutput diff, use("git_diff", R"({"path":".git"})"));
+  if (!diff.content.starts_with(tools::kNoRepository)) return {};
+  return fail(Errc::invalid_argument,
+              fmt::format("{} is not in a git repository, by which {} in {} would be made: `git "
+                          "init` and a commit make it one",
+                          project_.folder.string(), kPatchFile, directory().string()));
 }
 
 Result<WorkflowVerdict> CodeWorkflow::judge(const SessionState&) {
@@ -132,6 +144,11 @@ Result<std::vector<std::string>> CodeWorkflow::write_artefacts(const fs::path& d
   std::error_code error;
   fs::create_directories(dir, error);
   if (error) return fail(Errc::unavailable, fmt::format("{}: {}", dir.string(), error.message()));
+  if (diff.content.starts_with(tools::kNoRepository)) {
+    // It was in one as the work began. The turn has its verdict all the same.
+    PONDER_CHECK(write_whole_file(dir / kPatchFile, fmt::format("# {}\n", tools::kNoRepository)));
+    return std::vector<std::string>{kPatchFile};
+  }
   const auto end = diff.content.rfind("[exit code 0]");
   if (end == std::string::npos) {
     return fail(Errc::unavailable, fmt::format("git diff: {}", diff.content));
@@ -145,6 +162,9 @@ Result<std::vector<std::string>> CodeWorkflow::write_artefacts(const fs::path& d
 Result<std::unique_ptr<Workflow>> open_code_workflow(const WorkflowOptions& options) {
   PONDER_TRY(auto workflow, CodeWorkflow::make(options.project, options.request, options.directory,
                                                options.has_person, options.toolset));
+  if (!options.directory.empty()) {
+    PONDER_CHECK(workflow->expect_repository());
+  }
   return std::unique_ptr<Workflow>(std::move(workflow));
 }
 

@@ -62,6 +62,14 @@ TEST_F(SubAgentsByProgram, ATaskIsHandedOnAndEveryViewShowsWhose) {
   EXPECT_THAT(lines.out, HasSubstr(R"("sub_agent_of":"2)"));
   const auto atif = ponder(scratch_.path(), {"sessions", "export", "last", "--format", "atif"});
   EXPECT_THAT(atif.out, HasSubstr("subagent_trajectory_ref"));
+
+  const auto copied = ponder(scratch_.path(), {"sessions", "export", "last"});
+  EXPECT_EQ(copied.status, 0);
+  const std::string note = "note: not in it are the sessions of its sub-agents; export each: ";
+  ASSERT_THAT(copied.err, HasSubstr(note));
+  std::string child = copied.err.substr(copied.err.find(note) + note.size());
+  child.erase(child.find('\n'));
+  EXPECT_THAT(ponder(scratch_.path(), {"sessions", "export", child}).out, HasSubstr("seven"));
 }
 
 TEST_F(SubAgentsByProgram, ASubAgentsSessionIsNotResumedByItself) {

@@ -320,6 +320,18 @@ TEST_F(AgentTest, ATurnThatOnlyReasonsIsAskedOnceMoreAndThenReported) {
   EXPECT_EQ(model_->steps_left(), 1U);
 }
 
+TEST_F(AgentTest, ATurnThatReasonsAndThenOnlyBreaksLinesHasNoAnswer) {
+  start(script({says("\n\n"), says("now an answer")}));
+  EXPECT_EQ(turn().reason, TurnEnd::answered);
+  EXPECT_EQ(agent_->state().last_answer(), "now an answer");
+  EXPECT_EQ(model_->requests()[1].conversation.size(), model_->requests()[0].conversation.size());
+
+  start(script({says(" \t\r\n"), says("\n\n"), says("too late")}));
+  EXPECT_EQ(turn().reason, TurnEnd::reasoning_only);
+  EXPECT_EQ(agent_->state().last_answer(), "");
+  EXPECT_EQ(model_->steps_left(), 1U);
+}
+
 TEST_F(AgentTest, NothingOfATruncatedCompletionRuns) {
   add_tool("echo", Effect::irreversible, test::echo);
   Completion by_length = says("", {{"echo", "{}"}});

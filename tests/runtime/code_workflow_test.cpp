@@ -51,14 +51,17 @@ class CodeWorkflowTest : public ::testing::Test {
     std::ifstream in(file);
     return {std::istreambuf_iterator<char>(in), {}};
   }
-  std::unique_ptr<Workflow> open() {
+  WorkflowOptions options() const {
     WorkflowOptions how;
     how.name = kCodeWorkflow;
     how.request = "the sum is wrong";
     how.directory = dir_.path() / "out";
     how.project.folder = project_.path();
     how.project.test_command = "sh test.sh";
-    auto workflow = Workflow::open(how);
+    return how;
+  }
+  std::unique_ptr<Workflow> open() {
+    auto workflow = Workflow::open(options());
     PONDER_ASSERT(workflow.has_value());
     return std::move(*workflow);
   }
@@ -102,6 +105,26 @@ TEST_F(CodeWorkflowTest, AFixIsMadeTestedJudgedAndWrittenDownAsAPatch) {
   const auto files = workflow->write_artefacts(dir_.path() / "out", agent_->id(), agent_->state());
   ASSERT_TRUE(files) << files.error().message;
   EXPECT_THAT(read(dir_.path() / "out/changes.patch"), HasSubstr("+echo $(($1 + $2))"));
+}
+
+TEST_F(CodeWorkflowTest, APatchOutsideOfARepositoryIsRefusedBeforeTheWorkBegins) {
+  fs::remove_all(project_.path() / ".git");
+  WorkflowOptions how = options();
+  const auto refused = Workflow::open(how);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Errc::invalid_argument);
+  EXPECT_THAT(refused.error().message, HasSubstr("is not in a git repository"));
+  how.directory.clear();  // nothing is to be written
+  EXPECT_TRUE(Workflow::open(how));
+}
+
+TEST_F(CodeWorkflowTest, ARepositoryThatIsGoneInTheEndLeavesTheVerdictAndASentence) {
+  const auto workflow = open();
+  run(*workflow, {says("It is fine as it is.")});
+  fs::remove_all(project_.path() / ".git");
+  const auto files = workflow->write_artefacts(dir_.path() / "out", agent_->id(), agent_->state());
+  ASSERT_TRUE(files) << files.error().message;
+  EXPECT_EQ(read(dir_.path() / "out/changes.patch"), "# the folder is not in a git repository\n");
 }
 
 TEST_F(CodeWorkflowTest, TestsThatStillFailAreNotSolved) {

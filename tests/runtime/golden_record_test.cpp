@@ -1,6 +1,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/digest.h"
+#include "context/budget.h"
 #include "runtime/session/session_lines.h"
 #include "tests/runtime/agent_fixture.h"
 #include "tests/runtime/golden_logs.h"
@@ -113,6 +115,19 @@ TEST_F(GoldenScriptedRun, ACallThatWasInterruptedAndWordsInMidTurn) {
   reopen(id, {ScriptedStep(says("paid, perhaps"))});
   ASSERT_TRUE(test::run(context_, agent_->resume()));
   keep("interrupted", {"user_interjected", "message_pinned", "tool_finished"});
+}
+
+TEST_F(GoldenScriptedRun, AResultThatIsTooLongForTheConversation) {
+  limits_.output_bytes_max = 200;
+  add_tool("looks", Effect::pure, [](std::string) {
+    return test::answer_after(std::chrono::milliseconds(0), std::string(600, 'x'), false);
+  });
+  const std::string hash = sha256_hex(std::string(600, 'x')).substr(0, context::kHashShown);
+  start({ScriptedStep(says("", {{"looks", "{}"}})),
+         ScriptedStep(says("", {{"read_blob", R"({"hash":")" + hash + R"(","offset":200})"}})),
+         ScriptedStep(says("done"))});
+  EXPECT_EQ(turn("go").reason, TurnEnd::answered);
+  keep("large_result", {"tool_finished"});
 }
 
 /// Answers one question after the other.

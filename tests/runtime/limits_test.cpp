@@ -23,6 +23,13 @@ class LimitsTest : public test::AgentFixture {
   static ScriptedStep calls(std::vector<std::pair<std::string, std::string>> calls) {
     return ScriptedStep(says("", std::move(calls)));
   }
+  static std::string arguments_of(int x) { return R"({"x":)" + std::to_string(x) + "}"; }
+  /// A tool whose answer is the number of its calls so far.
+  void add_poll(int& count) {
+    add_tool("poll", Effect::pure, [&count](std::string) {
+      return test::answer_after(std::chrono::milliseconds(0), std::to_string(++count), false);
+    });
+  }
   void limit_concurrency(const std::string& tool, std::uint32_t max) {
     static_cast<test::FakeTool*>(registry_.find(tool))->limit_concurrency(max);
   }
@@ -59,15 +66,88 @@ TEST_F(LimitsTest, AfterTheWarningANewCallIsProgress) {
 
 TEST_F(LimitsTest, TheSameCallWithAnotherResultIsProgress) {
   limits_.stale_steps_max = 1;
-  limits_.repeats_max = 10;
   int count = 0;
-  add_tool("poll", Effect::pure, [&count](std::string) {
-    return test::answer_after(std::chrono::milliseconds(0), std::to_string(++count), false);
-  });
+  add_poll(count);
   const ScriptedStep poll = calls({{"poll", "{}"}});
   start({poll, poll, poll, poll, poll, ScriptedStep(says("done"))});
   EXPECT_EQ(turn().reason, TurnEnd::answered);
   EXPECT_EQ(count, 5);
+}
+
+TEST_F(LimitsTest, ACallMayBeMadeAgainOnceAnotherMayHaveChangedWhatItLooksAt) {
+  limits_.repeats_max = 2;
+  limits_.stale_steps_max = 3;
+  add_tool("run_tests", Effect::idempotent, test::echo);  // fails alike each time
+  add_tool("edit", Effect::idempotent, test::echo);
+  std::vector<ScriptedStep> steps;
+  for (int i = 0; i < 6; ++i) {
+    steps.push_back(calls({{"run_tests", "{}"}}));
+    steps.push_back(calls({{"edit", arguments_of(i)}}));
+  }
+  steps.push_back(calls({{"run_tests", "{}"}}));
+  steps.emplace_back(says("done"));
+  start(std::move(steps));
+  EXPECT_EQ(turn().reason, TurnEnd::answered);
+  for (const ToolFinished& outcome : outcomes()) EXPECT_EQ(outcome.outcome, Outcome::success);
+}
+
+TEST_F(LimitsTest, ACallThatOnlyLooksBetweenDoesNotBeginTheCountAnew) {
+  limits_.repeats_max = 2;
+  add_tool("run_tests", Effect::idempotent, test::echo);
+  add_tool("look", Effect::pure, test::echo);
+  std::vector<ScriptedStep> steps;
+  for (int i = 0; i < 3; ++i) {
+    steps.push_back(calls({{"run_tests", "{}"}}));
+    steps.push_back(calls({{"look", arguments_of(i)}}));
+  }
+  steps.push_back(calls({{"run_tests", "{}"}}));
+  steps.emplace_back(says("too late"));
+  start(std::move(steps));
+  EXPECT_EQ(turn().reason, TurnEnd::repeated_call);
+  EXPECT_THAT(outcomes()[4].content, HasSubstr("the answer stays the same"));
+}
+
+TEST_F(LimitsTest, KeysInAnotherOrderAndSpacesMakeNoOtherCall) {
+  limits_.repeats_max = 2;
+  add_tool("a", Effect::pure, [](std::string) {
+    return test::answer_after(std::chrono::milliseconds(0), "nothing", false);
+  });
+  start({calls({{"a", R"({"x":1,"y":2})"}}), calls({{"a", R"({"y": 2, "x": 1})"}}),
+         calls({{"a", R"({ "x":1, "y":2 })"}}), calls({{"a", R"({"y":2,"x":1})"}}),
+         ScriptedStep(says("too late"))});
+  EXPECT_EQ(turn().reason, TurnEnd::repeated_call);
+  EXPECT_EQ(journal_.size(), 4U);  // two calls ran
+}
+
+TEST_F(LimitsTest, ACallWhoseResultIsAlwaysAnotherHasABoundOfItsOwn) {
+  limits_.repeats_max = 2;
+  int count = 0;
+  add_poll(count);
+  std::vector<ScriptedStep> steps(22, calls({{"poll", "{}"}}));
+  steps.emplace_back(says("too late"));
+  start(std::move(steps));
+  EXPECT_EQ(turn().reason, TurnEnd::repeated_call);
+  EXPECT_EQ(count, 20);
+  EXPECT_THAT(outcomes()[20].content, HasSubstr("more often than a turn may"));
+}
+
+TEST_F(LimitsTest, WhoOpensTheSessionAgainCountsCallsAsTheAgentDid) {
+  limits_.repeats_max = 2;
+  int count = 0;
+  add_poll(count);
+  add_tool("a", Effect::pure, test::echo);
+  const ScriptedStep both = calls({{"poll", "{}"}, {"a", "{}"}});
+  start({both, both, ScriptedStep(Error(Errc::unavailable, "down"))});
+  turn();
+  const SessionState live = agent_->state();
+  const SessionState again = fold(store_->load(agent_->id()).value());
+  const std::vector<context::ToolCall> made = {{"", "poll", "{ }"}, {"", "a", "{}"}};
+  for (const context::ToolCall& call : made) {
+    ASSERT_NE(again.count_of(call), nullptr);
+    EXPECT_EQ(again.count_of(call)->times, 2U);
+    EXPECT_EQ(again.count_of(call)->in_row, live.count_of(call)->in_row);
+    EXPECT_EQ(again.count_of(call)->in_row, call.name == "poll" ? 1U : 2U);
+  }
 }
 
 TEST_F(LimitsTest, WhatTheGuardKnowsIsInTheLog) {

@@ -105,6 +105,25 @@ TEST(SessionState, ACutOffCompletionLeavesItsTextButNeitherCallsNorTokens) {
   EXPECT_TRUE(state.conversation.back().sampled.empty());
 }
 
+TEST(SessionState, BlanksThatEarlierVersionsTookForAnAnswerStandInTheirPrompts) {
+  Log log;
+  log.add(travel_start()).add(UserMessage{"go"}).add(completed(0, "\n\n"));
+  EXPECT_TRUE(log.state().completion->says_nothing);
+  EXPECT_EQ(log.state().conversation.size(), 2U);
+  const SessionState state = log.add(TurnEnded{}).add(UserMessage{"more"}).state();
+  ASSERT_EQ(state.conversation.size(), 4U);
+  EXPECT_EQ(state.conversation[2].content, "\n\n");
+  EXPECT_EQ(state.origins[2], 3);
+}
+
+TEST(SessionState, BlanksThatWereAskedForAgainStayOut) {
+  Log log;
+  log.add(travel_start()).add(UserMessage{"go"}).add(completed(0, "\n\n"));
+  log.add(ModelRetried{0, "nothing but reasoning"}).add(completed(0, "done")).add(TurnEnded{});
+  ASSERT_EQ(log.state().conversation.size(), 3U);
+  EXPECT_EQ(log.state().last_answer(), "done");
+}
+
 TEST(SessionState, ANewTurnForgetsStepsTokensAndRepeatsButNotTotals) {
   Log log;
   log.add(travel_start()).add(UserMessage{"go"}).add(completed(0, "", {"a"}));
@@ -308,6 +327,8 @@ std::vector<Event> one_of_each() {
           ToolValueSet{1, 2, "a", "key", "value"},
           ToolValueSet{1, 2, "a", "key", std::nullopt},
           ToolFinished{1, 2, Outcome::interrupted, "content", 12},
+          ToolFinished{1, 2, Outcome::success, "the beginning", 12, BlobRef{"abc", 600, "result"},
+                       context::ToolSpec{"read_blob", "reads", R"({"type":"object"})"}},
           reduced(),
           TurnEnded{TurnEnd::repeated_call, "detail"},
           WorkflowFinished{true, "ok", "dir", {"a", "b"}},

@@ -5,6 +5,7 @@
 
 #include <fstream>
 
+#include "base/digest.h"
 #include "runtime/agent/context_keeper.h"
 #include "tests/runtime/agent_fixture.h"
 
@@ -236,6 +237,18 @@ TEST_F(DoctoredBlobTest, ATextThatTheLogCannotMakeAgainIsReportedAsGone) {
   ContextReduced cut;
   cut.blobs = {{std::string(64, 'a'), 13, "result of reads"}};
   plant({UserMessage{"go"}, cut});
+  expect_fault(FaultKind::missing_blob, State::lasting, true);
+}
+
+TEST_F(DoctoredBlobTest, AResultThatWasTooLongForItsEventIsLookedForAsWell) {
+  const std::string text = "a result of which the event has but the beginning";
+  ToolFinished finished{0, 0, Outcome::success, "a result", 1};
+  finished.whole = BlobRef{sha256_hex(text), text.size(), "result of reads"};
+  plant({UserMessage{"go"}, ModelStarted{}, call_of("reads"), ToolIntended{0, 0, Effect::pure},
+         ToolStarted{0, 0}, finished, TurnEnded{}},
+        {{finished.whole->hash, text}});
+  ASSERT_TRUE(examine().empty());
+  ASSERT_NO_FATAL_FAILURE(tamper("DELETE FROM blobs"));
   expect_fault(FaultKind::missing_blob, State::lasting, true);
 }
 

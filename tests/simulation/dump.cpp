@@ -87,11 +87,11 @@ std::string dump(const SessionState& state) {
   // Every member is named, so that a new one does not go unnoticed.
   const auto& [start, task, task_seq, conversation, origins, removed, blobs, approval_rules, pinned,
                tool_values, kept_values, reductions_in_row, has_side_effects, is_turn_open, turns,
-               step, attempt, completion, calls, call_counts, call_count_max, stale_steps,
-               results_seen, sub_agents, steps_delegated_turn, usage_delegated, interjected,
-               is_superseded, has_fresh_results, tokens_generated_turn, usage_total, usage_last,
-               completions, damaged_completions, tool_calls, malformed_calls, last_end, workflow,
-               unreadable, last_seq] = state;
+               step, attempt, completion, blank_answer, calls, call_counts, call_count_max,
+               effects_turn, stale_steps, results_seen, sub_agents, steps_delegated_turn,
+               usage_delegated, interjected, is_superseded, has_fresh_results,
+               tokens_generated_turn, usage_total, usage_last, completions, damaged_completions,
+               tool_calls, malformed_calls, last_end, workflow, unreadable, last_seq] = state;
   std::string out;
   add_event(out, "start", start);
   add_conversation(out, state);
@@ -109,9 +109,12 @@ std::string dump(const SessionState& state) {
     fmt::format_to(std::back_inserter(out), "completion {} {} {}\n", completion->is_cut_off,
                    completion->has_calls, completion->says_nothing);
   }
+  if (blank_answer) fmt::format_to(std::back_inserter(out), "blank {}\n", blank_answer->first);
   for (const CallState& call : calls) add(out, call);
-  for (const auto& [call, times] : call_counts) {
-    fmt::format_to(std::back_inserter(out), "called {} {}: {}\n", call.first, call.second, times);
+  for (const auto& [call, count] : call_counts) {
+    fmt::format_to(std::back_inserter(out), "called {} {}: {} {} {} {} {}\n", call.first,
+                   call.second, count.times, count.in_row, count.result.value_or(0), count.effects,
+                   count.effects_of_others);
   }
   fmt::format_to(std::back_inserter(out), "words {} superseded {} fresh {} tokens {}\n",
                  fmt::join(interjected, "|"), is_superseded, has_fresh_results,
@@ -119,9 +122,9 @@ std::string dump(const SessionState& state) {
   fmt::format_to(std::back_inserter(out), "usage {} / {} ({}, {}, {}, {})\n",
                  usage_line(usage_total), usage_line(usage_last), completions, damaged_completions,
                  tool_calls, malformed_calls);
-  fmt::format_to(std::back_inserter(out), "guard {} {} {}, delegated {} {} of task {}\n",
-                 call_count_max, stale_steps, fmt::join(results_seen, " "), steps_delegated_turn,
-                 usage_line(usage_delegated), task_seq);
+  fmt::format_to(std::back_inserter(out), "guard {} {} {} {}, delegated {} {} of task {}\n",
+                 call_count_max, effects_turn, stale_steps, fmt::join(results_seen, " "),
+                 steps_delegated_turn, usage_line(usage_delegated), task_seq);
   for (const SubAgentState& agent : sub_agents) {
     fmt::format_to(std::back_inserter(out), "sub-agent {} {} {}\n", agent.started.child,
                    agent.completion_seq, agent.is_finished);

@@ -5,6 +5,7 @@
 #include <optional>
 #include <variant>
 
+#include "base/digest.h"
 #include "runtime/agent/approval.h"
 #include "runtime/agent/context_keeper.h"
 #include "runtime/model/scripted_model.h"
@@ -301,7 +302,8 @@ void Witness::reread(SessionFacts& session, std::vector<Record> stored, bool pow
   }
 }
 
-void Witness::audit(const SessionFacts& session, const std::vector<Record>& stored) {
+void Witness::audit(const SessionFacts& session, const std::vector<Record>& stored,
+                    const SessionStore& store) {
   SessionState state;
   for (const Record& record : stored) {
     apply(state, record);
@@ -315,6 +317,7 @@ void Witness::audit(const SessionFacts& session, const std::vector<Record>& stor
   }
   audit_outcomes(session, stored);
   audit_words(session, stored);
+  audit_texts(session, stored, store);
 }
 
 void Witness::audit_outcomes(const SessionFacts& session, const std::vector<Record>& stored) {
@@ -364,6 +367,26 @@ void Witness::audit_words(const SessionFacts& session, const std::vector<Record>
     const auto* words = std::get_if<UserInterjected>(&record.event);
     if (words == nullptr || said.find(words->content) != std::string::npos) continue;
     scene_->story.violated("words", "session {}: the words of event {} reached nobody",
+                           session.number, record.seq);
+  }
+}
+
+void Witness::audit_texts(const SessionFacts& session, const std::vector<Record>& stored,
+                          const SessionStore& store) {
+  for (const BlobRef& ref : fold(stored).blobs) {
+    const auto text = store.load_blob(ref.hash);
+    const bool is_whole = text && text->size() == ref.bytes && sha256_hex(*text) == ref.hash;
+    if (is_whole) continue;
+    scene_->story.violated("text", "session {}: {} ({}) cannot be read back", session.number,
+                           ref.hash, ref.title);
+  }
+  for (const Record& record : stored) {
+    const auto* finished = std::get_if<ToolFinished>(&record.event);
+    if (finished == nullptr || !finished->whole) continue;
+    const std::size_t head = finished->content.rfind("\n[the first ");
+    const auto text = store.load_blob(finished->whole->hash);
+    if (text && text->starts_with(finished->content.substr(0, head))) continue;
+    scene_->story.violated("text", "session {}: the result at {} is not the beginning of its text",
                            session.number, record.seq);
   }
 }

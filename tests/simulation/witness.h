@@ -84,7 +84,8 @@ class Witness {
   /// on it is what counts.
   void reread(SessionFacts& session, std::vector<runtime::Record> stored, bool power_was_cut);
   /// At the end: the whole log once more, as it is on the disk.
-  void audit(const SessionFacts& session, const std::vector<runtime::Record>& stored);
+  void audit(const SessionFacts& session, const std::vector<runtime::Record>& stored,
+             const runtime::SessionStore& store);
 
  private:
   void check_bounds(const SessionFacts& session, const runtime::Event& event);
@@ -94,6 +95,8 @@ class Witness {
                       const context::ToolCall& call);
   void audit_outcomes(const SessionFacts& session, const std::vector<runtime::Record>& stored);
   void audit_words(const SessionFacts& session, const std::vector<runtime::Record>& stored);
+  void audit_texts(const SessionFacts& session, const std::vector<runtime::Record>& stored,
+                   const runtime::SessionStore& store);
 
   Scene* scene_;
   std::vector<std::unique_ptr<SessionFacts>> sessions_;

@@ -196,7 +196,7 @@ void World::finish() {
     if (!stored && may_be_gone) continue;
     if (!stored) return scene_.story.violated("loss", "{}", stored.error().message);
     witness_.reread(*session, *stored, session->power_was_cut);
-    witness_.audit(*session, *stored);
+    witness_.audit(*session, *stored, **store);
   }
 }
 

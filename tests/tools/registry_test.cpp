@@ -117,6 +117,9 @@ TEST(CapOutput, CutsBetweenCharactersAndSaysSo) {
   EXPECT_EQ(cap_output("abcd", 3), "abc\n[cut: 3 of 4 bytes]");
   EXPECT_EQ(cap_output("ab\xe6\x9d\xad", 4), "ab\n[cut: 4 of 5 bytes]");
   EXPECT_EQ(cap_output("", 0), "");
+  EXPECT_EQ(cap_output(ToolOutput("abc", false), 3).bytes_whole, 0U);
+  EXPECT_EQ(cap_output(ToolOutput("abcd", false), 3).bytes_whole, 4U);
+  EXPECT_EQ(cap_output(ToolOutput("abcd", false), 3).content, "abc\n[cut: 3 of 4 bytes]");
 }
 
 }  // namespace

@@ -19,6 +19,8 @@ namespace asio = boost::asio;
 
 constexpr std::size_t kFailuresShownMax = 50;
 constexpr std::chrono::seconds kSecondsDefault{120};
+// `git diff` outside of a repository compares two files, and ends so, with its usage, without them.
+constexpr int kGitUsage = 129;
 
 /// What ended, and how, in the words that the model reads.
 std::string describe(const ProcessResult& result) {
@@ -82,7 +84,7 @@ class ProgramTool : public Tool {
     } else {
       text = tl::unexpected<Error>(result.error());
     }
-    auto output = output_of(std::move(text), context.output_bytes_max);
+    auto output = output_of(std::move(text), context.output_kept_max);
     co_return output;
   }
 
@@ -171,6 +173,11 @@ class DiffTool final : public ProgramTool {
     const std::string path = arguments.value("path", "");
     if (!path.empty()) argv.insert(argv.end(), {"--", path});
     return argv;
+  }
+  std::string read(const ProcessResult& result, const std::vector<ReportFile>&) const override {
+    if (result.signal != 0 || result.exit_code != kGitUsage) return describe(result);
+    return fmt::format("{}: there is nothing to compare with\n[exit code {}]\n", kNoRepository,
+                       kGitUsage);
   }
 };
 

@@ -14,6 +14,9 @@ namespace ponder::tools {
 /// What `shell`, `run_tests` and `git_diff` need to be granted.
 inline constexpr const char* kRunPrograms = "exec";
 
+/// How `git_diff`'s answer begins where there is nothing to compare with.
+inline constexpr const char* kNoRepository = "the folder is not in a git repository";
+
 /// A project that programs are run in.
 struct CodeProject {
   std::filesystem::path folder;  // writable inside the sandbox, but for its .git folders

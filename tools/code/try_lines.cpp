@@ -144,7 +144,7 @@ class TryLinesTool final : public Tool {
     const auto parsed = parse_json(arguments);
     if (!parsed) co_return error_output(parsed.error().message);
     auto said = co_await try_all(*parsed, context);
-    co_return output_of(std::move(said), context.output_bytes_max);
+    co_return output_of(std::move(said), context.output_kept_max);
   }
 
  private:

@@ -241,8 +241,7 @@ Result<ToolOutput> Environment::Host::run_tool_locked(std::size_t index, const J
   }
   ToolOutput output = lua::tool_output(state_->raw(), -2);
   state_->reset_stack();
-  output.content = cap_output(std::move(output.content), context.output_bytes_max);
-  return output;
+  return cap_output(std::move(output), context.output_kept_max);
 }
 
 Result<std::vector<ParameterValues>> Environment::Host::tool_values(std::size_t index,

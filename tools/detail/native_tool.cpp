@@ -22,7 +22,7 @@ class Call {
   Result<ToolOutput> operator()() {
     const auto arguments = parse_json(arguments_);
     if (!arguments) return error_output(arguments.error().message);
-    return output_of(work_(*arguments, context_, *stop_), context_.output_bytes_max);
+    return output_of(work_(*arguments, context_, *stop_), context_.output_kept_max);
   }
 
  private:
@@ -34,8 +34,8 @@ class Call {
 
 }  // namespace
 
-Result<ToolOutput> output_of(Result<std::string> result, std::size_t output_bytes_max) {
-  if (result) return ToolOutput(cap_output(std::move(*result), output_bytes_max), false);
+Result<ToolOutput> output_of(Result<std::string> result, std::size_t output_kept_max) {
+  if (result) return cap_output(ToolOutput(std::move(*result), false), output_kept_max);
   const Error& error = result.error();
   if (error.code == Errc::cancelled || error.code == Errc::deadline) return tl::unexpected(error);
   return error_output(error.message);

@@ -49,6 +49,6 @@ class NativeTool final : public Tool {
 };
 
 /// The output that a tool's result makes: errors of the tool are text for the model.
-Result<ToolOutput> output_of(Result<std::string> result, std::size_t output_bytes_max);
+Result<ToolOutput> output_of(Result<std::string> result, std::size_t output_kept_max);
 
 }  // namespace ponder::tools

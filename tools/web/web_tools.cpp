@@ -70,7 +70,7 @@ class WebSearchTool final : public Tool {
     const std::string text = query.text;
     const auto hits = co_await provider_->search(std::move(query));
     if (!hits) co_return failed(hits.error(), context);
-    co_return ToolOutput(cap_output(describe(*hits, text), context.output_bytes_max), false);
+    co_return cap_output(ToolOutput(describe(*hits, text), false), context.output_kept_max);
   }
 
  private:
@@ -184,7 +184,7 @@ class WebFetchTool final : public Tool {
     const std::string own_words = page == 1 ? own_words_of(*source) : "";
     out += fenced(own_words + std::string(text), "evidence " + evidence_of(*source));
     if (page < ends.size()) out += fmt::format("[page {} goes on]\n", page + 1);
-    co_return ToolOutput(cap_output(std::move(out), context.output_bytes_max), false);
+    co_return cap_output(ToolOutput(std::move(out), false), context.output_kept_max);
   }
 
   static std::string evidence_of(const Source& source) {

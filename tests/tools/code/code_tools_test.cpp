@@ -179,6 +179,15 @@ TEST_F(CodeTools, GitDiffShowsChangesAndRunsNothing) {
   EXPECT_FALSE(std::filesystem::exists(folder_.path() / "evil"));
 }
 
+TEST_F(CodeTools, GitDiffSaysThatThereIsNoRepositoryAndNotHowGitIsCalled) {
+  for (const char* arguments : {"{}", R"({"path":".git"})"}) {
+    const auto output = call("git_diff", arguments);
+    ASSERT_TRUE(output.has_value());
+    EXPECT_EQ(output->content,
+              std::string(kNoRepository) + ": there is nothing to compare with\n[exit code 129]\n");
+  }
+}
+
 TEST_F(CodeTools, RunTestsNamesWhatFailed) {
   folder_.write("run-tests",
                 "echo 'ok 1 - adds'\necho \"not ok 2 - subtracts $1\"\necho 'ok 3 - later # SKIP'\n"

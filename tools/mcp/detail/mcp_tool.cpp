@@ -68,8 +68,7 @@ class CallWatch {
   bool is_over() const { return context_->deadline.passed(*context_->clock); }
   Result<ToolOutput> finish(Result<ToolOutput> output) const {
     if (!output) return output;
-    output->content = tools::cap_output(std::move(output->content), context_->output_bytes_max);
-    return output;
+    return tools::cap_output(std::move(*output), context_->output_kept_max);
   }
   asio::awaitable<void> attend(CallEvent event) {
     tools::CallServices* services = context_->services;

@@ -122,8 +122,8 @@ boost::asio::awaitable<Answer> ScriptCall::take_work() {
 ToolOutput ScriptCall::output() const {
   lua_settop(coroutine_, 2);  // a coroutine that has ended has its results on its stack, only
   ToolOutput output = lua::tool_output(coroutine_, 1);
-  output.content = cap_output(redacted(std::move(output.content)), context_->output_bytes_max);
-  return output;
+  output.content = redacted(std::move(output.content));
+  return cap_output(std::move(output), context_->output_kept_max);
 }
 
 std::string ScriptCall::redacted(std::string text) const {
