@@ -82,7 +82,7 @@ Agent::Agent(AgentParts parts, SessionId id, SessionState state)
       log_(
           *parts_.store, id_, state_.last_seq,
           [this](const Record& record) {
-            for (EventSink* sink : parts_.sinks) sink->on_event(id_, record);
+            tell_all(parts_.sinks, [&](EventSink& sink) { sink.on_event(id_, record); });
           },
           parts_.log_above) {
   const Status has_reader = builtin_tools_.add(std::make_unique<BlobTool>(state_, *parts_.store));
@@ -111,7 +111,7 @@ asio::awaitable<Result<std::unique_ptr<Agent>>> Agent::start(AgentParts parts,
   const SessionState state = fold(std::span(&first->record, 1));
   std::unique_ptr<Agent> agent(new Agent(std::move(parts), first->id, state));
   PONDER_CO_CHECK(agent->parts_.store->lease(agent->id_));
-  for (EventSink* sink : agent->parts_.sinks) sink->on_event(agent->id_, first->record);
+  tell_all(agent->parts_.sinks, [&](EventSink& sink) { sink.on_event(agent->id_, first->record); });
   co_return agent;
 }
 
@@ -440,7 +440,7 @@ asio::awaitable<Result<std::optional<TurnEnded>>> Agent::ask_model() {
   const Status status = co_await append(std::move(events));
   PONDER_CO_CHECK(status);
   ModelSink sink = [this](const ModelDelta& delta) {
-    for (EventSink* subscriber : parts_.sinks) subscriber->on_delta(id_, delta);
+    tell_all(parts_.sinks, [&](EventSink& subscriber) { subscriber.on_delta(id_, delta); });
   };
   auto result = co_await complete(next_request(state_), std::move(sink));
   if (!result) co_return std::optional(end_of_error(result.error()));

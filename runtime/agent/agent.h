@@ -15,6 +15,7 @@
 #include "runtime/agent/approval.h"
 #include "runtime/agent/call_gate.h"
 #include "runtime/agent/context_keeper.h"
+#include "runtime/agent/event_sink.h"
 #include "runtime/agent/question.h"
 #include "runtime/model/model_client.h"
 #include "runtime/session/event.h"
@@ -26,28 +27,6 @@
 namespace ponder::runtime {
 
 class CallPlace;
-
-/// How far a call is, in its own words.
-struct CallProgress {
-  std::uint32_t call_index = 0;  // in the latest completion
-  std::string tool;
-  std::string text;             // may be empty
-  std::optional<double> share;  // 0 to 1
-};
-
-/// Sees a session as it happens. Called on the session's executor; must not block for long.
-class EventSink {
- public:
-  virtual ~EventSink() = default;
-  /// The event is in the log and on the disk.
-  virtual void on_event(const SessionId& session, const Record& record) = 0;
-  /// A piece of the completion under way; what counts arrives as ModelCompleted.
-  virtual void on_delta(const SessionId&, const ModelDelta&) {}
-  /// Kept nowhere.
-  virtual void on_progress(const SessionId&, const CallProgress&) {}
-  /// As on_event, of a sub-agent's session, however far below the one that is watched.
-  virtual void on_sub_agent_event(const SessionId&, const Record&) {}
-};
 
 /// What an agent works with. All outlive it.
 struct AgentParts {

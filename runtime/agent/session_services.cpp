@@ -145,7 +145,7 @@ void SessionServices::progress(std::string_view text, std::optional<double> shar
   const std::string clean = clean_utf8(text.substr(0, kProgressBytesMax + 4));
   progress.text = cut_utf8(clean, kProgressBytesMax);
   if (share && std::isfinite(*share)) progress.share = std::clamp(*share, 0.0, 1.0);
-  for (EventSink* sink : agent_->parts_.sinks) sink->on_progress(agent_->id_, progress);
+  tell_all(agent_->parts_.sinks, [&](EventSink& sink) { sink.on_progress(agent_->id_, progress); });
 }
 
 asio::awaitable<Status> SessionServices::note(tools::Note note) {

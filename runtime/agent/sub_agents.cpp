@@ -30,7 +30,7 @@ class Forwarder final : public EventSink {
  public:
   explicit Forwarder(std::vector<EventSink*> sinks) : sinks_(std::move(sinks)) {}
   void on_event(const SessionId& session, const Record& record) override {
-    for (EventSink* sink : sinks_) sink->on_sub_agent_event(session, record);
+    tell_all(sinks_, [&](EventSink& sink) { sink.on_sub_agent_event(session, record); });
   }
   void on_sub_agent_event(const SessionId& session, const Record& record) override {
     on_event(session, record);
@@ -139,6 +139,10 @@ std::string_view parent_of_sub_agent(std::string_view id) {
   return dot == std::string_view::npos ? std::string_view() : id.substr(0, dot);
 }
 
+bool is_sub_agent_of(const SessionId& parent, std::string_view id) {
+  return parent_of_sub_agent(id) == parent.value;
+}
+
 SubAgentCaller::SubAgentCaller(Agent& parent, std::uint32_t call_index)
     : parent_(&parent), completion_seq_(parent.state_.origins.back()), call_index_(call_index) {}
 
@@ -200,7 +204,7 @@ Result<SubAgentBudget> SubAgentCaller::budget_for(const tools::AgentTask& task) 
   };
   std::vector<bool> has_budget(state.calls.size());
   for (const SubAgentState& one : state.sub_agents) {
-    if (!is_at_work(state, one)) continue;
+    if (!is_at_work(state, one) || !is_sub_agent_of(parent_->id_, one.started.child)) continue;
     take(one.started.budget);
     has_budget[one.started.call_index] = true;
   }
@@ -355,7 +359,8 @@ asio::awaitable<Status> SubAgentCaller::close(Agent& parent,
   const std::vector<SubAgentState> all = parent.state_.sub_agents;
   for (const SubAgentState& one : all) {
     if (call_index && one.started.call_index != *call_index) continue;
-    if (!is_at_work(parent.state_, one)) continue;
+    if (!is_at_work(parent.state_, one) || !is_sub_agent_of(parent.id_, one.started.child))
+      continue;
     SubAgentFinished finished = finished_of(one.started, SessionState());
     const SessionId child{one.started.child};
     const bool is_begun = co_await is_there(*parent.parts_.store, child);

@@ -23,6 +23,9 @@ std::string sub_agent_id(const SessionId& parent, std::int64_t completion_seq,
                          std::uint32_t call_index, std::uint32_t n);
 /// Whether a session of this id is a sub-agent's, and whose. Empty: a person began it.
 std::string_view parent_of_sub_agent(std::string_view id);
+/// Whether what a session's log calls its sub-agent is one. A log that was brought in under another
+/// id can name those of the session it was copied from, which are at work for that one.
+bool is_sub_agent_of(const SessionId& parent, std::string_view id);
 
 /// The sub-agents of one call: sessions of their own, which run inside the call.
 ///

@@ -192,6 +192,11 @@ void add_action_options(CLI::App& command, SessionsOptions& options) {
   if (action == "resume") add_toolset_flags(command, options.toolset);
   if (action == "resume") add_approve_option(command, options.approve);
   if (action == "resume") add_money_options(command, options.money);
+  if (action == "resume") {
+    add_project_options(command, options.project);
+    command.add_option("--out", options.out,
+                       "directory for the artefacts, instead of the one that the log names");
+  }
   if (action == "doctor")
     command.add_flag("--mend", options.mends,
                      "mend what can be mended; with an id also close its open turn");
@@ -236,7 +241,8 @@ void add_session_commands(CLI::App& app, const Environment& environment, Action&
   add("diff", "where two sessions part", Id::required);
   add("replay", "sample the completions again and compare them with the log", Id::required);
   add("resume", "go on with an interrupted session", Id::required);
-  add("queue", "leave an interrupted session to `ponder work`", Id::required);
+  add("queue", "leave an interrupted session to `ponder work`; without an id, what waits for it",
+      Id::optional);
   add("fork", "a new session that shares another's events up to one of them", Id::required);
   add("doctor", "what is damaged in the store, and mending it", Id::optional);
 

@@ -301,7 +301,10 @@ Result<std::unique_ptr<runtime::Workflow>> open_workflow(const Environment& envi
   if (!state.start)
     return fail(Errc::corrupt, fmt::format("session {} has no readable beginning", id.value));
   PONDER_CHECK(expect_no_sub_agent(id, state));
-  return runtime::Workflow::reopen(library, id, state, store, toolset);
+  runtime::ReopenOptions how;
+  how.toolset = std::move(toolset);
+  PONDER_TRY(how.project, project_said(options.project));
+  return runtime::Workflow::reopen(library, id, state, store, how);
 }
 
 }  // namespace

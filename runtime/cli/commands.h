@@ -73,6 +73,7 @@ struct MoneyOptions {
 /// The project of the workflow "code".
 struct ProjectOptions {
   std::filesystem::path folder = ".";
+  bool has_folder = false;   // --folder was given
   std::string test_command;  // run by sh
   std::string test_reports;  // JUnit files that it writes: a pattern in the folder
   std::string sandbox = "isolated";
@@ -151,6 +152,8 @@ struct SessionsOptions {
   ModelOptions model;
   ToolsetFlags toolset;         // resume
   MoneyOptions money;           // resume
+  ProjectOptions project;       // resume: instead of what the log says
+  std::filesystem::path out;    // resume: the same
   std::string approve = "ask";  // resume
   bool json = false;
 };

@@ -109,9 +109,8 @@ Result<std::unique_ptr<runtime::ModelClient>> open_model(const Environment& envi
   const std::string& wanted = options.model.empty() ? environment.model : options.model;
   if (is_address(wanted)) return open_remote(environment, wanted, options);
   if (wanted.starts_with(kScript)) return open_script(wanted.substr(kScript.size()));
-  PONDER_TRY(auto dir,
-             runtime::find_model({options.model, environment.model, environment.executable},
-                                 shipped));
+  PONDER_TRY(auto dir, runtime::find_model(
+                           {options.model, environment.model, environment.executable}, shipped));
   engine::EngineOptions engine;
   engine.num_threads = options.num_threads;
   engine.draft_tokens_max = options.num_drafts;
@@ -181,6 +180,12 @@ tools::CodeProject project_of(const ProjectOptions& options) {
     project.readable.push_back(std::filesystem::absolute(path));
   }
   return project;
+}
+
+Result<std::optional<tools::CodeProject>> project_said(const ProjectOptions& options) {
+  if (options.has_folder) return std::optional(project_of(options));
+  if (options.test_command.empty()) return std::optional<tools::CodeProject>();
+  return fail(Errc::invalid_argument, "for a session that goes on, --test goes with --folder");
 }
 
 runtime::ApprovalMode approval_mode_of(const std::string& name) {

@@ -61,6 +61,10 @@ Result<Money> money_of(const Environment& environment, const MoneyOptions& optio
 /// exists.
 tools::CodeProject project_of(const ProjectOptions& options);
 
+/// What a session of the workflow "code" goes on with instead of what its log says; nothing without
+/// --folder. `invalid_argument` for a test command without one.
+Result<std::optional<tools::CodeProject>> project_said(const ProjectOptions& options);
+
 /// What `--approve` says: ask, never or always. Requires: one of these.
 runtime::ApprovalMode approval_mode_of(const std::string& name);
 /// The same, but for a workflow that is contained, whose calls need nobody's word.

@@ -23,11 +23,12 @@ std::string shown(const fs::path& path) {
 
 void tell(const runtime::Agent& agent, const runtime::WorkflowFinished& finished, bool is_checked) {
   for (const auto& file : finished.files) {
-    fmt::print("wrote {}\n", shown(fs::path(finished.directory) / file));
+    put_out(fmt::format("wrote {}\n", shown(fs::path(finished.directory) / file)));
   }
-  fmt::print("session {}\n", agent.id().value);
+  put_out(fmt::format("session {}\n", agent.id().value));
   if (!finished.is_solved || finished.detail.empty()) return;
-  fmt::print("{}: {}\n", is_checked ? "verified" : "not checked", printable(finished.detail));
+  put_out(
+      fmt::format("{}: {}\n", is_checked ? "verified" : "not checked", printable(finished.detail)));
 }
 
 }  // namespace

@@ -133,7 +133,7 @@ int logits_lines(const Environment& environment, const LogitsOptions& options) {
 }
 
 int complain(const std::string& message) {
-  fmt::print(stderr, "ponder: error: {}\n", printable(message));
+  put_error(fmt::format("ponder: error: {}\n", printable(message)));
   return 1;
 }
 

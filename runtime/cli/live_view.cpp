@@ -50,6 +50,12 @@ LiveView::LiveView(TerminalTraits terminal, std::uint32_t tokens_context_max, co
       status_bar_(terminal.is_tty),
       step_start_(clock.now()) {}
 
+void LiveView::know_calls(const runtime::SessionState& state) {
+  for (std::uint32_t i = 0; i < state.calls.size(); ++i) {
+    calls_[i] = one_line(state.calls[i].call.name, kLineColumns);
+  }
+}
+
 void LiveView::on_event(const runtime::SessionId&, const runtime::Record& record) {
   std::visit([this](const auto& event) { show(event); }, record.event);
   output_->flush();
@@ -100,8 +106,8 @@ void LiveView::end_section() {
 
 void LiveView::show(const runtime::SessionForked& event) {
   end_section();
-  fmt::print("{}   forked from session {} after its event {}{}\n", style(kDim), event.parent,
-             event.parent_seq, style(kReset));
+  print("{}   forked from session {} after its event {}{}\n", style(kDim), event.parent,
+        event.parent_seq, style(kReset));
 }
 
 void LiveView::show(const runtime::TaskAssigned& event) {
@@ -283,8 +289,8 @@ void LiveView::show(const runtime::TurnEnded& event) {
 
 void LiveView::show(const runtime::UnreadableEvent& event) {
   end_section();
-  fmt::print("{}   unreadable event {}: {}{}\n", style(kRed), one_line(event.type, kLineColumns),
-             one_line(event.problem, kLineColumns), style(kReset));
+  print("{}   unreadable event {}: {}{}\n", style(kRed), one_line(event.type, kLineColumns),
+        one_line(event.problem, kLineColumns), style(kReset));
 }
 
 std::string LiveView::status(const runtime::Usage& usage, std::uint64_t tokens_generated) const {
@@ -307,8 +313,8 @@ std::string LiveView::status(const runtime::Usage& usage, std::uint64_t tokens_g
 }
 
 void JsonView::on_event(const runtime::SessionId& session, const runtime::Record& record) {
-  fmt::print("{}\n", runtime::record_line(session, record));
-  std::fflush(stdout);
+  put_out(runtime::record_line(session, record) + "\n");
+  flush_out();
 }
 
 }  // namespace ponder::cli

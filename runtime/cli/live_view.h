@@ -34,6 +34,8 @@ class LiveView final : public runtime::EventSink {
   /// `output` outlives it.
   LiveView(TerminalTraits terminal, std::uint32_t tokens_context_max, const Clock& clock,
            Output& output);
+  /// The names of the calls that a session goes on with; their completion came before.
+  void know_calls(const runtime::SessionState& state);
   void on_event(const runtime::SessionId& session, const runtime::Record& record) override;
   void on_delta(const runtime::SessionId& session, const runtime::ModelDelta& delta) override;
   /// In the status line; without one as lines, of which one in a while.

@@ -31,7 +31,7 @@ struct Run {
 };
 
 void report(const Run& run, const std::string& line) {
-  if (!run.is_quiet) fmt::print("{}\n", line);
+  if (!run.is_quiet) put_out(line + "\n");
 }
 
 int leave_in_queue(Run& run) {

@@ -172,8 +172,8 @@ int import_session(runtime::SessionStore& store, const SessionsOptions& options)
   if (!text) return complain(text.error().message);
   auto session = runtime::read_lines(*text);
   if (!session) return complain(fmt::format("{}: {}", options.id, session.error().message));
-  runtime::mark_as_imported(*session, system_clock().unix_ms());
-  if (options.as_new) session->id = store.new_id();
+  const runtime::SessionId id = options.as_new ? store.new_id() : session->id;
+  runtime::mark_as_imported(*session, system_clock().unix_ms(), id);
   asio::io_context io(1);
   return run_interruptibly(io, bring_in(store, std::move(*session), options.json));
 }

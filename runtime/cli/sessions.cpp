@@ -123,9 +123,15 @@ int resume(const Environment& environment, const runtime::SessionId& id,
   if (!is_own) return complain(is_own.error().message);
   const auto library = library_dir(environment);
   if (!library) return complain(library.error().message);
-  const auto toolset = toolset_of(environment, options.toolset);
+  auto toolset = toolset_of(environment, options.toolset);
   if (!toolset) return complain(toolset.error().message);
-  const auto workflow = runtime::Workflow::reopen(*library, id, state, store, *toolset);
+  auto project = project_said(options.project);
+  if (!project) return complain(project.error().message);
+  runtime::ReopenOptions how;
+  how.toolset = std::move(*toolset);
+  how.project = std::move(*project);
+  if (!options.out.empty()) how.directory = std::filesystem::absolute(options.out);
+  const auto workflow = runtime::Workflow::reopen(*library, id, state, store, how);
   if (!workflow) return complain(workflow.error().message);
   if (!has_rest(state, **workflow))
     return complain(
@@ -146,6 +152,7 @@ int resume(const Environment& environment, const runtime::SessionId& id,
   Output output;
   LiveView live(inspect_stdout(environment.no_color || options.json),
                 (*model)->tokens_context_max(), system_clock(), output);
+  live.know_calls(state);
   JsonView json;
   runtime::EventSink* view = &live;
   if (options.json) view = &json;
@@ -207,6 +214,34 @@ asio::awaitable<int> fork(runtime::SessionStore& store, runtime::SessionId paren
   co_return 0;
 }
 
+/// `places` as people and programs read them.
+void print_queue(const std::vector<runtime::QueuedSession>& places, bool as_json) {
+  for (const runtime::QueuedSession& place : places) {
+    const bool is_given_up = place.takes >= runtime::kTakesMax;
+    if (as_json) {
+      const nlohmann::json line = {{"id", place.session.value},
+                                   {"takes", place.takes},
+                                   {"given_up", is_given_up},
+                                   {"owner", place.owner}};
+      fmt::print("{}\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+      continue;
+    }
+    const std::string stand = !place.owner.empty() ? "at work in " + printable(place.owner)
+                              : is_given_up        ? std::string("given up")
+                                                   : std::string("waits");
+    fmt::print("{}  taken {:>3} times  {}\n", printable(place.session.value), place.takes, stand);
+  }
+}
+
+int list_queue(runtime::SessionStore& store, bool as_json) {
+  if (store.queue() == nullptr) return complain(kNoQueue);
+  const auto places = store.queue()->list();
+  if (!places) return complain(places.error().message);
+  if (places->empty() && !as_json) fmt::print("the queue is empty\n");
+  print_queue(*places, as_json);
+  return 0;
+}
+
 int offer(runtime::SessionStore& store, const runtime::SessionId& id) {
   if (store.queue() == nullptr) return complain(kNoQueue);
   const Status put = store.queue()->put(id);
@@ -223,6 +258,7 @@ int sessions(const Environment& environment, const SessionsOptions& options) {
   if (!store) return complain(store.error().message);
   if (options.action == "list") return list(**store, options.json);
   if (options.action == "import") return import_session(**store, options);
+  if (options.action == "queue" && options.id.empty()) return list_queue(**store, options.json);
   const auto id = (*store)->resolve(options.id);
   if (!id) return complain(id.error().message);
   if (options.action == "resume") return resume(environment, *id, **store, options);

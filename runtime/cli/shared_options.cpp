@@ -134,6 +134,7 @@ void add_world_options(CLI::App& command, std::uint64_t& seed, std::string& size
 void add_project_options(CLI::App& command, ProjectOptions& project) {
   command.add_option("--folder", project.folder, "code: the project's folder")
       ->check(CLI::ExistingDirectory)
+      ->each([&project](const std::string&) { project.has_folder = true; })
       ->capture_default_str();
   command.add_option("--test", project.test_command,
                      "code: the command that runs the tests, in the sandbox; its success is the "

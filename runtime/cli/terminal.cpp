@@ -1,13 +1,26 @@
 #include "runtime/cli/terminal.h"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <cerrno>
 #include <cstdio>
+#include <system_error>
 #include <utility>
 
 namespace ponder::cli {
+namespace {
+
+void tell_lost_output(int error) {
+  static std::atomic<bool> is_told = false;
+  if (is_told.exchange(true)) return;
+  put_error(fmt::format("ponder: note: standard output is lost ({}); the work goes on\n",
+                        std::generic_category().message(error)));
+}
+
+}  // namespace
 
 TerminalTraits inspect_stdout(bool no_color) {
   TerminalTraits traits;
@@ -56,16 +69,16 @@ void Output::write(std::string_view text) {
 
 void Output::flush() {
   const std::lock_guard lock(mutex_);
-  if (!is_held_) std::fflush(stdout);
+  if (!is_held_) flush_out();
 }
 
 void Output::hold() {
   const std::lock_guard lock(mutex_);
   if (is_held_) return;
   is_held_ = true;
-  if (is_line_open_) std::fputc('\n', stdout);
+  if (is_line_open_) put_out("\n");
   is_line_open_ = false;
-  std::fflush(stdout);
+  flush_out();
 }
 
 void Output::release() {
@@ -73,13 +86,26 @@ void Output::release() {
   if (!is_held_) return;
   is_held_ = false;
   put(std::exchange(waiting_, {}));
-  std::fflush(stdout);
+  flush_out();
 }
 
 void Output::put(std::string_view text) {
   if (text.empty()) return;
-  std::fwrite(text.data(), 1, text.size(), stdout);
+  put_out(text);
   is_line_open_ = text.back() != '\n';
+}
+
+void put_out(std::string_view text) {
+  if (text.empty()) return;
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) tell_lost_output(errno);
+}
+
+void flush_out() {
+  if (std::fflush(stdout) != 0) tell_lost_output(errno);
+}
+
+void put_error(std::string_view text) {
+  if (!text.empty()) (void)std::fwrite(text.data(), 1, text.size(), stderr);
 }
 
 StatusBar::StatusBar(bool is_enabled) : is_enabled_(is_enabled) {
@@ -92,32 +118,32 @@ StatusBar::StatusBar(bool is_enabled) : is_enabled_(is_enabled) {
   rows_ = size.ws_row;
   columns_ = size.ws_col;
   // Make room for the bottom line, then scroll only what is above it.
-  fmt::print(
-      "\n\x1b[1A\x1b"
-      "7\x1b[1;{}r\x1b"
-      "8",
-      rows_ - 1);
-  std::fflush(stdout);
+  put_out(
+      fmt::format("\n\x1b[1A\x1b"
+                  "7\x1b[1;{}r\x1b"
+                  "8",
+                  rows_ - 1));
+  flush_out();
 }
 
 StatusBar::~StatusBar() {
   if (!is_enabled_) return;
-  fmt::print(
-      "\x1b"
-      "7\x1b[{};1H\x1b[K\x1b[r\x1b"
-      "8",
-      rows_);
-  std::fflush(stdout);
+  put_out(
+      fmt::format("\x1b"
+                  "7\x1b[{};1H\x1b[K\x1b[r\x1b"
+                  "8",
+                  rows_));
+  flush_out();
 }
 
 void StatusBar::show(const std::string& text) {
   if (!is_enabled_) return;
-  fmt::print(
-      "\x1b"
-      "7\x1b[{};1H\x1b[K\x1b[7m {} \x1b[0m\x1b"
-      "8",
-      rows_, one_line(text, static_cast<std::size_t>(columns_) - 6));
-  std::fflush(stdout);
+  put_out(
+      fmt::format("\x1b"
+                  "7\x1b[{};1H\x1b[K\x1b[7m {} \x1b[0m\x1b"
+                  "8",
+                  rows_, one_line(text, static_cast<std::size_t>(columns_) - 6)));
+  flush_out();
 }
 
 }  // namespace ponder::cli

@@ -24,6 +24,14 @@ std::string printable(std::string_view text);
 /// The first line of `text`, printable, cut to `columns_max` code points with "..." when longer.
 std::string one_line(std::string_view text, std::size_t columns_max);
 
+/// Writes to standard output. Where that fails (a full disk, a closed pipe) standard error is told
+/// once, and what was to be shown is lost; the work that it tells of goes on. Never throws, for an
+/// exception here would end that work. Thread: any.
+void put_out(std::string_view text);
+void flush_out();
+/// The same to standard error, of which nobody is told anything.
+void put_error(std::string_view text);
+
 /// Standard output of a program that also reads lines: while a person types, what is written waits
 /// and comes after.
 ///

@@ -84,7 +84,11 @@ struct SessionForked {
 
 /// Everything before was brought in from elsewhere (`ponder sessions import`), where whoever made
 /// it could write what he liked: what a person allowed there is not allowed here.
-struct SessionImported {};
+struct SessionImported {
+  /// Its id where it came from, when it has another one here: whoever works for that one, or waits
+  /// for it, has nothing to do with this one. Empty: it kept its id.
+  std::string from;
+};
 
 /// The session is a sub-agent from here on: it works on a task that a call of another session gave
 /// it, and its next answer is that call's result. What was used before is not its own.

@@ -64,8 +64,10 @@ struct Mapping<SessionForked> {
 template <>
 struct Mapping<SessionImported> {
   static constexpr const char* kType = "session_imported";
-  static void write(JsonObject&, const SessionImported&) {}
-  static SessionImported read(const json&) { return {}; }
+  static void write(JsonObject& out, const SessionImported& e) {
+    if (!e.from.empty()) out.add("from", e.from);
+  }
+  static SessionImported read(const json& in) { return {in.value("from", "")}; }
 };
 
 template <>

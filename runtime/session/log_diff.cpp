@@ -1,6 +1,7 @@
 #include "runtime/session/log_diff.h"
 
 #include <algorithm>
+#include <string>
 #include <vector>
 
 #include "runtime/session/event_json.h"
@@ -8,23 +9,55 @@
 namespace ponder::runtime {
 namespace {
 
-/// The event without what a run on another day has otherwise.
-Event timeless(const Event& event) {
+/// Of a sub-agent's id what its place in the tree says, without the session at the root.
+void keep_place(std::string& id) {
+  const std::size_t dot = id.find('.');
+  id.erase(0, dot == std::string::npos ? id.size() : dot);
+}
+
+/// The event without what a run on another day, or of another session, has otherwise.
+/// A sub-agent also has no more time than its parent had left.
+Event timeless(const Event& event, bool is_sub_agent) {
   Event out = event;
   const auto forget = [](Usage& usage) {
     usage.prefill_ms = 0;
     usage.decode_ms = 0;
     usage.tokens_cached = 0;
   };
-  if (auto* e = std::get_if<ModelCompleted>(&out)) forget(e->usage);
+  if (auto* e = std::get_if<ModelCompleted>(&out)) {
+    forget(e->usage);
+    forget(e->usage_void);
+  }
+  if (auto* e = std::get_if<SessionStarted>(&out); e != nullptr && is_sub_agent) {
+    e->limits.turn_ms_max = 0;
+  }
   if (auto* e = std::get_if<ContextReduced>(&out)) forget(e->summary_usage);
   if (auto* e = std::get_if<ToolFinished>(&out)) e->elapsed_ms = 0;
+  if (auto* e = std::get_if<SubAgentStarted>(&out)) {
+    keep_place(e->child);
+    e->budget.ms_max = 0;
+  }
+  if (auto* e = std::get_if<SubAgentFinished>(&out)) {
+    keep_place(e->child);
+    forget(e->usage);
+  }
+  if (auto* e = std::get_if<TaskAssigned>(&out)) {
+    keep_place(e->parent);
+    e->limits.turn_ms_max = 0;
+  }
   return out;
 }
 
-bool is_same(const Record& a, const Record& b) {
+bool is_same(const Record& a, const Record& b, bool are_sub_agents) {
   return event_type(a.event) == event_type(b.event) &&
-         event_payload(timeless(a.event)) == event_payload(timeless(b.event));
+         event_payload(timeless(a.event, are_sub_agents)) ==
+             event_payload(timeless(b.event, are_sub_agents));
+}
+
+bool is_sub_agent(std::span<const Record> records) {
+  return std::any_of(records.begin(), records.end(), [](const Record& record) {
+    return std::holds_alternative<TaskAssigned>(record.event);
+  });
 }
 
 /// Without the marks of where copies began.
@@ -52,7 +85,8 @@ LogDifference diff_logs(std::span<const Record> left, std::span<const Record> ri
   const auto b = without_origins(right);
   const std::size_t size = std::min(a.size(), b.size());
   std::size_t i = 0;
-  while (i < size && is_same(*a[i], *b[i])) ++i;
+  const bool are_sub_agents = is_sub_agent(left) && is_sub_agent(right);
+  while (i < size && is_same(*a[i], *b[i], are_sub_agents)) ++i;
   LogDifference out;
   out.events_equal = i;
   out.left_more = a.size() - i;

@@ -88,9 +88,11 @@ std::string write_lines(const SessionCopy& session) {
   return out;
 }
 
-void mark_as_imported(SessionCopy& session, std::int64_t now_unix_ms) {
+void mark_as_imported(SessionCopy& session, std::int64_t now_unix_ms, SessionId id) {
   const std::int64_t last_seq = session.records.empty() ? 0 : session.records.back().seq;
-  session.records.push_back({last_seq + 1, now_unix_ms, SessionImported{}});
+  SessionImported mark;
+  if (!id.value.empty() && id != session.id) mark.from = std::exchange(session.id, id).value;
+  session.records.push_back({last_seq + 1, now_unix_ms, std::move(mark)});
 }
 
 Result<SessionCopy> read_lines(std::string_view lines) {

@@ -238,6 +238,12 @@ void forget_answers(SessionState& state) {
   }
 }
 
+/// Whoever waits for an answer, or owes one, has to do with another session than this one.
+void part_from_others(SessionState& state) {
+  if (state.task) state.task->parent.clear();
+  std::erase_if(state.sub_agents, [](const SubAgentState& one) { return !one.is_finished; });
+}
+
 struct Applier {
   SessionState& state;
   std::int64_t seq;
@@ -253,11 +259,13 @@ struct Applier {
   }
   void operator()(const SessionForked&) {
     forget_answers(state);
-    // Whoever waits for an answer, or owes one, is on the other branch.
-    if (state.task) state.task->parent.clear();
-    std::erase_if(state.sub_agents, [](const SubAgentState& one) { return !one.is_finished; });
+    part_from_others(state);
   }
-  void operator()(const SessionImported&) { forget_answers(state); }
+  void operator()(const SessionImported& e) {
+    state.is_foreign = true;
+    forget_answers(state);
+    if (!e.from.empty()) part_from_others(state);
+  }
   void operator()(const TaskAssigned& e) {
     state.task = e;
     state.task_seq = seq;

@@ -76,6 +76,7 @@ struct SessionState {
   /// What tools keep for their later calls, by tool and key.
   std::map<std::pair<std::string, std::string>, std::string> kept_values;
   std::uint32_t reductions_in_row = 0;  // since the latest completion
+  bool is_foreign = false;              // what came before was written by whoever it came from
   bool has_side_effects = false;        // a call was intended that is more than pure
   bool is_turn_open = false;
   std::uint32_t turns = 0;

@@ -50,8 +50,8 @@ enum class Synchronous {
 /// sqlite_session_store.h for where they lie.
 ///
 /// Several programs may use one store at once; two that append to the same session conflict, and
-/// the later one is refused. Where a store is shared between machines (postgres_session_store.h), a
-/// session is moreover leased to one program at a time, and only that one can append. An append is
+/// the later one is refused. A session is moreover leased to one program at a time; where a store
+/// is shared between machines (postgres_session_store.h), only that one can append. An append is
 /// whole or not there, and written when it returns (see Synchronous for what that means to a power
 /// failure). Appends that come while others are being written share the next transaction, and so
 /// the wait for the disk; an idle store writes at once. Every error names the store and the remedy.
@@ -115,9 +115,9 @@ class SessionStore {
     co_return out;
   }
 
-  /// Work on the session begins here: in a store that knows leases nobody else may append to it
-  /// until release(), or until this program has stood still for longer than a lease. `unavailable`
-  /// names the program that has it. What is loaded after this is the latest.
+  /// Work on the session begins here: no other program may begin it until release() or this one's
+  /// end, in a store that machines share until it has stood still for longer than a lease.
+  /// `unavailable` names the program that has it. What is loaded after this is the latest.
   virtual Status lease(const SessionId& session);
   /// Work on the session has ended here, and may begin elsewhere. Does not wait.
   virtual void release(const SessionId& session);

@@ -2,12 +2,20 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "base/result.h"
 #include "runtime/session/event.h"
 
 namespace ponder::runtime {
+
+/// A place in the queue.
+struct QueuedSession {
+  SessionId session;
+  int takes = 0;      // how often it was taken and not brought to its end; see kTakesMax
+  std::string owner;  // the program that is at work on it; empty: none
+};
 
 /// The sessions of a shared store that wait for whoever has time: `ponder run --queue` puts them
 /// there, `ponder work` takes them. A session stays in the queue while somebody works on it, so
@@ -28,6 +36,8 @@ class WorkQueue {
   /// How many sessions are in the queue that take() would give sooner or later: those that others
   /// work on, too.
   virtual Result<std::uint64_t> size() = 0;
+  /// All that is in it, the one that has waited longest first.
+  virtual Result<std::vector<QueuedSession>> list() = 0;
 };
 
 /// A session that brings down every program that takes it must not do so for ever.

@@ -21,6 +21,7 @@ struct PendingAppend {
   std::vector<Record> records;  // not empty; in order from the place after the last known event
   std::vector<Blob> blobs;
   std::optional<Status> status;  // once it is written or refused
+  bool is_conflict = false;      // refused, for it does not follow on the session's last event
 };
 
 /// Whether it holds an intent that must be on the disk before its tool starts.

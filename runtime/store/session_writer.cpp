@@ -129,6 +129,7 @@ Status SessionWriter::write_in(sqlite::Transaction transaction,
   for (PendingAppend* append : group) {
     PONDER_TRY(const rows::Tail tail, tail_of(append->session.value));
     append->status.emplace(follow_on(tail, *append));
+    append->is_conflict = !*append->status;
     if (*append->status) {
       PONDER_CHECK(write_one(*append, tail));
     }

@@ -14,6 +14,7 @@
 #include "runtime/session/session_lines.h"
 #include "runtime/store/append_queue.h"
 #include "runtime/store/fresh_id.h"
+#include "runtime/store/session_locks.h"
 #include "runtime/store/session_rows.h"
 #include "runtime/store/session_writer.h"
 
@@ -26,6 +27,7 @@ class SqliteSessionStore::Impl {
       : file_(std::move(file)),
         clock_(&clock),
         random_(options.random),
+        locks_(file_),
         writer_(std::move(writer)),
         executor_(options.writer) {
     if (!executor_) executor_ = thread_.emplace(1).get_executor();
@@ -65,6 +67,7 @@ class SqliteSessionStore::Impl {
   /// Of one that was written or refused.
   Result<std::vector<Record>> result_of(PendingAppend& append) const {
     if (*append.status) return std::move(append.records);
+    if (append.is_conflict) return tl::unexpected<Error>(append.status->error());
     return explained(append.status->error());
   }
 
@@ -93,6 +96,8 @@ class SqliteSessionStore::Impl {
     if (!result) return explained(result.error());
     return result;
   }
+
+  SessionLocks& locks() { return locks_; }
 
   SessionId new_id() const { return make_session_id(clock_->unix_ms(), random_); }
   std::uint64_t commits() const { return commits_; }
@@ -135,6 +140,7 @@ class SqliteSessionStore::Impl {
   fs::path file_;
   const Clock* clock_;
   RandomBits random_;
+  SessionLocks locks_;
   std::mutex latest_mutex_;
   SessionId latest_;    // whose append came last
   int in_a_row_ = 0;    // of its appends
@@ -163,6 +169,12 @@ Result<std::unique_ptr<SessionStore>> SqliteSessionStore::open(const fs::path& f
 }
 
 SessionId SqliteSessionStore::new_id() { return impl_->new_id(); }
+
+Status SqliteSessionStore::lease(const SessionId& session) {
+  return impl_->locks().hold(session.value);
+}
+
+void SqliteSessionStore::release(const SessionId& session) { impl_->locks().drop(session.value); }
 
 std::uint64_t SqliteSessionStore::commits() const { return impl_->commits(); }
 

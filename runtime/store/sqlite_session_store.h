@@ -14,7 +14,7 @@ namespace ponder::runtime {
 struct StoreOptions {
   Synchronous synchronous = Synchronous::full;
   /// Another program's write is waited for as long as this.
-  std::chrono::milliseconds busy_ms_max{5000};
+  std::chrono::milliseconds busy_ms_max{20'000};
   RandomBits random = random_bits();  // of the ids; called from any thread
   /// Once a commit has left SQLite's log longer than this, its pages are moved to the file, and
   /// what comes meanwhile waits: a millisecond or so for the 350 pages that ten thousand sessions
@@ -26,7 +26,8 @@ struct StoreOptions {
 };
 
 /// The sessions in one SQLite file; what it promises stands in session_store.h. Every error names
-/// the file.
+/// the file. A lease is a lock of the kernel's (session_locks.h), which ends with the program at
+/// the latest; it keeps other agents from the session, not appends.
 ///
 /// Thread: writes run on StoreOptions::writer, or on a thread of the store's own; while one session
 /// is alone at work, on its own thread, where the disk is quick. Reads use a connection of their
@@ -52,6 +53,8 @@ class SqliteSessionStore : public SessionStore {
   Result<std::string> load_blob(const std::string& hash) const override;
   Result<SessionId> resolve(const std::string& prefix) const override;
   Result<std::vector<SessionSummary>> list(std::uint32_t sessions_max) const override;
+  Status lease(const SessionId& session) override;
+  void release(const SessionId& session) override;
   std::uint64_t commits() const override;
 
  private:

@@ -62,6 +62,15 @@ class SqliteStoreRows final : public StoreRows {
         "(SELECT e.seq FROM last_events AS l JOIN events AS e ON e.id = l.id "
         "WHERE l.session = events.session AND e.session = events.session)");
   }
+  Result<std::vector<Place>> cut_off() override {
+    return places(
+        "SELECT e.session, max(e.seq) FROM last_events AS l JOIN events AS e "
+        "ON e.session = l.session WHERE NOT EXISTS (SELECT 1 FROM events WHERE id = l.id) "
+        "GROUP BY e.session");
+  }
+  Result<std::vector<Place>> doubled() override {
+    return places("SELECT session, seq FROM all_events GROUP BY session, seq HAVING count(*) > 1");
+  }
   Result<std::optional<Record>> first_own(const std::string& session) override {
     std::optional<Record> first;
     const Stretch all{session, 1, std::numeric_limits<std::int64_t>::max()};

@@ -13,6 +13,7 @@
 #include "context/budget.h"
 #include "runtime/agent/call_gate.h"
 #include "runtime/agent/context_keeper.h"
+#include "runtime/agent/sub_agents.h"
 #include "runtime/session/event_json.h"
 #include "runtime/session/session_state.h"
 #include "runtime/store/postgres_session_store.h"
@@ -103,6 +104,7 @@ class Doctor {
 
   Status check_strays();
   Status check_counts();
+  Status note_cut(const std::string& session, std::int64_t last_seq);
   Status adopt(const std::string& session);
   Status check_session(const StoreRows::Session& row);
   Status check_chain(StoreRows::Session& row);
@@ -124,6 +126,15 @@ class Doctor {
 Status Doctor::check_strays() {
   PONDER_TRY(const auto orphans, rows_->orphans());
   PONDER_TRY(const auto shadowed, rows_->shadowed());
+  PONDER_TRY(const auto doubled, rows_->doubled());
+  for (const auto& [session, seq] : doubled) {
+    add(FaultKind::stray_events, State::lasting, session, seq,
+        "two events claim this place, and readers show one",
+        fmt::format(
+            "`ponder sessions export {0}` keeps those that are shown, and `import --as-new` "
+            "makes a whole session of them",
+            session));
+  }
   for (const auto& [session, events] : orphans) {
     auto& fault = add(FaultKind::stray_events, State::found, session, 0,
                       fmt::format("{} events of a session that is not listed", events),
@@ -149,7 +160,13 @@ Status Doctor::check_strays() {
 /// The list's word on a session's last event is an index of its log.
 Status Doctor::check_counts() {
   PONDER_TRY(const auto miscounted, rows_->miscounted());
+  PONDER_TRY(const auto cut_off, rows_->cut_off());
   for (const auto& [session, last_seq] : miscounted) {
+    if (std::find(cut_off.begin(), cut_off.end(), StoreRows::Place(session, last_seq)) !=
+        cut_off.end()) {
+      PONDER_CHECK(note_cut(session, last_seq));
+      continue;
+    }
     auto& fault =
         add(FaultKind::wrong_chain, State::found, session, last_seq,
             "it is listed with another last event than its log has", "--mend follows the log");
@@ -158,6 +175,21 @@ Status Doctor::check_counts() {
     fault.state = State::mended;
     fault.remedy = "it is listed as the log says";
   }
+  return {};
+}
+
+/// Nothing in the log itself tells that there was more.
+Status Doctor::note_cut(const std::string& session, std::int64_t last_seq) {
+  const std::string problem =
+      fmt::format("the log ends at {}, and it is listed with an event after that", last_seq);
+  auto& fault = add(FaultKind::missing_events, State::found, session, last_seq + 1, problem,
+                    "--mend notes it and ends the log there");
+  if (!mends_) return {};
+  PONDER_CHECK(rows_->quarantine(
+      note_of(session, last_seq + 1, fault_name(FaultKind::missing_events), problem)));
+  PONDER_CHECK(rows_->recount(session));
+  fault.state = State::quarantined;
+  fault.remedy = "the log ends there";
   return {};
 }
 
@@ -305,6 +337,19 @@ Status Doctor::check_blob(const StoreRows::Session& row, const BlobRef& ref,
   return {};
 }
 
+/// Gives a session's lease back.
+class Held {
+ public:
+  Held(SessionStore& store, const SessionId& id) : store_(&store), id_(&id) {}
+  ~Held() { store_->release(*id_); }
+  Held(const Held&) = delete;
+  Held& operator=(const Held&) = delete;
+
+ private:
+  SessionStore* store_;
+  const SessionId* id_;
+};
+
 }  // namespace
 
 const char* state_name(StoreFault::State state) noexcept {
@@ -329,12 +374,14 @@ Result<StoreReport> examine_store(const std::string& store, const Clock& clock,
 }
 
 boost::asio::awaitable<Result<std::size_t>> close_open_turn(SessionStore& store, SessionId id) {
+  PONDER_CO_CHECK(store.lease(id));
+  const Held held(store, id);
   const auto records = store.load(id);
   PONDER_CO_CHECK(records);
   const SessionState state = fold(*records);
   if (!state.is_turn_open) co_return std::size_t{0};
   for (const SubAgentState& one : state.sub_agents) {
-    if (one.is_finished) continue;
+    if (one.is_finished || !is_sub_agent_of(id, one.started.child)) continue;
     SessionId child{one.started.child};
     auto below = co_await close_open_turn(store, std::move(child));
     const bool has_begun = below || below.error().code != Errc::not_found;

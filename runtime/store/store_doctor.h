@@ -55,8 +55,8 @@ Result<StoreReport> examine_store(const std::string& store, const Clock& clock,
 
 /// Ends the open turn of a session that nobody works on, and of the sub-agents that work for it:
 /// what its calls did is unknown. Gives the number of the session's own calls; 0 without an open
-/// turn. For orphaned intents, on somebody's order: the examiner cannot see whether another program
-/// is at work on the session.
+/// turn. `unavailable` where another program is at work on one of them. For orphaned intents, on
+/// somebody's order.
 boost::asio::awaitable<Result<std::size_t>> close_open_turn(SessionStore& store, SessionId id);
 
 }  // namespace ponder::runtime

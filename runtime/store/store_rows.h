@@ -60,6 +60,10 @@ class StoreRows : public EventRows {
   virtual Result<std::vector<Place>> shadowed() = 0;
   /// Sessions that the list gives another last event than they have, and which they have.
   virtual Result<std::vector<Place>> miscounted() = 0;
+  /// Of these, the sessions whose last event is gone, and the last place that is there.
+  virtual Result<std::vector<Place>> cut_off() = 0;
+  /// Places that two events claim.
+  virtual Result<std::vector<Place>> doubled() = 0;
   /// The first event that a session owns.
   virtual Result<std::optional<Record>> first_own(const std::string& session) = 0;
   /// `not_found` when there is none of that hash.

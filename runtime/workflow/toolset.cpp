@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "runtime/agent/agent_tool.h"
 #include "tools/mcp/mcp_tools.h"
 #include "tools/script/grants.h"
 #include "tools/script/lua_tools.h"
@@ -154,6 +155,7 @@ bool was_person_there(const SessionStarted& start) {
 void tell_changed_tools(const SessionStarted& start, const tools::Registry& registry,
                         const ToolsetOptions& options) {
   for (const context::ToolSpec& told : start.tools) {
+    if (told.name == kAgentTool) continue;  // the agent has it itself
     const tools::Tool* tool = registry.find(told.name);
     if (tool == nullptr) {
       tell(options, fmt::format("the tool {} of this session is not here now: its calls will fail "

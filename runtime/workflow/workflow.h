@@ -44,6 +44,13 @@ struct WorkflowOptions {
   ToolsetOptions toolset;   // what is added to the tools; of environments, what is named
 };
 
+/// What a person says when a session goes on. It counts instead of what the log says.
+struct ReopenOptions {
+  ToolsetOptions toolset;                     // what is added to its tools; not in the log
+  std::optional<tools::CodeProject> project;  // of "code"
+  std::filesystem::path directory;            // absolute, for artefacts; empty: as the log says
+};
+
 /// The verifier's word on a finished session.
 struct WorkflowVerdict {
   bool is_solved = false;
@@ -64,13 +71,16 @@ class Workflow {
   static Result<std::unique_ptr<Workflow>> open(const WorkflowOptions& options);
   /// The workflow of a session as it was after all that the log tells: what the user said, and the
   /// calls that changed the world (those that are idempotent) once more, in the place of a call
-  /// that had sub-agents theirs. What was added to its tools is not in the log: `toolset` is what
-  /// the user grants now. For resuming and judging.
+  /// that had sub-agents theirs. For resuming and judging.
+  ///
+  /// The log of a session that was brought in from elsewhere (SessionState::is_foreign) has no say
+  /// in where something is written or what is run: no artefacts without `how.directory`, and
+  /// `invalid_argument` for "code" without `how.project` and for "fix", whose copy is not here.
   static Result<std::unique_ptr<Workflow>> reopen(const std::filesystem::path& library,
                                                   const SessionId& session,
                                                   const SessionState& state,
                                                   const SessionStore& store,
-                                                  const ToolsetOptions& toolset = {});
+                                                  const ReopenOptions& how = {});
   virtual ~Workflow() = default;
 
   virtual const std::string& name() const = 0;

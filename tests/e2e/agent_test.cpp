@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "tests/e2e/process.h"
@@ -110,6 +111,28 @@ TEST(BadInput, StepsAndTemperaturesThatMakeNoSenseAreRefused) {
     std::vector<std::string> command = {"run", "travel", kRequest};
     command.insert(command.end(), words.begin(), words.end());
     EXPECT_EQ(ponder(scratch.path(), command).status, 2) << words[0] << " " << words[1];
+  }
+}
+
+TEST(LostOutput, IsNotedOnceAndTheSessionGoesOnToItsEnd) {
+  const Scratch scratch;
+  write_file(scratch / "script.jsonl", "{\"reasoning\": \"hm\", \"content\": \"it is seven\"}\n");
+  const std::string model = " --model script:" + (scratch / "script.jsonl").string();
+  for (const char* more : {"", " --json"}) {
+    const std::string sessions = (scratch / (std::string("sessions") + more)).string();
+    const std::string errors = (scratch / "errors").string();
+    const std::string command = "PONDER_SESSIONS='" + sessions +
+                                "' " PONDER_BINARY " run assistant 'how many?'" + model + more +
+                                " > /dev/full 2> " + errors;
+    EXPECT_EQ(std::system(command.c_str()), 0) << read_file(errors);
+    const std::string note = read_file(errors);
+    EXPECT_EQ(note.find("standard output is lost"), note.rfind("standard output is lost")) << note;
+    EXPECT_THAT(note, HasSubstr("standard output is lost (No space left on device)"));
+    const std::string show = "PONDER_SESSIONS='" + sessions +
+                             "' " PONDER_BINARY " sessions export last > " +
+                             (scratch / "log").string();
+    ASSERT_EQ(std::system(show.c_str()), 0);
+    EXPECT_THAT(read_file(scratch / "log"), HasSubstr(R"("reason":"answered")"));
   }
 }
 

@@ -7,6 +7,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <stdexcept>
 
 #include "tests/runtime/agent_fixture.h"
 
@@ -21,6 +22,20 @@ using ::testing::HasSubstr;
 using tools::Effect;
 
 using AgentTest = test::AgentFixture;
+
+/// What a sink must not be, and can be for lack of memory.
+class Throwing final : public EventSink {
+ public:
+  void on_event(const SessionId&, const Record&) override { fail(); }
+  void on_delta(const SessionId&, const ModelDelta&) override { fail(); }
+  int told = 0;
+
+ private:
+  void fail() {
+    ++told;
+    throw std::runtime_error("broken");
+  }
+};
 
 std::vector<ScriptedStep> script(std::vector<Completion> completions) {
   std::vector<ScriptedStep> steps;
@@ -397,6 +412,23 @@ TEST_F(LostLogTest, ACallIsNotWaitedForWhoseOutcomeCouldNotBeWritten) {
   start(script({says("", {{"hang", "{}"}})}));
   lose_log_after("tool_started", 6);
   expect_error();
+}
+
+TEST_F(AgentTest, AListenerThatThrowsTakesNothingFromTheSessionOrFromOtherListeners) {
+  add_tool("reads", Effect::pure, test::echo);
+  use_script({ScriptedStep(says("", {{"reads", "{}"}})), ScriptedStep(says("done"))});
+  Throwing broken;
+  AgentParts with_broken = parts();
+  with_broken.sinks.insert(with_broken.sinks.begin(), &broken);
+  SessionStarted start;
+  start.family = model_->family();
+  start.tools = registry_.specs();
+  auto agent = test::run(context_, Agent::start(with_broken, start));
+  ASSERT_TRUE(agent) << agent.error().message;
+  agent_ = std::move(*agent);
+  EXPECT_EQ(turn().reason, TurnEnd::answered);
+  EXPECT_EQ(count("turn_ended"), 1U);
+  EXPECT_GT(broken.told, 0);
 }
 
 }  // namespace

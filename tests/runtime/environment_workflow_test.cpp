@@ -356,7 +356,9 @@ TEST_F(AddedToolsTest, ToolsThatTheCommandLineNamesWorkBesideItsOwnAndAfterAResu
   }
   ASSERT_EQ(results.size(), 2U);
   EXPECT_EQ(results[0], "12");
-  const auto again = Workflow::reopen("/nowhere", id, state, *store_, how.toolset);
+  ReopenOptions as_before;
+  as_before.toolset = how.toolset;
+  const auto again = Workflow::reopen("/nowhere", id, state, *store_, as_before);
   ASSERT_TRUE(again) << again.error().message;
   EXPECT_EQ(names(**again), all);
 }

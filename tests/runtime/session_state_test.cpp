@@ -334,6 +334,7 @@ std::vector<Event> one_of_each() {
           WorkflowFinished{true, "ok", "dir", {"a", "b"}},
           SessionForked{"parent", 3},
           SessionImported{},
+          SessionImported{"20260101-000000-aaaaaa"},
           TaskAssigned{"parent", 3, 1, 2, {"a", "b"}, Limits()},
           BudgetChanged{5},
           SubAgentStarted{1, 2, "child", true, {3, 4, 5, 6}},

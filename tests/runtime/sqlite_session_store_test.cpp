@@ -132,6 +132,78 @@ TEST_F(SqliteSessionStoreTest, AFileThatAnotherProgramHoldsIsNamedAndUsableAfter
   EXPECT_TRUE(append(**store, id, 2, {TurnEnded{}}));
 }
 
+TEST_F(SqliteSessionStoreTest, AnotherProgramsWriteIsWaitedForAsLongAsAServersWould) {
+  EXPECT_GE(StoreOptions().busy_ms_max, std::chrono::seconds(20));
+}
+
+TEST_F(SqliteSessionStoreTest, AConflictIsNotBlamedOnTheFolder) {
+  const auto store = open();
+  const SessionId id = begin(*store, "before");
+  ASSERT_TRUE(append(*open(), id, 2, {TurnEnded{}}));
+  const auto refused = append(*store, id, 2, {TurnEnded{}});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Errc::unavailable);
+  EXPECT_NE(refused.error().message.find("another program works on it"), std::string::npos);
+  EXPECT_EQ(refused.error().message.find("folder"), std::string::npos) << refused.error().message;
+}
+
+TEST_F(SqliteSessionStoreTest, ASessionAtWorkInOneStoreIsRefusedToAnotherAndFreeAfterwards) {
+  const auto store = open();
+  const auto other = open();
+  const SessionId id = begin(*store, "first");
+  const SessionId next = begin(*store, "second");
+  ASSERT_TRUE(store->lease(id));
+  ASSERT_TRUE(store->lease(id));
+  EXPECT_TRUE(other->lease(next));
+  const Status refused = other->lease(id);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Errc::unavailable);
+  EXPECT_NE(refused.error().message.find(id.value + " is at work in"), std::string::npos);
+  // It is not for the doctor to end what somebody works on; what is appended has its own order.
+  EXPECT_FALSE(test::run(context_, close_open_turn(*other, id)));
+  EXPECT_TRUE(append(*other, id, 2, {UserInterjected{"words", false}}));
+  EXPECT_TRUE(test::run(context_, other->fork(id, std::nullopt, std::nullopt)));
+  store->release(id);
+  EXPECT_FALSE(other->lease(id));  // one holder is left
+  store->release(id);
+  EXPECT_TRUE(test::run(context_, close_open_turn(*other, id)));
+  EXPECT_TRUE(other->lease(id));
+}
+
+TEST_F(SqliteSessionStoreTest, ASessionIsItsProcesssUntilThatIsKilled) {
+  SessionId id;
+  {
+    const auto store = open();
+    id = begin(*store, "before");
+  }
+  int ready[2];
+  ASSERT_EQ(pipe(ready), 0);
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    auto store = SqliteSessionStore::open(file_, clock_);
+    const bool has_it = store && (*store)->lease(id);
+    const char word = has_it ? 'y' : 'n';
+    (void)!write(ready[1], &word, 1);
+    while (true) pause();
+  }
+  char word = 0;
+  ASSERT_EQ(read(ready[0], &word, 1), 1);
+  EXPECT_EQ(word, 'y');
+  const auto store = open();
+  const Status refused = store->lease(id);
+  EXPECT_FALSE(refused);
+  if (!refused) {
+    const std::string holder = "process " + std::to_string(child) + ";";
+    EXPECT_NE(refused.error().message.find(holder), std::string::npos) << refused.error().message;
+  }
+  ASSERT_EQ(kill(child, SIGKILL), 0);
+  ASSERT_EQ(waitpid(child, nullptr, 0), child);
+  EXPECT_TRUE(store->lease(id));
+  close(ready[0]);
+  close(ready[1]);
+}
+
 TEST_F(SqliteSessionStoreTest, AFullDiskIsExhaustedAndWhatWasWrittenBeforeStays) {
   auto store = open();
   const SessionId id = begin(*store, "before");

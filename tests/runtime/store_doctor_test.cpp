@@ -132,6 +132,14 @@ TEST_F(StoreDoctorTest, AGapIsShownNotedAndSteppedOver) {
   expect_goes_on(id);
 }
 
+TEST_F(StoreDoctorTest, ALastEventThatIsGoneIsAGapAndNoted) {
+  const SessionId id = whole_session();
+  const auto last = static_cast<std::int64_t>(store_->load(id)->size());
+  ASSERT_NO_FATAL_FAILURE(tamper("DELETE FROM events" + at(id, last)));
+  expect_fault(FaultKind::missing_events, State::quarantined, false);
+  EXPECT_EQ(value("SELECT kind FROM quarantine" + at(id, last)), "missing_events");
+}
+
 TEST_F(StoreDoctorTest, ACallWhoseOutcomeIsLostIsReadAsUnknownAndNotFiredAgain) {
   const SessionId id = whole_session();
   const std::int64_t finished = seq_of(id, "tool_finished", 1);
@@ -306,6 +314,23 @@ TEST_F(StoreDoctorTest, AnEventBehindAForksBackIsMovedAside) {
 
 /// A closed store file with two kinds of page to damage: those that hold events, and the one above
 /// them, by which they are found.
+TEST_F(StoreDoctorTest, TwoEventsAtOnePlaceAreNamed) {
+  const SessionId id = whole_session();
+  if (place_.address().starts_with("postgresql")) {  // the table's key has room for one
+    EXPECT_FALSE(place_.tamper("INSERT INTO events SELECT * FROM events" + at(id, 3)));
+    return;
+  }
+  ASSERT_NO_FATAL_FAILURE(
+      tamper("INSERT INTO events (session, seq, unix_ms, type, version, before, payload) "
+             "SELECT session, seq, unix_ms, type, version, before, payload FROM events" +
+             at(id, 3)));
+  const auto faults = examine();
+  ASSERT_EQ(faults.size(), 1U);
+  EXPECT_EQ(faults[0].kind, FaultKind::stray_events);
+  EXPECT_EQ(faults[0].seq, 3);
+  EXPECT_EQ(faults[0].state, State::lasting);
+}
+
 class DamagedPageTest : public StoreDoctorTest {
  protected:
   static constexpr std::size_t page_bytes = 4096;

@@ -6,7 +6,10 @@
 #include <set>
 
 #include "runtime/agent/call_gate.h"
+#include "runtime/session/event_json.h"
 #include "runtime/session/log_check.h"
+#include "runtime/session/log_diff.h"
+#include "runtime/session/session_lines.h"
 #include "runtime/store/sqlite_session_store.h"
 #include "runtime/store/store_doctor.h"
 #include "tests/runtime/sub_agents_fixture.h"
@@ -246,6 +249,31 @@ TEST_F(SubAgentsCrash, AtAnyEventTheParentGoesOnWithTheSubAgentsItHadAndNothingH
   }
 }
 
+TEST_F(SubAgentsCrash, TwoRunsOfTheSameAreEqualToADiffWhateverTheirIdsAndTimes) {
+  add_tools();
+  std::vector<std::vector<std::vector<Record>>> runs;
+  for (int run = 0; run < 2; ++run) {
+    clock_.advance(std::chrono::milliseconds(1'234 * (run + 1)));
+    agent_.reset();
+    std::filesystem::remove_all(dir_.path() / "other");
+    store_ = place_.open("run" + std::to_string(run));
+    begin(book());
+    recorder_.on_any = [this, run] { clock_.advance(std::chrono::milliseconds(run)); };
+    ASSERT_EQ(turn_of("go").reason, TurnEnd::answered);
+    std::vector<std::vector<Record>>& logs = runs.emplace_back();
+    for (const auto& [id, records] : everything()) logs.push_back(records);
+  }
+  ASSERT_EQ(runs[0].size(), 4U);
+  ASSERT_EQ(runs[1].size(), 4U);
+  for (std::size_t i = 0; i < runs[0].size(); ++i) {
+    const LogDifference found = diff_logs(runs[0][i], runs[1][i]);
+    EXPECT_TRUE(found.is_equal) << i << ": "
+                                << (found.left ? event_payload(found.left->event) : "nothing")
+                                << "\n"
+                                << (found.right ? event_payload(found.right->event) : "nothing");
+  }
+}
+
 TEST_F(SubAgentsCrash, BetweenTheForkAndItsTaskTheForkIsUsed) {
   add_tools();
   begin(book());
@@ -281,6 +309,51 @@ TEST_F(SubAgentsCrash, ANewMessageInsteadOfResumingClosesTheTurnsOfAllSessionsBe
   EXPECT_EQ(end.reason, TurnEnd::answered);
   expect_every_session_whole();
   EXPECT_EQ(agent_->state().turns, 2U);
+}
+
+TEST_F(SubAgentsCrash, ACopyUnderAnotherIdLeavesTheSubAgentsOfTheOriginalAlone) {
+  add_tools();
+  begin(book());
+  ASSERT_EQ(turn_of("go").reason, TurnEnd::answered);
+  const Order order = recorder_.order;
+  std::size_t kept = 0;  // the session at depth 2 has begun
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    const auto* task = std::get_if<TaskAssigned>(&order[i].second.event);
+    if (task != nullptr && task->depth == 2) kept = i + 2;
+  }
+  // How copies were marked before their mark named the id that they came from.
+  const auto forget_id = [](SessionCopy& copy) { copy.records.back().event = SessionImported{}; };
+  for (const bool is_old : {false, true}) {
+    for (const bool by_doctor : {false, true}) {
+      SCOPED_TRACE(is_old);
+      SCOPED_TRACE(by_doctor);
+      ASSERT_NO_FATAL_FAILURE(crash(order, kept));
+      const SessionId original = agent_->id();
+      const auto before = everything();
+      SessionCopy copy = store_->copy(original).value();
+      mark_as_imported(copy, 5, SessionId{"20260101-000000-copyyyyy"});
+      if (is_old) forget_id(copy);
+      const SessionId id = copy.id;
+      ASSERT_TRUE(test::run(context_, store_->import(copy)));
+      agent_.reset();
+      if (by_doctor) {
+        ASSERT_TRUE(test::run(context_, close_open_turn(*store_, id)));
+      } else {
+        ASSERT_NO_FATAL_FAILURE(open(id));
+        const auto end = test::run(context_, agent_->resume());
+        ASSERT_TRUE(end) << end.error().message;
+        EXPECT_EQ(end->reason, TurnEnd::answered);
+      }
+      auto after = everything();
+      for (const auto& [session, records] : before) {
+        EXPECT_EQ(after[session].size(), records.size()) << session;
+      }
+      ASSERT_NO_FATAL_FAILURE(open(original));
+      const auto end = test::run(context_, agent_->resume());
+      ASSERT_TRUE(end) << end.error().message;
+      EXPECT_EQ(agent_->state().last_answer(), "done");
+    }
+  }
 }
 
 TEST_F(SubAgentsCrash, WordsThatEndedTheTurnBeforeItEndAllSessionsBelowWhenItIsResumed) {

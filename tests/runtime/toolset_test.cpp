@@ -5,6 +5,7 @@
 
 #include <boost/asio/thread_pool.hpp>
 
+#include "runtime/agent/agent_tool.h"
 #include "runtime/workflow/assistant_workflow.h"
 #include "tests/tools/temporary_folder.h"
 
@@ -110,7 +111,8 @@ TEST_F(ToolsetTest, ASessionThatGoesOnIsToldOfToolsThatAreGoneOrOthers) {
   how.toolset = options_;
   const auto workflow = open_assistant_workflow(how);
   ASSERT_TRUE(workflow) << workflow.error().message;
-  const SessionStarted start = (*workflow)->session_start();
+  SessionStarted start = (*workflow)->session_start();
+  start.tools.push_back(agent_tool_spec());  // which every agent that may use it has
 
   options_.config.tools.files = {folder_.path() / "second.lua"};
   folder_.write("second.lua",

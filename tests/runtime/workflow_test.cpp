@@ -189,6 +189,51 @@ TEST_F(WorkflowTest, ReopeningFromTheLogKnowsWhatWasCheckedAndSubmitted) {
   EXPECT_FALSE((*at_the_beginning)->judge(state)->has_answer);
 }
 
+TEST_F(WorkflowTest, ALogFromElsewhereHasNoSayInWhereSomethingIsWrittenOrWhatIsRun) {
+  const fs::path folder = dir_.path() / "project";
+  fs::create_directories(folder);
+  SessionStarted start;
+  start.workflow = "code";
+  start.environment = json({{"folder", dir_.path().string()},
+                            {"test_command", "touch harm"},
+                            {"sandbox", "confined"},
+                            {"request", "mend it"},
+                            {"directory", (dir_.path() / "out").string()}})
+                          .dump();
+  const std::vector<Record> records = {{1, 0, start}, {2, 0, SessionImported{}}};
+  SessionState state = fold(records);
+  const SessionId id{"20260101-000000-aaaaaa"};
+  const auto refused = Workflow::reopen(kLibrary, id, state, *store_);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Errc::invalid_argument);
+  EXPECT_THAT(refused.error().message, HasSubstr("--folder"));
+
+  ReopenOptions how;
+  how.project.emplace();
+  how.project->folder = folder;
+  how.project->test_command = "true";
+  const auto vouched = Workflow::reopen(kLibrary, id, state, *store_, how);
+  ASSERT_TRUE(vouched) << vouched.error().message;
+  EXPECT_TRUE((*vouched)->directory().empty());
+  EXPECT_EQ((*vouched)->request(), "mend it");
+  const json environment = json::parse((*vouched)->session_start().environment);
+  EXPECT_EQ(environment.at("folder"), fs::canonical(folder).string());
+  EXPECT_EQ(environment.at("test_command"), "true");
+  EXPECT_EQ(environment.at("sandbox"), "isolated");
+
+  how.directory = dir_.path() / "mine";
+  const auto with_out = Workflow::reopen(kLibrary, id, state, *store_, how);
+  ASSERT_TRUE(with_out) << with_out.error().message;
+  EXPECT_EQ((*with_out)->directory(), how.directory);
+
+  state.start->workflow = "fix";
+  EXPECT_EQ(Workflow::reopen(kLibrary, id, state, *store_).error().code, Errc::invalid_argument);
+  state.start->workflow = "assistant";
+  const auto assistant = Workflow::reopen(kLibrary, id, state, *store_);
+  ASSERT_TRUE(assistant) << assistant.error().message;
+  EXPECT_TRUE((*assistant)->directory().empty());
+}
+
 TEST_F(WorkflowTest, ReopeningKnowsWhatSubAgentsSubmittedForksAndOthers) {
   const std::uint64_t seed = seed_with(/*is_feasible=*/true);
   for (const bool is_fork : {false, true}) {

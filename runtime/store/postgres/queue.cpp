@@ -52,4 +52,17 @@ Result<std::uint64_t> size_of_queue(postgres::Connection& db) {
   return static_cast<std::uint64_t>(rows.number(0, 0));
 }
 
+Result<std::vector<QueuedSession>> list_queue(postgres::Connection& db) {
+  PONDER_TRY(const auto rows, db.query(R"sql(
+    SELECT q.session, q.takes,
+      CASE WHEN s.lease_until >= clock_timestamp() THEN coalesce(s.lease_owner, '') ELSE '' END
+    FROM queue q JOIN sessions s ON s.id = q.session ORDER BY q.place)sql"));
+  std::vector<QueuedSession> out;
+  for (std::size_t row = 0; row < rows.size(); ++row) {
+    out.push_back({SessionId{std::string(rows.text(row, 0))}, static_cast<int>(rows.number(row, 1)),
+                   std::string(rows.text(row, 2))});
+  }
+  return out;
+}
+
 }  // namespace ponder::runtime::pg

@@ -8,6 +8,7 @@
 #include "base/postgres/connection.h"
 #include "base/result.h"
 #include "runtime/session/event.h"
+#include "runtime/session/work_queue.h"
 #include "runtime/store/postgres/link.h"
 
 /// The table `queue`; see work_queue.h.
@@ -25,5 +26,6 @@ Result<std::optional<Taken>> take_from_queue(postgres::Connection& db, const Pee
                                              const std::vector<std::string>& excluded);
 Status remove_from_queue(postgres::Connection& db, const SessionId& session);
 Result<std::uint64_t> size_of_queue(postgres::Connection& db);
+Result<std::vector<QueuedSession>> list_queue(postgres::Connection& db);
 
 }  // namespace ponder::runtime::pg

@@ -166,6 +166,10 @@ Result<std::uint64_t> PostgresSessionStore::size() {
   return ask([&](postgres::Connection& db) { return size_of_queue(db); });
 }
 
+Result<std::vector<QueuedSession>> PostgresSessionStore::list() {
+  return ask([&](postgres::Connection& db) { return list_queue(db); });
+}
+
 }  // namespace pg
 
 Result<std::unique_ptr<SessionStore>> open_postgres_store(const std::string& address,

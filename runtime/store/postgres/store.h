@@ -47,6 +47,7 @@ class PostgresSessionStore final : public SessionStore, public WorkQueue {
   Result<std::optional<SessionId>> take(const std::vector<SessionId>& excluded) override;
   Status remove(const SessionId& session) override;
   Result<std::uint64_t> size() override;
+  Result<std::vector<QueuedSession>> list() override;
 
  private:
   std::optional<boost::asio::any_io_executor> where_reads_wait() const override;

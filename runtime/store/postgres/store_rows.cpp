@@ -70,6 +70,12 @@ class PostgresStoreRows final : public StoreRows {
     return places(std::string("SELECT id, ") + kLastSeq + " FROM sessions WHERE last_seq <> " +
                   kLastSeq);
   }
+  Result<std::vector<Place>> cut_off() override {
+    return places(std::string("SELECT id, ") + kLastSeq + " FROM sessions WHERE last_seq > " +
+                  kLastSeq);
+  }
+  /// The table's key has place for one.
+  Result<std::vector<Place>> doubled() override { return std::vector<Place>(); }
   Result<std::optional<Record>> first_own(const std::string& session) override {
     PONDER_TRY(const auto rows, db_->query(R"sql(
       SELECT seq, unix_ms, type, version, payload FROM events
