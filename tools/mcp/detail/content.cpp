@@ -48,12 +48,13 @@ void add_paragraph(std::string& text, const std::string& more) {
   text += more;
 }
 
-/// Whether a result has blocks of content where it has content at all.
+/// Whether a result has blocks of content, or none; what is none among some is passed over.
 bool has_shape(const Json& result) {
   const auto content = result.find("content");
   if (content == result.end()) return true;
-  return content->is_array() && std::all_of(content->begin(), content->end(),
-                                            [](const Json& block) { return block.is_object(); });
+  if (!content->is_array()) return false;
+  return content->empty() || std::any_of(content->begin(), content->end(),
+                                         [](const Json& block) { return block.is_object(); });
 }
 
 /// Whether one of the texts is this value written as JSON, as servers do for older clients.
@@ -75,7 +76,9 @@ tools::ToolOutput tool_output(const Json& result, const tools::JsonSchema* outpu
   }
   const Json& blocks = array_field(result, "content");
   std::string text;
-  for (const Json& block : blocks) add_paragraph(text, block_text(block));
+  for (const Json& block : blocks) {
+    if (block.is_object()) add_paragraph(text, block_text(block));
+  }
   const auto structured = result.find("structuredContent");
   const bool is_structured = structured != result.end() && !structured->is_null();
   if (is_structured && !is_written_out(*structured, blocks)) {
