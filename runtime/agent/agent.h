@@ -115,8 +115,8 @@ class Agent {
   /// From now on no cut takes the message that came from this event (runtime/agent/pins.h), or one
   /// may again.
   boost::asio::awaitable<Status> pin(std::int64_t message_seq, bool is_pinned);
-  /// Ends the turn under way soon and cleanly, with TurnEnd::cancelled. Cancelling the coroutine
-  /// that runs the turn does the same.
+  /// Ends the turn under way soon and cleanly, with TurnEnd::cancelled; without one it does nothing.
+  /// Cancelling the coroutine that runs the turn does the same, also before the turn has begun.
   void cancel();
   /// Ends one of the calls that are under way or wait, with Outcome::cancelled; the turn goes on.
   /// `call_index` counts from 0 in the latest completion. `not_found` when that call is not open.

@@ -32,7 +32,6 @@ namespace {
 
 namespace asio = boost::asio;
 
-constexpr int kInterrupted = 130;
 constexpr std::size_t kPinColumns = 90;
 
 /// Tells the workflow what its user said, whichever way it became a message.
@@ -90,7 +89,7 @@ class Chat {
     signals_.cancel();
     co_await turns_.join();
     if (!problem_.empty()) co_return complain(problem_);
-    co_return is_interrupted_ ? kInterrupted : 0;
+    co_return is_interrupted_ ? kInterruptedStatus : 0;
   }
 
   const runtime::Agent* agent() const { return agent_.get(); }
@@ -222,7 +221,7 @@ class Chat {
       if (error) co_return;
       if (is_turn_running_ && is_turn_cancelled_) {
         lines_.restore_terminal();
-        _exit(kInterrupted);
+        _exit(kInterruptedStatus);
       }
       if (!is_turn_running_ || signal == SIGTERM) {
         is_interrupted_ = true;

@@ -109,9 +109,8 @@ Result<std::unique_ptr<runtime::ModelClient>> open_model(const Environment& envi
   const std::string& wanted = options.model.empty() ? environment.model : options.model;
   if (is_address(wanted)) return open_remote(environment, wanted, options);
   if (wanted.starts_with(kScript)) return open_script(wanted.substr(kScript.size()));
-  PONDER_TRY(auto dir,
-             runtime::find_model({options.model, environment.model, environment.executable},
-                                 shipped));
+  PONDER_TRY(auto dir, runtime::find_model(
+                           {options.model, environment.model, environment.executable}, shipped));
   engine::EngineOptions engine;
   engine.num_threads = options.num_threads;
   engine.draft_tokens_max = options.num_drafts;
@@ -229,7 +228,6 @@ engine::IndexKeys index_keys_of(const std::string& name) {
 
 int run_interruptibly(asio::io_context& io, asio::awaitable<int> work,
                       std::function<void()> interrupt) {
-  constexpr int kInterrupted = 130;
   int status = 1;
   std::exception_ptr failure;
   asio::signal_set signals(io, SIGINT, SIGTERM);
@@ -238,7 +236,7 @@ int run_interruptibly(asio::io_context& io, asio::awaitable<int> work,
   std::function<void(const boost::system::error_code&, int)> on_signal =
       [&](const boost::system::error_code& error, int) {
         if (error) return;
-        if (is_interrupted) _exit(kInterrupted);
+        if (is_interrupted) _exit(kInterruptedStatus);
         is_interrupted = true;
         if (interrupt)
           interrupt();

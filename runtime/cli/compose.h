@@ -80,6 +80,9 @@ void tell_notice(const std::string& notice);
 /// What `--index-keys` says: floating, int8 or fp8. Requires: one of these.
 engine::IndexKeys index_keys_of(const std::string& name);
 
+/// The exit status of a command that a signal ended: as a shell has it for SIGINT.
+inline constexpr int kInterruptedStatus = 130;
+
 /// Runs `work` on `io` until it ends and gives its exit status. The first Ctrl-C (or SIGTERM) calls
 /// `interrupt`, which should make the work end soon; without one it cancels the coroutine. The
 /// second ends the program at once, with the log as it is on the disk.
