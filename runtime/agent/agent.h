@@ -115,8 +115,9 @@ class Agent {
   /// From now on no cut takes the message that came from this event (runtime/agent/pins.h), or one
   /// may again.
   boost::asio::awaitable<Status> pin(std::int64_t message_seq, bool is_pinned);
-  /// Ends the turn under way soon and cleanly, with TurnEnd::cancelled; without one it does nothing.
-  /// Cancelling the coroutine that runs the turn does the same, also before the turn has begun.
+  /// Ends the turn under way soon and cleanly, with TurnEnd::cancelled; without one it does
+  /// nothing. Cancelling the coroutine that runs the turn does the same, also before the turn has
+  /// begun.
   void cancel();
   /// Ends one of the calls that are under way or wait, with Outcome::cancelled; the turn goes on.
   /// `call_index` counts from 0 in the latest completion. `not_found` when that call is not open.
@@ -155,9 +156,11 @@ class Agent {
   std::optional<TurnEnded> stop_for_cost() const;
   /// Cuts the conversation until the next prompt fits; the reason to end the turn if it cannot.
   boost::asio::awaitable<Result<std::optional<TurnEnded>>> fit_context();
+  // In agent_request.cpp:
   boost::asio::awaitable<Result<std::optional<TurnEnded>>> ask_model();
   /// What the tools say their parameters can be, if that is not what they said before.
   boost::asio::awaitable<std::optional<ToolValues>> changed_values();
+  boost::asio::awaitable<void> ask_tools(ToolValues* values);
   /// The answer to a request; `cancelled` when the turn was.
   boost::asio::awaitable<Result<Completion>> complete(ModelRequest request, ModelSink sink);
   // In agent_calls.cpp:
@@ -176,6 +179,8 @@ class Agent {
   /// Writes events, behind those that were noted. The state has them at once, the sinks when they
   /// are on the disk, which is when this returns.
   boost::asio::awaitable<Status> append(std::vector<Event> events, std::vector<Blob> blobs = {});
+  /// Writes what was noted; an error stays in the log writer.
+  boost::asio::awaitable<void> write_noted();
   /// Leaves the writing to the next append. Requires: that comes before anybody acts upon it.
   void note(Event event);
   Toolbox toolbox() const { return {parts_.tools, &builtin_tools_}; }
@@ -191,7 +196,7 @@ class Agent {
   std::map<std::uint32_t, TaskGroup::ChildId> open_calls_;  // in active_, while calls are answered
   std::map<std::string, Slots> slots_;                      // by tool
   bool takes_words_ = false;                                // a turn runs and is not about to end
-  TaskGroup* active_ = nullptr;  // the model request or the calls under way
+  TaskGroup* active_ = nullptr;  // the model request, the calls or the tools' values under way
   LogWriter log_;
 };
 
