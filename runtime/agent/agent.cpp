@@ -213,10 +213,20 @@ void Agent::cancel() {
   if (active_ != nullptr) active_->cancel();
 }
 
-asio::awaitable<Status> Agent::set_cost_max(std::int64_t cost_pico_max) {
-  if (state_.start->limits.cost_pico_max == cost_pico_max) co_return Status();
+asio::awaitable<Status> Agent::set_budget(Limits limits) {
+  const Limits& now = state_.start->limits;
+  BudgetChanged changed;
+  changed.cost_pico_max = limits.cost_pico_max;
+  if (limits.steps_max != now.steps_max) changed.steps_max = limits.steps_max;
+  if (limits.tokens_turn_max != now.tokens_turn_max) {
+    changed.tokens_turn_max = limits.tokens_turn_max;
+  }
+  if (limits.turn_ms_max != now.turn_ms_max) changed.turn_ms_max = limits.turn_ms_max;
+  const bool is_as_before = limits.cost_pico_max == now.cost_pico_max && !changed.steps_max &&
+                            !changed.tokens_turn_max && !changed.turn_ms_max;
+  if (is_as_before) co_return Status();
   std::vector<Event> events;
-  events.emplace_back(BudgetChanged{cost_pico_max});
+  events.emplace_back(changed);
   const Status status = co_await append(std::move(events));
   co_return status;
 }

@@ -122,8 +122,9 @@ class Agent {
   /// Ends one of the calls that are under way or wait, with Outcome::cancelled; the turn goes on.
   /// `call_index` counts from 0 in the latest completion. `not_found` when that call is not open.
   Status cancel_call(std::uint32_t call_index);
-  /// From now on the session may cost this much; 0: without a bound.
-  boost::asio::awaitable<Status> set_cost_max(std::int64_t cost_pico_max);
+  /// From now on these limits bound what the session may cost, and the steps, tokens and time of
+  /// its turns; the time from the next turn, or the next resume(), on. The other limits stay.
+  boost::asio::awaitable<Status> set_budget(Limits limits);
   /// Closes the turn, if one was left open, and those of the sub-agents that worked for it.
   boost::asio::awaitable<Status> close_open_turn();
   /// Writes down what the workflow made of the turn.

@@ -58,6 +58,7 @@ struct ChatParts {
   const Hearing* hearing;
   Desk* desk;
   Output* output;
+  BudgetOptions budget;
   std::optional<std::int64_t> cost_pico_max;
   bool is_terminal;  // lines are edited, and a plain one steers the turn that runs
   bool is_json;      // nothing but events is printed
@@ -153,10 +154,9 @@ class Chat {
   /// The agent of this chat; one that goes on may cost what was said now.
   asio::awaitable<bool> open_agent() {
     if (agent_) {
-      Status taken;
-      if (parts_.cost_pico_max) {
-        taken = co_await agent_->set_cost_max(*parts_.cost_pico_max);
-      }
+      const runtime::Limits limits =
+          limits_with(agent_->state().start->limits, parts_.budget, parts_.cost_pico_max);
+      const Status taken = co_await agent_->set_budget(limits);
       if (!taken) problem_ = taken.error().message;
       co_return taken.has_value();
     }
@@ -330,6 +330,7 @@ int chat(const Environment& environment, const ChatOptions& options) {
       .hearing = nullptr,
       .desk = nullptr,
       .output = nullptr,
+      .budget = options.budget,
       .cost_pico_max = money->cost_pico_max,
       .is_terminal = false,
       .is_json = options.json};
@@ -338,7 +339,7 @@ int chat(const Environment& environment, const ChatOptions& options) {
   parts.start.sampling = sampling_of(options.model);
   parts.start.context = budget_of(options.context);
   parts.start.limits.agent_depth_max = options.agent_depth_max;
-  parts.start.limits.cost_pico_max = money->cost_pico_max.value_or(0);
+  parts.start.limits = limits_with(parts.start.limits, options.budget, money->cost_pico_max);
   parts.start.currency = money->currency;
   parts.agent.prices = money->prices;
   parts.agent.grants = (*workflow)->grants();

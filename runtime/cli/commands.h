@@ -70,6 +70,13 @@ struct MoneyOptions {
   std::filesystem::path prices;  // a price list; empty: PONDER_PRICES
 };
 
+/// What a turn may take; what is not said is as the session has it, or by default.
+struct BudgetOptions {
+  std::optional<std::uint32_t> steps_max;
+  std::optional<std::uint32_t> tokens_max;  // generated
+  std::optional<std::int64_t> seconds_max;
+};
+
 /// The project of the workflow "code".
 struct ProjectOptions {
   std::filesystem::path folder = ".";
@@ -100,6 +107,7 @@ struct RunOptions {
   ToolsetFlags toolset;
   ContextLimits context;
   MoneyOptions money;
+  BudgetOptions budget;
   std::uint32_t agent_depth_max = 0;  // sub-agents
   std::string approve = "ask";        // or never, always
   std::string workflow;
@@ -112,7 +120,6 @@ struct RunOptions {
   std::filesystem::path out;
   bool json = false;
   bool queued = false;  // for `ponder work` instead of this program
-  std::uint32_t steps_max = 40;
 };
 
 struct WorkOptions {
@@ -129,6 +136,7 @@ struct ChatOptions {
   ToolsetFlags toolset;
   ContextLimits context;
   MoneyOptions money;
+  BudgetOptions budget;
   std::uint32_t agent_depth_max = 0;  // sub-agents
   std::string approve = "ask";        // or never, always
   std::string workflow = "travel";
@@ -151,6 +159,7 @@ struct SessionsOptions {
   ModelOptions model;
   ToolsetFlags toolset;         // resume
   MoneyOptions money;           // resume
+  BudgetOptions budget;         // resume
   std::string approve = "ask";  // resume
   bool json = false;
 };

@@ -168,6 +168,16 @@ Result<Money> money_of(const Environment& environment, const MoneyOptions& optio
   return out;
 }
 
+runtime::Limits limits_with(runtime::Limits limits, const BudgetOptions& budget,
+                            std::optional<std::int64_t> cost_pico_max) {
+  constexpr std::int64_t kMsPerSecond = 1000;
+  limits.steps_max = budget.steps_max.value_or(limits.steps_max);
+  limits.tokens_turn_max = budget.tokens_max.value_or(limits.tokens_turn_max);
+  if (budget.seconds_max) limits.turn_ms_max = *budget.seconds_max * kMsPerSecond;
+  limits.cost_pico_max = cost_pico_max.value_or(limits.cost_pico_max);
+  return limits;
+}
+
 tools::CodeProject project_of(const ProjectOptions& options) {
   tools::CodeProject project;
   project.folder = std::filesystem::absolute(options.folder);

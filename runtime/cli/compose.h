@@ -57,6 +57,10 @@ struct Money {
 Result<Money> money_of(const Environment& environment, const MoneyOptions& options,
                        const runtime::ModelClient& model);
 
+/// `limits` with what the options say about what a turn may take, and a session cost.
+runtime::Limits limits_with(runtime::Limits limits, const BudgetOptions& budget,
+                            std::optional<std::int64_t> cost_pico_max);
+
 /// The project of the workflows "code" and "fix", as the options say. Requires: a sandbox that
 /// exists.
 tools::CodeProject project_of(const ProjectOptions& options);

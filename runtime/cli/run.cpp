@@ -131,9 +131,8 @@ int run(const Environment& environment, const RunOptions& options) {
   run.start.family = (*model)->family();
   run.start.sampling = sampling_of(options.model);
   run.start.context = budget_of(options.context);
-  run.start.limits.steps_max = options.steps_max;
+  run.start.limits = limits_with(run.start.limits, options.budget, money->cost_pico_max);
   run.start.limits.agent_depth_max = options.agent_depth_max;
-  run.start.limits.cost_pico_max = money->cost_pico_max.value_or(0);
   run.start.currency = money->currency;
   run.parts.prices = money->prices;
   run.parts.grants = (*workflow)->grants();

@@ -103,14 +103,11 @@ int show(const runtime::SessionStore& store, const runtime::SessionId& id, bool 
 }
 
 asio::awaitable<int> go_on_and_close(runtime::Agent& agent, runtime::Workflow& workflow,
-                                     bool is_quiet, DeskLines& lines,
-                                     std::optional<std::int64_t> cost_pico_max) {
+                                     bool is_quiet, DeskLines& lines, runtime::Limits limits) {
   co_await asio::this_coro::throw_if_cancelled(false);
   const auto cancellation = co_await asio::this_coro::cancellation_state;
-  if (cost_pico_max) {
-    const Status taken = co_await agent.set_cost_max(*cost_pico_max);
-    if (!taken) co_return complain(taken.error().message);
-  }
+  const Status taken = co_await agent.set_budget(limits);
+  if (!taken) co_return complain(taken.error().message);
   if (cancellation.cancelled() != asio::cancellation_type::none) {
     if (!is_quiet) tell_interrupted(agent);
     co_return kInterruptedStatus;
@@ -164,7 +161,9 @@ int resume(const Environment& environment, const runtime::SessionId& id,
   parts.questions.respondent = lines.desk();
   auto agent = runtime::Agent::open(parts, id);
   if (!agent) return complain(agent.error().message);
-  auto work = go_on_and_close(**agent, **workflow, options.json, lines, money->cost_pico_max);
+  const runtime::Limits limits =
+      limits_with((*agent)->state().start->limits, options.budget, money->cost_pico_max);
+  auto work = go_on_and_close(**agent, **workflow, options.json, lines, limits);
   return run_interruptibly(io, std::move(work));
 }
 

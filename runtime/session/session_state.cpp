@@ -228,7 +228,12 @@ struct Applier {
     state.sub_agents.clear();
   }
   void operator()(const BudgetChanged& e) {
-    if (state.start) state.start->limits.cost_pico_max = e.cost_pico_max;
+    if (!state.start) return;
+    Limits& limits = state.start->limits;
+    limits.cost_pico_max = e.cost_pico_max;
+    limits.steps_max = e.steps_max.value_or(limits.steps_max);
+    limits.tokens_turn_max = e.tokens_turn_max.value_or(limits.tokens_turn_max);
+    limits.turn_ms_max = e.turn_ms_max.value_or(limits.turn_ms_max);
   }
   void operator()(const ModelChanged& e) {
     if (!state.start) return;

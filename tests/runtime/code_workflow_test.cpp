@@ -124,6 +124,21 @@ TEST_F(CodeWorkflowTest, TestsThatStillFailAreNotSolved) {
   EXPECT_EQ(verdict->detail, "sh test.sh: 0 passed, 1 failed, 0 skipped (tap)");
 }
 
+TEST_F(CodeWorkflowTest, TestsMayTakeLongerThanAUsualCall) {
+  write("test.sh", "sleep 0.4\necho 'ok 1 - adds'\n");
+  limits_.tool_ms_max = 50;
+  const auto workflow = open();
+  run(*workflow, {calls("run_tests", json::object()), calls("shell", {{"command", "sleep 0.4"}}),
+                  says("Fine.")});
+  std::vector<std::string> results;
+  for (const auto& message : agent_->state().history()) {
+    if (message.role == context::Role::tool) results.push_back(message.content);
+  }
+  ASSERT_EQ(results.size(), 2U);
+  EXPECT_THAT(results[0], HasSubstr("1 passed"));
+  EXPECT_THAT(results[1], HasSubstr("[exit code 0]"));
+}
+
 TEST_F(CodeWorkflowTest, AJudgementThatIsStoppedEndsAtOnceWithAllThatItStarted) {
   write("test.sh", "sh -c 'while :; do sleep 0.02; echo x >> alive; done' &\nsleep 60\n");
   const auto workflow = open();

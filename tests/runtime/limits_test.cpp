@@ -156,8 +156,32 @@ TEST_F(LimitsTest, ASessionThatHasCostItsBudgetEndsTheTurnAndEachLaterOneUntilIt
   EXPECT_EQ(agent_->state().cost_pico(), 102);
   EXPECT_EQ(fold(store_->load(agent_->id()).value()).cost_pico(), 102);
   EXPECT_EQ(turn().reason, TurnEnd::money_limit);
-  ASSERT_TRUE(test::run(context_, agent_->set_cost_max(200)));
+  Limits limits = agent_->state().start->limits;
+  limits.cost_pico_max = 200;
+  ASSERT_TRUE(test::run(context_, agent_->set_budget(limits)));
   EXPECT_EQ(turn().reason, TurnEnd::answered);
+}
+
+TEST_F(LimitsTest, ASessionGoesOnWithOtherLimitsOfItsTurns) {
+  limits_.steps_max = 1;
+  add_tool("a", Effect::pure, test::echo);
+  const ScriptedStep a = calls({{"a", "{}"}});
+  start({a, a, a, a, ScriptedStep(says("done"))});
+  EXPECT_EQ(turn().reason, TurnEnd::step_limit);
+
+  Limits limits = agent_->state().start->limits;
+  limits.steps_max = 7;
+  limits.tokens_turn_max = 20;  // each answer has ten
+  limits.turn_ms_max = 5'000;
+  limits.output_bytes_max = 1;  // is none of a budget's
+  ASSERT_TRUE(test::run(context_, agent_->set_budget(limits)));
+  ASSERT_TRUE(test::run(context_, agent_->set_budget(limits)));  // says nothing new
+  EXPECT_EQ(count("budget_changed"), 1U);
+  const Limits logged = fold(store_->load(agent_->id()).value()).start->limits;
+  EXPECT_EQ(logged.steps_max, 7U);
+  EXPECT_EQ(logged.turn_ms_max, 5'000);
+  EXPECT_NE(logged.output_bytes_max, 1U);
+  EXPECT_EQ(turn().reason, TurnEnd::token_limit);
 }
 
 TEST_F(LimitsTest, ABudgetWithoutAPriceOrWithoutUsageIsReachedAtOnce) {

@@ -315,6 +315,7 @@ std::vector<Event> one_of_each() {
           SessionImported{},
           TaskAssigned{"parent", 3, 1, 2, {"a", "b"}, Limits()},
           BudgetChanged{5},
+          BudgetChanged{5, 6, 7, 8},
           SubAgentStarted{1, 2, "child", true, {3, 4, 5, 6}},
           SubAgentFinished{1, 2, "child", TurnEnd::answered, 3, {1, 2, 3, 0.25, 1e30, -4}}};
 }
