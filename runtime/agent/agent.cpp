@@ -359,21 +359,25 @@ std::optional<TurnEnded> Agent::stop_before_round() const {
     return ended(TurnEnd::step_limit,
                  fmt::format("{} steps without an answer", state_.steps_turn()));
   }
-  if (state_.tokens_generated_turn >= limits.tokens_turn_max) {
-    return ended(TurnEnd::token_limit,
-                 fmt::format("{} tokens without an answer", state_.tokens_generated_turn));
-  }
+  if (auto stop = stop_for_tokens()) return stop;
   return stop_for_cost();
+}
+
+std::optional<TurnEnded> Agent::stop_for_tokens() const {
+  const std::uint64_t tokens = state_.tokens_generated_turn + void_usage_.tokens_generated;
+  if (tokens < state_.start->limits.tokens_turn_max) return std::nullopt;
+  return ended(TurnEnd::token_limit, fmt::format("{} tokens without an answer", tokens));
 }
 
 std::optional<TurnEnded> Agent::stop_for_cost() const {
   const std::int64_t cost_max = state_.start->limits.cost_pico_max;
   if (cost_max == 0) return std::nullopt;
   const std::string& currency = state_.start->currency;
-  if (state_.cost_pico() >= cost_max) {
+  const std::int64_t cost = state_.cost_pico() + void_usage_.cost_pico;
+  if (cost >= cost_max) {
     return ended(TurnEnd::money_limit,
-                 fmt::format("the session has cost {} {} of {}", format_money(state_.cost_pico()),
-                             currency, format_money(cost_max)));
+                 fmt::format("the session has cost {} {} of {}", format_money(cost), currency,
+                             format_money(cost_max)));
   }
   // What is not known could be anything.
   if (!parts_.prices.are_known) {
@@ -404,6 +408,7 @@ asio::awaitable<Result<std::optional<TurnEnded>>> Agent::fit_context() {
     }
     auto cut = keeper_.cut(state_, *decision, summary);
     if (!cut) co_return std::optional(end_of_error(cut.error()));
+    add_usage(cut->event.summary_usage, std::exchange(void_usage_, {}));
     std::vector<Event> events;
     events.emplace_back(std::move(cut->event));
     const Status status = co_await append(std::move(events), std::move(cut->blobs));
@@ -415,6 +420,7 @@ asio::awaitable<Result<TurnEnded>> Agent::end_turn(TurnEnded end) {
   takes_words_ = false;
   const bool was_sent = end.reason == TurnEnd::cancelled && state_.is_superseded && !is_cancelled_;
   if (was_sent) end.detail = "the user began a new turn";
+  end.usage_void = std::exchange(void_usage_, {});
   std::vector<Event> events;
   events.emplace_back(end);
   const Status status = co_await append(std::move(events));

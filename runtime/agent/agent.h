@@ -153,7 +153,8 @@ class Agent {
   boost::asio::awaitable<Status> note_mode();
   /// The reason to end the turn before the next round, if there is one.
   std::optional<TurnEnded> stop_before_round() const;
-  /// The same, of money.
+  /// The same, of tokens and of money; what void_usage_ has counts.
+  std::optional<TurnEnded> stop_for_tokens() const;
   std::optional<TurnEnded> stop_for_cost() const;
   /// Cuts the conversation until the next prompt fits; the reason to end the turn if it cannot.
   boost::asio::awaitable<Result<std::optional<TurnEnded>>> fit_context();
@@ -164,6 +165,9 @@ class Agent {
   boost::asio::awaitable<void> ask_tools(ToolValues* values);
   /// The answer to a request; `cancelled` when the turn was.
   boost::asio::awaitable<Result<Completion>> complete(ModelRequest request, ModelSink sink);
+  /// Takes down what an answer cost that came to no end; an error when that was the last of a
+  /// budget.
+  Status take_void(const Usage& usage);
   // In agent_calls.cpp:
   boost::asio::awaitable<Status> answer_calls();
   /// From the intent to the outcome; waits while too many calls of the tool are under way.
@@ -193,6 +197,7 @@ class Agent {
   tools::Registry builtin_tools_;  // runtime/agent/blob_tool.h, runtime/agent/agent_tool.h
   std::vector<Event> noted_;       // the last of state_, not handed to the store yet
   Deadline turn_deadline_ = Deadline::never();
+  Usage void_usage_;  // of a request without an answer; not in the log yet
   bool is_cancelled_ = false;
   std::map<std::uint32_t, TaskGroup::ChildId> open_calls_;  // in active_, while calls are answered
   std::map<std::string, Slots> slots_;                      // by tool

@@ -31,14 +31,26 @@ asio::awaitable<Result<Completion>> Agent::complete(ModelRequest request, ModelS
   active_ = &group;
   if (is_stopping() || log_.error()) group.cancel();
   request.deadline = turn_deadline_;
+  request.on_void = [this](const Usage& usage) { return take_void(usage); };
   auto work = parts_.model->complete(std::move(request), std::move(sink));
   auto result = co_await with_deadline(group, std::move(work), turn_deadline_);
   active_ = nullptr;
   if (result) {
+    void_usage_ = {};  // it has what the tries before it cost
     result->usage.cost_pico = cost_of(result->usage, parts_.prices);
     result->usage_void.cost_pico = cost_of(result->usage_void, parts_.prices);
   }
   co_return result;
+}
+
+Status Agent::take_void(const Usage& usage) {
+  Usage priced = usage;
+  priced.cost_pico = cost_of(usage, parts_.prices);
+  add_usage(void_usage_, priced);
+  const std::int64_t cost_max = state_.start->limits.cost_pico_max;
+  const bool is_paid_up = cost_max > 0 && state_.cost_pico() + void_usage_.cost_pico >= cost_max;
+  if (!is_paid_up && !stop_for_tokens()) return {};
+  return fail(Errc::exhausted, "the budget does not allow for another try");
 }
 
 asio::awaitable<Result<std::optional<TurnEnded>>> Agent::ask_model() {
@@ -58,7 +70,13 @@ asio::awaitable<Result<std::optional<TurnEnded>>> Agent::ask_model() {
     for (EventSink* subscriber : parts_.sinks) subscriber->on_delta(id_, delta);
   };
   auto result = co_await complete(next_request(state_), std::move(sink));
-  if (!result) co_return std::optional(end_of_error(result.error()));
+  if (!result) {
+    TurnEnded end = end_of_error(result.error());
+    auto limit = stop_for_tokens();
+    if (!limit) limit = stop_for_cost();
+    if (limit && end.reason == TurnEnd::model_failed) end = std::move(*limit);
+    co_return std::optional(std::move(end));
+  }
   note(event_of(std::move(*result), state_));  // what follows from it is decided and written now
   co_return std::nullopt;
 }

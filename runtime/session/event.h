@@ -344,6 +344,7 @@ struct ContextReduced {
 struct TurnEnded {
   TurnEnd reason = TurnEnd::answered;
   std::string detail;
+  Usage usage_void = {};  // of a last request that brought no answer, as far as is known
 };
 
 /// What the workflow made of the turn.

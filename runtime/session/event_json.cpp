@@ -267,9 +267,13 @@ struct Mapping<TurnEnded> {
   static constexpr const char* kType = "turn_ended";
   static void write(JsonObject& out, const TurnEnded& e) {
     out.add("detail", e.detail).add("reason", turn_end_name(e.reason));
+    if (e.usage_void.tokens_prompt > 0 || e.usage_void.tokens_generated > 0) {
+      write_usage(out, "usage_void", e.usage_void);
+    }
   }
   static TurnEnded read(const json& in) {
-    return {turn_end_of(in.at("reason").get<std::string>()), in.value("detail", "")};
+    return {turn_end_of(in.at("reason").get<std::string>()), in.value("detail", ""),
+            usage_from_json(in.value("usage_void", json::object()))};
   }
 };
 

@@ -364,6 +364,8 @@ struct Applier {
   void operator()(const TurnEnded& e) {
     state.is_turn_open = false;
     state.last_end = e;
+    state.tokens_generated_turn += e.usage_void.tokens_generated;
+    add_usage(state.usage_total, e.usage_void);
   }
   void operator()(const WorkflowFinished& e) { state.workflow = e; }
   void operator()(const UnreadableEvent&) {

@@ -310,6 +310,7 @@ std::vector<Event> one_of_each() {
           ToolFinished{1, 2, Outcome::interrupted, "content", 12},
           reduced(),
           TurnEnded{TurnEnd::repeated_call, "detail"},
+          TurnEnded{TurnEnd::cancelled, "", {100, 0, 7, 0, 0, 3}},
           WorkflowFinished{true, "ok", "dir", {"a", "b"}},
           SessionForked{"parent", 3},
           SessionImported{},
