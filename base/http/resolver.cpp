@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstring>
 #include <deque>
+#include <exception>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -20,7 +21,6 @@
 #include <utility>
 
 #include "base/async/timer.h"
-#include "base/async/with_deadline.h"
 
 namespace ponder::http {
 namespace asio = boost::asio;
@@ -211,8 +211,8 @@ void Resolver::Pool::work() noexcept {
 Result<Addresses> Resolver::Pool::looked_up(const std::string& host) const noexcept {
   try {
     return look_up(host);
-  } catch (...) {
-    return tl::unexpected<Error>(error_of_current_exception());
+  } catch (const std::exception& error) {
+    return fail(Errc::internal, error.what());
   }
 }
 

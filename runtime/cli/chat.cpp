@@ -60,8 +60,8 @@ struct ChatParts {
   Output* output;
   BudgetOptions budget;
   std::optional<std::int64_t> cost_pico_max;
-  bool is_terminal;  // lines are edited, and a plain one steers the turn that runs
-  bool is_json;      // nothing but events is printed
+  bool is_terminal = false;  // lines are edited, and a plain one steers the turn that runs
+  bool is_json;              // nothing but events is printed
 };
 
 /// Reads lines and keeps at most one turn running, which the lines that come meanwhile steer.
@@ -332,7 +332,6 @@ int chat(const Environment& environment, const ChatOptions& options) {
       .output = nullptr,
       .budget = options.budget,
       .cost_pico_max = money->cost_pico_max,
-      .is_terminal = false,
       .is_json = options.json};
   parts.start.model = (*model)->description();
   parts.start.family = (*model)->family();
