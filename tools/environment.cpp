@@ -270,11 +270,11 @@ Result<std::vector<context::ToolCall>> Environment::oracle() {
   return calls;
 }
 
-Result<Judgement> Environment::judge() {
+Result<Judgement> Environment::judge(std::stop_token stop) {
   if (!host_->task()) return no_task();
   Judgement judgement;
   if (project_) {
-    PONDER_TRY(const FixReport report, project_->judge());
+    PONDER_TRY(const FixReport report, project_->judge(std::move(stop)));
     judgement.is_submitted = true;  // the project as it is now
     judgement.is_solved = report.is_fixed;
     judgement.detail = report.verdict;

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -151,7 +152,8 @@ class Environment {
   /// The calls by which the environment's oracle solves the task; none when there is nothing to
   /// submit. Ask before tools change the world.
   Result<std::vector<context::ToolCall>> oracle();
-  Result<Judgement> judge();
+  /// `stop` ends the programs that a project's judge runs, with `cancelled`.
+  Result<Judgement> judge(std::stop_token stop = {});
   /// The files of a finished task, by name: the environment's own, and where it gives none, the
   /// answer and `proof.json`. `not_found` when nothing was submitted.
   Result<std::vector<Artefact>> artefacts();

@@ -21,6 +21,7 @@
 #include <boost/beast/http/write.hpp>
 #include <boost/beast/ssl/ssl_stream.hpp>
 #include <cctype>
+#include <charconv>
 #include <optional>
 
 #include "base/async/with_deadline.h"
@@ -52,8 +53,7 @@ auto into(error_code& error) {
 /// all know cancellation slots; closing what they wait on works for each of them.
 class Stopper {
  public:
-  Stopper(asio::cancellation_state state, const asio::any_io_executor& executor)
-      : resolver(executor), tcp_stream(nullptr), state_(state) {}
+  explicit Stopper(asio::cancellation_state state) : tcp_stream(nullptr), state_(state) {}
   ~Stopper() {
     if (state_.slot().is_connected()) state_.slot().clear();
   }
@@ -69,13 +69,11 @@ class Stopper {
   bool is_stopped() const {
     return is_stopped_ || state_.cancelled() != asio::cancellation_type::none;
   }
-  tcp::resolver resolver;
   beast::tcp_stream* tcp_stream;
 
  private:
   void stop() {
     is_stopped_ = true;
-    resolver.cancel();
     error_code ignored;
     if (tcp_stream != nullptr) tcp_stream->socket().close(ignored);
   }
@@ -263,7 +261,7 @@ class BeastClient final : public Client {
     const Status checked = check_request(*request);
     PONDER_CO_CHECK(checked);
     const auto state = co_await asio::this_coro::cancellation_state;
-    Stopper stopper(state, executor);
+    Stopper stopper(state);
     TlsStream stream(executor, tls_);
     auto& tcp_stream = beast::get_lowest_layer(stream);
     stopper.tcp_stream = &tcp_stream;
@@ -286,12 +284,9 @@ class BeastClient final : public Client {
     if (stopper->is_stopped()) co_return fail(Errc::cancelled, "the request was cancelled");
     const Status allowed = options_.addresses.check_host(url);
     PONDER_CO_CHECK(allowed);
-    stopper->arm();
-    const auto found = co_await stopper->resolver.async_resolve(url.host, url.port, into(error));
-    if (error || stopper->is_stopped()) {
-      co_return tl::unexpected<Error>(error_of(*stopper, url, "finding", error));
-    }
-    const std::vector<tcp::endpoint> places = admitted(found, url);
+    auto found = co_await look_up(url);
+    PONDER_CO_TRY(const Addresses addresses, std::move(found));
+    const std::vector<tcp::endpoint> places = admitted(addresses, url);
     if (places.empty()) {
       co_return fail(Errc::invalid_argument,
                      fmt::format("{} is at no public address", url.authority()));
@@ -307,13 +302,26 @@ class BeastClient final : public Client {
     co_return Status();
   }
 
-  /// The addresses of the host that may be connected to.
-  std::vector<tcp::endpoint> admitted(const tcp::resolver::results_type& found,
-                                      const Url& url) const {
+  /// The addresses of the host. It must be known in the time for a connection; the coroutine's own
+  /// cancellation ends the wait.
+  asio::awaitable<Result<Addresses>> look_up(Url url) {
+    Resolver& resolver = options_.resolver == nullptr ? system_resolver() : *options_.resolver;
+    const Deadline deadline = Deadline::after(system_clock(), options_.connect_ms_max);
+    auto found = co_await resolver.find(url.host, deadline);
+    if (found) co_return found;
+    Error error = found.error();
+    if (error.code == Errc::cancelled) co_return fail(error.code, "the request was cancelled");
+    if (error.code == Errc::deadline) error.code = Errc::unavailable;  // not the request's own
+    co_return fail(error.code, fmt::format("finding {}: {}", url.authority(), error.message));
+  }
+
+  /// Where of the host may be connected to.
+  std::vector<tcp::endpoint> admitted(const Addresses& addresses, const Url& url) const {
+    std::uint16_t port = 0;
+    std::from_chars(url.port.data(), url.port.data() + url.port.size(), port);
     std::vector<tcp::endpoint> places;
-    for (const auto& entry : found) {
-      const tcp::endpoint place = entry.endpoint();
-      if (options_.addresses.admits(url, place.address())) places.push_back(place);
+    for (const asio::ip::address& address : addresses) {
+      if (options_.addresses.admits(url, address)) places.emplace_back(address, port);
     }
     return places;
   }

@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/http/address_policy.h"
+#include "base/http/resolver.h"
 #include "base/http/url.h"
 #include "base/result.h"
 
@@ -42,12 +43,13 @@ struct Response {
 };
 
 struct ClientOptions {
-  std::chrono::milliseconds connect_ms_max{15'000};
-  std::chrono::milliseconds idle_ms_max{300'000};  // without a byte; long prefills are silent
+  std::chrono::milliseconds connect_ms_max{15'000};  // for the look-up, TCP and TLS each
+  std::chrono::milliseconds idle_ms_max{300'000};    // without a byte; long prefills are silent
   std::size_t error_body_bytes_max = 16 * 1024;
   std::filesystem::path ca_file;  // more certificates to trust than the system's
   AddressPolicy addresses;        // empty: any host, as for endpoints that a person has named
   std::string user_agent = "ponder";
+  Resolver* resolver = nullptr;  // outlives the client; null: system_resolver()
 };
 
 /// Receives the body of a 2xx response piece by piece; an error ends the request with it.

@@ -26,10 +26,6 @@ namespace ponder::runtime {
 namespace asio = boost::asio;
 namespace {
 
-// For all tools to say what they know. Long, for a program that was stopped for a moment, or whose
-// machine is busy, must not ask its model without.
-constexpr std::chrono::milliseconds kValuesTimeMax{5'000};
-
 constexpr const char* kChatModeReason =
     "tool output comes in user messages, each of which would drop the reasoning: chat mode is used "
     "from here on; real tool messages would keep it";
@@ -218,10 +214,20 @@ void Agent::cancel() {
   if (active_ != nullptr) active_->cancel();
 }
 
-asio::awaitable<Status> Agent::set_cost_max(std::int64_t cost_pico_max) {
-  if (state_.start->limits.cost_pico_max == cost_pico_max) co_return Status();
+asio::awaitable<Status> Agent::set_budget(Limits limits) {
+  const Limits& now = state_.start->limits;
+  BudgetChanged changed;
+  changed.cost_pico_max = limits.cost_pico_max;
+  if (limits.steps_max != now.steps_max) changed.steps_max = limits.steps_max;
+  if (limits.tokens_turn_max != now.tokens_turn_max) {
+    changed.tokens_turn_max = limits.tokens_turn_max;
+  }
+  if (limits.turn_ms_max != now.turn_ms_max) changed.turn_ms_max = limits.turn_ms_max;
+  const bool is_as_before = limits.cost_pico_max == now.cost_pico_max && !changed.steps_max &&
+                            !changed.tokens_turn_max && !changed.turn_ms_max;
+  if (is_as_before) co_return Status();
   std::vector<Event> events;
-  events.emplace_back(BudgetChanged{cost_pico_max});
+  events.emplace_back(changed);
   const Status status = co_await append(std::move(events));
   co_return status;
 }
@@ -354,21 +360,25 @@ std::optional<TurnEnded> Agent::stop_before_round() const {
     return ended(TurnEnd::step_limit,
                  fmt::format("{} steps without an answer", state_.steps_turn()));
   }
-  if (state_.tokens_generated_turn >= limits.tokens_turn_max) {
-    return ended(TurnEnd::token_limit,
-                 fmt::format("{} tokens without an answer", state_.tokens_generated_turn));
-  }
+  if (auto stop = stop_for_tokens()) return stop;
   return stop_for_cost();
+}
+
+std::optional<TurnEnded> Agent::stop_for_tokens() const {
+  const std::uint64_t tokens = state_.tokens_generated_turn + void_usage_.tokens_generated;
+  if (tokens < state_.start->limits.tokens_turn_max) return std::nullopt;
+  return ended(TurnEnd::token_limit, fmt::format("{} tokens without an answer", tokens));
 }
 
 std::optional<TurnEnded> Agent::stop_for_cost() const {
   const std::int64_t cost_max = state_.start->limits.cost_pico_max;
   if (cost_max == 0) return std::nullopt;
   const std::string& currency = state_.start->currency;
-  if (state_.cost_pico() >= cost_max) {
+  const std::int64_t cost = state_.cost_pico() + void_usage_.cost_pico;
+  if (cost >= cost_max) {
     return ended(TurnEnd::money_limit,
-                 fmt::format("the session has cost {} {} of {}", format_money(state_.cost_pico()),
-                             currency, format_money(cost_max)));
+                 fmt::format("the session has cost {} {} of {}", format_money(cost), currency,
+                             format_money(cost_max)));
   }
   // What is not known could be anything.
   if (!parts_.prices.are_known) {
@@ -399,6 +409,7 @@ asio::awaitable<Result<std::optional<TurnEnded>>> Agent::fit_context() {
     }
     auto cut = keeper_.cut(state_, *decision, summary);
     if (!cut) co_return std::optional(end_of_error(cut.error()));
+    add_usage(cut->event.summary_usage, std::exchange(void_usage_, {}));
     std::vector<Event> events;
     events.emplace_back(std::move(cut->event));
     const Status status = co_await append(std::move(events), std::move(cut->blobs));
@@ -406,60 +417,11 @@ asio::awaitable<Result<std::optional<TurnEnded>>> Agent::fit_context() {
   }
 }
 
-asio::awaitable<Result<Completion>> Agent::complete(ModelRequest request, ModelSink sink) {
-  if (!noted_.empty()) {  // the request follows from all of it
-    std::vector<Event> none;
-    const Status flushed = co_await append(std::move(none));
-    PONDER_CO_CHECK(flushed);
-  }
-  const auto executor = co_await asio::this_coro::executor;
-  TaskGroup group(executor);
-  active_ = &group;
-  if (is_stopping() || log_.error()) group.cancel();
-  request.deadline = turn_deadline_;
-  auto work = parts_.model->complete(std::move(request), std::move(sink));
-  auto result = co_await with_deadline(group, std::move(work), turn_deadline_);
-  active_ = nullptr;
-  if (result) {
-    result->usage.cost_pico = cost_of(result->usage, parts_.prices);
-    result->usage_void.cost_pico = cost_of(result->usage_void, parts_.prices);
-  }
-  co_return result;
-}
-
-asio::awaitable<Result<std::optional<TurnEnded>>> Agent::ask_model() {
-  std::vector<Event> events;
-  std::uint32_t attempt = state_.attempt;
-  std::uint32_t step = state_.step;
-  if (state_.completion && state_.completion->says_nothing) {
-    events.emplace_back(ModelRetried{--step, "nothing but reasoning"});
-    ++attempt;
-  }
-  auto values = co_await changed_values();
-  events.emplace_back(ModelStarted{step, attempt, std::move(values)});
-  const Status status = co_await append(std::move(events));
-  PONDER_CO_CHECK(status);
-  ModelSink sink = [this](const ModelDelta& delta) {
-    tell_all(parts_.sinks, [&](EventSink& subscriber) { subscriber.on_delta(id_, delta); });
-  };
-  auto result = co_await complete(next_request(state_), std::move(sink));
-  if (!result) co_return std::optional(end_of_error(result.error()));
-  note(event_of(std::move(*result), state_));  // what follows from it is decided and written now
-  co_return std::nullopt;
-}
-
-asio::awaitable<std::optional<ToolValues>> Agent::changed_values() {
-  const Deadline own = Deadline::after(*parts_.clock, kValuesTimeMax);
-  auto values = co_await ask_for_values(*parts_.tools, parts_.grants, *parts_.clock,
-                                        Deadline::earlier(own, turn_deadline_));
-  if (values == state_.tool_values) co_return std::nullopt;
-  co_return std::optional(std::move(values));
-}
-
 asio::awaitable<Result<TurnEnded>> Agent::end_turn(TurnEnded end) {
   takes_words_ = false;
   const bool was_sent = end.reason == TurnEnd::cancelled && state_.is_superseded && !is_cancelled_;
   if (was_sent) end.detail = "the user began a new turn";
+  end.usage_void = std::exchange(void_usage_, {});
   std::vector<Event> events;
   events.emplace_back(end);
   const Status status = co_await append(std::move(events));
@@ -483,6 +445,12 @@ asio::awaitable<Status> Agent::append(std::vector<Event> events, std::vector<Blo
   // What is under way could not be written down: nobody is to wait for it.
   if (!status && active_ != nullptr) active_->cancel();
   co_return status;
+}
+
+asio::awaitable<void> Agent::write_noted() {
+  std::vector<Event> none;
+  const Status ignored = co_await append(std::move(none));  // log_.error() keeps it
+  (void)ignored;
 }
 
 }  // namespace ponder::runtime

@@ -94,14 +94,16 @@ class Agent {
   /// From now on no cut takes the message that came from this event (runtime/agent/pins.h), or one
   /// may again.
   boost::asio::awaitable<Status> pin(std::int64_t message_seq, bool is_pinned);
-  /// Ends the turn under way soon and cleanly, with TurnEnd::cancelled. Cancelling the coroutine
-  /// that runs the turn does the same.
+  /// Ends the turn under way soon and cleanly, with TurnEnd::cancelled; without one it does
+  /// nothing. Cancelling the coroutine that runs the turn does the same, also before the turn has
+  /// begun.
   void cancel();
   /// Ends one of the calls that are under way or wait, with Outcome::cancelled; the turn goes on.
   /// `call_index` counts from 0 in the latest completion. `not_found` when that call is not open.
   Status cancel_call(std::uint32_t call_index);
-  /// From now on the session may cost this much; 0: without a bound.
-  boost::asio::awaitable<Status> set_cost_max(std::int64_t cost_pico_max);
+  /// From now on these limits bound what the session may cost, and the steps, tokens and time of
+  /// its turns; the time from the next turn, or the next resume(), on. The other limits stay.
+  boost::asio::awaitable<Status> set_budget(Limits limits);
   /// Closes the turn, if one was left open, and those of the sub-agents that worked for it.
   boost::asio::awaitable<Status> close_open_turn();
   /// Writes down what the workflow made of the turn.
@@ -130,15 +132,21 @@ class Agent {
   boost::asio::awaitable<Status> note_mode();
   /// The reason to end the turn before the next round, if there is one.
   std::optional<TurnEnded> stop_before_round() const;
-  /// The same, of money.
+  /// The same, of tokens and of money; what void_usage_ has counts.
+  std::optional<TurnEnded> stop_for_tokens() const;
   std::optional<TurnEnded> stop_for_cost() const;
   /// Cuts the conversation until the next prompt fits; the reason to end the turn if it cannot.
   boost::asio::awaitable<Result<std::optional<TurnEnded>>> fit_context();
+  // In agent_request.cpp:
   boost::asio::awaitable<Result<std::optional<TurnEnded>>> ask_model();
   /// What the tools say their parameters can be, if that is not what they said before.
   boost::asio::awaitable<std::optional<ToolValues>> changed_values();
+  boost::asio::awaitable<void> ask_tools(ToolValues* values);
   /// The answer to a request; `cancelled` when the turn was.
   boost::asio::awaitable<Result<Completion>> complete(ModelRequest request, ModelSink sink);
+  /// Takes down what an answer cost that came to no end; an error when that was the last of a
+  /// budget.
+  Status take_void(const Usage& usage);
   // In agent_calls.cpp:
   boost::asio::awaitable<Status> answer_calls();
   /// From the intent to the outcome; waits while too many calls of the tool are under way.
@@ -157,6 +165,8 @@ class Agent {
   /// Writes events, behind those that were noted. The state has them at once, the sinks when they
   /// are on the disk, which is when this returns.
   boost::asio::awaitable<Status> append(std::vector<Event> events, std::vector<Blob> blobs = {});
+  /// Writes what was noted; an error stays in the log writer.
+  boost::asio::awaitable<void> write_noted();
   /// Leaves the writing to the next append. Requires: that comes before anybody acts upon it.
   void note(Event event);
   Toolbox toolbox() const { return {parts_.tools, &builtin_tools_}; }
@@ -169,11 +179,12 @@ class Agent {
   std::vector<Event> noted_;       // the last of state_, not handed to the store yet
   std::vector<Blob> noted_blobs_;  // that they refer to
   Deadline turn_deadline_ = Deadline::never();
+  Usage void_usage_;  // of a request without an answer; not in the log yet
   bool is_cancelled_ = false;
   std::map<std::uint32_t, TaskGroup::ChildId> open_calls_;  // in active_, while calls are answered
   std::map<std::string, Slots> slots_;                      // by tool
   bool takes_words_ = false;                                // a turn runs and is not about to end
-  TaskGroup* active_ = nullptr;  // the model request or the calls under way
+  TaskGroup* active_ = nullptr;  // the model request, the calls or the tools' values under way
   LogWriter log_;
 };
 

@@ -22,6 +22,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <future>
 #include <memory>
 #include <random>
 #include <string>
@@ -29,13 +30,16 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/http/http_client.h"
 #include "runtime/agent/agent.h"
 #include "runtime/agent/agent_tool.h"
 #include "runtime/model/embedded_model.h"
 #include "runtime/model/remote_model.h"
 #include "runtime/model/scripted_model.h"
 #include "runtime/store/sqlite_session_store.h"
+#include "tools/code/code_tools.h"
 #include "tools/environment.h"
+#include "tools/script/lua_tools.h"
 
 namespace ponder::bench {
 namespace {
@@ -52,6 +56,18 @@ local function tool(name)
 end
 return { name = "spinner", instructions = "", tools = { tool("spin"), tool("spin_too") },
   build = function() end }
+)lua";
+
+/// A tool that asks a server.
+constexpr const char* kAsker = R"lua(
+return { name = "ask", description = "Asks a server.", effect = "pure",
+  capabilities = { "http:127.0.0.1" },
+  parameters = { type = "object", properties = { url = { type = "string" } } },
+  run = function(args, ctx)
+    local response, problem = ctx.http.get(args.url)
+    if not response then return nil, problem end
+    return response.body
+  end }
 )lua";
 
 struct Options {
@@ -92,6 +108,13 @@ class SilentServer {
   int listener_;  // its backlog takes the connections
   std::uint16_t port_ = 0;
 };
+
+/// Name servers that answer to the cancelled only: the look-ups end with the program.
+Result<http::Addresses> look_up_for_ever(const std::string&) {
+  std::promise<void> never;
+  never.get_future().wait();
+  return fail(Errc::unavailable, "");
+}
 
 /// One cancelled turn.
 struct Turn {
@@ -198,6 +221,7 @@ struct Case {
   bool watches_model = false;
   bool watches_log = false;
   std::uint32_t agent_depth_max = 0;
+  std::string arguments = "{}";  // of the calls
 };
 
 double ms(steady_clock::duration d) { return std::chrono::duration<double, std::milli>(d).count(); }
@@ -227,9 +251,21 @@ class Bench {
     auto environment = tools::Environment::open(world, pool_.get_executor());
     if (!environment) fail_with(environment.error());
     environment_ = std::move(*environment);
-    if (!environment_->add_tools(lua_)) std::abort();
-    for (const context::ToolSpec& spec : lua_.specs()) {
-      auto watched = std::make_unique<WatchedTool>(*lua_.find(spec.name), &turn_);
+    if (!environment_->add_tools(tools_)) std::abort();
+    std::ofstream(dir_.path / "ask.lua") << kAsker;
+    tools::LuaToolsOptions lua;
+    lua.paths = {dir_.path / "ask.lua"};
+    lua.grants = {"http:127.0.0.1"};
+    const auto pool = pool_.get_executor();
+    const Status has_asker = tools::add_lua_tools(tools_, lua, system_clock(), pool);
+    if (!has_asker) fail_with(has_asker.error());
+    tools::CodeProject project;
+    project.folder = dir_.path / "project";
+    fs::create_directory(project.folder);
+    const Status has_shell = tools::add_code_tools(tools_, project, pool);
+    if (!has_shell) fmt::print(stderr, "no child processes: {}\n", has_shell.error().message);
+    for (const context::ToolSpec& spec : tools_.specs()) {
+      auto watched = std::make_unique<WatchedTool>(*tools_.find(spec.name), &turn_);
       if (!registry_.add(std::move(watched))) std::abort();
     }
   }
@@ -241,18 +277,36 @@ class Bench {
     remote_options.model = "silent";
     auto remote = runtime::RemoteModel::create(std::move(remote_options));
     if (!remote) fail_with(remote.error());
+    http::Resolver resolver(look_up_for_ever, {.threads_max = 1});
+    http::ClientOptions nameless;
+    nameless.resolver = &resolver;
+    auto client = http::Client::create(nameless);
+    if (!client) fail_with(client.error());
+    runtime::RemoteOptions unknown_options;
+    unknown_options.base_url = "http://model.example/v1";
+    unknown_options.model = "unknown";
+    auto unknown = runtime::RemoteModel::create(std::move(unknown_options), std::move(*client));
+    if (!unknown) fail_with(unknown.error());
+    const std::string ask = fmt::format(R"({{"url":"{}"}})", server.url());
     engine::EngineOptions engine_options;
     auto embedded = runtime::EmbeddedModel::open(options_.model, engine_options);
     if (!embedded) fail_with(embedded.error());
     using Mode = runtime::ApprovalMode;
     std::vector<Case> cases = {
         {"model, remote", remote->get(), {}, Mode::always, true, false, 0},
+        {"a name in DNS", unknown->get(), {}, Mode::always, true, false, 0},
         {"model, embedded", embedded->get(), {}, Mode::always, true, false, 0},
+        {"a tool's socket", nullptr, {"ask"}, Mode::always, false, false, 0, ask},
         {"Lua, in a loop", nullptr, {"spin"}, Mode::always, false, false, 0},
         {"Lua, waiting for another", nullptr, {"spin", "spin_too"}, Mode::always, false, false, 0},
         {"sub-agents, three deep", nullptr, {"spin"}, Mode::always, false, false, 3},
         {"approval", nullptr, {"spin"}, Mode::ask, false, false, 0},
         {"append", nullptr, {}, Mode::always, false, true, 0}};
+    if (tools_.find("shell") != nullptr) {
+      const std::string sleep = R"({"command":"sleep 1000"})";
+      cases.push_back(
+          {"a child process", nullptr, {"shell"}, Mode::always, false, false, 0, sleep});
+    }
     if (!options_.json)
       fmt::print("{:<26} {:>28} {:>28}\n", "cancelled while it waits for",
                  "let go after ms p50 p99 max", "in the log p50 p99 max");
@@ -280,7 +334,7 @@ class Bench {
     for (std::uint32_t depth = 0; depth < one.agent_depth_max; ++depth) {
       script.push_back(calling({runtime::kAgentTool}, R"({"task": "spin"})"));
     }
-    script.push_back(one.calls.empty() ? ScriptedStep::hang() : calling(one.calls, "{}"));
+    script.push_back(one.calls.empty() ? ScriptedStep::hang() : calling(one.calls, one.arguments));
     return script;
   }
 
@@ -315,6 +369,7 @@ class Bench {
     SilentPerson person(&turn_);
     CancelAt at(&turn_);
     runtime::AgentParts parts(model, registry_, *store_, system_clock());
+    parts.grants = {"http:127.0.0.1", tools::kRunPrograms};
     parts.approvals = {one.approvals, &person, 600'000};
     if (one.watches_log) parts.sinks.push_back(&at);
     runtime::SessionStarted start;
@@ -351,7 +406,7 @@ class Bench {
   std::mt19937 random_{1};
   std::unique_ptr<runtime::SessionStore> store_;
   std::unique_ptr<tools::Environment> environment_;
-  tools::Registry lua_;
+  tools::Registry tools_;  // not watched
   tools::Registry registry_;
   Turn* turn_ = nullptr;
 };

@@ -66,9 +66,7 @@ void add_fix_command(CLI::App& app, const Environment& environment, Action& acti
       ->add_option("--repeat", options->fix.repeats, "runs of the tests, to find those that waver")
       ->check(CLI::Range(1, 20))
       ->capture_default_str();
-  command->add_option("--steps", options->steps_max, "step limit")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  add_budget_options(*command, options->budget);
   command->add_flag("--json", options->json, "stream the events as JSON lines");
   add_sandbox_options(*command, options->project);
   add_model_options(*command, options->model);
@@ -123,9 +121,7 @@ void add_agent_commands(CLI::App& app, const Environment& environment, Action& a
   run_command->add_option("--task", run_options->task_seed,
                           "a generated task instead of a request");
   run_command->add_option("--out", run_options->out, "directory for the artefacts");
-  run_command->add_option("--steps", run_options->steps_max, "step limit")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  add_budget_options(*run_command, run_options->budget);
   run_command->add_flag("--json", run_options->json, "stream the events as JSON lines");
   run_command->add_flag("--queue", run_options->queued,
                         "leave it to a `ponder work` on the same store (PostgreSQL), whose "
@@ -158,6 +154,7 @@ void add_agent_commands(CLI::App& app, const Environment& environment, Action& a
   add_context_options(*chat_command, chat_options->context);
   add_approve_option(*chat_command, chat_options->approve);
   add_money_options(*chat_command, chat_options->money);
+  add_budget_options(*chat_command, chat_options->budget);
   add_agents_option(*chat_command, chat_options->agent_depth_max);
   chat_command->callback([&action, &environment, chat_options] {
     action = [&environment, chat_options] { return chat(environment, *chat_options); };
@@ -197,6 +194,7 @@ void add_action_options(CLI::App& command, SessionsOptions& options) {
     command.add_option("--out", options.out,
                        "directory for the artefacts, instead of the one that the log names");
   }
+  if (action == "resume") add_budget_options(command, options.budget);
   if (action == "doctor")
     command.add_flag("--mend", options.mends,
                      "mend what can be mended; with an id also close its open turn");

@@ -32,7 +32,6 @@ namespace {
 
 namespace asio = boost::asio;
 
-constexpr int kInterrupted = 130;
 constexpr std::size_t kPinColumns = 90;
 
 /// Tells the workflow what its user said, whichever way it became a message.
@@ -59,9 +58,10 @@ struct ChatParts {
   const Hearing* hearing;
   Desk* desk;
   Output* output;
+  BudgetOptions budget;
   std::optional<std::int64_t> cost_pico_max;
-  bool is_terminal;  // lines are edited, and a plain one steers the turn that runs
-  bool is_json;      // nothing but events is printed
+  bool is_terminal = false;  // lines are edited, and a plain one steers the turn that runs
+  bool is_json;              // nothing but events is printed
 };
 
 /// Reads lines and keeps at most one turn running, which the lines that come meanwhile steer.
@@ -90,7 +90,7 @@ class Chat {
     signals_.cancel();
     co_await turns_.join();
     if (!problem_.empty()) co_return complain(problem_);
-    co_return is_interrupted_ ? kInterrupted : 0;
+    co_return is_interrupted_ ? kInterruptedStatus : 0;
   }
 
   const runtime::Agent* agent() const { return agent_.get(); }
@@ -154,10 +154,9 @@ class Chat {
   /// The agent of this chat; one that goes on may cost what was said now.
   asio::awaitable<bool> open_agent() {
     if (agent_) {
-      Status taken;
-      if (parts_.cost_pico_max) {
-        taken = co_await agent_->set_cost_max(*parts_.cost_pico_max);
-      }
+      const runtime::Limits limits =
+          limits_with(agent_->state().start->limits, parts_.budget, parts_.cost_pico_max);
+      const Status taken = co_await agent_->set_budget(limits);
       if (!taken) problem_ = taken.error().message;
       co_return taken.has_value();
     }
@@ -222,7 +221,7 @@ class Chat {
       if (error) co_return;
       if (is_turn_running_ && is_turn_cancelled_) {
         lines_.restore_terminal();
-        _exit(kInterrupted);
+        _exit(kInterruptedStatus);
       }
       if (!is_turn_running_ || signal == SIGTERM) {
         is_interrupted_ = true;
@@ -334,15 +333,15 @@ int chat(const Environment& environment, const ChatOptions& options) {
       .hearing = nullptr,
       .desk = nullptr,
       .output = nullptr,
+      .budget = options.budget,
       .cost_pico_max = money->cost_pico_max,
-      .is_terminal = false,
       .is_json = options.json};
   parts.start.model = (*model)->description();
   parts.start.family = (*model)->family();
   parts.start.sampling = sampling_of(options.model);
   parts.start.context = budget_of(options.context);
   parts.start.limits.agent_depth_max = options.agent_depth_max;
-  parts.start.limits.cost_pico_max = money->cost_pico_max.value_or(0);
+  parts.start.limits = limits_with(parts.start.limits, options.budget, money->cost_pico_max);
   parts.start.currency = money->currency;
   parts.agent.prices = money->prices;
   parts.agent.grants = (*workflow)->grants();

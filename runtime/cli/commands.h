@@ -70,6 +70,13 @@ struct MoneyOptions {
   std::filesystem::path prices;  // a price list; empty: PONDER_PRICES
 };
 
+/// What a turn may take; what is not said is as the session has it, or by default.
+struct BudgetOptions {
+  std::optional<std::uint32_t> steps_max;
+  std::optional<std::uint32_t> tokens_max;  // generated
+  std::optional<std::int64_t> seconds_max;
+};
+
 /// The project of the workflow "code".
 struct ProjectOptions {
   std::filesystem::path folder = ".";
@@ -101,6 +108,7 @@ struct RunOptions {
   ToolsetFlags toolset;
   ContextLimits context;
   MoneyOptions money;
+  BudgetOptions budget;
   std::uint32_t agent_depth_max = 0;  // sub-agents
   std::string approve = "ask";        // or never, always
   std::string workflow;
@@ -113,7 +121,6 @@ struct RunOptions {
   std::filesystem::path out;
   bool json = false;
   bool queued = false;  // for `ponder work` instead of this program
-  std::uint32_t steps_max = 40;
 };
 
 struct WorkOptions {
@@ -130,6 +137,7 @@ struct ChatOptions {
   ToolsetFlags toolset;
   ContextLimits context;
   MoneyOptions money;
+  BudgetOptions budget;
   std::uint32_t agent_depth_max = 0;  // sub-agents
   std::string approve = "ask";        // or never, always
   std::string workflow = "travel";
@@ -154,6 +162,7 @@ struct SessionsOptions {
   MoneyOptions money;           // resume
   ProjectOptions project;       // resume: instead of what the log says
   std::filesystem::path out;    // resume: the same
+  BudgetOptions budget;         // resume
   std::string approve = "ask";  // resume
   bool json = false;
 };

@@ -168,6 +168,16 @@ Result<Money> money_of(const Environment& environment, const MoneyOptions& optio
   return out;
 }
 
+runtime::Limits limits_with(runtime::Limits limits, const BudgetOptions& budget,
+                            std::optional<std::int64_t> cost_pico_max) {
+  constexpr std::int64_t kMsPerSecond = 1000;
+  limits.steps_max = budget.steps_max.value_or(limits.steps_max);
+  limits.tokens_turn_max = budget.tokens_max.value_or(limits.tokens_turn_max);
+  if (budget.seconds_max) limits.turn_ms_max = *budget.seconds_max * kMsPerSecond;
+  limits.cost_pico_max = cost_pico_max.value_or(limits.cost_pico_max);
+  return limits;
+}
+
 tools::CodeProject project_of(const ProjectOptions& options) {
   tools::CodeProject project;
   project.folder = std::filesystem::absolute(options.folder);
@@ -234,7 +244,6 @@ engine::IndexKeys index_keys_of(const std::string& name) {
 
 int run_interruptibly(asio::io_context& io, asio::awaitable<int> work,
                       std::function<void()> interrupt) {
-  constexpr int kInterrupted = 130;
   int status = 1;
   std::exception_ptr failure;
   asio::signal_set signals(io, SIGINT, SIGTERM);
@@ -243,7 +252,7 @@ int run_interruptibly(asio::io_context& io, asio::awaitable<int> work,
   std::function<void(const boost::system::error_code&, int)> on_signal =
       [&](const boost::system::error_code& error, int) {
         if (error) return;
-        if (is_interrupted) _exit(kInterrupted);
+        if (is_interrupted) _exit(kInterruptedStatus);
         is_interrupted = true;
         if (interrupt)
           interrupt();

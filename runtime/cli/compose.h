@@ -57,6 +57,10 @@ struct Money {
 Result<Money> money_of(const Environment& environment, const MoneyOptions& options,
                        const runtime::ModelClient& model);
 
+/// `limits` with what the options say about what a turn may take, and a session cost.
+runtime::Limits limits_with(runtime::Limits limits, const BudgetOptions& budget,
+                            std::optional<std::int64_t> cost_pico_max);
+
 /// The project of the workflows "code" and "fix", as the options say. Requires: a sandbox that
 /// exists.
 tools::CodeProject project_of(const ProjectOptions& options);
@@ -83,6 +87,9 @@ void tell_notice(const std::string& notice);
 
 /// What `--index-keys` says: floating, int8 or fp8. Requires: one of these.
 engine::IndexKeys index_keys_of(const std::string& name);
+
+/// The exit status of a command that a signal ended: as a shell has it for SIGINT.
+inline constexpr int kInterruptedStatus = 130;
 
 /// Runs `work` on `io` until it ends and gives its exit status. The first Ctrl-C (or SIGTERM) calls
 /// `interrupt`, which should make the work end soon; without one it cancels the coroutine. The

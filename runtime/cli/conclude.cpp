@@ -8,7 +8,9 @@
 
 #include "base/async/offload.h"
 #include "runtime/cli/commands.h"
+#include "runtime/cli/compose.h"
 #include "runtime/cli/live_view.h"
+#include "runtime/workflow/judging.h"
 
 namespace ponder::cli {
 namespace {
@@ -33,6 +35,11 @@ void tell(const runtime::Agent& agent, const runtime::WorkflowFinished& finished
 
 }  // namespace
 
+void tell_interrupted(const runtime::Agent& agent) {
+  fmt::print("interrupted; the session goes on with: ponder sessions resume {}\n",
+             agent.id().value);
+}
+
 bool wants_conclusion(const runtime::SessionState& state, const runtime::Workflow& workflow) {
   const bool was_answered = state.last_end &&
                             state.last_end->reason == runtime::TurnEnd::answered &&
@@ -44,8 +51,11 @@ boost::asio::awaitable<int> conclude(runtime::Agent& agent, runtime::Workflow& w
                                      bool is_quiet) {
   // Judging may run a project's tests for minutes: meanwhile signals and other sessions are served.
   boost::asio::thread_pool judging(1);
-  auto judge = [&workflow, &agent] { return workflow.judge(agent.state()); };
-  const auto verdict = co_await offload(judging.get_executor(), std::move(judge));
+  const auto verdict = co_await runtime::judge_on(judging.get_executor(), workflow, agent.state());
+  if (!verdict && verdict.error().code == Errc::cancelled) {
+    if (!is_quiet) tell_interrupted(agent);
+    co_return kInterruptedStatus;
+  }
   if (!verdict) co_return complain(verdict.error().message);
   runtime::WorkflowFinished finished;
   finished.is_solved = verdict->is_solved;

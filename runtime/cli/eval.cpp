@@ -28,9 +28,8 @@ void print_case(const runtime::EvalCase& done) {
 }
 
 int gave_up(const Error& error) {
-  constexpr int kInterrupted = 130;
   const int status = complain(error.message);
-  return error.code == Errc::cancelled ? kInterrupted : status;
+  return error.code == Errc::cancelled ? kInterruptedStatus : status;
 }
 
 asio::awaitable<int> evaluate(runtime::ModelClient& model, runtime::SessionStore& store,

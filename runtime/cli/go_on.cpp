@@ -1,5 +1,6 @@
 #include "runtime/cli/go_on.h"
 
+#include "runtime/cli/compose.h"
 #include "runtime/cli/conclude.h"
 
 namespace ponder::cli {
@@ -24,6 +25,7 @@ boost::asio::awaitable<int> go_on(runtime::Agent& agent, runtime::Workflow& work
     auto work = is_first ? agent.run_turn(workflow.request()) : agent.resume();
     const auto end = co_await std::move(work);
     if (!end) co_return complain(end.error().message);
+    if (end->reason == runtime::TurnEnd::cancelled) co_return kInterruptedStatus;
     if (end->reason != runtime::TurnEnd::answered) co_return 1;
   }
   const int status = co_await conclude(agent, workflow, is_quiet);

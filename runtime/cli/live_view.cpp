@@ -280,6 +280,7 @@ void LiveView::show(const runtime::ContextReduced& event) {
 
 void LiveView::show(const runtime::TurnEnded& event) {
   end_section();
+  runtime::add_usage(usage_total_, event.usage_void);
   if (event.reason != runtime::TurnEnd::answered)
     print("{}turn ended: {}{}{}\n", style(kRed), runtime::turn_end_name(event.reason),
           event.detail.empty() ? "" : ": " + printable(event.detail), style(kReset));

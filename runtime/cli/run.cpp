@@ -1,5 +1,6 @@
 #include <fmt/core.h>
 
+#include <boost/asio/this_coro.hpp>
 #include <system_error>
 
 #include "runtime/agent/agent.h"
@@ -27,7 +28,6 @@ struct Run {
   runtime::WorkQueue* queue = nullptr;  // where to leave the session; null: run it here
   bool is_quiet = false;                // events are printed as JSON: nothing else may be
   std::unique_ptr<runtime::Agent> agent;
-  bool is_interrupted = false;
 };
 
 void report(const Run& run, const std::string& line) {
@@ -41,22 +41,23 @@ int leave_in_queue(Run& run) {
   return 0;
 }
 
+/// Cancelling it ends whatever it is at; the turn's end, if one had begun, is in the log.
 asio::awaitable<int> run_session(Run& run) {
   auto agent = co_await runtime::Agent::start(run.parts, run.start);
   if (!agent) co_return complain(agent.error().message);
   run.agent = std::move(*agent);
   if (run.queue != nullptr) co_return leave_in_queue(run);
-  if (run.is_interrupted) {  // a turn that begins would know nothing of it
-    report(run, fmt::format("interrupted; the session goes on with: ponder sessions resume {}",
-                            run.agent->id().value));
-    co_return 130;
+  const auto cancellation = co_await asio::this_coro::cancellation_state;
+  if (cancellation.cancelled() != asio::cancellation_type::none) {  // no turn needs to begin
+    if (!run.is_quiet) tell_interrupted(*run.agent);
+    co_return kInterruptedStatus;
   }
   const auto end = co_await run.agent->run_turn(run.workflow->request());
   if (!end) co_return complain(end.error().message);
   if (end->reason == runtime::TurnEnd::cancelled) {
     report(run, fmt::format("interrupted; the session goes on with: ponder chat --session {}",
                             run.agent->id().value));
-    co_return 130;
+    co_return kInterruptedStatus;
   }
   if (end->reason != runtime::TurnEnd::answered) {
     report(run, "session " + run.agent->id().value);
@@ -68,6 +69,7 @@ asio::awaitable<int> run_session(Run& run) {
 }
 
 asio::awaitable<int> run_and_close(Run& run, DeskLines& lines) {
+  co_await asio::this_coro::throw_if_cancelled(false);
   lines.begin();
   const int status = co_await run_session(run);
   co_await lines.close();
@@ -129,9 +131,8 @@ int run(const Environment& environment, const RunOptions& options) {
   run.start.family = (*model)->family();
   run.start.sampling = sampling_of(options.model);
   run.start.context = budget_of(options.context);
-  run.start.limits.steps_max = options.steps_max;
+  run.start.limits = limits_with(run.start.limits, options.budget, money->cost_pico_max);
   run.start.limits.agent_depth_max = options.agent_depth_max;
-  run.start.limits.cost_pico_max = money->cost_pico_max.value_or(0);
   run.start.currency = money->currency;
   run.parts.prices = money->prices;
   run.parts.grants = (*workflow)->grants();
@@ -146,10 +147,7 @@ int run(const Environment& environment, const RunOptions& options) {
   run.parts.approvals.mode = approval_mode_for(**workflow, options.approve);
   run.parts.approvals.approver = lines.desk();
   run.parts.questions.respondent = lines.desk();
-  return run_interruptibly(io, run_and_close(run, lines), [&run] {
-    run.is_interrupted = true;
-    if (run.agent) run.agent->cancel();
-  });
+  return run_interruptibly(io, run_and_close(run, lines));
 }
 
 int verify(const Environment& environment, const std::filesystem::path& dir, bool json) {

@@ -1,6 +1,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <boost/asio/this_coro.hpp>
 #include <ctime>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -12,6 +13,7 @@
 #include "runtime/agent/sub_agents.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/compose.h"
+#include "runtime/cli/conclude.h"
 #include "runtime/cli/desk_lines.h"
 #include "runtime/cli/go_on.h"
 #include "runtime/cli/live_view.h"
@@ -101,11 +103,14 @@ int show(const runtime::SessionStore& store, const runtime::SessionId& id, bool 
 }
 
 asio::awaitable<int> go_on_and_close(runtime::Agent& agent, runtime::Workflow& workflow,
-                                     bool is_quiet, DeskLines& lines,
-                                     std::optional<std::int64_t> cost_pico_max) {
-  if (cost_pico_max) {
-    const Status taken = co_await agent.set_cost_max(*cost_pico_max);
-    if (!taken) co_return complain(taken.error().message);
+                                     bool is_quiet, DeskLines& lines, runtime::Limits limits) {
+  co_await asio::this_coro::throw_if_cancelled(false);
+  const auto cancellation = co_await asio::this_coro::cancellation_state;
+  const Status taken = co_await agent.set_budget(limits);
+  if (!taken) co_return complain(taken.error().message);
+  if (cancellation.cancelled() != asio::cancellation_type::none) {
+    if (!is_quiet) tell_interrupted(agent);
+    co_return kInterruptedStatus;
   }
   lines.begin();
   const int status = co_await go_on(agent, workflow, is_quiet);
@@ -163,8 +168,10 @@ int resume(const Environment& environment, const runtime::SessionId& id,
   parts.questions.respondent = lines.desk();
   auto agent = runtime::Agent::open(parts, id);
   if (!agent) return complain(agent.error().message);
-  auto work = go_on_and_close(**agent, **workflow, options.json, lines, money->cost_pico_max);
-  return run_interruptibly(io, std::move(work), [&agent] { (*agent)->cancel(); });
+  const runtime::Limits limits =
+      limits_with((*agent)->state().start->limits, options.budget, money->cost_pico_max);
+  auto work = go_on_and_close(**agent, **workflow, options.json, lines, limits);
+  return run_interruptibly(io, std::move(work));
 }
 
 /// What becomes of a call that is open where a session was forked, once the fork goes on.

@@ -1,6 +1,7 @@
 #include "runtime/cli/shared_options.h"
 
 #include <CLI/CLI.hpp>
+#include <map>
 
 namespace ponder::cli {
 
@@ -114,6 +115,22 @@ void add_money_options(CLI::App& command, MoneyOptions& options) {
   command.add_option("--budget-money", options.budget,
                      "what the session may cost, as 0.50; its sub-agents included");
   command.add_option("--prices", options.prices, "price list (default: PONDER_PRICES)");
+}
+
+void add_budget_options(CLI::App& command, BudgetOptions& options) {
+  constexpr std::int64_t kSecondsMax = 30 * 24 * 3600;
+  const std::map<std::string, std::int64_t> units = {{"s", 1}, {"m", 60}, {"h", 3600}};
+  command.add_option("--steps", options.steps_max, "step limit of a turn (default: 40)")
+      ->check(CLI::PositiveNumber);
+  command
+      .add_option("--budget-tokens", options.tokens_max,
+                  "tokens that the model may generate in a turn (default: 200000)")
+      ->check(CLI::PositiveNumber);
+  command
+      .add_option("--budget-time", options.seconds_max,
+                  "how long a turn may take: seconds, or as 15m or 2h (default: 1h)")
+      ->transform(CLI::AsNumberWithUnit(units, CLI::AsNumberWithUnit::CASE_SENSITIVE, "TIME"))
+      ->check(CLI::Range(std::int64_t{1}, kSecondsMax));
 }
 
 void add_agents_option(CLI::App& command, std::uint32_t& depth_max) {

@@ -21,6 +21,7 @@ void add_model_options(CLI::App& command, ModelOptions& options);
 void add_context_options(CLI::App& command, ContextLimits& limits);
 void add_approve_option(CLI::App& command, std::string& approve);
 void add_money_options(CLI::App& command, MoneyOptions& options);
+void add_budget_options(CLI::App& command, BudgetOptions& options);
 void add_agents_option(CLI::App& command, std::uint32_t& depth_max);
 void add_world_options(CLI::App& command, std::uint64_t& seed, std::string& size);
 void add_project_options(CLI::App& command, ProjectOptions& project);

@@ -450,6 +450,14 @@ asio::awaitable<Result<Completion>> EmbeddedModel::complete(ModelRequest request
     reader.take(batch.tokens);
   }
   generation->close();
+  using engine::FinishReason;
+  const bool is_void = *batch.finish == FinishReason::cancelled ||
+                       *batch.finish == FinishReason::expired ||
+                       *batch.finish == FinishReason::failed;
+  if (is_void && request.on_void) {
+    const Status ignored = request.on_void(usage_of(batch.stats));  // there is no other try
+    (void)ignored;
+  }
   if (*batch.finish == engine::FinishReason::cancelled) {
     co_return fail(Errc::cancelled, "the completion was cancelled");
   }

@@ -34,6 +34,10 @@ struct ModelRequest {
   std::uint32_t tokens_generated_max;
   Deadline deadline = Deadline::never();
   std::vector<LiveValues> live_values = {};  // what a grammar holds the model to
+  /// Told, on the executor of complete(), what an answer has cost that came to no end: it broke
+  /// off, failed or was cancelled after tokens had come. As far as is known, and without prices. An
+  /// error says that no other may be asked for; complete() ends with it. May be empty.
+  std::function<Status(const Usage&)> on_void = {};
 };
 
 /// The request that follows from a state whose turn is open and whose calls are all answered.
@@ -72,7 +76,8 @@ struct Completion {
 /// The seam between an agent and whatever completes its prompts.
 ///
 /// Thread: complete() runs on the caller's executor and calls the sink there. Cancelling the
-/// coroutine ends the request; complete() then gives Errc::cancelled.
+/// coroutine ends the request; complete() then gives Errc::cancelled. What a completion cost is in
+/// it, with that of tries before; of a request without one only ModelRequest::on_void tells.
 /// Errors: `deadline`, `cancelled`; `unavailable` after all retries; `exhausted` when the prompt
 /// does not fit; `invalid_argument` when the request is refused.
 /// Lifetime: outlives every completion. Several completions may be under way at once.

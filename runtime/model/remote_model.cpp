@@ -213,7 +213,13 @@ asio::awaitable<Result<Completion>> RemoteModel::complete(ModelRequest request, 
       result.completion->usage_void = void_answers.usage(result.completion->usage);
       co_return std::move(*result.completion);
     }
-    if (result.has_begun) void_answers.add(result.usage);
+    if (result.has_begun) {
+      void_answers.add(result.usage);
+      const Status goes_on = request.on_void ? request.on_void(result.usage) : Status();
+      if (!goes_on && result.error.code == Errc::unavailable) {
+        co_return tl::unexpected<Error>(goes_on.error());
+      }
+    }
     if (result.is_form_refused) {
       if (auto milder = milder_form(form, request, result.error.message)) {
         form = std::move(*milder);

@@ -101,9 +101,13 @@ struct TaskAssigned {
   Limits limits;                    // its own, from here on
 };
 
-/// The session may cost more from here on, or less.
+/// The session may cost more from here on, or less, and its turns take more or less. As in Limits;
+/// what is not named stays.
 struct BudgetChanged {
-  std::int64_t cost_pico_max = 0;  // as in Limits
+  std::int64_t cost_pico_max = 0;
+  std::optional<std::uint32_t> steps_max = std::nullopt;
+  std::optional<std::uint32_t> tokens_turn_max = std::nullopt;
+  std::optional<std::int64_t> turn_ms_max = std::nullopt;
 };
 
 /// From here on another model completes the session's prompts. What was sampled before enters them
@@ -346,6 +350,7 @@ struct ContextReduced {
 struct TurnEnded {
   TurnEnd reason = TurnEnd::answered;
   std::string detail;
+  Usage usage_void = {};  // of a last request that brought no answer, as far as is known
 };
 
 /// What the workflow made of the turn.

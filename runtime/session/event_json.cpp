@@ -96,8 +96,19 @@ struct Mapping<BudgetChanged> {
   static constexpr const char* kType = "budget_changed";
   static void write(JsonObject& out, const BudgetChanged& e) {
     out.add("cost_pico_max", e.cost_pico_max);
+    if (e.steps_max) out.add("steps_max", *e.steps_max);
+    if (e.tokens_turn_max) out.add("tokens_turn_max", *e.tokens_turn_max);
+    if (e.turn_ms_max) out.add("turn_ms_max", *e.turn_ms_max);
   }
-  static BudgetChanged read(const json& in) { return {in.at("cost_pico_max").get<std::int64_t>()}; }
+  static BudgetChanged read(const json& in) {
+    BudgetChanged out;
+    out.cost_pico_max = in.at("cost_pico_max").get<std::int64_t>();
+    if (in.contains("steps_max")) out.steps_max = in["steps_max"].get<std::uint32_t>();
+    if (in.contains("tokens_turn_max"))
+      out.tokens_turn_max = in["tokens_turn_max"].get<std::uint32_t>();
+    if (in.contains("turn_ms_max")) out.turn_ms_max = in["turn_ms_max"].get<std::int64_t>();
+    return out;
+  }
 };
 
 template <>
@@ -258,9 +269,13 @@ struct Mapping<TurnEnded> {
   static constexpr const char* kType = "turn_ended";
   static void write(JsonObject& out, const TurnEnded& e) {
     out.add("detail", e.detail).add("reason", turn_end_name(e.reason));
+    if (e.usage_void.tokens_prompt > 0 || e.usage_void.tokens_generated > 0) {
+      write_usage(out, "usage_void", e.usage_void);
+    }
   }
   static TurnEnded read(const json& in) {
-    return {turn_end_of(in.at("reason").get<std::string>()), in.value("detail", "")};
+    return {turn_end_of(in.at("reason").get<std::string>()), in.value("detail", ""),
+            usage_from_json(in.value("usage_void", json::object()))};
   }
 };
 

@@ -84,6 +84,13 @@ std::string problem_with(const LiveValues& live, const context::ToolSpec& spec) 
   return {};
 }
 
+bool can_have_values(const tools::Registry& tools, const std::vector<std::string>& grants) {
+  return std::ranges::any_of(tools.specs(), [&](const context::ToolSpec& spec) {
+    const tools::Tool* tool = tools.find(spec.name);
+    return tool->has_values() && is_granted(*tool, grants);
+  });
+}
+
 boost::asio::awaitable<ToolValues> ask_for_values(const tools::Registry& tools,
                                                   const std::vector<std::string>& grants,
                                                   const Clock& clock, Deadline deadline) {

@@ -39,6 +39,9 @@ inline constexpr std::size_t kLiveBytesMax = 64 * 1024;  // of all together
 /// are UTF-8 and no longer than the bounds. Returns why not; empty when it may.
 std::string problem_with(const LiveValues& live, const context::ToolSpec& spec);
 
+/// Whether there is a tool to be asked.
+bool can_have_values(const tools::Registry& tools, const std::vector<std::string>& grants);
+
 /// Asks the tools that know, one after the other, as long as the deadline allows. Doubles are taken
 /// once. Whatever goes wrong leaves a tool or parameter free and is told in `problems`.
 boost::asio::awaitable<ToolValues> ask_for_values(const tools::Registry& tools,

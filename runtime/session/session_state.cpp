@@ -282,7 +282,12 @@ struct Applier {
     state.sub_agents.clear();
   }
   void operator()(const BudgetChanged& e) {
-    if (state.start) state.start->limits.cost_pico_max = e.cost_pico_max;
+    if (!state.start) return;
+    Limits& limits = state.start->limits;
+    limits.cost_pico_max = e.cost_pico_max;
+    limits.steps_max = e.steps_max.value_or(limits.steps_max);
+    limits.tokens_turn_max = e.tokens_turn_max.value_or(limits.tokens_turn_max);
+    limits.turn_ms_max = e.turn_ms_max.value_or(limits.turn_ms_max);
   }
   void operator()(const ModelChanged& e) {
     if (!state.start) return;
@@ -419,6 +424,8 @@ struct Applier {
     state.blank_answer.reset();
     state.is_turn_open = false;
     state.last_end = e;
+    state.tokens_generated_turn += e.usage_void.tokens_generated;
+    add_usage(state.usage_total, e.usage_void);
   }
   void operator()(const WorkflowFinished& e) { state.workflow = e; }
   void operator()(const UnreadableEvent&) {

@@ -34,7 +34,8 @@ class AssistantWorkflow final : public OpenWorkflow {
   }
 
   SessionStarted session_start() const override;
-  Result<WorkflowVerdict> judge(const SessionState& state) override;
+  using Workflow::judge;
+  Result<WorkflowVerdict> judge(const SessionState& state, std::stop_token stop) override;
   Result<std::vector<std::string>> write_artefacts(const fs::path& dir, const SessionId& session,
                                                    const SessionState& state) override;
 
@@ -53,7 +54,7 @@ SessionStarted AssistantWorkflow::session_start() const {
   return start;
 }
 
-Result<WorkflowVerdict> AssistantWorkflow::judge(const SessionState&) {
+Result<WorkflowVerdict> AssistantWorkflow::judge(const SessionState&, std::stop_token) {
   WorkflowVerdict verdict;
   verdict.is_solved = true;
   verdict.is_checked = false;

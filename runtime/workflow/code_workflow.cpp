@@ -2,20 +2,19 @@
 
 #include <fmt/format.h>
 
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/io_context.hpp>
+#include <chrono>
 #include <nlohmann/json.hpp>
-#include <optional>
+#include <stop_token>
 #include <system_error>
 #include <utility>
 
+#include "base/async/run_blocking.h"
 #include "runtime/whole_file.h"
 #include "runtime/workflow/open_workflow.h"
 #include "tools/code/code_tools.h"
 #include "tools/files/file_tools.h"
 
 namespace ponder::runtime {
-namespace asio = boost::asio;
 namespace fs = std::filesystem;
 namespace {
 
@@ -57,7 +56,8 @@ class CodeWorkflow final : public OpenWorkflow {
   Status expect_repository();
 
   SessionStarted session_start() const override;
-  Result<WorkflowVerdict> judge(const SessionState& state) override;
+  using Workflow::judge;
+  Result<WorkflowVerdict> judge(const SessionState& state, std::stop_token stop) override;
   Result<std::vector<std::string>> write_artefacts(const fs::path& dir, const SessionId& session,
                                                    const SessionState& state) override;
 
@@ -67,8 +67,9 @@ class CodeWorkflow final : public OpenWorkflow {
         project_(std::move(project)) {
     grants_ = {tools::kReadFiles, tools::kWriteFiles, tools::kRunPrograms};
   }
-  /// What one of our own tools gives; blocks.
-  Result<tools::ToolOutput> use(const char* tool, const std::string& arguments = "{}");
+  /// What one of our own tools gives; blocks. `cancelled` when it was stopped.
+  Result<tools::ToolOutput> use(const char* tool, const std::string& arguments,
+                                std::stop_token stop);
 
   tools::CodeProject project_;
 };
@@ -89,27 +90,17 @@ SessionStarted CodeWorkflow::session_start() const {
   return start;
 }
 
-asio::awaitable<void> use_into(std::optional<Result<tools::ToolOutput>>* out, tools::Tool* tool,
-                               std::string arguments, tools::ToolContext context) {
-  auto result = co_await tool->invoke(std::move(arguments), std::move(context));
-  out->emplace(std::move(result));
-}
-
-Result<tools::ToolOutput> CodeWorkflow::use(const char* name, const std::string& arguments) {
-  asio::io_context io;
+Result<tools::ToolOutput> CodeWorkflow::use(const char* name, const std::string& arguments,
+                                            std::stop_token stop) {
   const Clock& clock = system_clock();
   const tools::ToolContext context(clock, Deadline::after(clock, kJudgeTimeMax), kOutputBytesMax);
-  std::optional<Result<tools::ToolOutput>> result;
-  std::exception_ptr thrown;
-  asio::co_spawn(io, use_into(&result, registry_.find(name), arguments, context),
-                 [&thrown](std::exception_ptr error) { thrown = std::move(error); });
-  io.run();
-  if (thrown || !result) return fail(Errc::internal, fmt::format("{} ended by an exception", name));
-  return std::move(*result);
+  auto result = run_blocking(registry_.find(name)->invoke(arguments, context), stop);
+  if (stop.stop_requested()) return fail(Errc::cancelled, fmt::format("{} was stopped", name));
+  return result;
 }
 
 Status CodeWorkflow::expect_repository() {
-  PONDER_TRY(const tools::ToolOutput diff, use("git_diff", R"({"path":".git"})"));
+  PONDER_TRY(const tools::ToolOutput diff, use("git_diff", R"({"path":".git"})", {}));
   if (!diff.content.starts_with(tools::kNoRepository)) return {};
   return fail(Errc::invalid_argument,
               fmt::format("{} is not in a git repository, by which {} in {} would be made: `git "
@@ -117,7 +108,7 @@ Status CodeWorkflow::expect_repository() {
                           project_.folder.string(), kPatchFile, directory().string()));
 }
 
-Result<WorkflowVerdict> CodeWorkflow::judge(const SessionState&) {
+Result<WorkflowVerdict> CodeWorkflow::judge(const SessionState&, std::stop_token stop) {
   WorkflowVerdict verdict;
   verdict.has_answer = true;
   verdict.report = "{}";
@@ -127,7 +118,7 @@ Result<WorkflowVerdict> CodeWorkflow::judge(const SessionState&) {
     verdict.detail = "there is no test command (--test)";
     return verdict;
   }
-  PONDER_TRY(const tools::ToolOutput tests, use("run_tests"));
+  PONDER_TRY(const tools::ToolOutput tests, use("run_tests", "{}", std::move(stop)));
   const std::string summary = tests.content.substr(0, tests.content.find('\n'));
   verdict.is_solved = !tests.is_error && tests.content.ends_with("[exit code 0]\n");
   verdict.detail = fmt::format("{}: {}", project_.test_command, summary);
@@ -139,7 +130,7 @@ Result<WorkflowVerdict> CodeWorkflow::judge(const SessionState&) {
 Result<std::vector<std::string>> CodeWorkflow::write_artefacts(const fs::path& dir,
                                                                const SessionId&,
                                                                const SessionState&) {
-  PONDER_TRY(const tools::ToolOutput diff, use("git_diff"));
+  PONDER_TRY(const tools::ToolOutput diff, use("git_diff", "{}", {}));
   if (diff.is_error) return fail(Errc::unavailable, diff.content);
   std::error_code error;
   fs::create_directories(dir, error);

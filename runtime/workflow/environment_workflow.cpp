@@ -210,7 +210,8 @@ class EnvironmentWorkflow final : public Workflow {
   void set_directory(fs::path directory) { directory_ = std::move(directory); }
   SessionStarted session_start() const override;
   Status hear(const std::string& user_text) override;
-  Result<WorkflowVerdict> judge(const SessionState& state) override;
+  using Workflow::judge;
+  Result<WorkflowVerdict> judge(const SessionState& state, std::stop_token stop) override;
   Result<std::vector<std::string>> write_artefacts(const fs::path& dir, const SessionId& session,
                                                    const SessionState& state) override;
 
@@ -251,14 +252,14 @@ Status EnvironmentWorkflow::hear(const std::string& user_text) {
   return begin(*task, "free");
 }
 
-Result<WorkflowVerdict> EnvironmentWorkflow::judge(const SessionState&) {
+Result<WorkflowVerdict> EnvironmentWorkflow::judge(const SessionState&, std::stop_token stop) {
   WorkflowVerdict verdict;
   if (!task_) {
     verdict.detail = "nothing was asked for that could be verified";
     verdict.report = "{}";
     return verdict;
   }
-  PONDER_TRY(tools::Judgement judgement, environment_->judge());
+  PONDER_TRY(tools::Judgement judgement, environment_->judge(std::move(stop)));
   verdict.is_solved = judgement.is_solved;
   verdict.has_answer = judgement.is_submitted;
   verdict.detail = std::move(judgement.detail);

@@ -12,6 +12,7 @@
 #include "base/async/offload.h"
 #include "base/async/task_group.h"
 #include "runtime/agent/agent.h"
+#include "runtime/workflow/judging.h"
 #include "runtime/workflow/workflow.h"
 
 namespace ponder::runtime {
@@ -118,8 +119,10 @@ class EvalRun {
     const auto end = co_await (*agent)->run_turn((*workflow)->request());
     PONDER_CO_CHECK(end);
     if (end->reason == TurnEnd::cancelled) co_return fail(Errc::cancelled, "interrupted");
-    auto judge = [&workflow, &agent] { return (*workflow)->judge((*agent)->state()); };
-    const auto judged = co_await offload(blocking_.get_executor(), std::move(judge));
+    const auto judged = co_await judge_on(blocking_.get_executor(), **workflow, (*agent)->state());
+    if (!judged && judged.error().code == Errc::cancelled) {
+      co_return tl::unexpected<Error>(judged.error());
+    }
     const WorkflowVerdict verdict = judged ? *judged : not_judged(judged.error());
     WorkflowFinished finished;
     finished.is_solved = verdict.is_solved;

@@ -184,8 +184,9 @@ class FixWorkflow final : public Workflow {
     return start;
   }
 
-  Result<WorkflowVerdict> judge(const SessionState&) override {
-    PONDER_TRY(report_, judge_.judge());
+  using Workflow::judge;
+  Result<WorkflowVerdict> judge(const SessionState&, std::stop_token stop) override {
+    PONDER_TRY(report_, judge_.judge(std::move(stop)));
     WorkflowVerdict verdict;
     verdict.is_solved = report_->is_fixed;
     verdict.has_answer = true;  // a report is there in any case

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -102,8 +103,11 @@ class Workflow {
   /// (and what was submitted for the last is forgotten); otherwise the current task stays.
   virtual Status hear(const std::string& user_text) = 0;
 
-  /// Judges what the session submitted. A session that submitted nothing is not solved.
-  virtual Result<WorkflowVerdict> judge(const SessionState& state) = 0;
+  /// Judges what the session submitted. A session that submitted nothing is not solved. Blocks, for
+  /// minutes where a project's tests are run; a stop request ends those at once, with `cancelled`,
+  /// and the session can be judged another time.
+  virtual Result<WorkflowVerdict> judge(const SessionState& state, std::stop_token stop) = 0;
+  Result<WorkflowVerdict> judge(const SessionState& state) { return judge(state, {}); }
   /// Writes the artefacts and gives their names. Files in `dir` with these names are replaced; each
   /// is at any time whole or not there (whole_file.h).
   virtual Result<std::vector<std::string>> write_artefacts(const std::filesystem::path& dir,

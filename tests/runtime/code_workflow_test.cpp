@@ -3,14 +3,22 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <chrono>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "runtime/agent/agent.h"
 #include "runtime/model/scripted_model.h"
 #include "runtime/store/sqlite_session_store.h"
+#include "runtime/workflow/judging.h"
 #include "tests/runtime/scripted_steps.h"
 #include "tests/runtime/support.h"
 #include "tools/process/sandbox_support.h"
@@ -70,7 +78,9 @@ class CodeWorkflowTest : public ::testing::Test {
     AgentParts parts(*model_, workflow.registry(), *store_, system_clock());
     parts.grants = workflow.grants();
     parts.approvals.mode = ApprovalMode::always;
-    agent_ = std::move(*test::run(context_, Agent::start(parts, workflow.session_start())));
+    SessionStarted start = workflow.session_start();
+    start.limits = limits_;
+    agent_ = std::move(*test::run(context_, Agent::start(parts, start)));
     ASSERT_TRUE(test::run(context_, agent_->run_turn(workflow.request())));
   }
 
@@ -80,6 +90,7 @@ class CodeWorkflowTest : public ::testing::Test {
   std::unique_ptr<SessionStore> store_;
   std::unique_ptr<ScriptedModel> model_;
   std::unique_ptr<Agent> agent_;
+  Limits limits_;
 };
 
 TEST_F(CodeWorkflowTest, AFixIsMadeTestedJudgedAndWrittenDownAsAPatch) {
@@ -134,6 +145,51 @@ TEST_F(CodeWorkflowTest, TestsThatStillFailAreNotSolved) {
   ASSERT_TRUE(verdict) << verdict.error().message;
   EXPECT_FALSE(verdict->is_solved);
   EXPECT_EQ(verdict->detail, "sh test.sh: 0 passed, 1 failed, 0 skipped (tap)");
+}
+
+TEST_F(CodeWorkflowTest, TestsMayTakeLongerThanAUsualCall) {
+  write("test.sh", "sleep 0.4\necho 'ok 1 - adds'\n");
+  limits_.tool_ms_max = 50;
+  const auto workflow = open();
+  run(*workflow, {calls("run_tests", json::object()), calls("shell", {{"command", "sleep 0.4"}}),
+                  says("Fine.")});
+  std::vector<std::string> results;
+  for (const auto& message : agent_->state().history()) {
+    if (message.role == context::Role::tool) results.push_back(message.content);
+  }
+  ASSERT_EQ(results.size(), 2U);
+  EXPECT_THAT(results[0], HasSubstr("1 passed"));
+  EXPECT_THAT(results[1], HasSubstr("[exit code 0]"));
+}
+
+TEST_F(CodeWorkflowTest, AJudgementThatIsStoppedEndsAtOnceWithAllThatItStarted) {
+  write("test.sh", "sh -c 'while :; do sleep 0.02; echo x >> alive; done' &\nsleep 60\n");
+  const auto workflow = open();
+  run(*workflow, {says("It is fine as it is.")});
+  const fs::path alive = project_.path() / "alive";
+  asio::thread_pool judging(1);
+  asio::cancellation_signal stop;
+  std::optional<Result<WorkflowVerdict>> verdict;
+  asio::co_spawn(context_, judge_on(judging.get_executor(), *workflow, agent_->state()),
+                 asio::bind_cancellation_slot(
+                     stop.slot(), [&verdict](std::exception_ptr, Result<WorkflowVerdict> judged) {
+                       verdict.emplace(std::move(judged));
+                     }));
+  context_.restart();
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (!fs::exists(alive) && std::chrono::steady_clock::now() < end) context_.poll();
+  ASSERT_TRUE(fs::exists(alive));
+  const auto stopped_at = std::chrono::steady_clock::now();
+  stop.emit(asio::cancellation_type::terminal);
+  context_.run();
+  EXPECT_LT(std::chrono::steady_clock::now() - stopped_at, std::chrono::seconds(1));
+  ASSERT_TRUE(verdict.has_value());
+  ASSERT_FALSE(*verdict);
+  EXPECT_EQ(verdict->error().code, Errc::cancelled);
+  const auto size = fs::file_size(alive);
+  asio::steady_timer a_while(context_, std::chrono::milliseconds(200));
+  a_while.wait();
+  EXPECT_EQ(fs::file_size(alive), size) << "something is still running";
 }
 
 TEST_F(CodeWorkflowTest, ASessionGoesOnInTheSameFolder) {

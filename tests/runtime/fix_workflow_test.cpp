@@ -2,6 +2,13 @@
 
 #include <gmock/gmock.h>
 
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+#include <stop_token>
+#include <thread>
+
 #include "tests/runtime/fix_fixture.h"
 
 namespace ponder::runtime {
@@ -137,6 +144,36 @@ TEST_F(FixWorkflowTest, ASessionGoesOnWhereItStopped) {
   again->reset();
   EXPECT_FALSE(std::filesystem::exists(folder)) << "what was judged is thrown away";
   EXPECT_EQ(reopen_fix_workflow(start).error().code, Errc::not_found);
+}
+
+TEST_F(FixWorkflowTest, AJudgementThatIsStoppedLeavesTheSessionToBeJudgedAnotherTime) {
+  auto workflow = Workflow::open(options());
+  ASSERT_TRUE(workflow) << workflow.error().message;
+  const SessionStarted start = (*workflow)->session_start();
+  const auto folder =
+      std::filesystem::path(json::parse(start.environment)["folder"].get<std::string>());
+  // Fixed as far as the tests say, which now wait for ever where it shows.
+  std::ofstream(folder / "work/calc.py")
+      << "import time\n\n\ndef add(a, b):\n    open('begun', 'w').close()\n    time.sleep(600)\n";
+  std::stop_source stop;
+  std::optional<Result<WorkflowVerdict>> verdict;
+  std::thread judging(
+      [&] { verdict.emplace((*workflow)->judge(SessionState(), stop.get_token())); });
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (!std::filesystem::exists(folder / "trial/begun") &&
+         std::chrono::steady_clock::now() < end) {
+    std::this_thread::yield();
+  }
+  EXPECT_TRUE(std::filesystem::exists(folder / "trial/begun"));
+  const auto stopped_at = std::chrono::steady_clock::now();
+  stop.request_stop();
+  judging.join();
+  EXPECT_LT(std::chrono::steady_clock::now() - stopped_at, std::chrono::seconds(1));
+  ASSERT_FALSE(*verdict);
+  EXPECT_EQ(verdict->error().code, Errc::cancelled);
+  workflow->reset();
+  EXPECT_TRUE(std::filesystem::exists(folder / "work/calc.py"));
+  std::filesystem::remove_all(folder);
 }
 
 /// A log that says of any folder that it was made for its session.

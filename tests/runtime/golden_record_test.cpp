@@ -216,7 +216,9 @@ TEST_F(GoldenSubAgentRun, AParentWithASubAgentAndAForkOfItself) {
          {"count", {ScriptedStep(says("six"))}},
          {"look", {ScriptedStep(says("", {{"reads", "{}"}})), ScriptedStep(says("seen"))}}});
   EXPECT_EQ(turn_of("plan it").reason, TurnEnd::answered);
-  ASSERT_TRUE(test::run(context_, agent_->set_cost_max(1'000'000'000'000)));
+  Limits limits = agent_->state().start->limits;
+  limits.cost_pico_max = 1'000'000'000'000;
+  ASSERT_TRUE(test::run(context_, agent_->set_budget(limits)));
   const auto parent = store_->copy(agent_->id());
   EXPECT_THAT(types_of(*parent),
               IsSupersetOf({"sub_agent_started", "sub_agent_finished", "budget_changed"}));

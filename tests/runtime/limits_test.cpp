@@ -236,8 +236,97 @@ TEST_F(LimitsTest, ASessionThatHasCostItsBudgetEndsTheTurnAndEachLaterOneUntilIt
   EXPECT_EQ(agent_->state().cost_pico(), 102);
   EXPECT_EQ(fold(store_->load(agent_->id()).value()).cost_pico(), 102);
   EXPECT_EQ(turn().reason, TurnEnd::money_limit);
-  ASSERT_TRUE(test::run(context_, agent_->set_cost_max(200)));
+  Limits limits = agent_->state().start->limits;
+  limits.cost_pico_max = 200;
+  ASSERT_TRUE(test::run(context_, agent_->set_budget(limits)));
   EXPECT_EQ(turn().reason, TurnEnd::answered);
+}
+
+TEST_F(LimitsTest, ASessionGoesOnWithOtherLimitsOfItsTurns) {
+  limits_.steps_max = 1;
+  add_tool("a", Effect::pure, test::echo);
+  const ScriptedStep a = calls({{"a", "{}"}});
+  start({a, a, a, a, ScriptedStep(says("done"))});
+  EXPECT_EQ(turn().reason, TurnEnd::step_limit);
+
+  Limits limits = agent_->state().start->limits;
+  limits.steps_max = 7;
+  limits.tokens_turn_max = 20;  // each answer has ten
+  limits.turn_ms_max = 5'000;
+  limits.output_bytes_max = 1;  // is none of a budget's
+  ASSERT_TRUE(test::run(context_, agent_->set_budget(limits)));
+  ASSERT_TRUE(test::run(context_, agent_->set_budget(limits)));  // says nothing new
+  EXPECT_EQ(count("budget_changed"), 1U);
+  const Limits logged = fold(store_->load(agent_->id()).value()).start->limits;
+  EXPECT_EQ(logged.steps_max, 7U);
+  EXPECT_EQ(logged.turn_ms_max, 5'000);
+  EXPECT_NE(logged.output_bytes_max, 1U);
+  EXPECT_EQ(turn().reason, TurnEnd::token_limit);
+}
+
+/// An endpoint whose answers break off after ten tokens, and which is asked again and again.
+class BreakingModel final : public ModelClient {
+ public:
+  explicit BreakingModel(std::uint32_t tries_max) : tries_max_(tries_max) {}
+  std::string description() const override { return "breaks"; }
+  std::string family() const override { return "openai"; }
+  std::uint32_t tokens_context_max() const override { return 0; }
+  asio::awaitable<Result<Completion>> complete(ModelRequest request, ModelSink) override {
+    Usage half;
+    half.tokens_generated = 10;
+    for (std::uint32_t i = 0; i < tries_max_; ++i) {
+      ++tries;
+      const Status goes_on = request.on_void(half);
+      PONDER_CO_CHECK(goes_on);
+    }
+    co_return fail(Errc::unavailable, "it broke off");
+  }
+  std::uint32_t tries = 0;
+
+ private:
+  std::uint32_t tries_max_;
+};
+
+class VoidAnswersTest : public LimitsTest {
+ protected:
+  TurnEnd turn_with(BreakingModel& model) {
+    use_script({});
+    SessionStarted start;
+    start.family = model.family();
+    start.limits = limits_;
+    AgentParts with = parts();
+    with.model = &model;
+    agent_ = std::move(*test::run(context_, Agent::start(std::move(with), start)));
+    return turn().reason;
+  }
+  SessionState logged() const { return fold(store_->load(agent_->id()).value()); }
+};
+
+TEST_F(VoidAnswersTest, AnswersThatBreakOffAreNotAskedForBeyondTheBudgetAndCountForTheSession) {
+  prices_ = {.prompt_pico = 3, .cached_pico = 1, .completion_pico = 5, .are_known = true};
+  limits_.cost_pico_max = 120;
+  BreakingModel model(1000);
+  EXPECT_EQ(turn_with(model), TurnEnd::money_limit);
+  EXPECT_EQ(model.tries, 3U);  // of 50 each
+  EXPECT_EQ(agent_->state().cost_pico(), 150);
+  EXPECT_EQ(logged().cost_pico(), 150);
+  EXPECT_EQ(turn().reason, TurnEnd::money_limit);
+  EXPECT_EQ(model.tries, 3U);
+}
+
+TEST_F(VoidAnswersTest, TheyCountForTheTokensOfTheTurn) {
+  limits_.tokens_turn_max = 20;
+  BreakingModel model(1000);
+  EXPECT_EQ(turn_with(model), TurnEnd::token_limit);
+  EXPECT_EQ(model.tries, 2U);
+  EXPECT_EQ(logged().usage_total.tokens_generated, 20U);
+}
+
+TEST_F(VoidAnswersTest, WithoutABudgetThatIsReachedTheTurnFailsAndTheLogHasWhatItCost) {
+  BreakingModel model(2);
+  EXPECT_EQ(turn_with(model), TurnEnd::model_failed);
+  EXPECT_EQ(logged().usage_total.tokens_generated, 20U);
+  EXPECT_EQ(logged().last_end->usage_void.tokens_generated, 20U);
 }
 
 TEST_F(LimitsTest, ABudgetWithoutAPriceOrWithoutUsageIsReachedAtOnce) {

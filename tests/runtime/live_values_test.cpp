@@ -3,9 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <functional>
 
 #include "runtime/agent/replay.h"
 #include "tests/runtime/agent_fixture.h"
@@ -165,6 +168,12 @@ boost::asio::awaitable<SaidValues> say_soon(Said said) {
   co_return SaidValues(std::move(said));
 }
 
+boost::asio::awaitable<SaidValues> say_never() {
+  auto never = test::hang("");
+  const auto stopped = co_await std::move(never);
+  co_return tl::unexpected<Error>(stopped.error());
+}
+
 TEST_F(SlowTools, AProgramThatStoodStillForSecondsAsksItsModelWithWhatTheyKnow) {
   const Said said = {{"door", {"red"}}};
   add("open", [said] { return say_soon(said); });
@@ -174,15 +183,59 @@ TEST_F(SlowTools, AProgramThatStoodStillForSecondsAsksItsModelWithWhatTheyKnow) 
 }
 
 TEST_F(SlowTools, OneThatDoesNotAnswerIsLeftFreeAfterAWhile) {
-  add("hangs", []() -> boost::asio::awaitable<SaidValues> {
-    auto never = test::hang("");
-    const auto stopped = co_await std::move(never);
-    co_return tl::unexpected<Error>(stopped.error());
-  });
+  add("hangs", say_never);
   start({ScriptedStep(says("done"))});
   EXPECT_EQ(turn().reason, TurnEnd::answered);
   EXPECT_THAT(agent_->state().tool_values.problems, ElementsAre("hangs: the deadline passed"));
   EXPECT_THAT(model_->requests()[0].live_values, IsEmpty());
+}
+
+TEST_F(LiveValuesTest, ACancelledTurnDoesNotWaitForWhatToolsKnow) {
+  add("hangs", [this] {
+    boost::asio::post(context_, [this] { agent_->cancel(); });
+    return say_never();
+  });
+  start({ScriptedStep(says("done"))});
+  EXPECT_EQ(turn().reason, TurnEnd::cancelled);  // the clock is ahead: no deadline would pass
+  EXPECT_EQ(count("model_started"), 0U);
+  EXPECT_THAT(model_->requests(), IsEmpty());
+}
+
+TEST_F(LiveValuesTest, ATurnThatOtherWordsReplaceDoesNotWaitForWhatToolsKnow) {
+  int times = 0;
+  add("hangs", [this, &times]() -> boost::asio::awaitable<SaidValues> {
+    if (++times > 1) return test::say(SaidValues(Said{}));
+    auto send = agent_->send("something else");
+    boost::asio::co_spawn(context_, std::move(send), [](std::exception_ptr, Status) {});
+    return say_never();
+  });
+  start({ScriptedStep(says("done"))});
+  EXPECT_EQ(turn().reason, TurnEnd::answered);
+  ASSERT_EQ(model_->requests().size(), 1U);
+  EXPECT_EQ(model_->requests()[0].conversation.back().content, "something else");
+}
+
+/// Says that nothing is known once something has come about; fails when that takes too long.
+boost::asio::awaitable<SaidValues> say_when(std::function<bool()> has_come) {
+  auto waiting = test::answer_when(std::move(has_come), "");
+  const auto come = co_await std::move(waiting);
+  if (!come) co_return tl::unexpected<Error>(come.error());
+  co_return SaidValues(Said{});
+}
+
+TEST_F(LiveValuesTest, TheOutcomesOfAStepAreInTheLogWhileToolsAreAskedWhatTheyKnow) {
+  std::size_t finished_before = 0;
+  FakeTool& tool = add("open", nullptr);
+  tool.knows = [this, &finished_before]() -> boost::asio::awaitable<SaidValues> {
+    if (journal_.empty()) return test::say(SaidValues(Said{}));
+    return say_when([this, &finished_before] {
+      finished_before = outcomes().size();
+      return finished_before == 1;
+    });
+  };
+  run_two_steps();
+  EXPECT_EQ(finished_before, 1U);
+  EXPECT_THAT(agent_->state().tool_values.problems, IsEmpty());
 }
 
 TEST_F(LiveValuesTest, AToolThatIsNotGrantedIsNotAsked) {

@@ -335,6 +335,24 @@ TEST_F(RemoteModelTest, AnswersThatBrokeOffCountAsFarAsTheirCostIsKnown) {
   EXPECT_EQ(answer->usage_void.tokens_generated, 2U + 40U);
 }
 
+TEST_F(RemoteModelTest, WhatABrokenAnswerCostIsToldAndMayEndTheTries) {
+  const Exchange broken{
+      event_stream({"data: {\"choices\":[{\"delta\":{\"content\":\"hal\"}}]}\n\n"})};
+  serve({broken, broken, broken, broken});
+  ModelRequest request = question();
+  std::vector<std::uint64_t> told;
+  request.on_void = [&told](const Usage& usage) -> Status {
+    told.push_back(usage.tokens_generated);
+    if (told.size() == 2) return fail(Errc::exhausted, "enough");
+    return {};
+  };
+  const auto answer = ask(request);
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().message, "enough");
+  EXPECT_THAT(told, ElementsAre(1U, 1U));
+  EXPECT_EQ(server_->requests().size(), 2U);
+}
+
 TEST_F(RemoteModelTest, MalformedJsonInTheStreamIsNamedWithItsBeginning) {
   options_.attempts_max = 2;
   const Exchange broken{event_stream({"data: {\"choices\":[{\"delta\n\n"})};
@@ -418,9 +436,16 @@ TEST_F(RemoteModelTest, CancellingClosesTheConnection) {
   serve({{event_stream({"data: {\"choices\":[{\"delta\":{\"content\":\"hal\"}}]}\n\n"}),
           /*stays_open=*/true}});
   auto model = RemoteModel::create(options_);
-  const auto answer = test::run(context_, ask_and_cancel(model->get(), question()));
+  ModelRequest request = question();
+  std::uint64_t tokens_void = 0;
+  request.on_void = [&tokens_void](const Usage& usage) -> Status {
+    tokens_void += usage.tokens_generated;
+    return {};
+  };
+  const auto answer = test::run(context_, ask_and_cancel(model->get(), std::move(request)));
   ASSERT_FALSE(answer);
   EXPECT_EQ(answer.error().code, Errc::cancelled);
+  EXPECT_EQ(tokens_void, 1U) << "what had come is paid for";
   const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(10);
   while (!server_->client_left() && std::chrono::steady_clock::now() < give_up) {
     std::this_thread::yield();

@@ -331,12 +331,14 @@ std::vector<Event> one_of_each() {
                        context::ToolSpec{"read_blob", "reads", R"({"type":"object"})"}},
           reduced(),
           TurnEnded{TurnEnd::repeated_call, "detail"},
+          TurnEnded{TurnEnd::cancelled, "", {100, 0, 7, 0, 0, 3}},
           WorkflowFinished{true, "ok", "dir", {"a", "b"}},
           SessionForked{"parent", 3},
           SessionImported{},
           SessionImported{"20260101-000000-aaaaaa"},
           TaskAssigned{"parent", 3, 1, 2, {"a", "b"}, Limits()},
           BudgetChanged{5},
+          BudgetChanged{5, 6, 7, 8},
           SubAgentStarted{1, 2, "child", true, {3, 4, 5, 6}},
           SubAgentFinished{1, 2, "child", TurnEnd::answered, 3, {1, 2, 3, 0.25, 1e30, -4}}};
 }

@@ -59,6 +59,7 @@ class ProgramTool : public Tool {
   const context::ToolSpec& spec() const override { return card_.spec; }
   Effect effect() const override { return card_.effect; }
   const std::vector<std::string>& capabilities() const override { return card_.capabilities; }
+  bool limits_its_time() const override { return true; }  // by the call's own "seconds"
 
   asio::awaitable<Result<ToolOutput>> invoke(std::string arguments, ToolContext context) override {
     const auto parsed = parse_json(arguments);

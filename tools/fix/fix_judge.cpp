@@ -236,7 +236,8 @@ Result<std::string> FixJudge::patch_of(const Changes& changes) const {
   return patch;
 }
 
-Result<FixReport> FixJudge::judge() {
+Result<FixReport> FixJudge::judge(std::stop_token stop) {
+  task_.run.stop = std::move(stop);
   FixReport report;
   report.before = runs_before_.front();
   PONDER_TRY(Sorted found, sort_changes(report));

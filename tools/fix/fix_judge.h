@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -59,11 +60,11 @@ struct FixReport {
 /// it are dropped from the patch.
 ///
 /// When no test fails at first, the agent has to add one, and it has to fail without the rest of
-/// the agent's work. Blocks for as long as the tests take.
+/// the agent's work. Blocks for as long as the tests take, or until it is stopped.
 class FixJudge {
  public:
   /// Runs the tests of base/. Fails with `invalid_argument` when no test is reported, and for an
-  /// exercise whose tests pass.
+  /// exercise whose tests pass. The task's stop token is of this run only.
   static Result<FixJudge> open(FixTask task);
 
   const FixTask& task() const { return task_; }
@@ -71,7 +72,8 @@ class FixJudge {
   const StableTests& before() const { return before_; }
   bool needs_reproduction() const { return before_.in_state(TestState::failed).empty(); }
 
-  Result<FixReport> judge();
+  /// `cancelled` when it was stopped: then what ran is dead, and nothing was found.
+  Result<FixReport> judge(std::stop_token stop = {});
 
  private:
   using Changes = std::vector<TreeChange>;

@@ -58,12 +58,14 @@ Status ProjectWorld::add_tools(Registry& registry) {
   return add_code_tools(registry, project, pool_);
 }
 
-Result<FixReport> ProjectWorld::judge() {
+Result<FixReport> ProjectWorld::judge(std::stop_token stop) {
   PONDER_CHECK(lay_out());
   if (!judge_) {
-    PONDER_TRY(judge_, FixJudge::open(task_));
+    FixTask task = task_;
+    task.run.stop = stop;
+    PONDER_TRY(judge_, FixJudge::open(std::move(task)));
   }
-  return judge_->judge();
+  return judge_->judge(std::move(stop));
 }
 
 Result<std::string> ProjectWorld::dump() {

@@ -2,6 +2,7 @@
 
 #include <boost/asio/any_io_executor.hpp>
 #include <optional>
+#include <stop_token>
 #include <string>
 
 #include "base/result.h"
@@ -28,8 +29,8 @@ class ProjectWorld {
   void begin(const std::string& task_json);
   /// Adds the tools of the workflow "code". They are of use until another task begins.
   Status add_tools(Registry& registry);
-  /// Runs the tests. `invalid_argument` also when none fails at first.
-  Result<FixReport> judge();
+  /// Runs the tests. `invalid_argument` also when none fails at first; `cancelled` when stopped.
+  Result<FixReport> judge(std::stop_token stop = {});
   /// What was done to the copy, as text.
   Result<std::string> dump();
 

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -16,10 +17,11 @@ struct SandboxedRun {
   std::vector<std::filesystem::path> readable;  // beside the project, such as an interpreter's
   ProcessLimits limits;
   std::chrono::seconds seconds_max{600};
+  std::stop_token stop;  // ends what runs, with all that it started
 };
 
 /// Runs a program in `folder`, which alone it may write to, and waits for its end. Blocks.
-/// Errors are run_process's.
+/// Errors are run_process's; `cancelled` when it was stopped.
 Result<ProcessResult> run_in(const SandboxedRun& how, const std::filesystem::path& folder,
                              ProcessRequest request);
 
