@@ -89,6 +89,23 @@ TEST_F(Sandbox, HasNoAmbientAuthority) {
             "");
 }
 
+TEST_F(Sandbox, NoAddressOfTheHostIsShown) {
+  EXPECT_EQ(run("local t, f = {}, function() end "
+                "return tostring(t) .. ' ' .. tostring(f) .. ' ' .. tostring(t)"),
+            "table: 1 function: 2 table: 1");
+  EXPECT_EQ(run("return ('%5.1f|%s|%%s|%d|%s'):format(2, {}, 3, coroutine.create(type))"),
+            "  2.0|table: 1|%s|3|thread: 2");
+  EXPECT_EQ(run("return string.format('%-10s|', setmetatable({}, {__name = 'point'}))"),
+            "point: 1  |");
+  EXPECT_EQ(run("return string.format('%s', setmetatable({}, {__tostring = function() return 'me' "
+                "end}))"),
+            "me");
+  EXPECT_NE(error("return string.format('%p', {})").find("invalid conversion '%p'"),
+            std::string::npos);
+  EXPECT_NE(error("return string.format('%d', {})").find("number expected, got table"),
+            std::string::npos);
+}
+
 TEST_F(Sandbox, TheMetatableOfStringsIsOutOfReach) {
   EXPECT_EQ(run("return tostring(getmetatable(''))"), "false");
   EXPECT_THAT(error("local x = setmetatable('', {})"), HasSubstr("script.lua:1: bad argument #1"));
@@ -331,8 +348,7 @@ TEST_F(Sandbox, LongStringsAreChargedByTheirBytes) {
                            "('%s%d'):format(s, i)", "s:sub(i)", "s:gsub('b', 'c')"}) {
     const std::string script =
         "local s = ('a'):rep(1e6) for i = 1, 200 do local _ = " + std::string(work) + " end";
-    EXPECT_THAT(error_with(script, budget).message, HasSubstr("instruction limit reached"))
-        << work;
+    EXPECT_THAT(error_with(script, budget).message, HasSubstr("instruction limit reached")) << work;
   }
 }
 

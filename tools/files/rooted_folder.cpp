@@ -15,6 +15,8 @@
 #include <memory>
 #include <utility>
 
+#include "tools/process/git_places.h"
+
 namespace ponder::tools {
 namespace {
 
@@ -78,17 +80,34 @@ Status write_all(int fd, std::string_view bytes, const std::string& file) {
 }
 
 tl::unexpected<Error> in_git(const std::string& file) {
-  return fail(Errc::invalid_argument,
-              fmt::format("{}: what is in a .git folder is not changed here", file));
+  return fail(
+      Errc::invalid_argument,
+      fmt::format("{}: what is in a git repository's own folder is not changed here", file));
 }
 
-/// Whether an open folder lies in a `.git` below `root`, by its real place.
-bool is_in_git(int folder, const fs::path& root) {
+bool has_entry(const fs::path& path) {
+  std::error_code ignored;
+  return fs::symlink_status(path, ignored).type() != fs::file_type::not_found;
+}
+
+/// Whether `folder` is a repository by itself, or would be one with a new entry `name`.
+bool is_bare_with(const fs::path& folder, const std::string& name) {
+  return is_bare_repository(
+      [&](const char* part) { return name == part || has_entry(folder / part); });
+}
+
+/// Whether an entry `name` of an open folder lies in a repository's own folder below `root`, or
+/// would make one, by the folder's real place.
+bool is_in_git(int folder, const std::string& name, const fs::path& root) {
   std::error_code error;
   const fs::path place = fs::read_symlink(fmt::format("/proc/self/fd/{}", folder), error);
-  if (error) return true;
-  const fs::path inside = place.lexically_relative(root);
-  return std::find(inside.begin(), inside.end(), ".git") != inside.end();
+  if (error || is_bare_with(place, name)) return true;
+  fs::path at = root;
+  for (const fs::path& part : place.lexically_relative(root)) {
+    if (part == ".git" || is_bare_with(at, {})) return true;
+    at /= part;
+  }
+  return false;
 }
 
 FileEntry::Kind kind_of(mode_t mode) {
@@ -132,7 +151,7 @@ Result<UniqueFd> RootedFolder::open_parent(const std::string& file, bool makes_f
   const std::string parent = parent_of(file);
   if (name_of(file) == ".git") return in_git(file);
   auto fd = open_beneath(parent, O_PATH | O_DIRECTORY);
-  if (fd && is_in_git(fd->get(), path_)) return in_git(file);
+  if (fd && is_in_git(fd->get(), name_of(file), path_)) return in_git(file);
   if (fd || !makes_folders || fd.error().code != Errc::not_found) return fd;
   PONDER_TRY(const UniqueFd above, open_parent(parent, true));
   if (mkdirat(above.get(), name_of(parent).c_str(), 0777) != 0 && errno != EEXIST) {

@@ -26,7 +26,8 @@ struct FileEntry {
 /// neither `..`, an absolute path, a symbolic link, nor a link that is put in place while we look
 /// names anything outside. Links that stay inside are followed. Special files (pipes, devices,
 /// sockets) are refused: reading one could wait for ever. Nothing is written or removed in a folder
-/// `.git`, or in its place, under whatever name: git runs programs that its files name.
+/// `.git`, or in its place, under whatever name, nor in a folder that is itself a repository, and
+/// none is made: git runs programs that its files name.
 ///
 /// Thread: any number; calls do not share state. Errors: `not_found`; `invalid_argument` for a path
 /// that leads out or a file that is no such thing; `exhausted` when a file is too long;

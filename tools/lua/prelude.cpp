@@ -15,7 +15,8 @@ const char* const kPrelude = R"lua(
   end
 
   local globals = pick(lua, [[assert error getmetatable ipairs next pairs pcall rawequal rawget
-    rawlen rawset select tonumber tostring type]])
+    rawlen rawset select tonumber type]])
+  globals.tostring = host.tostring
 
   -- A message handler would run inside the hook that ends a call, where no other hook reaches it.
   -- Here it runs when the error has been caught; there is no traceback that it could miss.
@@ -85,8 +86,9 @@ const char* const kPrelude = R"lua(
   end
 
   local strings = pick(lua.string,
-    "byte char format len lower pack packsize reverse sub unpack upper")
+    "byte char len lower pack packsize reverse sub unpack upper")
   strings.find, strings.match, strings.rep = host.find, host.match, host.rep
+  strings.format = host.format
   globals.string = strings
 
   local tables = pick(lua.table, "pack")

@@ -8,6 +8,7 @@
 #include <iterator>
 
 #include "tools/lua/builtin_modules.h"
+#include "tools/lua/object_names.h"
 #include "tools/lua/prelude.h"
 #include "tools/lua/strings.h"
 
@@ -126,6 +127,7 @@ void push_prelude(lua_State* L, const std::filesystem::path* library) {
     lua_error(L);
   }
   push_string_functions(L);
+  add_object_names(L);
   if (library != nullptr) {
     lua_pushlightuserdata(L, const_cast<std::filesystem::path*>(library));
     lua_pushcclosure(L, lua_entry<load_module>, 1);

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <set>
+#include <string>
 #include <system_error>
 #include <utility>
 
@@ -40,15 +42,20 @@ Result<std::vector<GitPlace>> git_places(const fs::path& folder, std::size_t ent
     folders.pop_back();
     allow(current, kReadable);
     std::error_code error;
+    std::set<std::string> parts;  // of a repository
     auto entry =
         fs::directory_iterator(current, fs::directory_options::skip_permission_denied, error);
     for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
       if (++num_entries > entries_max) {
         return fail(Errc::exhausted, fmt::format("{} holds more than {} entries: too many to look "
-                                                 "for .git folders; name a smaller one",
+                                                 "for git repositories; name a smaller one",
                                                  folder.string(), entries_max));
       }
-      if (entry->path().filename() == ".git") {
+      const std::string name = entry->path().filename().string();
+      if (name == "HEAD" || name == "objects" || name == "refs" || name == "commondir") {
+        parts.insert(name);
+      }
+      if (name == ".git") {
         std::error_code no_link;
         found.push_back({entry->path(), fs::read_symlink(entry->path(), no_link)});
       } else if (is_folder(*entry)) {
@@ -56,15 +63,19 @@ Result<std::vector<GitPlace>> git_places(const fs::path& folder, std::size_t ent
       }
     }
     if (error) return unreadable(current, error);
+    if (is_bare_repository([&parts](const char* part) { return parts.contains(part); })) {
+      found.push_back({current, {}, true});
+    }
   }
   return found;
 }
 
 Status remove_git(const GitPlace& place) {
-  allow(place.path.parent_path(), fs::perms::owner_all);
+  const fs::path doomed = place.is_bare ? place.path / "HEAD" : place.path;
+  allow(doomed.parent_path(), fs::perms::owner_all);
   std::error_code error;
   std::vector<fs::path> folders;
-  if (is_folder(fs::directory_entry(place.path, error))) folders.push_back(place.path);
+  if (is_folder(fs::directory_entry(doomed, error))) folders.push_back(doomed);
   while (!folders.empty()) {
     const fs::path current = std::move(folders.back());
     folders.pop_back();
@@ -73,8 +84,8 @@ Status remove_git(const GitPlace& place) {
       if (is_folder(entry)) folders.push_back(entry.path());
     }
   }
-  fs::remove_all(place.path, error);
-  if (error) return unreadable(place.path, error);
+  fs::remove_all(doomed, error);
+  if (error) return unreadable(doomed, error);
   return {};
 }
 

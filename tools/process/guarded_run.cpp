@@ -20,6 +20,21 @@ namespace {
 namespace asio = boost::asio;
 namespace fs = std::filesystem;
 
+/// Without what lies in another of them: a folder that is read-only is so with all that it holds,
+/// and the way to something inside would be made writable.
+std::vector<fs::path> without_nested(std::vector<fs::path> paths) {
+  std::sort(paths.begin(), paths.end());  // by parts: what lies in a folder follows it
+  std::vector<fs::path> kept;
+  for (fs::path& path : paths) {
+    const bool is_nested =
+        !kept.empty() &&
+        std::mismatch(kept.back().begin(), kept.back().end(), path.begin(), path.end()).first ==
+            kept.back().end();
+    if (!is_nested) kept.push_back(std::move(path));
+  }
+  return kept;
+}
+
 /// A folder in which programs run, and what was there before the first of them began.
 ///
 /// Thread: any number; enter() and leave() block.
@@ -44,12 +59,18 @@ class ProjectFolder {
     if (num_running_ == 0) {
       PONDER_TRY(known_, git_places(folder_));
     }
-    ++num_running_;
     std::vector<fs::path> read_only;
     for (const GitPlace& place : known_) {
+      if (place.is_bare && place.path == folder_) {
+        return fail(Errc::invalid_argument,
+                    fmt::format("{} is itself a git repository, without files to work on: no "
+                                "program runs in there",
+                                folder_.string()));
+      }
       if (place.link.empty()) read_only.push_back(place.path);
     }
-    return read_only;
+    ++num_running_;
+    return without_nested(std::move(read_only));
   }
 
   /// Counts a program that has ended. The last one gives a note about what it removed.
@@ -64,8 +85,8 @@ class ProjectFolder {
       if (std::find(known_.begin(), known_.end(), place) != known_.end()) continue;
       const Status removed = remove_git(place);
       if (!removed) status = removed;
-      note +=
-          fmt::format("[{} was removed: a repository may not be made here]\n", place.path.string());
+      const fs::path shown = place.is_bare ? place.path / "HEAD" : place.path;
+      note += fmt::format("[{} was removed: a repository may not be made here]\n", shown.string());
     }
     PONDER_CHECK(status);
     return note;
@@ -98,7 +119,7 @@ asio::awaitable<Result<ProcessResult>> run_between(std::shared_ptr<ProjectFolder
   if (!removed) {
     co_return fail(removed.error().code,
                    removed.error().message +
-                       ": look for .git folders that a program made before you use git here");
+                       ": look for git repositories that a program made before you use git here");
   }
   *note = std::move(*removed);
   co_return result;

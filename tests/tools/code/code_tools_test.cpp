@@ -123,6 +123,54 @@ TEST_F(CodeTools, ALinkInARepositorysPlaceIsRemovedToo) {
   EXPECT_FALSE(std::filesystem::is_symlink(folder_.path() / ".git"));
 }
 
+/// What git would run for whoever stands in a folder that is itself a repository, by any name.
+constexpr const char* kMakeItRun =
+    "git config core.bare false; git config core.worktree .; "
+    "git config core.fsmonitor 'touch evil; false'";
+
+TEST_F(CodeTools, AFolderThatAProgramMakesARepositoryIsNoneAfterwards) {
+  const std::string init = std::string("git init -q --bare; ") + kMakeItRun;
+  for (const std::string folder : {".", "sub", "sub/deeper"}) {
+    SCOPED_TRACE(folder);
+    const std::string command = "mkdir -p " + folder + "; cd " + folder + "; " + init;
+    const auto output = call("shell", "{\"command\":\"" + command + "\"}");
+    ASSERT_TRUE(output.has_value());
+    EXPECT_NE(output->content.find("HEAD was removed: a repository may not be made here]"),
+              std::string::npos)
+        << output->content;
+    const auto place = folder_.path() / folder;
+    EXPECT_TRUE(std::filesystem::exists(place / "config"));
+    EXPECT_NE(std::system(("cd " + place.string() + " && git status >/dev/null 2>&1").c_str()), 0);
+    EXPECT_FALSE(std::filesystem::exists(place / "evil"));
+  }
+}
+
+TEST_F(CodeTools, AFolderWhoseRepositoryLiesElsewhereIsNoneAfterwards) {
+  const auto output = call("shell", R"({"command":"mkdir -p a/objects a/refs b; )"
+                                    R"(echo ../a > b/commondir; ln -s refs/heads/main b/HEAD"})");
+  ASSERT_TRUE(output.has_value());
+  EXPECT_FALSE(std::filesystem::is_symlink(folder_.path() / "b/HEAD")) << output->content;
+}
+
+TEST_F(CodeTools, AFolderThatIsARepositoryStaysAsItIs) {
+  git("init -q --bare sub");
+  std::filesystem::create_directory(folder_.path() / "sub/.git");
+  const auto output = call("shell", R"({"command":"echo evil >> sub/config; )"
+                                    R"(echo evil > sub/hooks/pre-push; echo evil > sub/.git/x"})");
+  ASSERT_TRUE(output.has_value());
+  EXPECT_FALSE(std::filesystem::exists(folder_.path() / "sub/hooks/pre-push"));
+  EXPECT_FALSE(std::filesystem::exists(folder_.path() / "sub/.git/x"));
+  EXPECT_TRUE(std::filesystem::exists(folder_.path() / "sub/HEAD")) << output->content;
+  EXPECT_EQ(folder_.read("sub/config").find("evil"), std::string::npos);
+}
+
+TEST_F(CodeTools, NothingRunsInARepositoryWithoutFilesToWorkOn) {
+  git("init -q --bare");
+  const auto output = call("shell", R"({"command":"true"})");
+  const std::string said = output ? output->content : output.error().message;
+  EXPECT_NE(said.find("is itself a git repository"), std::string::npos) << said;
+}
+
 TEST_F(CodeTools, ARepositoryIsRemovedWhenItsCallIsCancelled) {
   const auto until = [this] { return std::filesystem::exists(folder_.path() / "ready"); };
   const auto cancel = [this, until](TaskGroup* group) -> asio::awaitable<Result<int>> {

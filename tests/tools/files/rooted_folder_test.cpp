@@ -126,6 +126,24 @@ TEST_F(RootedFolderTest, GitsOwnFilesAreReadAndNotWritten) {
   EXPECT_FALSE(fs::exists(base_.path() / "root/folder/.git"));
 }
 
+TEST_F(RootedFolderTest, AFolderThatIsARepositoryIsNeitherChangedNorCompleted) {
+  for (const char* file : {"bare/HEAD", "bare/objects/a", "bare/refs/b", "bare/config",
+                           "linked/commondir", "almost/objects/a", "almost/HEAD"}) {
+    base_.write(std::string("root/") + file, "as it was");
+  }
+  for (const char* path : {"bare/config", "bare/hooks/post-update", "bare/objects/a", "bare/HEAD",
+                           "linked/HEAD", "almost/refs", "almost/refs/heads/main"}) {
+    SCOPED_TRACE(path);
+    const Status written = root_->write(path, "x");
+    ASSERT_FALSE(written.has_value());
+    EXPECT_EQ(written.error().code, Errc::invalid_argument);
+  }
+  EXPECT_EQ(base_.read("root/bare/config"), "as it was");
+  EXPECT_FALSE(fs::exists(base_.path() / "root/almost/refs"));
+  EXPECT_TRUE(root_->write("almost/objects/b", "x").has_value());
+  EXPECT_TRUE(root_->write("HEAD", "x").has_value());
+}
+
 TEST_F(RootedFolderTest, RefusesWhatIsNoOrdinaryFile) {
   ASSERT_EQ(mkfifo((base_.path() / "root/pipe").c_str(), 0600), 0);
   EXPECT_EQ(code_of("pipe"), Errc::invalid_argument);

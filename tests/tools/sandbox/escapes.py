@@ -7,8 +7,9 @@ A function that returns has escaped; one that raises was refused. Those marked `
 work outside of a sandbox: the test runs them there too, to see that they can succeed.
 What a function needs to know of the host is in PONDER_TEST, as JSON: secret (a file that must not
 be read), outside (a folder that must not be written to), work (the writable folder), port (of a
-TCP listener on loopback), unix_path and unix_abstract (of listeners), host_pid, shm_key, posix_shm,
-secret_name (of an environment variable).
+TCP listener on loopback), unix_path and unix_abstract (of listeners), host_pid, shm_key, shm_id,
+sem_id and msg_id (System V's numbers of a segment, a semaphore of value 1 and a queue with a
+message), posix_shm, secret_name (of an environment variable).
 """
 import ctypes
 import json
@@ -363,6 +364,57 @@ def change_the_limits_of_another():
     syscall(302, HOST["host_pid"], 7, 0, ctypes.create_string_buffer(16))
 
 
+@free
+def bind_the_host_process_to_processors():
+    pid = HOST["host_pid"]
+    os.sched_setaffinity(pid, os.sched_getaffinity(pid))
+
+
+@free
+def schedule_the_host_process():
+    pid = HOST["host_pid"]
+    os.sched_setscheduler(pid, os.sched_getscheduler(pid), os.sched_param(0))
+
+
+@free
+def change_the_scheduling_parameters_of_the_host_process():
+    os.sched_setparam(HOST["host_pid"], os.sched_param(0))
+
+
+@free
+def change_the_scheduling_attributes_of_the_host_process():
+    attributes = ctypes.create_string_buffer(56)
+    syscall(315, HOST["host_pid"], attributes, len(attributes), 0)
+    syscall(314, HOST["host_pid"], attributes, 0)
+
+
+@free
+def change_the_priority_of_the_host_process():
+    pid = HOST["host_pid"]
+    os.setpriority(os.PRIO_PROCESS, pid, os.getpriority(os.PRIO_PROCESS, pid))
+
+
+@free
+def change_the_priority_of_the_host_group():
+    pid = HOST["host_pid"]
+    os.setpriority(os.PRIO_PGRP, os.getpgid(pid), os.getpriority(os.PRIO_PROCESS, pid))
+
+
+@escape
+def change_the_priority_of_all_of_the_user():
+    os.setpriority(os.PRIO_USER, os.getuid(), os.getpriority(os.PRIO_PROCESS, HOST["host_pid"]))
+
+
+@free
+def change_the_input_priority_of_the_host_process():
+    syscall(251, 1, HOST["host_pid"], syscall(252, 1, HOST["host_pid"]))
+
+
+@escape
+def reap_the_memory_of_the_host_process():
+    syscall(448, syscall(434, HOST["host_pid"], 0), 0)
+
+
 @escape
 def type_into_the_terminal():
     import fcntl
@@ -436,6 +488,47 @@ def open_a_family_with_high_bits():
 @free
 def attach_shared_memory_of_the_host():
     syscall(29, HOST["shm_key"], 1, 0)
+
+
+@free
+def look_at_shared_memory_of_the_host_by_its_number():
+    syscall(31, HOST["shm_id"], 2, ctypes.create_string_buffer(256))
+
+
+@free
+def look_at_a_semaphore_of_the_host():
+    expect(syscall(66, HOST["sem_id"], 0, 12, 0) == 1)
+
+
+@free
+def use_a_semaphore_of_the_host():
+    """Up, then down again without waiting."""
+    up, down = struct.pack("Hhh", 0, 1, 0), struct.pack("Hhh", 0, -1, 0o4000)
+    syscall(65, HOST["sem_id"], ctypes.create_string_buffer(up + down), 2)
+
+
+@free
+def use_a_semaphore_of_the_host_with_a_time_limit():
+    up, down = struct.pack("Hhh", 0, 1, 0), struct.pack("Hhh", 0, -1, 0o4000)
+    syscall(220, HOST["sem_id"], ctypes.create_string_buffer(up + down), 2, 0)
+
+
+@free
+def look_at_a_queue_of_the_host():
+    syscall(71, HOST["msg_id"], 2, ctypes.create_string_buffer(256))
+
+
+@free
+def take_from_a_queue_of_the_host_and_put_back():
+    message = ctypes.create_string_buffer(16)
+    size = syscall(70, HOST["msg_id"], message, 8, 0, 0o4000)
+    syscall(69, HOST["msg_id"], message, size, 0o4000)
+
+
+@free
+def put_into_a_queue_of_the_host():
+    message = ctypes.create_string_buffer(struct.pack("q", 1) + b"x" * 8)
+    syscall(69, HOST["msg_id"], message, 8, 0o4000)
 
 
 @free

@@ -1,9 +1,12 @@
 #include "tools/process/run_process.h"
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -220,6 +223,35 @@ TEST_P(RunProcess, KillsTheWholeTreeWhenItIsCancelled) {
   EXPECT_FALSE(is_growing("ticks"));
 }
 
+/// Another host than this one runs the program, and has no time to clean up.
+TEST_P(RunProcess, TheWholeTreeDiesWithAHostThatIsKilled) {
+  const std::string script =
+      "(while :; do echo >> ticks; sleep 0.02; done >/dev/null 2>&1 </dev/null &); "
+      "(sh -c 'while :; do echo >> grand; sleep 0.02; done' & wait) & "
+      "python3 -c 'import ctypes; ctypes.CDLL(None).prctl(1, 0)\nimport time\nwhile 1: "
+      "open(\"bare\", \"a\").write(\"x\"); time.sleep(0.02)' & "
+      "exec python3 -c 'import ctypes; ctypes.CDLL(None).prctl(1, 0)\nimport time\nwhile 1: "
+      "open(\"leader\", \"a\").write(\"x\"); time.sleep(0.02)'";
+  const pid_t host = fork();
+  if (host == 0) {
+    (void)run_sync(run_process(shell(script), policy(), in_a_minute()));
+    _exit(0);
+  }
+  ASSERT_GT(host, 0);
+  const auto begun = [this](const char* name) { return fs::exists(work_ / name); };
+  for (int i = 0; i < 600 && !(begun("grand") && begun("bare") && begun("leader")); ++i) {
+    EXPECT_TRUE(run_sync(pause(std::chrono::milliseconds(50))).has_value());
+  }
+  kill(host, SIGKILL);
+  waitpid(host, nullptr, 0);
+  for (const char* name : {"ticks", "grand", "bare", "leader"}) {
+    ASSERT_TRUE(begun(name)) << name;
+    for (int i = 0; i < 20 && is_growing(name); ++i) {
+    }
+    EXPECT_FALSE(is_growing(name)) << name;
+  }
+}
+
 TEST_P(RunProcess, LeavesNothingRunningAfterTheProgramEnded) {
   const std::string script =
       "(while :; do echo >> ticks; sleep 0.02; done >/dev/null 2>&1 </dev/null &); "
@@ -326,10 +358,10 @@ TEST_P(GitFolder, IsFoundAtAnyDepthAndLinksAreToldFromFolders) {
   ASSERT_TRUE(found.has_value()) << found.error().message;
   std::sort(found->begin(), found->end(),
             [](const GitPlace& a, const GitPlace& b) { return a.path < b.path; });
-  EXPECT_EQ(*found, (std::vector<GitPlace>{{work_ / ".git", ""},
-                                           {work_ / "locked/.git", ""},
-                                           {work_ / "nested/.git", ""},
-                                           {work_ / "src/.git", "/etc"}}));
+  EXPECT_EQ(*found, (std::vector<GitPlace>{{work_ / ".git", "", false},
+                                           {work_ / "locked/.git", "", false},
+                                           {work_ / "nested/.git", "", false},
+                                           {work_ / "src/.git", "/etc", false}}));
 }
 
 TEST_P(GitFolder, CanBeReadButNeitherChangedNorMovedAway) {

@@ -5,10 +5,13 @@
 #include <fmt/format.h>
 #include <stdlib.h>  // mkdtemp
 #include <sys/mman.h>
+#include <sys/msg.h>
+#include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -83,6 +86,11 @@ SandboxHost::SandboxHost() {
   shm_key_ = getpid();
   shm_id_ = shmget(shm_key_, 4096, IPC_CREAT | 0666);
   need(shm_id_ >= 0, "shmget");
+  sem_id_ = semget(IPC_PRIVATE, 1, 0600);
+  need(sem_id_ >= 0 && semctl(sem_id_, 0, SETVAL, 1) == 0, "semget");
+  msg_id_ = msgget(IPC_PRIVATE, 0600);
+  const std::array<long, 2> message = {1, 0};  // its kind, and its bytes
+  need(msg_id_ >= 0 && msgsnd(msg_id_, message.data(), sizeof(long), 0) == 0, "msgget");
   reset_outside();
 }
 
@@ -91,6 +99,8 @@ SandboxHost::~SandboxHost() {
   fs::remove_all(base_, ignored);
   fs::remove("/dev/shm/" + posix_shm_, ignored);
   shmctl(shm_id_, IPC_RMID, nullptr);
+  semctl(sem_id_, 0, IPC_RMID);
+  msgctl(msg_id_, IPC_RMID, nullptr);
 }
 
 const fs::path& SandboxHost::fresh_work() {
@@ -101,9 +111,10 @@ const fs::path& SandboxHost::fresh_work() {
 std::string SandboxHost::description() const {
   return fmt::format(
       R"({{"secret":"{}","outside":"{}","work":"{}","port":{},"unix_path":"{}",)"
-      R"("unix_abstract":"{}","host_pid":{},"shm_key":{},"posix_shm":"{}","secret_name":"{}"}})",
+      R"("unix_abstract":"{}","host_pid":{},"shm_key":{},"posix_shm":"{}","secret_name":"{}",)"
+      R"("shm_id":{},"sem_id":{},"msg_id":{}}})",
       secret_.string(), outside_.string(), work_.string(), port_, unix_path_, unix_abstract_,
-      getpid(), shm_key_, posix_shm_, kSecretName);
+      getpid(), shm_key_, posix_shm_, kSecretName, shm_id_, sem_id_, msg_id_);
 }
 
 void SandboxHost::reset_outside() {

@@ -12,7 +12,8 @@
 namespace ponder::tests {
 
 /// A host that a sandboxed process would like to reach: a secret file, a folder outside, listeners,
-/// shared memory, an environment variable and a descriptor left open. All gone with the object.
+/// shared memory, a semaphore, a queue, an environment variable and a descriptor left open. All
+/// gone with the object.
 class SandboxHost {
  public:
   SandboxHost();
@@ -44,6 +45,8 @@ class SandboxHost {
   std::string unix_abstract_;
   std::string unix_path_;
   int shm_id_ = -1;
+  int sem_id_ = -1;
+  int msg_id_ = -1;
   int shm_key_ = 0;
   int port_ = 0;
   std::vector<tools::UniqueFd> open_;

@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <set>
 #include <sstream>
 #include <string>
@@ -19,6 +20,43 @@ MATCHER_P(HasOneOf, parts, "has one of \"" + std::string(parts) + "\"") {
   }
   return false;
 }
+
+// Sanitizers keep freed memory, and shadows of it.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kMemoryIsOurs = false;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+constexpr bool kMemoryIsOurs = false;
+#else
+constexpr bool kMemoryIsOurs = true;
+#endif
+#else
+constexpr bool kMemoryIsOurs = true;
+#endif
+
+/// What a script may take of the host, outside of the 16 MiB that its Lua has here.
+constexpr std::int64_t kHostKibMax = 256 << 10;
+
+std::int64_t kib_of(const std::string& field) {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with(field + ":")) return std::stoll(line.substr(field.size() + 1));
+  }
+  return 0;
+}
+
+/// How far the resident memory of this process rose above what it was at the beginning.
+class MemoryRise {
+ public:
+  MemoryRise() {
+    std::ofstream("/proc/self/clear_refs") << "5";  // the peak is now what is resident
+    before_ = kib_of("VmRSS");
+  }
+  std::int64_t kib() const { return kib_of("VmHWM") - before_; }
+
+ private:
+  std::int64_t before_ = 0;
+};
 
 /// Each script of the corpus runs beside an honest tool, which must work before and after.
 class Hostile : public tests::ScriptHost {
@@ -49,7 +87,9 @@ TEST_F(Hostile, EveryScriptOfTheCorpusEndsInAClearErrorAndHarmsNobody) {
   for (const tests::HostileScript& script : tests::hostile_scripts()) {
     SCOPED_TRACE(script.name);
     EXPECT_TRUE(names.insert(script.name).second);
+    const MemoryRise rise;
     const std::string said = said_of(script);
+    if (kMemoryIsOurs) EXPECT_LT(rise.kib(), kHostKibMax);
     EXPECT_THAT(said, HasOneOf(script.expect));
     EXPECT_LT(said.size(), 11'000U);
     std::filesystem::remove(folder_.path() / "probe.lua");

@@ -265,12 +265,19 @@ Result<Launched> launch(const ProcessRequest& request, const SandboxPolicy& poli
   spawn_request.standard_output = output.write_end.get();
   spawn_request.standard_error = error.write_end.get();
   spawn_request.limits = policy.limits;
+  std::optional<GroupWarden> warden;
+  if (policy.isolation == Isolation::confined) {
+    PONDER_TRY(auto started, GroupWarden::start());
+    spawn_request.group = started.group();
+    warden.emplace(std::move(started));
+  }
   PONDER_TRY(SpawnedProcess process, spawn(spawn_request));
   return Launched{std::move(preparation.temporary),
                   std::move(group_limit),
                   std::move(output.read_end),
                   std::move(error.read_end),
                   std::move(preparation.status.read_end),
+                  std::move(warden),
                   std::move(process)};
 }
 

@@ -4,9 +4,10 @@
 #include <string>
 
 #include "base/result.h"
-#include "tools/process/detail/control_group.h"
-#include "tools/process/detail/spawn.h"
 #include "tools/detail/unique_fd.h"
+#include "tools/process/detail/control_group.h"
+#include "tools/process/detail/group_warden.h"
+#include "tools/process/detail/spawn.h"
 #include "tools/process/run_process.h"
 
 namespace ponder::tools {
@@ -32,7 +33,8 @@ struct Launched {
   std::optional<ProcessGroupLimit> group_limit;  // for root
   UniqueFd standard_output;
   UniqueFd standard_error;
-  UniqueFd status;  // isolated: what bubblewrap says of itself
+  UniqueFd status;                    // isolated: what bubblewrap says of itself
+  std::optional<GroupWarden> warden;  // confined: leads the group of the process
   SpawnedProcess process;
 };
 

@@ -5,6 +5,7 @@
 #include <seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -34,6 +35,7 @@ constexpr std::array kRefused = {
     "process_vm_readv",
     "process_vm_writev",
     "process_madvise",
+    "process_mrelease",
     "kcmp",
     "pidfd_getfd",
     "perf_event_open",
@@ -97,10 +99,19 @@ constexpr std::array kRefused = {
     "stime",
 };
 
-/// What only a namespace of its own keeps inside.
+/// What only a namespace of its own keeps inside. Of System V's objects all calls, for their
+/// numbers are small and no key is needed to guess one.
 constexpr std::array kRefusedWithoutNamespaces = {
-    "setsid", "setpgid", "shmget", "shmat", "msgget", "semget", "mq_open", "socket",
+    "setsid", "setpgid", "shmget", "shmat",  "shmctl",  "msgget",    "msgctl", "msgsnd",
+    "msgrcv", "semget",  "semop",  "semctl", "mq_open", "mq_unlink", "socket", "semtimedop",
 };
+
+/// Calls that change how a process is scheduled, by its number; 0 is who calls. Without a process
+/// namespace that could be any of the user's processes, ponder among them.
+constexpr std::array kOfOneselfOnly = {
+    "prlimit64", "sched_setaffinity", "sched_setscheduler", "sched_setparam", "sched_setattr",
+};
+constexpr std::uint64_t kIoPriorityOfAProcess = 1;  // IOPRIO_WHO_PROCESS
 
 /// What Landlock does not govern: it would work on every file that the user owns. None is needed
 /// for a build or a test.
@@ -183,6 +194,12 @@ class Builder {
     }
   }
 
+  /// The first argument says whether the second numbers a process, a group or a user.
+  void refuse_priorities_of_others(const char* name, std::uint64_t process) {
+    refuse(name, EPERM, compare(0, SCMP_CMP_NE, process));
+    refuse(name, EPERM, compare(1, SCMP_CMP_NE, 0));
+  }
+
   void note(int result) {
     if (result != 0 && result_ == 0) result_ = result;
   }
@@ -226,7 +243,11 @@ Result<std::vector<sock_filter>> seccomp_filter(Isolation isolation, bool has_ne
     for (const char* name : kRefusedWithoutNamespaces) builder.refuse(name, EPERM);
     for (const char* name : kRefusedOutsideLandlock) builder.refuse(name, EPERM);
     builder.refuse_modes();
-    builder.refuse("prlimit64", EPERM, compare(0, SCMP_CMP_NE, 0));
+    for (const char* name : kOfOneselfOnly) {
+      builder.refuse(name, EPERM, compare(0, SCMP_CMP_NE, 0));
+    }
+    builder.refuse_priorities_of_others("setpriority", PRIO_PROCESS);
+    builder.refuse_priorities_of_others("ioprio_set", kIoPriorityOfAProcess);
   } else if (has_network) {
     builder.allow_only_families(kNetworkFamilies);
   } else {

@@ -128,8 +128,9 @@ int child_main(void* argument) {
     return false;
   };
   const bool is_ready =
-      tried("lead a process group", setpgid(0, 0) == 0) &&
-      tried("die with us", prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == plan.parent) &&
+      tried("have a process group", setpgid(0, request.group) == 0) &&
+      tried("die with us", request.outlives_us || (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 &&
+                                                   getppid() == plan.parent)) &&
       tried("join the control group", join_control_group(request.control_group_procs)) &&
       tried("place its descriptors", place_descriptors(request, &landlock_ruleset)) &&
       tried("enter its folder",
@@ -174,7 +175,7 @@ Result<SpawnedProcess> spawn(const SpawnRequest& request) {
   const int error = errno;
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (pid < 0) return fail(Errc::unavailable, fmt::format("no new process: {}", strerror(error)));
-  SpawnedProcess process(pid, UniqueFd(pidfd));
+  SpawnedProcess process(pid, request.group, UniqueFd(pidfd));
   if (plan.failed_step == nullptr) return process;
   const bool is_missing = plan.error == ENOENT || plan.error == ENOTDIR;
   return fail(
@@ -188,7 +189,7 @@ SpawnedProcess::~SpawnedProcess() {
   reap();
 }
 
-void SpawnedProcess::signal_group(int signal) { ::kill(-pid_, signal); }
+void SpawnedProcess::signal_group(int signal) { ::kill(-group_, signal); }
 
 void SpawnedProcess::kill_group() {
   signal_group(SIGKILL);
@@ -200,7 +201,7 @@ siginfo_t SpawnedProcess::reap() {
   const auto id = static_cast<id_t>(pidfd_.get());
   while (waitid(P_PIDFD, id, &end, WEXITED | WNOWAIT) != 0 && errno == EINTR) {
   }
-  ::kill(-pid_, SIGKILL);  // the group's number is ours as long as its leader is not reaped
+  ::kill(-group_, SIGKILL);  // its number is ours as long as its leader is not reaped
   while (waitid(P_PIDFD, id, &end, WEXITED) != 0 && errno == EINTR) {
   }
   pidfd_.reset();
