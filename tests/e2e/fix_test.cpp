@@ -95,6 +95,27 @@ TEST_F(FixCommand, TheShippedModelFindsAWrongOperator) {
   EXPECT_THAT(artefact("fix.patch"), HasSubstr("+    return a + b"));
 }
 
+/// As with pytest: what passes is named only when the environment asks for it.
+TEST_F(FixCommand, TheShippedModelFindsItWithARunnerThatNamesOnlyFailures) {
+  write("tests/run.py",
+        "import os, sys, unittest\n\nsys.path.insert(0, 'tests')\nbad = False\n"
+        "for test in unittest.defaultTestLoader.loadTestsFromName('test_calc.CalcTest'):\n"
+        "    name = 'tests/test_calc.py::CalcTest::' + test._testMethodName\n"
+        "    good = test.run().wasSuccessful()\n"
+        "    bad = bad or not good\n"
+        "    if '-vv' in os.environ.get('PYTEST_ADDOPTS', ''):\n"
+        "        print(name, 'PASSED' if good else 'FAILED')\n"
+        "    elif not good:\n"
+        "        print('FAILED', name)\n"
+        "sys.exit(bad)\n");
+  const Finished done = ponder(
+      scratch_.path(), {"fix", "--repo", repo().string(), "--issue", "add gives the wrong sum",
+                        "--test", "python3 tests/run.py", "--out", out().string()});
+  EXPECT_EQ(done.status, 0) << done.out << done.err;
+  EXPECT_THAT(done.out + done.err, HasSubstr("the tests pass with line 2: return a + b"));
+  EXPECT_THAT(artefact("fix.patch"), HasSubstr("+    return a + b"));
+}
+
 TEST_F(FixCommand, TheShippedModelSolvesMadeTasks) {
   const Finished done = ponder(scratch_.path(), {"eval", "codefix", "--language", "lua", "--seed",
                                                  "1000010", "--count", "6", "--json"});

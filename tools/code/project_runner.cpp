@@ -24,7 +24,7 @@ Result<ProjectRunner> ProjectRunner::open(CodeProject project, asio::any_io_exec
 }
 
 asio::awaitable<Result<ProcessResult>> ProjectRunner::run(std::vector<std::string> argv,
-                                                          Deadline deadline,
+                                                          Variables environment, Deadline deadline,
                                                           std::string* note) const {
   SandboxPolicy policy;
   policy.isolation = project_.isolation;
@@ -32,9 +32,7 @@ asio::awaitable<Result<ProcessResult>> ProjectRunner::run(std::vector<std::strin
   policy.limits = project_.limits;
   ProcessRequest request(std::move(argv));
   request.working_folder = project_.folder;
-  // Python takes compiled code for current that is as old, to the second, and as long as the
-  // source: an edit of one character would not be seen.
-  request.environment = {{"PYTHONDONTWRITEBYTECODE", "1"}};
+  request.environment = std::move(environment);
   auto result = co_await run_guarded(std::move(request), std::move(policy), project_.folder,
                                      deadline, pool_, note);
   co_return result;

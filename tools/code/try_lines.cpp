@@ -67,7 +67,10 @@ class LineChange {
  private:
   LineChange(const RootedFolder& root, std::string path, std::string content, std::size_t from,
              std::size_t size)
-      : root_(&root), path_(std::move(path)), content_(std::move(content)), from_(from),
+      : root_(&root),
+        path_(std::move(path)),
+        content_(std::move(content)),
+        from_(from),
         size_(size) {}
 
   const RootedFolder* root_;
@@ -195,7 +198,9 @@ class TryLinesTool final : public Tool {
     const Deadline deadline = Deadline::earlier(own, context.deadline);
     std::vector<std::string> argv = {"/bin/sh", "-c", runner_.project().test_command};
     std::string note;
-    const auto result = co_await runner_.run(std::move(argv), deadline, &note);
+    auto variables = test_environment();
+    const auto result =
+        co_await runner_.run(std::move(argv), std::move(variables), deadline, &note);
     if (result) co_return passes(*result);
     if (result.error().code == Errc::deadline && !context.deadline.passed(*context.clock)) {
       co_return false;
@@ -216,8 +221,8 @@ Status add_try_lines(Registry& registry, const CodeProject& project,
   PONDER_ASSERT(!project.test_command.empty() && suspects != nullptr);
   PONDER_TRY(ProjectRunner runner, ProjectRunner::open(project, std::move(pool)));
   PONDER_TRY(RootedFolder root, RootedFolder::open(runner.project().folder));
-  return registry.add(std::make_unique<TryLinesTool>(std::move(root), std::move(runner),
-                                                     std::move(suspects)));
+  return registry.add(
+      std::make_unique<TryLinesTool>(std::move(root), std::move(runner), std::move(suspects)));
 }
 
 }  // namespace ponder::tools

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "tools/code/test_environment.h"
+
 namespace ponder::tools {
 namespace {
 
@@ -33,9 +35,7 @@ Result<TestRun> run_test_command(const SandboxedRun& how, const std::filesystem:
                                  const std::string& command) {
   ProcessRequest request({"/bin/sh", "-c", command});
   request.output_bytes_max = kOutputBytesMax;
-  request.environment = {{"PYTEST_ADDOPTS", "-vv -p no:cacheprovider"},
-                         {"PYTHONDONTWRITEBYTECODE", "1"},
-                         {"GOFLAGS", "-v"}};
+  request.environment = test_environment();
   auto result = run_in(how, folder, std::move(request));
   TestRun run;
   if (!result && result.error().code == Errc::deadline) {

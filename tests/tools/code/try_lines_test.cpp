@@ -39,9 +39,8 @@ class TryLines : public testing::Test {
     auto suspects = Suspects::find(*root, failing, [](std::string_view) { return true; });
     ASSERT_TRUE(suspects.has_value()) << suspects.error().message;
     shown_ = suspects->view();
-    const Status added =
-        add_try_lines(registry_, project, std::make_shared<Suspects>(std::move(*suspects)),
-                      pool_.get_executor());
+    const Status added = add_try_lines(
+        registry_, project, std::make_shared<Suspects>(std::move(*suspects)), pool_.get_executor());
     ASSERT_TRUE(added.has_value()) << added.error().message;
   }
 
@@ -73,8 +72,8 @@ TEST_F(TryLines, AChangeIsTriedAtEachPlaceOfTheLineAndTheSameLineOnce) {
   folder_.write("program", "if true; then\n  x=$((1 + 1 + 10))\nfi\n");
   const auto failed = call(R"({"path":"program","line":2,"changes":"1 => 0\n+ => +\n10 => 11"})");
   EXPECT_EQ(failed->content, "the tests fail with each of 3 tries\n");
-  const auto output = call(
-      R"({"path":"program","line":2,"texts":"x=4","changes":"+ => -\n1 + 10 => 2\n1 => 2"})");
+  const auto output =
+      call(R"({"path":"program","line":2,"texts":"x=4","changes":"+ => -\n1 + 10 => 2\n1 => 2"})");
   EXPECT_EQ(output->content, "the tests pass with line 2: x=$((1 + 2))\n");
   EXPECT_EQ(folder_.read("program"), "if true; then\n  x=$((1 + 2))\nfi\n");
 }
@@ -82,14 +81,35 @@ TEST_F(TryLines, AChangeIsTriedAtEachPlaceOfTheLineAndTheSameLineOnce) {
 TEST_F(TryLines, MoreThanFortyLinesAreNotTriedAndWhatIsNoChangeIsLeftOut) {
   std::string changes = "what is this\\n1 => 1\\n";
   for (int i = 10; i < 49; ++i) changes += fmt::format("1 => {}\\n", i);
-  const auto output = call(fmt::format(
-      R"({{"path":"program","line":2,"changes":"{}1 => 3"}})", changes));
+  const auto output =
+      call(fmt::format(R"({{"path":"program","line":2,"changes":"{}1 => 3"}})", changes));
   EXPECT_EQ(output->content, "the tests fail with each of 39 tries\n");
 }
 
 TEST_F(TryLines, EndingWellWithoutAReportedTestIsNotPassing) {
   const auto output = call(R"({"path":"program","line":2,"texts":"exit 0"})");
   EXPECT_EQ(output->content, "the tests fail with each of 1 tries\n");
+}
+
+/// Like pytest and go, these name the tests that pass only when they are asked to.
+TEST_F(TryLines, RunnersThatNameOnlyFailuresAreAskedForAllNames) {
+  const std::string begin = ". ./program\nif [ \"$x\" = 3 ]; then good=PASS; else good=FAIL; fi\n";
+  const std::string end = "[ $good = PASS ] || { echo FAIL; exit 1; }\n";
+  folder_.write("run-tests", begin +
+                                 "case \" $PYTEST_ADDOPTS \" in *\" -vv \"*)\n"
+                                 "echo \"test_x.py::test_x ${good}ED [100%]\";; esac\n" +
+                                 end);
+  folder_.write("run-go", begin +
+                              "case \"$GOFLAGS\" in *-v*) echo \"--- $good: TestX (0.00s)\";; "
+                              "esac\n" +
+                              end);
+  for (const char* command : {"sh run-tests", "sh run-go"}) {
+    folder_.write("program", kProgram);
+    add(command);
+    EXPECT_EQ(call(R"({"path":"program","line":2,"texts":"x=2\nx=3"})")->content,
+              "the tests pass with line 2: x=3\n")
+        << command;
+  }
 }
 
 TEST_F(TryLines, WhatDoesNotFitIsSaidAndNothingRuns) {
@@ -149,8 +169,8 @@ TEST_F(TryLines, APythonModuleThatChangesWithinASecondIsNotTakenFromItsCache) {
                 "import unittest\nimport number\n\n\nclass NumberTest(unittest.TestCase):\n"
                 "    def test_value(self):\n        self.assertEqual(number.VALUE, 5)\n");
   add("python3 -m unittest -v test_number");
-  const auto output = call(
-      R"({"path":"number.py","line":1,"texts":"VALUE = 2\nVALUE = 3\nVALUE = 4\nVALUE = 5"})");
+  const auto output =
+      call(R"({"path":"number.py","line":1,"texts":"VALUE = 2\nVALUE = 3\nVALUE = 4\nVALUE = 5"})");
   EXPECT_EQ(output->content, "the tests pass with line 1: VALUE = 5\n");
 }
 
