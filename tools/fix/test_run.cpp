@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/clock.h"
 #include "tools/code/test_environment.h"
 
 namespace ponder::tools {
@@ -36,8 +37,11 @@ Result<TestRun> run_test_command(const SandboxedRun& how, const std::filesystem:
   ProcessRequest request({"/bin/sh", "-c", command});
   request.output_bytes_max = kOutputBytesMax;
   request.environment = test_environment();
-  auto result = run_in(how, folder, std::move(request));
   TestRun run;
+  const auto began_at = system_clock().now();
+  auto result = run_in(how, folder, std::move(request));
+  const auto took = system_clock().now() - began_at;
+  run.took = std::chrono::duration_cast<std::chrono::milliseconds>(took);
   if (!result && result.error().code == Errc::deadline) {
     run.was_killed = true;
     run.exit_code = kKilledExitCode;
