@@ -30,7 +30,8 @@ class TryLines : public testing::Test {
     add("sh run-tests");
   }
 
-  void add(const std::string& test_command, const std::vector<std::string>& failing = {}) {
+  void add(const std::string& test_command, const std::vector<std::string>& failing = {},
+           TryTimes times = {}) {
     CodeProject project;
     project.folder = folder_.path();
     project.test_command = test_command;
@@ -39,8 +40,9 @@ class TryLines : public testing::Test {
     auto suspects = Suspects::find(*root, failing, [](std::string_view) { return true; });
     ASSERT_TRUE(suspects.has_value()) << suspects.error().message;
     shown_ = suspects->view();
-    const Status added = add_try_lines(
-        registry_, project, std::make_shared<Suspects>(std::move(*suspects)), pool_.get_executor());
+    const Status added =
+        add_try_lines(registry_, project, std::make_shared<Suspects>(std::move(*suspects)),
+                      pool_.get_executor(), times);
     ASSERT_TRUE(added.has_value()) << added.error().message;
   }
 
@@ -130,6 +132,48 @@ TEST_F(TryLines, ACallThatIsCutOffLeavesNoText) {
   ASSERT_FALSE(output.has_value());
   EXPECT_EQ(output.error().code, Errc::deadline);
   EXPECT_EQ(folder_.read("program"), kProgram);
+}
+
+TEST_F(TryLines, ItsTimeIsNotThatOfAUsualCall) {
+  EXPECT_TRUE(registry_.find("try_lines")->limits_its_time());
+}
+
+TEST_F(TryLines, ACallWithoutMoreTimeSaysHowFarItCameAndTheSameCallGoesOn) {
+  TryTimes times;
+  times.call_max = std::chrono::seconds(0);  // so that each call has time for one text
+  add("echo run >> ran; sh run-tests", {}, times);
+  const std::string arguments = R"({"path":"program","line":2,"texts":"x=2\nx=4\nx=3"})";
+  EXPECT_EQ(call(arguments)->content,
+            "the tests fail with each of 1 tries, and the time of the call is over: the same call "
+            "once more goes on with the other 2\n");
+  EXPECT_EQ(folder_.read("program"), kProgram);
+  EXPECT_EQ(call(R"({"path":"program","line":2,"texts":"x=2"})")->content,
+            "the tests fail with each of 1 tries\n")
+      << "another call begins at its beginning";
+  for (const char* tried : {"1", "2"}) {
+    EXPECT_NE(call(arguments)->content.find("fail with each of " + std::string(tried)),
+              std::string::npos);
+  }
+  EXPECT_EQ(call(arguments)->content, "the tests pass with line 2: x=3\n");
+  EXPECT_EQ(folder_.read("ran"), "run\nrun\nrun\nrun\nrun\n");
+}
+
+TEST_F(TryLines, ACallThatEndsInPartsSaysSo) {
+  TryTimes times;
+  times.call_max = std::chrono::seconds(0);
+  add("sh run-tests", {}, times);
+  const std::string arguments = R"({"path":"program","line":2,"texts":"x=2\nx=4"})";
+  static_cast<void>(call(arguments));
+  EXPECT_EQ(call(arguments)->content,
+            "the tests fail with each of 2 tries (1 of them in calls before)\n");
+}
+
+TEST_F(TryLines, ATextWithWhichTheTestsGoOnForEverFailsAndTheNextIsTried) {
+  TryTimes times;
+  times.try_max = std::chrono::seconds(1);
+  add("sh run-tests", {}, times);
+  const auto output = call(R"({"path":"program","line":2,"texts":"sleep 600\nx=3"})");
+  EXPECT_EQ(output->content, "the tests pass with line 2: x=3\n");
 }
 
 TEST_F(TryLines, OneSuspectComesAfterTheOtherAndEachTwice) {
