@@ -187,7 +187,10 @@ ScriptCall::Entered ScriptCall::enter(lua_State* L, std::size_t function) noexce
     status = fail(Errc::internal, "");
     message_ = e.what();
   }
-  if (!status) return Entered::raise;
+  if (!status) {
+    note_misuse();
+    return Entered::raise;
+  }
   if (!work_) return Entered::answered;
   state_->suspend();
   return Entered::waits;
