@@ -12,6 +12,7 @@
 #include "runtime/whole_file.h"
 #include "runtime/workflow/open_workflow.h"
 #include "tools/code/code_tools.h"
+#include "tools/code/uncommitted_changes.h"
 #include "tools/files/file_tools.h"
 
 namespace ponder::runtime {
@@ -127,16 +128,12 @@ Result<WorkflowVerdict> CodeWorkflow::judge(const SessionState&) {
 Result<std::vector<std::string>> CodeWorkflow::write_artefacts(const fs::path& dir,
                                                                const SessionId&,
                                                                const SessionState&) {
-  PONDER_TRY(const tools::ToolOutput diff, use("git_diff"));
-  if (diff.is_error) return fail(Errc::unavailable, diff.content);
+  PONDER_TRY(const std::string patch,
+             tools::uncommitted_changes(project_, pool_.get_executor(), dir));
   std::error_code error;
   fs::create_directories(dir, error);
   if (error) return fail(Errc::unavailable, fmt::format("{}: {}", dir.string(), error.message()));
-  const auto end = diff.content.rfind("[exit code 0]");
-  if (end == std::string::npos) {
-    return fail(Errc::unavailable, fmt::format("git diff: {}", diff.content));
-  }
-  PONDER_CHECK(write_whole_file(dir / kPatchFile, diff.content.substr(0, end)));
+  PONDER_CHECK(write_whole_file(dir / kPatchFile, patch));
   return std::vector<std::string>{kPatchFile};
 }
 

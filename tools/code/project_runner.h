@@ -32,6 +32,9 @@ class ProjectRunner {
   boost::asio::awaitable<Result<ProcessResult>> run(std::vector<std::string> argv,
                                                     Variables environment, Deadline deadline,
                                                     std::string* note) const;
+  /// The same for a request whose folder is filled in.
+  boost::asio::awaitable<Result<ProcessResult>> run(ProcessRequest request, Deadline deadline,
+                                                    std::string* note) const;
 
  private:
   ProjectRunner(CodeProject project, boost::asio::any_io_executor pool)
