@@ -87,6 +87,25 @@ TEST_F(FixCommand, LeavesAPatchThatMendsTheRepositoryAndWhatWasFound) {
   EXPECT_EQ(trajectory.back().at("content"), "The operator was wrong.");
 }
 
+TEST_F(FixCommand, InTheProjectsFolderTheArtefactsLieBesideIt) {
+  write_file(scratch_ / "script.jsonl", right_edit_.dump() + "\n" + done_.dump() + "\n");
+  const std::vector<std::string> words = {
+      "fix",     "--repo",         ".",
+      "--issue", "2 + 3 gives -1", "--test",
+      kCommand,  "--model",        "script:" + (scratch_ / "script.jsonl").string()};
+  const fs::path before = fs::current_path();
+  fs::current_path(repo());
+  const Finished done = ponder(scratch_.path(), words);
+  std::vector<std::string> inside = words;
+  inside.insert(inside.end(), {"--out", "fixed"});
+  const Finished refused = ponder(scratch_.path(), inside);
+  fs::current_path(before);
+  EXPECT_EQ(done.status, 0) << done.out << done.err;
+  EXPECT_TRUE(fs::exists(scratch_ / "ponder-fix/fix.patch"));
+  EXPECT_FALSE(fs::exists(repo() / "ponder-fix"));
+  EXPECT_THAT(refused.err, HasSubstr("nothing is written into the project"));
+}
+
 TEST_F(FixCommand, TheShippedModelFindsAWrongOperator) {
   const Finished done = ponder(
       scratch_.path(), {"fix", "--repo", repo().string(), "--issue", "add gives the wrong sum",
