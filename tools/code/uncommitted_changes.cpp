@@ -25,7 +25,9 @@ constexpr std::chrono::minutes kTimeMax{5};
 /// what the repository's configuration and attributes name, filters alone are run, as by git
 /// itself: inside the sandbox.
 constexpr const char* kScript = R"(set -e
-git() { command git -c core.fsmonitor=false -c core.hooksPath=/dev/null -c safe.directory='*' "$@"; }
+git() {
+  command git -c core.fsmonitor=false -c core.hooksPath=/dev/null -c safe.directory='*' "$@"
+}
 index=$(git rev-parse --git-path index)
 objects=$(git rev-parse --git-path objects)
 copy=$(mktemp -d)
