@@ -1,5 +1,7 @@
 #include <algorithm>
+#include <boost/asio/post.hpp>
 #include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <chrono>
 #include <utility>
 
@@ -160,13 +162,14 @@ asio::awaitable<void> Agent::finish_call(std::uint32_t call_index, ToolFinished 
   }
   finished.step = state_.step - 1;
   finished.call_index = call_index;
-  if (is_last_open_call(state_, call_index)) {
-    note(std::move(finished));  // the next request, or the turn's end, comes now
-    co_return;
+  note(std::move(finished));
+  const auto executor = co_await asio::this_coro::executor;
+  if (state_.has_open_calls()) {
+    // Calls that have ended at the same moment share a write.
+    co_await asio::post(executor, asio::use_awaitable);
   }
-  std::vector<Event> done;
-  done.emplace_back(std::move(finished));
-  const Status ignored = co_await append(std::move(done));  // log_.error() keeps it
+  if (!state_.has_open_calls()) co_return;     // the next request, or the turn's end, comes now
+  const Status ignored = co_await append({});  // log_.error() keeps it
   (void)ignored;
 }
 

@@ -210,13 +210,6 @@ CallPlan plan_calls(const SessionState& state, const Toolbox& tools, const GateR
   return plan;
 }
 
-bool is_last_open_call(const SessionState& state, std::uint32_t call_index) {
-  for (std::size_t i = 0; i < state.calls.size(); ++i) {
-    if (i != call_index && !state.calls[i].finished) return false;
-  }
-  return true;
-}
-
 std::string idempotency_key(const SessionId& session, std::int64_t completion_seq,
                             std::size_t call_index) {
   return fmt::format("{}/{}/{}", session.value, completion_seq, call_index);

@@ -59,9 +59,6 @@ Result<std::uint32_t> choose_call(const SessionState& state, std::string_view wh
 /// Whether calls of the session may start sub-agents.
 bool may_have_sub_agents(const SessionState& state);
 
-/// Whether every other call of the completion has its outcome.
-bool is_last_open_call(const SessionState& state, std::uint32_t call_index);
-
 /// What a tool's effect is known by outside (tools::ToolContext): the session, the event of the
 /// completion that made the call, and the call's place in it. None of these change when the session
 /// is opened again.

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "tests/e2e/page.h"
 #include "tests/e2e/process.h"
 
 /// docs/environments.md, run as it stands: its files are written into an empty folder, and its
@@ -16,32 +17,6 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using ::testing::HasSubstr;
 
-/// A fenced block: "```lua desk.lua" has the language lua and the name desk.lua.
-struct Block {
-  std::string language;
-  std::string name;
-  std::string text;
-};
-
-std::vector<Block> blocks_of(const std::string& page) {
-  std::vector<Block> blocks;
-  std::istringstream lines(page);
-  bool is_inside = false;
-  for (std::string line; std::getline(lines, line);) {
-    if (line.rfind("```", 0) != 0) {
-      if (is_inside) blocks.back().text += line + "\n";
-      continue;
-    }
-    is_inside = !is_inside;
-    if (!is_inside) continue;
-    std::istringstream words(line.substr(3));
-    Block block;
-    words >> block.language >> block.name;
-    blocks.push_back(block);
-  }
-  return blocks;
-}
-
 /// The arguments of "ponder a b   # why".
 std::vector<std::string> arguments_of(const std::string& line) {
   std::istringstream words(line);
@@ -49,20 +24,6 @@ std::vector<std::string> arguments_of(const std::string& line) {
   for (std::string word; words >> word && word != "#";) out.push_back(word);
   return out;
 }
-
-/// Runs the test's folder as the current one.
-class InFolder {
- public:
-  explicit InFolder(const fs::path& folder) : before_(fs::current_path()) {
-    fs::current_path(folder);
-  }
-  ~InFolder() { fs::current_path(before_); }
-  InFolder(const InFolder&) = delete;
-  InFolder& operator=(const InFolder&) = delete;
-
- private:
-  fs::path before_;
-};
 
 /// The title that the task of the page is about.
 std::string title_of_the_task(const fs::path& scratch) {

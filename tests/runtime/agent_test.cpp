@@ -1,5 +1,6 @@
 #include "runtime/agent/agent.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -69,11 +70,13 @@ TEST_F(AgentTest, TheIntentIsOnTheDiskBeforeTheToolBegins) {
 
 TEST_F(AgentTest, AStepWaitsForTheDiskTwice) {
   add_tool("echo", Effect::irreversible, test::echo);
-  const auto commits_of_turn = [this](int steps) {
+  const auto commits_of_turn = [this](int steps, int calls) {
     std::vector<ScriptedStep> script;
     for (int i = 0; i < steps; ++i) {
-      const std::string arguments = "{\"i\":" + std::to_string(i) + "}";
-      script.push_back(ScriptedStep(says("", {{"echo", arguments}})));
+      std::vector<std::pair<std::string, std::string>> made;
+      for (int j = 0; j < calls; ++j)
+        made.emplace_back("echo", fmt::format(R"({{"i":{},"j":{}}})", i, j));
+      script.push_back(ScriptedStep(says("", made)));
     }
     script.push_back(ScriptedStep(says("done")));
     start(std::move(script));
@@ -81,7 +84,9 @@ TEST_F(AgentTest, AStepWaitsForTheDiskTwice) {
     EXPECT_EQ(turn().reason, TurnEnd::answered);
     return store_->commits() - before;
   };
-  EXPECT_EQ(commits_of_turn(5) - commits_of_turn(1), 4 * 2U);
+  EXPECT_EQ(commits_of_turn(5, 1) - commits_of_turn(1, 1), 4 * 2U);
+  // Outcomes that are there at the same moment share one.
+  EXPECT_EQ(commits_of_turn(5, 3) - commits_of_turn(1, 3), 4 * 2U);
 }
 
 TEST_F(AgentTest, CallsThatCannotRunAreAnsweredInPlaceAndTheOthersRun) {

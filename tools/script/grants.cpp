@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <boost/asio/ip/address.hpp>
+#include <cctype>
+#include <iterator>
 #include <utility>
 
 #include "base/http/url.h"
@@ -37,6 +40,26 @@ bool names_host(const std::vector<std::string>& entries, std::string_view entry)
   return url && !entries.empty() && policy.check_host(*url);
 }
 
+/// Whether an entry of hosts can only mean one's own network: an address, or a name that no
+/// stranger can own (RFC 6761, 6762, 8375; ICANN's .internal).
+bool is_own_network(std::string_view entry) {
+  const bool is_wild = entry.starts_with("*.");
+  const auto url = http::parse_url(fmt::format("http://{}/", is_wild ? entry.substr(2) : entry));
+  if (!url) return false;
+  std::string host = url->host;
+  std::transform(host.begin(), host.end(), host.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  if (host.ends_with('.')) host.pop_back();
+  boost::system::error_code error;
+  boost::asio::ip::make_address(host, error);
+  if (!error) return true;
+  if (!is_wild && host.find('.') == std::string::npos) return true;
+  host.insert(0, 1, '.');
+  constexpr std::string_view kOwnEndings[] = {".localhost", ".local", ".internal", ".home.arpa"};
+  return std::any_of(std::begin(kOwnEndings), std::end(kOwnEndings),
+                     [&host](std::string_view ending) { return host.ends_with(ending); });
+}
+
 /// Takes a capability that is only a word.
 void take_word(std::string_view word, LuaGrants& out) {
   out.has_sql = out.has_sql || word == "sql";
@@ -49,8 +72,12 @@ Status take_grant(const Capability& grant, std::string_view whole, LuaGrants& ou
   const auto& [word, detail] = grant;
   if (word == "http" && detail.empty()) {
     out.has_public_http = true;
-  } else if (word == "http") {
+  } else if (word == "http" || word == "http-private") {
+    if (detail.empty()) {
+      return fail(Errc::invalid_argument, fmt::format("grant '{}' names no host", whole));
+    }
     out.hosts.emplace_back(detail);
+    if (word == "http-private" || is_own_network(detail)) out.private_hosts.emplace_back(detail);
   } else if (word == "fs" || word == "fs-read") {
     if (detail.empty()) {
       return fail(Errc::invalid_argument,
@@ -90,8 +117,9 @@ Result<LuaGrants> parse_grants(std::span<const std::string> grants) {
   LuaGrants out;
   for (const std::string& text : grants) {
     const Capability grant = split(text);
-    const bool is_folder = grant.word == "fs" || grant.word == "fs-read";
-    if (!is_folder) {
+    const bool is_only_grant =
+        grant.word == "fs" || grant.word == "fs-read" || grant.word == "http-private";
+    if (!is_only_grant) {
       PONDER_CHECK(check_capability(text));
     }
     PONDER_CHECK(take_grant(grant, text, out));
@@ -125,6 +153,7 @@ LuaGrants narrow(const LuaGrants& grants, std::span<const std::string> capabilit
     if (word == "http") {
       out.has_public_http = grants.has_public_http;
       out.hosts = grants.hosts;
+      out.private_hosts = grants.private_hosts;
       has_any_host = has_any_host || detail.empty();
       if (!detail.empty()) out.only_hosts.emplace_back(detail);
     } else if (word == "fs" || word == "fs-read") {
@@ -148,7 +177,7 @@ LuaGrants narrow(const LuaGrants& grants, std::span<const std::string> capabilit
 http::AddressPolicy address_policy(const LuaGrants& grants) {
   http::AddressPolicy policy;
   policy.is_public_only = true;
-  policy.exempt = grants.hosts;
+  policy.exempt = grants.private_hosts;
   if (!grants.has_public_http) policy.allowed = grants.hosts;
   return policy;
 }

@@ -17,6 +17,7 @@
 /// "http:api.example.com".
 ///
 ///     http, http:HOST      requests; HOST as in http::AddressPolicy, such as "*.example.com"
+///     http-private:HOST    only as a grant: http:HOST, wherever the name leads
 ///     fs, fs-read          a folder; only as a grant with a path: "fs:DIR" (reads and writes),
 ///                          "fs-read:DIR" (only reads)
 ///     sql                  an SQLite database of the tool's own
@@ -27,11 +28,14 @@
 ///     agent                other agents
 namespace ponder::tools {
 
-/// What is allowed. A host that is named may be anywhere; "http" alone means public addresses only.
+/// What is allowed. Requests go to public addresses. Others need a grant that says so by itself: an
+/// address, a name that only one's own network has ("localhost", "nas", "nas.local",
+/// "api.internal"), or "http-private:HOST". For any other name its owner decides where it leads.
 struct LuaGrants {
   bool has_public_http = false;
-  std::vector<std::string> hosts;       // as in http::AddressPolicy
-  std::vector<std::string> only_hosts;  // what a tool limits itself to; empty: nothing
+  std::vector<std::string> hosts;          // as in http::AddressPolicy
+  std::vector<std::string> private_hosts;  // of them, those that need not be public
+  std::vector<std::string> only_hosts;     // what a tool limits itself to; empty: nothing
   std::optional<std::filesystem::path> folder;
   bool may_write = false;  // in the folder
   bool has_sql = false;

@@ -35,8 +35,27 @@ TEST(LuaGrants, OnlyAPersonsWordMakesAPrivateAddressReachable) {
   EXPECT_TRUE(policy.exempt.empty());
 }
 
+/// Who owns a name decides where it leads, this machine included.
+TEST(LuaGrants, ANameThatAStrangerMayOwnLeadsToPublicAddressesOnly) {
+  const auto exempt = [](std::vector<std::string> given) {
+    const std::vector<std::string> declared = {"http"};
+    return address_policy(narrow(*parse_grants(given), declared)).exempt;
+  };
+  for (const char* host : {"api.example.com", "*.example.com", "example.com:8080", "*.com",
+                           "localhost.example.com", "local", "127.0.0.1.example.com"}) {
+    const bool is_single_label = std::string_view(host) == "local";
+    EXPECT_EQ(exempt({std::string("http:") + host}).size(), is_single_label ? 1U : 0U) << host;
+    EXPECT_THAT(exempt({std::string("http-private:") + host}), ElementsAre(host));
+  }
+  for (const char* host : {"127.0.0.1", "10.0.0.1:8080", "[::1]:80", "localhost", "LOCALHOST:1",
+                           "nas", "nas.local", "*.internal", "api.internal.", "*.localhost"}) {
+    EXPECT_THAT(exempt({std::string("http:") + host}), ElementsAre(host));
+  }
+}
+
 TEST(LuaGrants, WrongOnesAreRefused) {
-  for (const char* grant : {"fs", "fs-read:", "wings", "secret", "kv:x", "", "http:"}) {
+  for (const char* grant :
+       {"fs", "fs-read:", "wings", "secret", "kv:x", "", "http:", "http-private:"}) {
     const std::vector<std::string> given = {grant};
     EXPECT_FALSE(parse_grants(given)) << grant;
   }
