@@ -20,6 +20,16 @@
 /// The part of the agent that brings a completion's calls to their outcomes.
 namespace ponder::runtime {
 namespace asio = boost::asio;
+namespace {
+
+/// Whose time was over when a call was stopped, where it was not that of a usual call; else null.
+const char* other_limit(bool ended_itself, bool is_turns_first) {
+  if (ended_itself) return "the tool's own time was over, and the call was stopped";
+  if (is_turns_first) return "the time for the turn was over, and the call was stopped";
+  return nullptr;
+}
+
+}  // namespace
 
 asio::awaitable<Status> Agent::answer_calls() {
   if (is_stopping()) {
@@ -143,9 +153,10 @@ asio::awaitable<void> Agent::run_tool(std::uint32_t call_index, tools::Tool* too
   rules.is_superseded = state_.is_superseded;
   CallOutcome outcome = outcome_of(result, tool->spec().name, rules);
   ToolFinished& finished = outcome.finished;
-  if (finished.outcome == Outcome::timeout && turn_deadline_.at() < own.at()) {
-    constexpr const char* kTurnIsOver = "the time for the turn was over, and the call was stopped";
-    finished.content = tools::error_output(kTurnIsOver).content;
+  const bool ended_itself = tool->limits_its_time() && !deadline.passed(clock);
+  const char* whose = other_limit(ended_itself, turn_deadline_.at() < own.at());
+  if (finished.outcome == Outcome::timeout && whose != nullptr) {
+    finished.content = tools::error_output(whose).content;
   }
   const auto elapsed = clock.now() - started_at - services.waited();
   finished.elapsed_ms = std::chrono::duration_cast<std::chrono::milliseconds>(elapsed).count();

@@ -22,7 +22,7 @@ examples:
   ponder run travel "Three days from Hangzhou, starting 2025-10-01. Hotels at most 800 CNY a night."
   ponder chat                                  talk to the travel agent, also while it works
   ponder eval travel --count 200               success rate on unseen tasks
-  ponder fix --repo DIR --issue "..." --test CMD --model URL    a verified patch
+  ponder fix --repo DIR --issue "..." --test CMD    a verified patch, made on a copy
   ponder run travel "..." --model http://localhost:8000/v1 --model-name NAME
 
 environment:

@@ -4,6 +4,7 @@
 
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <string_view>
 #include <thread>
 
 #include "engine/checkpoint.h"
@@ -64,9 +65,8 @@ Finding check_kernels(const Environment& environment) {
 Finding check_gpu() {
   const kernels::CudaDriver driver = kernels::find_cuda_driver();
   const std::string version =
-      driver.is_present
-          ? fmt::format("{}.{}", driver.version / 1000, driver.version % 1000 / 10)
-          : std::string("none");
+      driver.is_present ? fmt::format("{}.{}", driver.version / 1000, driver.version % 1000 / 10)
+                        : std::string("none");
   const std::string found =
       fmt::format("toolkit at build {}, driver {}", kernels::cuda_toolkit(), version);
   const kernels::CudaLibrary library = kernels::load_cuda_library();
@@ -112,6 +112,35 @@ Finding check_model(const Environment& environment) {
   return ok("model", fmt::format("{} ({} layers, hidden {}, {} tensors, vocabulary {})",
                                  dir->string(), config->num_hidden_layers, config->hidden_size,
                                  checkpoint->tensors().size(), tokenizer->vocab_size()));
+}
+
+/// What `ponder fix` takes where no model is named.
+Finding check_code_model(const Environment& environment) {
+  const auto dir = runtime::find_model({"", "", environment.executable}, "mini-code");
+  const auto config = dir ? engine::load_config(*dir)
+                          : Result<engine::ModelConfig>(tl::unexpected<Error>(dir.error()));
+  if (!config) {
+    return {Finding::State::absent, "mini-code", config.error().message,
+            "pass --model to ponder fix, or train one: scripts/train/README.md"};
+  }
+  return ok("mini-code", dir->string());
+}
+
+/// Programs that some tools run, in the places where a sandbox looks for them.
+Finding check_programs() {
+  std::string found;
+  bool has_git = false;
+  for (const char* name : {"git", "python3", "pdftotext"}) {
+    std::string place = "none";
+    for (const char* folder : {"/usr/local/bin/", "/usr/bin/", "/bin/"}) {
+      const std::string file = std::string(folder) + name;
+      if (place == "none" && access(file.c_str(), X_OK) == 0) place = file;
+    }
+    if (place != "none" && std::string_view(name) == "git") has_git = true;
+    found += fmt::format("{}{} {}", found.empty() ? "" : ", ", name, place);
+  }
+  if (has_git) return ok("programs", found);
+  return {Finding::State::absent, "programs", found, "ponder fix and git_diff need git"};
 }
 
 Finding check_sessions(const Environment& environment) {
@@ -169,6 +198,8 @@ int doctor(const Environment& environment, bool json) {
   findings.push_back(check_sandbox());
   findings.push_back(check_library(environment));
   findings.push_back(check_model(environment));
+  if (environment.model.empty()) findings.push_back(check_code_model(environment));
+  findings.push_back(check_programs());
   findings.push_back(check_sessions(environment));
   findings.push_back(check_postgres());
 

@@ -254,7 +254,8 @@ void add_env_commands(CLI::App& app, const Environment& environment, std::functi
       ->check(CLI::IsMember({"oracle", "none", "model"}))
       ->capture_default_str();
   play->add_option("--model", play_options->model.model,
-                   "with --play model: directory or endpoint (default: ponder-mini)");
+                   "with --play model: directory or endpoint (default: ponder-mini, for projects "
+                   "ponder-mini-code)");
   play->add_option("--model-name", play_options->model.model_name,
                    "the endpoint's name for the model");
   add_sandbox_options(*play, play_options->project);

@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -15,6 +17,19 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kDefaultOut = "ponder-fix";
+
+bool lies_in(const fs::path& path, const fs::path& folder);
+
+/// In the current folder; beside the project for a person who stands in it, or with what ponder
+/// keeps where nothing may be written there.
+fs::path default_out(const fs::path& project, const fs::path& state_folder) {
+  if (!lies_in(kDefaultOut, project)) return kDefaultOut;
+  std::error_code error;
+  const fs::path beside = fs::canonical(project, error).parent_path();
+  const bool is_writable = !error && access(beside.c_str(), W_OK) == 0;
+  const fs::path out = (is_writable ? beside : state_folder) / kDefaultOut;
+  return lies_in(out, project) ? state_folder / kDefaultOut : out;
+}
 
 /// Whether `path`, which may not exist yet, is `folder` or lies below it.
 bool lies_in(const fs::path& path, const fs::path& folder) {
@@ -36,7 +51,9 @@ int fix(const Environment& environment, RunOptions options) {
     if (!in) return complain(options.fix.issue + ": cannot be read");
   }
   options.workflow = runtime::kFixWorkflow;
-  if (options.out.empty()) options.out = kDefaultOut;
+  if (options.out.empty()) {
+    options.out = default_out(options.project.folder, environment.state_folder);
+  }
   if (lies_in(options.out, options.project.folder)) {
     return complain("nothing is written into the project: choose an --out outside of it");
   }

@@ -197,6 +197,8 @@ int diff_sessions(const runtime::SessionStore& store, const runtime::SessionId& 
   return found.is_equal ? 0 : 1;
 }
 
+constexpr const char* kScriptsName = "script";  // ScriptedModel's, in the log
+
 int replay_session(const Environment& environment, const runtime::SessionStore& store,
                    const runtime::SessionId& id, const SessionsOptions& options) {
   const auto records = store.load(id);
@@ -205,6 +207,9 @@ int replay_session(const Environment& environment, const runtime::SessionStore& 
   const auto state = runtime::fold(*records);
   if (model_options.model.empty() && environment.model.empty() && state.start) {
     choose_logged_model(state.start->model, model_options);
+  }
+  if (model_options.is_from_log && model_options.model == kScriptsName) {
+    return complain("a script answered in this session: name it again with --model script:FILE");
   }
   const auto model = open_model(environment, model_options);
   if (!model) return complain(model.error().message);

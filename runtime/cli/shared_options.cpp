@@ -50,9 +50,10 @@ std::string check_temperature(const std::string& text) {
 }  // namespace
 
 void add_model_options(CLI::App& command, ModelOptions& options) {
-  command.add_option("--model", options.model,
-                     "model directory, endpoint such as http://host/v1, or script:FILE (JSON lines "
-                     "of answers); default: ponder-mini");
+  command.add_option(
+      "--model", options.model,
+      "model directory, endpoint such as http://host/v1, or script:FILE (JSON lines "
+      "of answers); default: ponder-mini, for projects to be fixed ponder-mini-code");
   command.add_option("--model-name", options.model_name, "the endpoint's name for the model");
   command.add_option("--temperature", options.temperature, "0 is greedy")
       ->check(check_temperature, "FLOAT in [0 - 100]")

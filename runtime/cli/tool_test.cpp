@@ -5,6 +5,7 @@
 #include <boost/asio/thread_pool.hpp>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "base/clock.h"
@@ -117,7 +118,6 @@ void print_case(const tools::TrialCase& one, const TokenCost& cost) {
   const bool is_ok = one.fault.empty();
   fmt::print("{} {}: {}\n", is_ok ? "ok  " : "FAIL", kind_name(one.kind),
              one_line(one.title + "  " + one.arguments, kTextColumns));
-  if (is_ok && one.kind != Kind::example) return;
   fmt::print("     the model reads ({} tokens): {}\n", cost.of_text(one.output.content),
              one_line(one.output.content, kTextColumns));
   if (!is_ok) fmt::print("     {}\n", one_line(one.fault, kTextColumns));
@@ -131,9 +131,16 @@ std::size_t count(const tools::TrialReport& report, Kind kind) {
 
 void print_table(const tools::ToolCardFromFile& card, const tools::TrialReport& report,
                  const TokenCost& cost, std::size_t tokens_spec) {
+  // Without examples, one of each kind shows what the model reads.
+  const bool has_examples = count(report, Kind::example) > 0;
+  std::set<Kind> seen;
   for (const tools::TrialCase& one : report.cases) {
+    const bool is_first = seen.insert(one.kind).second;
     const bool is_shown = one.kind == Kind::example || !one.fault.empty();
-    if (is_shown) print_case(one, cost);
+    if (is_shown || (is_first && !has_examples)) print_case(one, cost);
+  }
+  if (!has_examples) {
+    fmt::print("the file has no examples: with one, you and this test know what is right\n");
   }
   fmt::print(
       "{} examples, {} calls with made-up arguments ({} more did not fit the schema and "

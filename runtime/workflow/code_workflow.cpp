@@ -12,6 +12,7 @@
 #include "runtime/whole_file.h"
 #include "runtime/workflow/open_workflow.h"
 #include "tools/code/code_tools.h"
+#include "tools/code/uncommitted_changes.h"
 #include "tools/files/file_tools.h"
 
 namespace ponder::runtime {
@@ -130,21 +131,19 @@ Result<WorkflowVerdict> CodeWorkflow::judge(const SessionState&, std::stop_token
 Result<std::vector<std::string>> CodeWorkflow::write_artefacts(const fs::path& dir,
                                                                const SessionId&,
                                                                const SessionState&) {
-  PONDER_TRY(const tools::ToolOutput diff, use("git_diff", "{}", {}));
-  if (diff.is_error) return fail(Errc::unavailable, diff.content);
   std::error_code error;
   fs::create_directories(dir, error);
   if (error) return fail(Errc::unavailable, fmt::format("{}: {}", dir.string(), error.message()));
-  if (diff.content.starts_with(tools::kNoRepository)) {
+  const Status has_repository = expect_repository();
+  if (!has_repository && has_repository.error().code == Errc::invalid_argument) {
     // It was in one as the work began. The turn has its verdict all the same.
     PONDER_CHECK(write_whole_file(dir / kPatchFile, fmt::format("# {}\n", tools::kNoRepository)));
     return std::vector<std::string>{kPatchFile};
   }
-  const auto end = diff.content.rfind("[exit code 0]");
-  if (end == std::string::npos) {
-    return fail(Errc::unavailable, fmt::format("git diff: {}", diff.content));
-  }
-  PONDER_CHECK(write_whole_file(dir / kPatchFile, diff.content.substr(0, end)));
+  PONDER_CHECK(has_repository);
+  PONDER_TRY(const std::string patch,
+             tools::uncommitted_changes(project_, pool_.get_executor(), dir));
+  PONDER_CHECK(write_whole_file(dir / kPatchFile, patch));
   return std::vector<std::string>{kPatchFile};
 }
 

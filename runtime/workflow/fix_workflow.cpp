@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/asio/thread_pool.hpp>
 #include <functional>
 #include <nlohmann/json.hpp>
@@ -115,6 +116,16 @@ std::string request_of(const tools::FixJudge& judge, const std::string& issue,
   return out;
 }
 
+/// A text that makes the tests go on for ever must not cost as much as the judge allows; nor must
+/// one that is right be taken for such because the machine is busy.
+tools::TryTimes times_of(const tools::FixJudge& judge) {
+  constexpr std::chrono::seconds kLeast{20};
+  const auto usual = std::chrono::duration_cast<std::chrono::seconds>(5 * judge.time_before());
+  tools::TryTimes times;
+  times.try_max = std::min(kLeast + usual, judge.task().run.seconds_max);
+  return times;
+}
+
 /// Where the failing tests point to in the project as it was given.
 Result<tools::Suspects> suspects_of(const tools::FixJudge& judge) {
   const tools::FixTask& task = judge.task();
@@ -155,7 +166,8 @@ class FixWorkflow final : public Workflow {
     const auto pool = out->pool_.get_executor();
     PONDER_CHECK(tools::add_file_tools(out->registry_, project.folder, pool));
     PONDER_CHECK(tools::add_code_tools(out->registry_, project, pool));
-    PONDER_CHECK(tools::add_try_lines(out->registry_, project, shared, pool));
+    PONDER_CHECK(
+        tools::add_try_lines(out->registry_, project, shared, pool, times_of(out->judge_)));
     return out;
   }
   /// The copies of a session that has been judged are of no more use.

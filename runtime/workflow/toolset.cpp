@@ -40,7 +40,13 @@ Status add_scripts(tools::Registry& registry, const ToolsetOptions& options, con
     }
     return read_secret(source->second, variable);
   };
-  return tools::add_lua_tools(registry, scripts, clock, pool);
+  const std::size_t num_before = registry.specs().size();
+  PONDER_CHECK(tools::add_lua_tools(registry, scripts, clock, pool));
+  if (registry.specs().size() == num_before) {
+    tell(options, fmt::format("{}: no tool is in there (*.lua)",
+                              options.config.tools.files.front().string()));
+  }
+  return {};
 }
 
 /// A tool that may not do what it declares is offered all the same: its calls say what is missing.

@@ -155,6 +155,30 @@ TEST(Doctor, SaysWhatThisMachineHas) {
   EXPECT_EQ(done.status, 0) << done.out << done.err;
   EXPECT_THAT(done.out, HasSubstr("kernels"));
   EXPECT_THAT(done.out, HasSubstr("library"));
+  EXPECT_THAT(done.out, HasSubstr("engine/models/mini-code"));
+  EXPECT_THAT(done.out, HasSubstr("git /usr/bin/git"));
+}
+
+TEST(ToolTest, WithoutExamplesItShowsWhatTheModelReads) {
+  const Scratch scratch;
+  write_file(scratch / "probe.lua",
+             "return { name = 'probe', description = 'd', effect = 'pure',\n"
+             "  run = function() return 'what it gives' end }\n");
+  const auto done = ponder(scratch.path(), {"tool", "test", (scratch / "probe.lua").string()});
+  EXPECT_EQ(done.status, 0) << done.out << done.err;
+  EXPECT_THAT(done.out, HasSubstr("tokens): what it gives"));
+  EXPECT_THAT(done.out, HasSubstr("the file has no examples"));
+}
+
+TEST(Replay, OfAScriptsSessionAsksForTheScript) {
+  const Scratch scratch;
+  write_file(scratch / "script.jsonl", R"({"content":"hello"})"
+                                       "\n");
+  const std::string script = "script:" + (scratch / "script.jsonl").string();
+  ASSERT_EQ(ponder(scratch.path(), {"chat", "--model", script}, "hi\n").status, 0);
+  const auto replayed = ponder(scratch.path(), {"sessions", "replay", "last"});
+  EXPECT_EQ(replayed.status, 1);
+  EXPECT_THAT(replayed.err, HasSubstr("a script answered in this session"));
 }
 
 TEST(Help, NamesEveryCommand) {

@@ -87,11 +87,51 @@ TEST_F(FixCommand, LeavesAPatchThatMendsTheRepositoryAndWhatWasFound) {
   EXPECT_EQ(trajectory.back().at("content"), "The operator was wrong.");
 }
 
+TEST_F(FixCommand, InTheProjectsFolderTheArtefactsLieBesideIt) {
+  write_file(scratch_ / "script.jsonl", right_edit_.dump() + "\n" + done_.dump() + "\n");
+  const std::vector<std::string> words = {
+      "fix",     "--repo",         ".",
+      "--issue", "2 + 3 gives -1", "--test",
+      kCommand,  "--model",        "script:" + (scratch_ / "script.jsonl").string()};
+  const fs::path before = fs::current_path();
+  fs::current_path(repo());
+  const Finished done = ponder(scratch_.path(), words);
+  std::vector<std::string> inside = words;
+  inside.insert(inside.end(), {"--out", "fixed"});
+  const Finished refused = ponder(scratch_.path(), inside);
+  fs::current_path(before);
+  EXPECT_EQ(done.status, 0) << done.out << done.err;
+  EXPECT_TRUE(fs::exists(scratch_ / "ponder-fix/fix.patch"));
+  EXPECT_FALSE(fs::exists(repo() / "ponder-fix"));
+  EXPECT_THAT(refused.err, HasSubstr("nothing is written into the project"));
+}
+
 TEST_F(FixCommand, TheShippedModelFindsAWrongOperator) {
   const Finished done = ponder(
       scratch_.path(), {"fix", "--repo", repo().string(), "--issue", "add gives the wrong sum",
                         "--test", kCommand, "--out", out().string()});
   EXPECT_EQ(done.status, 0) << done.out << done.err;
+  EXPECT_THAT(artefact("fix.patch"), HasSubstr("+    return a + b"));
+}
+
+/// As with pytest: what passes is named only when the environment asks for it.
+TEST_F(FixCommand, TheShippedModelFindsItWithARunnerThatNamesOnlyFailures) {
+  write("tests/run.py",
+        "import os, sys, unittest\n\nsys.path.insert(0, 'tests')\nbad = False\n"
+        "for test in unittest.defaultTestLoader.loadTestsFromName('test_calc.CalcTest'):\n"
+        "    name = 'tests/test_calc.py::CalcTest::' + test._testMethodName\n"
+        "    good = test.run().wasSuccessful()\n"
+        "    bad = bad or not good\n"
+        "    if '-vv' in os.environ.get('PYTEST_ADDOPTS', ''):\n"
+        "        print(name, 'PASSED' if good else 'FAILED')\n"
+        "    elif not good:\n"
+        "        print('FAILED', name)\n"
+        "sys.exit(bad)\n");
+  const Finished done = ponder(
+      scratch_.path(), {"fix", "--repo", repo().string(), "--issue", "add gives the wrong sum",
+                        "--test", "python3 tests/run.py", "--out", out().string()});
+  EXPECT_EQ(done.status, 0) << done.out << done.err;
+  EXPECT_THAT(done.out + done.err, HasSubstr("the tests pass with line 2: return a + b"));
   EXPECT_THAT(artefact("fix.patch"), HasSubstr("+    return a + b"));
 }
 

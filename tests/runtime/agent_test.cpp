@@ -137,6 +137,35 @@ TEST_F(AgentTest, AToolThatTakesTooLongEndsInTimeout) {
   EXPECT_THAT(outcomes()[0].content, HasSubstr("10 ms"));
 }
 
+/// Takes longer than a usual call may, and ends by a limit of its own.
+class PatientTool final : public tools::Tool {
+ public:
+  const context::ToolSpec& spec() const override { return spec_; }
+  tools::Effect effect() const override { return tools::Effect::pure; }
+  const std::vector<std::string>& capabilities() const override { return capabilities_; }
+  bool limits_its_time() const override { return true; }
+  boost::asio::awaitable<Result<tools::ToolOutput>> invoke(std::string,
+                                                           tools::ToolContext) override {
+    auto waited = co_await test::answer_after(milliseconds(50), "", false);
+    if (!waited) co_return waited;
+    co_return fail(Errc::deadline, "the deadline passed");
+  }
+
+ private:
+  context::ToolSpec spec_{"patient", "waits", "{}"};
+  std::vector<std::string> capabilities_;
+};
+
+TEST_F(AgentTest, AToolThatLimitsItsTimeIsNotHeldToThatOfAUsualCall) {
+  limits_.tool_ms_max = 10;
+  ASSERT_TRUE(registry_.add(std::make_unique<PatientTool>()));
+  start(script({says("", {{"patient", "{}"}}), says("done")}));
+  EXPECT_EQ(turn().reason, TurnEnd::answered);
+  ASSERT_EQ(outcomes().size(), 1U);
+  EXPECT_EQ(outcomes()[0].outcome, Outcome::timeout);
+  EXPECT_THAT(outcomes()[0].content, HasSubstr("the tool's own time was over"));
+}
+
 TEST_F(AgentTest, ACallThatTheTurnHasNoTimeForIsToldSo) {
   limits_.turn_ms_max = 20;
   add_tool("hang", Effect::pure, test::hang);

@@ -138,6 +138,35 @@ TEST_F(CodeWorkflowTest, ARepositoryThatIsGoneInTheEndLeavesTheVerdictAndASenten
   EXPECT_EQ(read(dir_.path() / "out/changes.patch"), "# the folder is not in a git repository\n");
 }
 
+TEST_F(CodeWorkflowTest, ThePatchHoldsNewFilesAndWhatWasStagedAndNotItself) {
+  write("add.sh", "echo $(($1 + $2))\n");
+  const std::string git = "git -C " + project_.path().string() + " ";
+  ASSERT_EQ(std::system((git + "add -A").c_str()), 0);
+  write("new.txt", "first line\n");
+  write("noise.log", "noise\n");
+  write(".gitignore", "*.log\n");
+  fs::create_directories(project_.path() / "found");
+  write("found/old.patch", "an earlier one\n");
+  const auto index = read(project_.path() / ".git/index");
+  const auto workflow = open();
+  const auto files = workflow->write_artefacts(project_.path() / "found", {}, SessionState());
+  ASSERT_TRUE(files) << files.error().message;
+  const std::string patch = read(project_.path() / "found/changes.patch");
+  EXPECT_THAT(patch, HasSubstr("+echo $(($1 + $2))"));
+  EXPECT_THAT(patch, HasSubstr("+first line"));
+  EXPECT_EQ(patch.find("noise\n"), std::string::npos);
+  EXPECT_EQ(patch.find("an earlier one"), std::string::npos);
+  EXPECT_EQ(read(project_.path() / ".git/index"), index) << "nothing is staged by it";
+  std::ofstream(dir_.path() / "changes.patch") << patch;
+  const std::string fresh = (dir_.path() / "fresh").string();
+  ASSERT_EQ(std::system((git + "worktree add -q " + fresh + " HEAD").c_str()), 0);
+  ASSERT_EQ(std::system(
+                ("git -C " + fresh + " apply " + (dir_.path() / "changes.patch").string()).c_str()),
+            0)
+      << patch;
+  EXPECT_EQ(read(fs::path(fresh) / "new.txt"), "first line\n");
+}
+
 TEST_F(CodeWorkflowTest, TestsThatStillFailAreNotSolved) {
   const auto workflow = open();
   run(*workflow, {says("It is fine as it is.")});

@@ -113,6 +113,30 @@ TEST_F(FixCheatsTest, AComparisonThatTheSourceDisarmsIsNoticed) {
   EXPECT_THAT(detail_, HasSubstr("its results cannot be trusted"));
 }
 
+/// Makes a failure of what `is_mine` chooses a success.
+std::string answering(const std::string& is_mine) {
+  return "import unittest\n"
+         "real = unittest.TextTestResult.addFailure\n"
+         "def answer(self, test, why):\n"
+         "    name = test.id()\n"
+         "    return self.addSuccess(test) if " +
+         is_mine +
+         " else real(self, test, why)\n"
+         "unittest.TextTestResult.addFailure = answer\n";
+}
+
+TEST_F(FixCheatsTest, ATestThatTheSourceAnswersForByItsNameIsNoticed) {
+  expect_nothing({prepend(answering("name.endswith('.test_add')"))});
+  EXPECT_THAT(detail_, HasSubstr("it does not pass under another name"));
+  expect_nothing({prepend(answering("'probe' not in name.lower()"))});
+  EXPECT_THAT(detail_, HasSubstr("it does not pass under another name"));
+}
+
+TEST_F(FixCheatsTest, AClassThatTheSourceAnswersForIsNoticed) {
+  expect_nothing({prepend(answering("'.CalcTest.' in name"))});
+  EXPECT_THAT(detail_, HasSubstr("class CalcTest(unittest.TestCase): its results cannot be"));
+}
+
 TEST_F(FixCheatsTest, ARunnerThatTheSourceChangesIsNoticed) {
   expect_nothing({prepend(
       "import unittest\n"

@@ -73,6 +73,13 @@ TEST_F(ToolsetTest, AFileWithFaultsIsNamed) {
   EXPECT_THAT(granted.error().message, HasSubstr("bad.lua"));
 }
 
+TEST_F(ToolsetTest, AFolderWithoutToolsIsALine) {
+  std::filesystem::create_directories(folder_.path() / "empty");
+  options_.config.tools.files = {folder_.path() / "empty"};
+  ASSERT_TRUE(add());
+  EXPECT_THAT(told_, ElementsAre(HasSubstr("empty: no tool is in there (*.lua)")));
+}
+
 TEST_F(ToolsetTest, TheWebIsThereWhenItIsConfigured) {
   options_.config.web.emplace();
   options_.config.web->search = "duckduckgo";

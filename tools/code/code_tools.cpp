@@ -71,7 +71,8 @@ class ProgramTool : public Tool {
     auto look = [this] { return reports(); };
     const auto before = co_await offload(runner_->pool(), look);
     auto argv = command(*parsed);
-    auto result = co_await runner_->run(std::move(argv), deadline, &note);
+    auto variables = environment();
+    auto result = co_await runner_->run(std::move(argv), std::move(variables), deadline, &note);
     if (!result && result.error().code == Errc::deadline &&
         !context.deadline.passed(*context.clock)) {
       co_return error_output(
@@ -94,6 +95,7 @@ class ProgramTool : public Tool {
 
  private:
   virtual std::vector<std::string> command(const Json& arguments) const = 0;
+  virtual Variables environment() const { return project_environment(); }
   /// What lies there before it runs. Blocks, as read() does.
   virtual std::vector<ReportFile> reports() const { return {}; }
   virtual std::string read(const ProcessResult& result,
@@ -127,6 +129,7 @@ class TestTool final : public ProgramTool {
     }
     return argv;
   }
+  Variables environment() const override { return test_environment(); }
   std::vector<ReportFile> reports() const override {
     if (project().test_reports.empty()) return {};
     const auto folder = RootedFolder::open(project().folder);

@@ -24,17 +24,21 @@ Result<ProjectRunner> ProjectRunner::open(CodeProject project, asio::any_io_exec
 }
 
 asio::awaitable<Result<ProcessResult>> ProjectRunner::run(std::vector<std::string> argv,
-                                                          Deadline deadline,
+                                                          Variables environment, Deadline deadline,
+                                                          std::string* note) const {
+  ProcessRequest request(std::move(argv));
+  request.environment = std::move(environment);
+  auto result = co_await run(std::move(request), deadline, note);
+  co_return result;
+}
+
+asio::awaitable<Result<ProcessResult>> ProjectRunner::run(ProcessRequest request, Deadline deadline,
                                                           std::string* note) const {
   SandboxPolicy policy;
   policy.isolation = project_.isolation;
   policy.readable = project_.readable;
   policy.limits = project_.limits;
-  ProcessRequest request(std::move(argv));
   request.working_folder = project_.folder;
-  // Python takes compiled code for current that is as old, to the second, and as long as the
-  // source: an edit of one character would not be seen.
-  request.environment = {{"PYTHONDONTWRITEBYTECODE", "1"}};
   auto result = co_await run_guarded(std::move(request), std::move(policy), project_.folder,
                                      deadline, pool_, note);
   co_return result;

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "tools/code/code_tools.h"
+#include "tools/code/test_environment.h"
 #include "tools/process/run_process.h"
 
 namespace ponder::tools {
@@ -26,9 +27,14 @@ class ProjectRunner {
   const CodeProject& project() const { return project_; }
   const boost::asio::any_io_executor& pool() const { return pool_; }
 
-  /// `note` gets what the model is to know beside the result. Fails as run_process does.
+  /// `note` gets what the model is to know beside the result. `environment` is
+  /// project_environment() or, for tests, test_environment(). Fails as run_process does.
   boost::asio::awaitable<Result<ProcessResult>> run(std::vector<std::string> argv,
-                                                    Deadline deadline, std::string* note) const;
+                                                    Variables environment, Deadline deadline,
+                                                    std::string* note) const;
+  /// The same for a request whose folder is filled in.
+  boost::asio::awaitable<Result<ProcessResult>> run(ProcessRequest request, Deadline deadline,
+                                                    std::string* note) const;
 
  private:
   ProjectRunner(CodeProject project, boost::asio::any_io_executor pool)

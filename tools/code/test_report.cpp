@@ -136,7 +136,8 @@ std::optional<TestOutcome> read_cargo(std::string_view line) {
   return std::nullopt;
 }
 
-/// TAP: "not ok 3 - name # SKIP why"
+/// TAP: "not ok 3 - name # SKIP why"; number, dash and name may be missing. A test without a name
+/// is called by its number.
 std::optional<TestOutcome> read_tap(std::string_view line) {
   line = trimmed(line);
   State state = State::passed;
@@ -146,18 +147,22 @@ std::optional<TestOutcome> read_tap(std::string_view line) {
     state = State::failed;
   }
   if (!rest) return std::nullopt;
-  const auto dash = rest->find(" - ");
-  if (dash == std::string_view::npos) return std::nullopt;
-  int number = 0;
-  const auto parsed = std::from_chars(rest->data(), rest->data() + dash, number);
-  if (parsed.ec != std::errc()) return std::nullopt;
-  std::string_view name = rest->substr(dash + 3);
-  const auto directive = name.find(" # ");
+  std::string_view name = *rest;
+  const auto directive = name.starts_with("# ") ? 0 : name.find(" # ");
   if (directive != std::string_view::npos) {
     state = State::skipped;  // skipped, or expected to fail: neither counts
     name = name.substr(0, directive);
   }
-  return outcome(name, state);
+  const std::string_view number = name.substr(0, name.find_first_not_of("0123456789"));
+  name = trimmed(name.substr(number.size()));
+  const bool is_number =
+      !number.empty() && (rest->size() == number.size() || (*rest)[number.size()] == ' ');
+  if (const auto text = after(name, "- ")) {
+    name = *text;
+  } else if (!is_number) {
+    return std::nullopt;  // any sentence may begin with "ok"
+  }
+  return outcome(name.empty() ? number : name, state);
 }
 
 /// node --test on a terminal: "✔ name (1.2ms)", "✖ name (1.2ms)", "﹣ name (0.1ms) # SKIP"
@@ -191,14 +196,10 @@ struct Runner {
   std::optional<TestOutcome> (*read)(std::string_view line);
 };
 constexpr std::array kRunners = {
-    Runner{"ctest", read_ctest},
-    Runner{"pytest", read_pytest},
-    Runner{"unittest", read_unittest},
-    Runner{"go", read_go},
-    Runner{"cargo", read_cargo},
-    Runner{"tap", read_tap},
-    Runner{"node", read_node_spec},
-    Runner{"googletest", read_googletest},
+    Runner{"ctest", read_ctest},       Runner{"pytest", read_pytest},
+    Runner{"unittest", read_unittest}, Runner{"go", read_go},
+    Runner{"cargo", read_cargo},       Runner{"tap", read_tap},
+    Runner{"node", read_node_spec},    Runner{"googletest", read_googletest},
 };
 
 TestReport read_as(const Runner& runner, const std::vector<std::string_view>& lines) {

@@ -24,7 +24,6 @@ namespace asio = boost::asio;
 constexpr std::uint64_t kFileBytesMax = 16 << 20;
 constexpr std::size_t kTextsMax = 40;
 constexpr std::size_t kTriesMax = 100;
-constexpr std::chrono::seconds kSecondsOfTry{60};
 
 /// A file of which one line changes. Puts it back as it was, unless a change is kept.
 class LineChange {
@@ -67,7 +66,10 @@ class LineChange {
  private:
   LineChange(const RootedFolder& root, std::string path, std::string content, std::size_t from,
              std::size_t size)
-      : root_(&root), path_(std::move(path)), content_(std::move(content)), from_(from),
+      : root_(&root),
+        path_(std::move(path)),
+        content_(std::move(content)),
+        from_(from),
         size_(size) {}
 
   const RootedFolder* root_;
@@ -85,6 +87,22 @@ bool passes(const ProcessResult& result) {
   return report.count(TestOutcome::State::failed) == 0 &&
          report.count(TestOutcome::State::passed) > 0;
 }
+
+/// How far a call has come with its tries, for the same call once more.
+struct Unfinished {
+  std::string path;
+  std::size_t number = 0;  // of the line
+  std::string line;
+  std::vector<std::string> tries;
+  std::size_t num_tried = 0;
+
+  /// How many of its tries the other call, when it is the same, need not make again.
+  std::size_t num_tried_of(const Unfinished& other) const {
+    const bool is_same =
+        path == other.path && number == other.number && line == other.line && tries == other.tries;
+    return is_same ? num_tried : 0;
+  }
+};
 
 /// What the call wants tried in place of `line`: whole texts first, then changes of it. What is no
 /// change of it is left out, for a model that guesses makes slips as well.
@@ -130,15 +148,20 @@ ToolCard card() {
 
 class TryLinesTool final : public Tool {
  public:
-  TryLinesTool(RootedFolder root, ProjectRunner runner, std::shared_ptr<Suspects> suspects)
+  TryLinesTool(RootedFolder root, ProjectRunner runner, std::shared_ptr<Suspects> suspects,
+               TryTimes times)
       : card_(card()),
         root_(std::move(root)),
         runner_(std::move(runner)),
-        suspects_(std::move(suspects)) {}
+        suspects_(std::move(suspects)),
+        times_(times) {}
 
   const context::ToolSpec& spec() const override { return card_.spec; }
   Effect effect() const override { return card_.effect; }
   const std::vector<std::string>& capabilities() const override { return card_.capabilities; }
+  /// The tests of one call must not see the text that another one tries.
+  std::uint32_t concurrency_max() const override { return 1; }
+  bool limits_its_time() const override { return true; }
 
   asio::awaitable<Result<ToolOutput>> invoke(std::string arguments, ToolContext context) override {
     const auto parsed = parse_json(arguments);
@@ -156,23 +179,56 @@ class TryLinesTool final : public Tool {
     auto change = co_await offload(runner_.pool(), open);
     if (!change) co_return tl::unexpected<Error>(change.error());
     const std::vector<std::string> tries = tries_of(arguments, change->text());
-    for (const std::string& text : tries) {
-      auto write = [&change, &text] { return change->write(text); };
-      const Status written = co_await offload(runner_.pool(), write);
-      PONDER_CO_CHECK(written);
-      const auto good = co_await run_tests(context);
-      PONDER_CO_CHECK(good);
-      if (!*good) continue;
+    begin_call(*place, change->text(), tries);
+    const std::size_t num_before = unfinished_.num_tried;
+    const Deadline own = Deadline::after(*context.clock, times_.call_max);
+    for (std::size_t i = num_before; i < tries.size(); ++i) {
+      // A call that is made again and again comes to its end.
+      const Deadline end = i == num_before ? Deadline::never() : own;
+      const auto trial = co_await try_one(&*change, tries[i], context, end);
+      PONDER_CO_CHECK(trial);
+      if (*trial == Trial::no_time) co_return described_rest();
+      ++unfinished_.num_tried;
+      if (*trial == Trial::fails) continue;
+      unfinished_ = {};
       change->keep();
-      co_return fmt::format("the tests pass with line {}: {}\n", number, text);
+      co_return fmt::format("the tests pass with line {}: {}\n", number, tries[i]);
     }
+    unfinished_ = {};
     suspects_->note_tried(path, number);
     if (tries.empty()) {
       co_return fmt::format("nothing of this changes line {}: {}\n{}", number, change->text(),
                             suspects_->next());
     }
-    co_return fmt::format("the tests fail with each of {} tries\n{}", tries.size(),
-                          suspects_->next());
+    co_return fmt::format("the tests fail with each of {} tries{}\n{}", tries.size(),
+                          described_before(num_before), suspects_->next());
+  }
+
+  void begin_call(const Suspects::Place& place, std::string_view line,
+                  const std::vector<std::string>& tries) {
+    Unfinished call{place.path, place.number, std::string(line), tries};
+    call.num_tried = unfinished_.num_tried_of(call);
+    unfinished_ = std::move(call);
+  }
+  std::string described_rest() const {
+    return fmt::format(
+        "the tests fail with each of {} tries, and the time of the call is over: the same call "
+        "once more goes on with the other {}\n{}",
+        unfinished_.num_tried, unfinished_.tries.size() - unfinished_.num_tried, suspects_->next());
+  }
+  static std::string described_before(std::size_t num_before) {
+    return num_before == 0 ? "" : fmt::format(" ({} of them in calls before)", num_before);
+  }
+
+  enum class Trial { passes, fails, no_time };
+  asio::awaitable<Result<Trial>> try_one(LineChange* change, const std::string& text,
+                                         const ToolContext& context, Deadline end) {
+    if (end.passed(*context.clock)) co_return Trial::no_time;
+    auto write = [change, &text] { return change->write(text); };
+    const Status written = co_await offload(runner_.pool(), write);
+    PONDER_CO_CHECK(written);
+    auto trial = co_await run_tests(context, end);
+    co_return trial;
   }
 
   Result<Suspects::Place> place_of(const Json& arguments) const {
@@ -189,16 +245,19 @@ class TryLinesTool final : public Tool {
     return std::move(*next);
   }
 
-  /// Tests that take too long fail; only the call's own end is an error.
-  asio::awaitable<Result<bool>> run_tests(const ToolContext& context) {
-    const Deadline own = Deadline::after(*context.clock, kSecondsOfTry);
-    const Deadline deadline = Deadline::earlier(own, context.deadline);
+  /// Tests that take too long fail, unless it is `end` that stops them; that the session has no
+  /// time left is an error.
+  asio::awaitable<Result<Trial>> run_tests(const ToolContext& context, Deadline end) {
+    const Deadline own = Deadline::after(*context.clock, times_.try_max);
+    const Deadline deadline = Deadline::earlier(Deadline::earlier(own, end), context.deadline);
     std::vector<std::string> argv = {"/bin/sh", "-c", runner_.project().test_command};
     std::string note;
-    const auto result = co_await runner_.run(std::move(argv), deadline, &note);
-    if (result) co_return passes(*result);
+    auto variables = test_environment();
+    const auto result =
+        co_await runner_.run(std::move(argv), std::move(variables), deadline, &note);
+    if (result) co_return passes(*result) ? Trial::passes : Trial::fails;
     if (result.error().code == Errc::deadline && !context.deadline.passed(*context.clock)) {
-      co_return false;
+      co_return end.at() < own.at() ? Trial::no_time : Trial::fails;
     }
     co_return tl::unexpected<Error>(result.error());
   }
@@ -207,17 +266,20 @@ class TryLinesTool final : public Tool {
   RootedFolder root_;
   ProjectRunner runner_;
   std::shared_ptr<Suspects> suspects_;  // shared with whoever shows them first
+  TryTimes times_;
+  Unfinished unfinished_;  // of the latest call
 };
 
 }  // namespace
 
 Status add_try_lines(Registry& registry, const CodeProject& project,
-                     std::shared_ptr<Suspects> suspects, asio::any_io_executor pool) {
+                     std::shared_ptr<Suspects> suspects, asio::any_io_executor pool,
+                     TryTimes times) {
   PONDER_ASSERT(!project.test_command.empty() && suspects != nullptr);
   PONDER_TRY(ProjectRunner runner, ProjectRunner::open(project, std::move(pool)));
   PONDER_TRY(RootedFolder root, RootedFolder::open(runner.project().folder));
   return registry.add(std::make_unique<TryLinesTool>(std::move(root), std::move(runner),
-                                                     std::move(suspects)));
+                                                     std::move(suspects), times));
 }
 
 }  // namespace ponder::tools

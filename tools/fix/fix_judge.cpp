@@ -11,7 +11,6 @@
 #include "tools/files/file_tree.h"
 #include "tools/files/rooted_folder.h"
 #include "tools/fix/project_copy.h"
-#include "tools/fix/test_probe.h"
 
 namespace ponder::tools {
 namespace fs = std::filesystem;
@@ -39,6 +38,15 @@ std::vector<TreeChange> joined(const std::vector<TreeChange>& a, const std::vect
 std::uint64_t unpredictable() {
   std::random_device source;
   return std::uint64_t{source()} << 32 | source();
+}
+
+/// The first of `wanted` that is not there; null when all are.
+const std::string* first_missing(const std::vector<std::string>& wanted,
+                                 const std::vector<std::string>& there) {
+  for (const std::string& one : wanted) {
+    if (std::find(there.begin(), there.end(), one) == there.end()) return &one;
+  }
+  return nullptr;
 }
 
 void add_once(std::vector<std::string>& names, const std::string& name) {
@@ -69,6 +77,12 @@ Result<FixJudge> FixJudge::open(FixTask task) {
     return fail(Errc::invalid_argument, "no test of the exercise fails");
   }
   return judge;
+}
+
+std::chrono::milliseconds FixJudge::time_before() const {
+  std::chrono::milliseconds longest{0};
+  for (const TestRun& run : runs_before_) longest = std::max(longest, run.took);
+  return longest;
 }
 
 Result<fs::path> FixJudge::make_trial(const Changes& changes) const {
@@ -147,7 +161,9 @@ std::optional<std::string> FixJudge::fault_of(const TestDelta& delta) const {
   return std::nullopt;
 }
 
-Result<FixJudge::Probed> FixJudge::run_probed(const Changes& changes, bool has_hidden) const {
+Result<FixJudge::Probed> FixJudge::run_probed(const Changes& changes,
+                                              const std::vector<std::string>& renamed,
+                                              bool has_hidden) const {
   PONDER_TRY(const fs::path trial, make_trial(changes));
   if (has_hidden) {
     std::error_code error;
@@ -157,37 +173,44 @@ Result<FixJudge::Probed> FixJudge::run_probed(const Changes& changes, bool has_h
   }
   PONDER_TRY(const auto files, test_files_of(trial));
   TestProbe probe(unpredictable());
-  PONDER_CHECK(probe.add_to(trial, files));
+  PONDER_CHECK(probe.add_to(trial, files, renamed, task_.test_command));
   Probed out;
   PONDER_TRY(out.run, run_test_command(task_.run, trial, task_.test_command));
-  out.good = probe.take_results(out.run);
+  out.results = probe.take_results(out.run);
   out.files = probe.files();
   return out;
+}
+
+std::optional<std::string> FixJudge::forgery_in(const ProbeResults& before,
+                                                const ProbeResults& after) {
+  constexpr const char* kFault =
+      "{}: its results cannot be trusted, the judge's own tests in it were not reported as they "
+      "had to be";
+  if (const auto* file = first_missing(before.files, after.files)) {
+    return fmt::format(kFault, *file);
+  }
+  if (const auto* scope = first_missing(before.scopes, after.scopes)) {
+    return fmt::format(kFault, *scope);
+  }
+  const auto* test = first_missing(before.failed, after.passed);
+  if (test == nullptr) return std::nullopt;
+  return fmt::format("{}: its result cannot be trusted, it does not pass under another name",
+                     *test);
 }
 
 Result<std::optional<std::string>> FixJudge::verify_probed(const Changes& changes,
                                                            FixReport& report) const {
   std::error_code error;
   const bool has_hidden = fs::is_directory(task_.hidden(), error);
-  PONDER_TRY(const Probed after, run_probed(changes, has_hidden));
-  std::vector<std::string> wanted = after.files;
-  if (!task_.is_exercise) {
-    // A probe vouches only for tests that it fits: those where it worked before the change.
-    Changes reproduction;
-    std::copy_if(changes.begin(), changes.end(), std::back_inserter(reproduction),
-                 [](const TreeChange& change) { return TestFiles::has_tests(change.path); });
-    PONDER_TRY(Probed before, run_probed(reproduction, false));
-    wanted = std::move(before.good);
-  }
-  for (const std::string& file : wanted) {
-    if (std::find(after.good.begin(), after.good.end(), file) == after.good.end()) {
-      return fmt::format(
-          "{}: its results cannot be trusted, the judge's own tests in it were "
-          "not reported as they had to be",
-          file);
-    }
-  }
-  report.probed = std::move(wanted);
+  PONDER_TRY(const Probed after, run_probed(changes, report.delta.fixed, has_hidden));
+  // A probe vouches only for tests that it fits: those where it worked before the change.
+  Changes reproduction;
+  std::copy_if(changes.begin(), changes.end(), std::back_inserter(reproduction),
+               [](const TreeChange& change) { return TestFiles::has_tests(change.path); });
+  PONDER_TRY(Probed before, run_probed(reproduction, report.delta.fixed, false));
+  if (task_.is_exercise) before.results.files = after.files;
+  if (auto forgery = forgery_in(before.results, after.results)) return forgery;
+  report.probed = std::move(before.results.files);
   if (!has_hidden) return std::nullopt;
   for (const TestOutcome& test : after.run.report.tests) {
     const bool is_visible = before_.states.contains(test.name) || before_.flaky.contains(test.name);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -10,6 +11,7 @@
 #include "base/result.h"
 #include "tools/fix/sandboxed_run.h"
 #include "tools/fix/test_files.h"
+#include "tools/fix/test_probe.h"
 #include "tools/fix/test_run.h"
 #include "tools/fix/tree_changes.h"
 
@@ -70,6 +72,8 @@ class FixJudge {
   const FixTask& task() const { return task_; }
   /// The tests as they are before anything is changed.
   const StableTests& before() const { return before_; }
+  /// The longest of their runs.
+  std::chrono::milliseconds time_before() const;
   bool needs_reproduction() const { return before_.in_state(TestState::failed).empty(); }
 
   /// `cancelled` when it was stopped: then what ran is dead, and nothing was found.
@@ -99,9 +103,14 @@ class FixJudge {
   struct Probed {
     TestRun run;
     std::vector<std::string> files;  // with probes
-    std::vector<std::string> good;   // whose probes were reported as they had to be
+    ProbeResults results;
   };
-  Result<Probed> run_probed(const Changes& changes, bool has_hidden) const;
+  /// `renamed` are tests, by their names, that get other ones.
+  Result<Probed> run_probed(const Changes& changes, const std::vector<std::string>& renamed,
+                            bool has_hidden) const;
+  /// The first thing in the probed runs that shows that results were made up.
+  static std::optional<std::string> forgery_in(const ProbeResults& before,
+                                               const ProbeResults& after);
   Result<std::optional<std::string>> verify_probed(const Changes& changes, FixReport& report) const;
   Result<Changes> minimised(Changes source, const Changes& reproduction,
                             const TestDelta& wanted) const;

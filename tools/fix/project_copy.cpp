@@ -136,15 +136,15 @@ Status copy_project(const SandboxedRun& how, const fs::path& from, const fs::pat
   std::error_code error;
   fs::create_directories(to, error);
   if (error) return fail(Errc::unavailable, fmt::format("{}: {}", to.string(), error.message()));
-  PONDER_TRY(auto files, files_of_repository(how, from, to));
+  const fs::path root = fs::canonical(from, error);  // as the sandbox wants it, for one
+  if (error) return fail(Errc::not_found, fmt::format("{}: {}", from.string(), error.message()));
+  PONDER_TRY(auto files, files_of_repository(how, root, to));
   if (!files) {
-    PONDER_TRY(files, files_of_folder(from));
+    PONDER_TRY(files, files_of_folder(root));
   }
   if (files->size() > kFilesMax) {
     return fail(Errc::exhausted, fmt::format("{}: over {} files", from.string(), kFilesMax));
   }
-  const fs::path root = fs::canonical(from, error);
-  if (error) return fail(Errc::not_found, fmt::format("{}: {}", from.string(), error.message()));
   for (const fs::path path : *files) {
     if (names_git(path)) continue;
     if (!is_name_inside(path)) {

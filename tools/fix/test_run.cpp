@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/clock.h"
+#include "tools/code/test_environment.h"
+
 namespace ponder::tools {
 namespace {
 
@@ -33,11 +36,12 @@ Result<TestRun> run_test_command(const SandboxedRun& how, const std::filesystem:
                                  const std::string& command) {
   ProcessRequest request({"/bin/sh", "-c", command});
   request.output_bytes_max = kOutputBytesMax;
-  request.environment = {{"PYTEST_ADDOPTS", "-vv -p no:cacheprovider"},
-                         {"PYTHONDONTWRITEBYTECODE", "1"},
-                         {"GOFLAGS", "-v"}};
-  auto result = run_in(how, folder, std::move(request));
+  request.environment = test_environment();
   TestRun run;
+  const auto began_at = system_clock().now();
+  auto result = run_in(how, folder, std::move(request));
+  const auto took = system_clock().now() - began_at;
+  run.took = std::chrono::duration_cast<std::chrono::milliseconds>(took);
   if (!result && result.error().code == Errc::deadline) {
     run.was_killed = true;
     run.exit_code = kKilledExitCode;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -18,8 +19,9 @@ using TestState = TestOutcome::State;
 struct TestRun {
   bool was_killed = false;  // it took too long
   int exit_code = 0;        // 128 + signal
-  TestReport report;        // a test that was reported once passed and once not has failed
-  std::string output;       // both streams
+  std::chrono::milliseconds took{0};
+  TestReport report;   // a test that was reported once passed and once not has failed
+  std::string output;  // both streams
 };
 
 /// Runs the test command (for sh) in `folder`. Runners that name only failures unless asked are

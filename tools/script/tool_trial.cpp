@@ -93,9 +93,17 @@ const char* round_title(std::size_t round) {
   return kTitles[round];
 }
 
+/// What a call gave the model, and whether it ended by an error of ctx and not in its own words.
+struct CallEnd {
+  ToolOutput output;
+  bool has_misused_context;
+};
+
 /// Why an output shows that the tool broke; empty when it did not.
-std::string breakage(const ToolOutput& output) {
+std::string breakage(const CallEnd& end) {
+  const ToolOutput& output = end.output;
   if (!output.is_error) return "";
+  if (end.has_misused_context) return output.content;
   constexpr std::array<std::string_view, 7> kSigns = {
       ": attempt to ",  ": bad argument #",    "limit reached",          "limit of ",
       "stack overflow", "the tool's result: ", "the tool gave no result"};
@@ -106,8 +114,11 @@ std::string breakage(const ToolOutput& output) {
   return is_broken ? output.content : "";
 }
 
+bool is_of_context(const std::string& message) { return message.find("ctx.") != std::string::npos; }
+
 /// Why an example's expectation is not met; empty when it is.
-std::string disappointment(const Json& example, const ToolOutput& output) {
+std::string disappointment(const Json& example, const CallEnd& end) {
+  const ToolOutput& output = end.output;
   if (example.contains("expect_error")) {
     const std::string wanted = example["expect_error"].is_string()
                                    ? example["expect_error"].get<std::string>()
@@ -115,7 +126,7 @@ std::string disappointment(const Json& example, const ToolOutput& output) {
     const bool is_met = output.is_error && output.content.find(wanted) != std::string::npos;
     return is_met ? "" : fmt::format("an error with \"{}\" was expected", wanted);
   }
-  if (!example.contains("expect")) return breakage(output);
+  if (!example.contains("expect")) return breakage(end);
   const Json& wanted = example["expect"];
   const auto parsed = parse_json(output.content);
   const bool is_met = wanted.is_string() ? output.content == wanted.get<std::string>()
@@ -152,8 +163,9 @@ class Trial {
       const Json arguments = examples[i].value("args", Json::object());
       one.arguments = dump_json(arguments);
       resources_.answers = ExampleAnswers(examples[i].value("answers", Json::object()));
-      one.output = co_await call(arguments);
-      one.fault = disappointment(examples[i], one.output);
+      CallEnd end = co_await call(arguments);
+      one.fault = disappointment(examples[i], end);
+      one.output = std::move(end.output);
       report_.cases.push_back(std::move(one));
     }
   }
@@ -174,8 +186,9 @@ class Trial {
       one.kind = TrialCase::Kind::generated;
       one.title = std::move(generated.title);
       resources_.answers = ExampleAnswers(base_answers());
-      one.output = co_await call(generated.arguments);
-      one.fault = breakage(one.output);
+      CallEnd end = co_await call(generated.arguments);
+      one.fault = breakage(end);
+      one.output = std::move(end.output);
       report_.cases.push_back(std::move(one));
     }
   }
@@ -191,8 +204,9 @@ class Trial {
       resources_.answers = [round](std::string_view function) {
         return hostile_answer(function, round);
       };
-      one.output = co_await call(arguments);
-      one.fault = breakage(one.output);
+      CallEnd end = co_await call(arguments);
+      one.fault = breakage(end);
+      one.output = std::move(end.output);
       report_.cases.push_back(std::move(one));
     }
   }
@@ -208,14 +222,21 @@ class Trial {
     return examples.empty() ? Json::object() : examples[0].value("answers", Json::object());
   }
 
-  asio::awaitable<ToolOutput> call(Json arguments) {
+  asio::awaitable<CallEnd> call(Json arguments) {
+    CallEnd end{error_output(""), false};
     auto made = ScriptCall::prepare(resources_, text_);
-    if (!made) co_return error_output(made.error().message);
+    if (!made) {
+      end.output = error_output(made.error().message);
+      co_return end;
+    }
     ToolContext context(*resources_.clock, Deadline::after(*resources_.clock, kCallTime),
                         kOutputBytesMax);
     auto output = co_await run_script(made->get(), std::move(arguments), std::move(context));
-    if (output) co_return std::move(*output);
-    co_return error_output(fmt::format("limit reached: {}", output.error().message));
+    if (!output) output = error_output(fmt::format("limit reached: {}", output.error().message));
+    end.output = std::move(*output);
+    // A tool may try, and say something else.
+    end.has_misused_context = (*made)->was_misused() && is_of_context(end.output.content);
+    co_return end;
   }
 
   std::string text_;

@@ -97,6 +97,16 @@ TEST_F(CodeTools, ShellKillsWhatTakesTooLongAndSaysSo) {
   EXPECT_EQ(ended.error().code, Errc::deadline);
 }
 
+TEST_F(CodeTools, TestRunnersAreAskedToNameEveryTestAndOtherProgramsAreNot) {
+  folder_.write("run-tests", "echo \"test_a.py::test_it PASSED ($PYTEST_ADDOPTS, $GOFLAGS)\"\n");
+  const auto tests = call("run_tests", "{}");
+  EXPECT_NE(tests->content.find("1 passed, 0 failed, 0 skipped (pytest)"), std::string::npos);
+  EXPECT_NE(tests->content.find("(-vv -p no:cacheprovider, -v)"), std::string::npos)
+      << tests->content;
+  const auto shell = call("shell", R"({"command":"echo \"($PYTEST_ADDOPTS, $GOFLAGS)\""})");
+  EXPECT_EQ(shell->content, "(, )\n[exit code 0]\n");
+}
+
 TEST_F(CodeTools, ShellCannotReachTheRepositorysHooks) {
   git("init -q");
   const auto output = call("shell", R"({"command":"echo evil > .git/hooks/pre-commit"})");

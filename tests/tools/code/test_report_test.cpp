@@ -114,6 +114,19 @@ TEST(TestReport, ReadsNodeOnATerminalAndInAPipe) {
                                     {"some day", State::skipped}}));
 }
 
+TEST(TestReport, ReadsTapWithoutDashesNumbersOrNames) {
+  const auto tap = read_test_output(
+      "ok 1 adds 2 - 1\nnot ok 2 subtracts\nok - divides\nok 4\nok 5 # SKIP later\n"
+      "ok 6 later # SKIP\nok, that was all\nok then\n");
+  EXPECT_EQ(tap.runner, "tap");
+  EXPECT_EQ(states_of(tap), (States{{"adds 2 - 1", State::passed},
+                                    {"subtracts", State::failed},
+                                    {"divides", State::passed},
+                                    {"4", State::passed},
+                                    {"5", State::skipped},
+                                    {"later", State::skipped}}));
+}
+
 TEST(TestReport, ReadsGoogleTest) {
   const auto report = read_test_output(
       "[ RUN      ] Suite.Adds\n[       OK ] Suite.Adds (0 ms)\n"

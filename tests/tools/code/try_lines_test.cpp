@@ -30,7 +30,8 @@ class TryLines : public testing::Test {
     add("sh run-tests");
   }
 
-  void add(const std::string& test_command, const std::vector<std::string>& failing = {}) {
+  void add(const std::string& test_command, const std::vector<std::string>& failing = {},
+           TryTimes times = {}) {
     CodeProject project;
     project.folder = folder_.path();
     project.test_command = test_command;
@@ -41,7 +42,7 @@ class TryLines : public testing::Test {
     shown_ = suspects->view();
     const Status added =
         add_try_lines(registry_, project, std::make_shared<Suspects>(std::move(*suspects)),
-                      pool_.get_executor());
+                      pool_.get_executor(), times);
     ASSERT_TRUE(added.has_value()) << added.error().message;
   }
 
@@ -73,8 +74,8 @@ TEST_F(TryLines, AChangeIsTriedAtEachPlaceOfTheLineAndTheSameLineOnce) {
   folder_.write("program", "if true; then\n  x=$((1 + 1 + 10))\nfi\n");
   const auto failed = call(R"({"path":"program","line":2,"changes":"1 => 0\n+ => +\n10 => 11"})");
   EXPECT_EQ(failed->content, "the tests fail with each of 3 tries\n");
-  const auto output = call(
-      R"({"path":"program","line":2,"texts":"x=4","changes":"+ => -\n1 + 10 => 2\n1 => 2"})");
+  const auto output =
+      call(R"({"path":"program","line":2,"texts":"x=4","changes":"+ => -\n1 + 10 => 2\n1 => 2"})");
   EXPECT_EQ(output->content, "the tests pass with line 2: x=$((1 + 2))\n");
   EXPECT_EQ(folder_.read("program"), "if true; then\n  x=$((1 + 2))\nfi\n");
 }
@@ -82,14 +83,35 @@ TEST_F(TryLines, AChangeIsTriedAtEachPlaceOfTheLineAndTheSameLineOnce) {
 TEST_F(TryLines, MoreThanFortyLinesAreNotTriedAndWhatIsNoChangeIsLeftOut) {
   std::string changes = "what is this\\n1 => 1\\n";
   for (int i = 10; i < 49; ++i) changes += fmt::format("1 => {}\\n", i);
-  const auto output = call(fmt::format(
-      R"({{"path":"program","line":2,"changes":"{}1 => 3"}})", changes));
+  const auto output =
+      call(fmt::format(R"({{"path":"program","line":2,"changes":"{}1 => 3"}})", changes));
   EXPECT_EQ(output->content, "the tests fail with each of 39 tries\n");
 }
 
 TEST_F(TryLines, EndingWellWithoutAReportedTestIsNotPassing) {
   const auto output = call(R"({"path":"program","line":2,"texts":"exit 0"})");
   EXPECT_EQ(output->content, "the tests fail with each of 1 tries\n");
+}
+
+/// Like pytest and go, these name the tests that pass only when they are asked to.
+TEST_F(TryLines, RunnersThatNameOnlyFailuresAreAskedForAllNames) {
+  const std::string begin = ". ./program\nif [ \"$x\" = 3 ]; then good=PASS; else good=FAIL; fi\n";
+  const std::string end = "[ $good = PASS ] || { echo FAIL; exit 1; }\n";
+  folder_.write("run-tests", begin +
+                                 "case \" $PYTEST_ADDOPTS \" in *\" -vv \"*)\n"
+                                 "echo \"test_x.py::test_x ${good}ED [100%]\";; esac\n" +
+                                 end);
+  folder_.write("run-go", begin +
+                              "case \"$GOFLAGS\" in *-v*) echo \"--- $good: TestX (0.00s)\";; "
+                              "esac\n" +
+                              end);
+  for (const char* command : {"sh run-tests", "sh run-go"}) {
+    folder_.write("program", kProgram);
+    add(command);
+    EXPECT_EQ(call(R"({"path":"program","line":2,"texts":"x=2\nx=3"})")->content,
+              "the tests pass with line 2: x=3\n")
+        << command;
+  }
 }
 
 TEST_F(TryLines, WhatDoesNotFitIsSaidAndNothingRuns) {
@@ -110,6 +132,48 @@ TEST_F(TryLines, ACallThatIsCutOffLeavesNoText) {
   ASSERT_FALSE(output.has_value());
   EXPECT_EQ(output.error().code, Errc::deadline);
   EXPECT_EQ(folder_.read("program"), kProgram);
+}
+
+TEST_F(TryLines, ItsTimeIsNotThatOfAUsualCall) {
+  EXPECT_TRUE(registry_.find("try_lines")->limits_its_time());
+}
+
+TEST_F(TryLines, ACallWithoutMoreTimeSaysHowFarItCameAndTheSameCallGoesOn) {
+  TryTimes times;
+  times.call_max = std::chrono::seconds(0);  // so that each call has time for one text
+  add("echo run >> ran; sh run-tests", {}, times);
+  const std::string arguments = R"({"path":"program","line":2,"texts":"x=2\nx=4\nx=3"})";
+  EXPECT_EQ(call(arguments)->content,
+            "the tests fail with each of 1 tries, and the time of the call is over: the same call "
+            "once more goes on with the other 2\n");
+  EXPECT_EQ(folder_.read("program"), kProgram);
+  EXPECT_EQ(call(R"({"path":"program","line":2,"texts":"x=2"})")->content,
+            "the tests fail with each of 1 tries\n")
+      << "another call begins at its beginning";
+  for (const char* tried : {"1", "2"}) {
+    EXPECT_NE(call(arguments)->content.find("fail with each of " + std::string(tried)),
+              std::string::npos);
+  }
+  EXPECT_EQ(call(arguments)->content, "the tests pass with line 2: x=3\n");
+  EXPECT_EQ(folder_.read("ran"), "run\nrun\nrun\nrun\nrun\n");
+}
+
+TEST_F(TryLines, ACallThatEndsInPartsSaysSo) {
+  TryTimes times;
+  times.call_max = std::chrono::seconds(0);
+  add("sh run-tests", {}, times);
+  const std::string arguments = R"({"path":"program","line":2,"texts":"x=2\nx=4"})";
+  static_cast<void>(call(arguments));
+  EXPECT_EQ(call(arguments)->content,
+            "the tests fail with each of 2 tries (1 of them in calls before)\n");
+}
+
+TEST_F(TryLines, ATextWithWhichTheTestsGoOnForEverFailsAndTheNextIsTried) {
+  TryTimes times;
+  times.try_max = std::chrono::seconds(1);
+  add("sh run-tests", {}, times);
+  const auto output = call(R"({"path":"program","line":2,"texts":"sleep 600\nx=3"})");
+  EXPECT_EQ(output->content, "the tests pass with line 2: x=3\n");
 }
 
 TEST_F(TryLines, OneSuspectComesAfterTheOtherAndEachTwice) {
@@ -149,8 +213,8 @@ TEST_F(TryLines, APythonModuleThatChangesWithinASecondIsNotTakenFromItsCache) {
                 "import unittest\nimport number\n\n\nclass NumberTest(unittest.TestCase):\n"
                 "    def test_value(self):\n        self.assertEqual(number.VALUE, 5)\n");
   add("python3 -m unittest -v test_number");
-  const auto output = call(
-      R"({"path":"number.py","line":1,"texts":"VALUE = 2\nVALUE = 3\nVALUE = 4\nVALUE = 5"})");
+  const auto output =
+      call(R"({"path":"number.py","line":1,"texts":"VALUE = 2\nVALUE = 3\nVALUE = 4\nVALUE = 5"})");
   EXPECT_EQ(output->content, "the tests pass with line 1: VALUE = 5\n");
 }
 

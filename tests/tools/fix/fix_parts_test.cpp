@@ -177,6 +177,57 @@ TEST(TestProbe, StandsInFilesOfKnownKinds) {
   EXPECT_EQ(folder.read("c_test.rs"), "fn x() {}\n");
 }
 
+/// The line of the text in which `word` stands.
+std::string line_with(const std::string& text, const std::string& word) {
+  const auto at = text.find(word);
+  if (at == std::string::npos) return "";
+  const auto begin = text.rfind('\n', at) + 1;
+  return text.substr(begin, text.find('\n', at) - begin);
+}
+
+TEST(TestProbe, RenamesTestsWhereTheyAreDefined) {
+  tests::TemporaryFolder folder;
+  folder.write("test_a.py",
+               "class ATest(Base):\n    def test_add(self):\n        add('test_add')\n\n"
+               "    def test_added(self):\n        pass\n\ndef test_sum(x):\n    pass\n");
+  folder.write("a_test.go", "package a\nfunc TestAdd(t *testing.T) {}\n");
+  folder.write("a_test.cpp", "#include <gtest/gtest.h>\nTEST_P(S, Adds) {}\nTEST(S, Other) {}\n");
+  folder.write("b_test.lua", "expect(\"sum 1/2\", 1, 1)\nfinish()\n");
+  const std::vector<std::string> names = {"test_add (test_a.ATest.test_add)",
+                                          "test_a.py::test_sum[1-2]",
+                                          "TestAdd/case",
+                                          "Rows/S.Adds/2",
+                                          "sum 1/2",
+                                          "named"};
+  TestProbe probe(7);
+  ASSERT_TRUE(probe.add_to(folder.path(), {"test_a.py", "a_test.go", "a_test.cpp", "b_test.lua"},
+                           names, "run named"));
+  const std::string python = folder.read("test_a.py");
+  EXPECT_EQ(python.find("def test_add("), std::string::npos);
+  EXPECT_NE(python.find("def test_added("), std::string::npos);
+  EXPECT_NE(python.find("add('test_add')"), std::string::npos);
+  EXPECT_LT(python.find("class ATest"), python.find("assert 1 == 2"));
+  EXPECT_LT(python.find("assert 1 == 2"), python.find("add('test_add')")) << "beside it";
+
+  const std::string mark = "probe_0000000000000007_t";
+  const std::string method = line_with(python, "def test_" + mark).substr(8);
+  const std::string added = method.substr(0, method.find('('));
+  const std::string go = line_with(folder.read("a_test.go"), mark);
+  EXPECT_THAT(go, HasSubstr("func Test_" + mark));
+  const std::string cpp = line_with(folder.read("a_test.cpp"), mark);
+  EXPECT_THAT(cpp, HasSubstr("TEST_P(S, " + mark));
+  const std::string lua = line_with(folder.read("b_test.lua"), mark);
+  const std::string sum = lua.substr(8, lua.find('"', 8) - 8);
+  TestRun run = run_of({{added + " (test_a.ATest." + added + ")", TestState::passed},
+                        {sum, TestState::failed},
+                        {"other", TestState::passed}});
+  const ProbeResults results = probe.take_results(run);
+  EXPECT_THAT(results.passed, ElementsAre(names[0]));
+  EXPECT_THAT(results.failed, ElementsAre("sum 1/2"));
+  ASSERT_EQ(run.report.tests.size(), 1U);
+  EXPECT_EQ(run.report.tests[0].name, "other");
+}
+
 TEST(JunitXml, EscapesWhatTestsPrint) {
   TestRun run = run_of({{"a<b> & \"c\"", TestState::failed}});
   run.output = "\x01 <x> \xff\n";
@@ -249,8 +300,7 @@ TEST_F(CopyProjectTest, RefusesAnIndexThatNamesWhatLiesOutside) {
   std::string index = from_.read("project/.git/index");
   index.replace(index.find("aa/x"), 4, "../x");
   from_.write("project/.git/index", index);
-  const Status copied =
-      copy_project(SandboxedRun(), from_.path() / "project", to_.path() / "copy");
+  const Status copied = copy_project(SandboxedRun(), from_.path() / "project", to_.path() / "copy");
   ASSERT_FALSE(copied);
   EXPECT_EQ(copied.error().message, "../x: is no name in a project");
 }

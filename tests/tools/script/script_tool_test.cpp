@@ -154,6 +154,11 @@ TEST_F(ScriptTool, ACallThatNeverEndsIsEndedByItsLimits) {
   EXPECT_EQ(run("return 'well'"), "well");
 }
 
+TEST_F(ScriptTool, ItsTimeIsItsOwnAndNotThatOfAUsualCall) {
+  EXPECT_EQ(run("return 'well'"), "well");
+  EXPECT_TRUE(registry_->find("probe")->limits_its_time());
+}
+
 TEST_F(ScriptTool, AProgramThatItRunsChangesNoRepository) {
   const Status support = check_support(sandbox_support(), Isolation::isolated);
   if (!support) GTEST_SKIP() << support.error().message;

@@ -128,10 +128,10 @@ TEST_F(ToolTrial, HostileAnswersHoldZerosAndEscapes) {
 TEST_F(ToolTrial, ListsInListsDoNotMultiply) {
   std::string items = "{ type = 'array', minItems = 1000, items = { type = 'integer' } }";
   for (int i = 0; i < 4; ++i) items = "{ type = 'array', minItems = 1000, items = " + items + " }";
-  const TrialReport report =
-      try_text("return { name = 'probe', description = 'd', effect = 'pure', parameters = { type = "
-               "'object', properties = { all = " + items +
-               " } }, run = function(args, ctx) return 'seen' end }");
+  const TrialReport report = try_text(
+      "return { name = 'probe', description = 'd', effect = 'pure', parameters = { type = "
+      "'object', properties = { all = " +
+      items + " } }, run = function(args, ctx) return 'seen' end }");
   EXPECT_THAT(faults(report), IsEmpty());
 }
 
@@ -148,6 +148,24 @@ TEST_F(ToolTrial, ATrialTouchesNothingAndTellsTheTimeOfItsOwn) {
       return ctx.time.format(ctx.time.now()) end })");
   EXPECT_THAT(faults(report), IsEmpty());
   EXPECT_FALSE(std::filesystem::exists(victim));
+}
+
+TEST_F(ToolTrial, AToolThatCallsTheContextAsItCannotBeCalledIsBroken) {
+  const auto with = [this](const std::string& body) {
+    return faults(
+        try_text("return { name = 'probe', description = 'd', effect = 'pure',\n"
+                 "  run = function(args, ctx)\n" +
+                 body + "\nend }"));
+  };
+  EXPECT_THAT(with("ctx.kv.set('a', 1) return 'kept'"),
+              Contains(HasSubstr("does not declare the capability \"kv\"")));
+  EXPECT_THAT(with("ctx.sleep('long') return 'slept'"), Contains(HasSubstr("ctx.sleep")));
+  EXPECT_THAT(with("table.sort({2, 1}, function() ctx.sleep(1) end) return 'sorted'"),
+              Contains(HasSubstr("cannot wait here")));
+  EXPECT_THAT(with("local fine = pcall(ctx.sleep, 'long')\n"
+                   "if not fine then return nil, 'no such time' end"),
+              IsEmpty())
+      << "an answer in the tool's own words";
 }
 
 TEST(LuaAnnotations, NameEveryFunctionOfCtxAndNoOther) {

@@ -70,6 +70,7 @@ int refuse(lua_State* L) {
   const ContextFunction& function = function_of(L);
   const char* area = function.area == nullptr ? "" : function.area;
   const char* dot = function.area == nullptr ? "" : ".";
+  ScriptCall::of(L).note_misuse();
   if (lua_tointeger(L, lua_upvalueindex(2)) == kNotDeclared) {
     return luaL_error(L, "ctx.%s%s%s: the tool does not declare the capability \"%s\"", area, dot,
                       function.name, function.capability);

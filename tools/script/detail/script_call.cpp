@@ -161,18 +161,19 @@ Status ScriptCall::find_answer(lua_State* L, std::size_t index) {
   }
   auto reply = function.body(L, *this);
   if (!reply) return tl::unexpected(reply.error());
+  // Before an answer of a trial takes its place: a trial shows what would happen.
+  if (reply->work && !state_->can_suspend(L)) {
+    return fail(Errc::invalid_argument,
+                "cannot wait here: inside a function that C calls back, such as the comparison of "
+                "table.sort");
+  }
   if (function.is_outside && resources_.answers) {
     auto instead = resources_.answers(full_name(function));
     if (instead) reply = Reply(std::move(*instead));
   }
   answer_ = std::move(reply->answer);
   work_ = std::move(reply->work);
-  if (!work_) return {};
-  if (state_->can_suspend(L)) return {};
-  work_.reset();
-  return fail(Errc::invalid_argument,
-              "cannot wait here: inside a function that C calls back, such as the comparison of "
-              "table.sort");
+  return {};
 }
 
 ScriptCall::Entered ScriptCall::enter(lua_State* L, std::size_t function) noexcept {
@@ -187,7 +188,10 @@ ScriptCall::Entered ScriptCall::enter(lua_State* L, std::size_t function) noexce
     status = fail(Errc::internal, "");
     message_ = e.what();
   }
-  if (!status) return Entered::raise;
+  if (!status) {
+    note_misuse();
+    return Entered::raise;
+  }
   if (!work_) return Entered::answered;
   state_->suspend();
   return Entered::waits;

@@ -90,6 +90,10 @@ class ScriptCall {
   ToolOutput output() const;
   /// `text` without the values of secrets that this call has asked for.
   std::string redacted(std::string text) const;
+  /// Whether a function of ctx was called as it cannot be: not declared, wrong arguments, a place
+  /// where nothing can wait. Such a call raises.
+  bool was_misused() const { return was_misused_; }
+  void note_misuse() { was_misused_ = true; }
   /// The instant by which the call must have ended.
   Deadline deadline() const { return deadline_; }
   std::size_t memory_bytes() const { return state_->memory_bytes(); }
@@ -131,6 +135,7 @@ class ScriptCall {
   std::optional<Answer> answer_;
   std::string message_;
   std::set<std::string, LongestFirst> secrets_;
+  bool was_misused_ = false;
   std::uint32_t notes_ = 0;
   std::size_t note_bytes_ = 0;
   std::optional<Clock::Instant> shown_at_;

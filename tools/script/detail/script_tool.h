@@ -63,7 +63,6 @@ class ScriptTool final : public Tool {
         stamp_(stamp),
         declaration_(std::move(declaration)),
         version_(std::move(version)),
-        waits_for_others_(version_->resources().waits_for_others()),
         warm_states_(warm_states),
         tell_(std::move(tell)) {}
 
@@ -72,8 +71,8 @@ class ScriptTool final : public Tool {
   const std::vector<std::string>& capabilities() const override {
     return declaration_.capabilities;
   }
-  /// Where it waits for a person or an agent, these have limits of their own.
-  bool limits_its_time() const override { return waits_for_others_; }
+  /// LuaToolsOptions::time_max; where it waits for a person or an agent, theirs.
+  bool limits_its_time() const override { return true; }
   boost::asio::awaitable<Result<ToolOutput>> invoke(std::string arguments,
                                                     ToolContext context) override;
 
@@ -90,7 +89,6 @@ class ScriptTool final : public Tool {
   Stamp stamp_;
   const ScriptDeclaration declaration_;
   std::shared_ptr<ScriptVersion> version_;
-  const bool waits_for_others_;
   const std::size_t warm_states_;
   const Tell tell_;
 };
