@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "base/text.h"
 
 namespace ponder::tools {
@@ -15,24 +13,36 @@ std::string without_tag(std::string_view message) {
   return std::string(end == std::string_view::npos ? message : message.substr(end + 2));
 }
 
+/// Whether brackets outside of strings nest deeper than kJsonDepthMax. nlohmann's callback could
+/// tell as well, but with one it looks through all of a list again at the end of each item that is
+/// a container: a long list would take time by its square.
+bool is_too_deep(std::string_view text) {
+  int depth = 0;
+  bool is_in_string = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (c == '"') {
+      is_in_string = !is_in_string;
+    } else if (is_in_string) {
+      if (c == '\\') ++i;
+    } else if (c == '[' || c == '{') {
+      if (++depth > kJsonDepthMax) return true;
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
 Result<Json> parse_json(std::string_view text) {
-  bool is_too_deep = false;
-  const auto watch_depth = [&is_too_deep](int depth, Json::parse_event_t, Json&) {
-    is_too_deep = is_too_deep || depth > kJsonDepthMax;
-    return !is_too_deep;  // what lies deeper is dropped while it is read
-  };
-  const auto may_nest = std::count_if(text.begin(), text.end(), [](char c) {
-    return c == '{' || c == '[';
-  });
+  if (is_too_deep(text)) {
+    return fail(Errc::invalid_argument,
+                fmt::format("JSON is nested deeper than {} levels", kJsonDepthMax));
+  }
   try {
-    Json value = may_nest <= kJsonDepthMax ? Json::parse(text) : Json::parse(text, watch_depth);
-    if (is_too_deep) {
-      return fail(Errc::invalid_argument,
-                  fmt::format("JSON is nested deeper than {} levels", kJsonDepthMax));
-    }
-    return value;
+    return Json::parse(text);
   } catch (const Json::exception& e) {
     return fail(Errc::invalid_argument, without_tag(e.what()));
   }
