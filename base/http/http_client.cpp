@@ -286,6 +286,8 @@ class BeastClient final : public Client {
     PONDER_CO_CHECK(allowed);
     auto found = co_await look_up(url);
     PONDER_CO_TRY(const Addresses addresses, std::move(found));
+    // A cancellation that came together with the answer is not told again.
+    if (stopper->is_stopped()) co_return fail(Errc::cancelled, "the request was cancelled");
     const std::vector<tcp::endpoint> places = admitted(addresses, url);
     if (places.empty()) {
       co_return fail(Errc::invalid_argument,

@@ -327,6 +327,8 @@ asio::awaitable<Result<TurnEnded>> Agent::run_rounds() {
       auto fitted = co_await fit_context();
       PONDER_CO_CHECK(fitted);
       stop = std::move(*fitted);
+      if (!stop) stop = stop_for_tokens();  // a summary costs as well
+      if (!stop) stop = stop_for_cost();
     }
     if (!stop) {
       auto asked = co_await ask_model();

@@ -135,16 +135,20 @@ Result<ContextKeeper::Cut> ContextKeeper::cut(const SessionState& state, const D
   if (!summary) return cut_without_summary(state, decision, "the record is too long to summarise");
   if (!*summary) return cut_without_summary(state, decision, summary->error().message);
   const Completion& completion = **summary;
+  Usage usage = completion.usage;
+  add_usage(usage, completion.usage_void);
+  const auto cut_unused = [&](const char* why) -> Result<Cut> {
+    PONDER_TRY(Cut out, cut_without_summary(state, decision, why));
+    out.event.summary_usage = usage;  // it has cost as much as one that is used
+    return out;
+  };
   reduction.summary = clean_utf8(completion.message.content);
-  if (is_blank(reduction.summary)) {
-    return cut_without_summary(state, decision, "the model wrote no summary");
-  }
+  if (is_blank(reduction.summary)) return cut_unused("the model wrote no summary");
   PONDER_TRY(Cut out, cut_as(state, decision, std::move(reduction)));
   if (out.event.tokens_after >= out.event.tokens_before) {
-    return cut_without_summary(state, decision, "the summary was longer than the record");
+    return cut_unused("the summary was longer than the record");
   }
-  out.event.summary_usage = completion.usage;
-  add_usage(out.event.summary_usage, completion.usage_void);
+  out.event.summary_usage = usage;
   out.event.summary_prompt_hash = completion.prompt_hash;
   return out;
 }

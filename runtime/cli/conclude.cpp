@@ -36,8 +36,8 @@ void tell(const runtime::Agent& agent, const runtime::WorkflowFinished& finished
 }  // namespace
 
 void tell_interrupted(const runtime::Agent& agent) {
-  fmt::print("interrupted; the session goes on with: ponder sessions resume {}\n",
-             agent.id().value);
+  put_out(fmt::format("interrupted; the session goes on with: ponder sessions resume {}\n",
+                      agent.id().value));
 }
 
 bool wants_conclusion(const runtime::SessionState& state, const runtime::Workflow& workflow) {

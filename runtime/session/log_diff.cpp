@@ -32,6 +32,7 @@ Event timeless(const Event& event, bool is_sub_agent) {
     e->limits.turn_ms_max = 0;
   }
   if (auto* e = std::get_if<ContextReduced>(&out)) forget(e->summary_usage);
+  if (auto* e = std::get_if<TurnEnded>(&out)) forget(e->usage_void);
   if (auto* e = std::get_if<ToolFinished>(&out)) e->elapsed_ms = 0;
   if (auto* e = std::get_if<SubAgentStarted>(&out)) {
     keep_place(e->child);

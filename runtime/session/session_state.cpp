@@ -352,6 +352,7 @@ struct Applier {
     take_message(state, e, seq);
   }
   void operator()(const ModelRetried& e) {
+    state.blank_answer.reset();  // it was no answer
     state.step = e.step;
     ++state.attempt;
     state.completion.reset();
@@ -418,7 +419,8 @@ struct Applier {
     add_usage(state.usage_total, e.summary_usage);
   }
   void operator()(const TurnEnded& e) {
-    if (state.blank_answer && e.reason == TurnEnd::answered) {
+    // As earlier versions folded it, which took it for an answer.
+    if (state.blank_answer && e.reason != TurnEnd::reasoning_only) {
       add_message(state, std::move(state.blank_answer->second), state.blank_answer->first);
     }
     state.blank_answer.reset();

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <system_error>
 
 #include "base/digest.h"
 
@@ -41,6 +42,13 @@ int set(int fd, std::uint64_t place, short type) {
   return result;
 }
 
+/// One file has one set of locks, whatever links lead to it, as it has one log of SQLite's.
+std::filesystem::path real_path(const std::filesystem::path& file) {
+  std::error_code error;
+  auto path = std::filesystem::weakly_canonical(file, error);
+  return error ? file : path;
+}
+
 off_t place_of_holder(std::uint64_t place) {
   return static_cast<off_t>(place / kHoldersPerFile % kHoldersPerFile * sizeof(Holder));
 }
@@ -61,7 +69,8 @@ std::string holder_of(int fd, std::uint64_t place) {
 
 }  // namespace
 
-SessionLocks::SessionLocks(const std::filesystem::path& file) : folder_(file.string() + "-work") {
+SessionLocks::SessionLocks(const std::filesystem::path& file)
+    : folder_(real_path(file).string() + "-work") {
   fds_.fill(-1);
 }
 

@@ -88,6 +88,10 @@ class Replay {
       walk.intended.clear();
     } else if (const auto* intent = std::get_if<ToolIntended>(&record.event)) {
       walk.intended.insert(intent->call_index);
+    } else if (const auto* copied = std::get_if<SessionImported>(&record.event)) {
+      if (!copied->from.empty()) walk.children.clear();  // they are the original's
+    } else if (std::holds_alternative<SessionForked>(record.event)) {
+      walk.children.clear();
     } else if (const auto* started = std::get_if<SubAgentStarted>(&record.event)) {
       walk.children.push_back(started->child);
     } else if (const auto* ended = std::get_if<SubAgentFinished>(&record.event)) {

@@ -86,10 +86,10 @@ std::string dump(const ModelRequest& request) {
 std::string dump(const SessionState& state) {
   // Every member is named, so that a new one does not go unnoticed.
   const auto& [start, task, task_seq, conversation, origins, removed, blobs, approval_rules, pinned,
-               tool_values, kept_values, reductions_in_row, has_side_effects, is_turn_open, turns,
-               step, attempt, completion, blank_answer, calls, call_counts, call_count_max,
-               effects_turn, stale_steps, results_seen, sub_agents, steps_delegated_turn,
-               usage_delegated, interjected, is_superseded, has_fresh_results,
+               tool_values, kept_values, reductions_in_row, is_foreign, has_side_effects,
+               is_turn_open, turns, step, attempt, completion, blank_answer, calls, call_counts,
+               call_count_max, effects_turn, stale_steps, results_seen, sub_agents,
+               steps_delegated_turn, usage_delegated, interjected, is_superseded, has_fresh_results,
                tokens_generated_turn, usage_total, usage_last, completions, damaged_completions,
                tool_calls, malformed_calls, last_end, workflow, unreadable, last_seq] = state;
   std::string out;
@@ -103,8 +103,9 @@ std::string dump(const SessionState& state) {
     fmt::format_to(std::back_inserter(out), "kept {} {}: {}\n", place.first, place.second, value);
   }
   fmt::format_to(std::back_inserter(out),
-                 "reductions {} side effects {} open {} turns {} step {} attempt {}\n",
-                 reductions_in_row, has_side_effects, is_turn_open, turns, step, attempt);
+                 "reductions {} foreign {} side effects {} open {} turns {} step {} attempt {}\n",
+                 reductions_in_row, is_foreign, has_side_effects, is_turn_open, turns, step,
+                 attempt);
   if (completion) {
     fmt::format_to(std::back_inserter(out), "completion {} {} {}\n", completion->is_cut_off,
                    completion->has_calls, completion->says_nothing);

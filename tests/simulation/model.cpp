@@ -143,7 +143,9 @@ void SimulatedModel::saw(const SessionFacts& session, const Event& event) {
       std::holds_alternative<UserMessage>(event) || std::holds_alternative<ContextReduced>(event) ||
       std::holds_alternative<ModelRetried>(event) || std::holds_alternative<ModeChanged>(event) ||
       std::holds_alternative<ModelChanged>(event);
-  if (begins_anew) prompts.path.clear();
+  // From then on a tool more is offered.
+  const auto* outcome = std::get_if<ToolFinished>(&event);
+  if (begins_anew || (outcome != nullptr && outcome->reader)) prompts.path.clear();
   const auto* completed = std::get_if<ModelCompleted>(&event);
   if (completed == nullptr || format_ == nullptr) return;
   prompts.path.clear();

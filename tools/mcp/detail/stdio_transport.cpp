@@ -209,7 +209,8 @@ void StdioTransport::on_line(Result<std::string_view> line) {
   }
   auto messages = parse_messages(*line);
   if (!messages) {
-    on_garbage(messages.error().message);
+    constexpr std::size_t kShownMax = 200;
+    on_garbage(fmt::format("'{}' ({})", one_line(*line, kShownMax), messages.error().message));
     return;
   }
   for (Message& message : *messages) on_message(std::move(message));
