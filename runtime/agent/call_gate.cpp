@@ -39,11 +39,12 @@ std::uint64_t changing_calls_max(const Limits& limits) {
 }
 
 /// Why the loop guard keeps a call from running.
-std::optional<ToolFinished> refuse_repetition(const SessionState& state,
-                                              const context::ToolCall& call) {
+std::optional<ToolFinished> refuse_repetition(const SessionState& state, const CallState& one) {
   const Limits& limits = state.start->limits;
-  const CallCount* count = state.count_of(call);
-  if (count == nullptr) return std::nullopt;
+  const context::ToolCall& call = one.call;
+  const auto found = state.call_counts.find(one.key);
+  if (found == state.call_counts.end()) return std::nullopt;
+  const CallCount* count = &found->second;
   if (count->in_row > limits.repeats_max) {
     return refusal(Outcome::error,
                    fmt::format("{} was called {} times with these arguments; the answer stays the "
@@ -87,7 +88,7 @@ std::optional<ToolFinished> refuse(const SessionState& state, std::size_t index,
                                                "again",
                                                limits.calls_step_max));
   }
-  if (auto repeated = refuse_repetition(state, call.call)) return repeated;
+  if (auto repeated = refuse_repetition(state, call)) return repeated;
   if (auto unassigned = refuse_unassigned(state, call.call.name)) return unassigned;
   auto admitted = tools.registry_for(state, call.call.name).admit(call.call, grants);
   if (const auto* refused = std::get_if<tools::Refusal>(&admitted)) {

@@ -36,14 +36,13 @@ void deliver_words(SessionState& state) {
   state.interjected.clear();
 }
 
-/// What a call is known by among those of its turn. The order of keys and spaces make no new one.
 std::pair<std::string, std::string> key_of(const context::ToolCall& call) {
   auto canonical = canonical_arguments(call.arguments);
   return {call.name, canonical ? std::move(*canonical) : call.arguments};
 }
 
-void count_call(SessionState& state, const context::ToolCall& call) {
-  CallCount& count = state.call_counts[key_of(call)];
+void count_call(SessionState& state, const CallState& call) {
+  CallCount& count = state.call_counts[call.key];
   const std::uint32_t effects_of_others = state.effects_turn - count.effects;
   if (count.effects_of_others != effects_of_others) count.in_row = 0;
   count.effects_of_others = effects_of_others;
@@ -54,8 +53,7 @@ void count_call(SessionState& state, const context::ToolCall& call) {
 
 /// Whether a call, or what came of it, was not there before in the turn. Takes note of it.
 bool is_news(SessionState& state, const CallState& call) {
-  const auto key = key_of(call.call);
-  CallCount& count = state.call_counts[key];
+  CallCount& count = state.call_counts[call.key];
   if (!call.effect) return count.times <= 1;  // it did not run: what it was told is no news
   const std::size_t result = std::hash<std::string>()(call.finished->content);
   if (count.result && *count.result != result) count.in_row = 1;
@@ -64,8 +62,8 @@ bool is_news(SessionState& state, const CallState& call) {
     ++count.effects;
     ++state.effects_turn;
   }
-  std::string seen = key.first;
-  seen.append(1, '\0').append(key.second).append(1, '\0').append(call.finished->content);
+  std::string seen = call.key.first;
+  seen.append(1, '\0').append(call.key.second).append(1, '\0').append(call.finished->content);
   return state.results_seen.insert(std::hash<std::string>()(seen)).second;
 }
 
@@ -154,7 +152,8 @@ void take_message(SessionState& state, const ModelCompleted& e, std::int64_t seq
     CallState call;
     call.call = message.tool_calls[i];
     if (i < e.call_faults.size()) call.fault = e.call_faults[i];
-    count_call(state, call.call);
+    call.key = key_of(call.call);
+    count_call(state, call);
     state.calls.push_back(std::move(call));
   }
   state.tool_calls += static_cast<std::uint32_t>(message.tool_calls.size());
@@ -452,11 +451,6 @@ std::string SessionState::last_answer() const {
     if (it->role == context::Role::assistant) return it->content;
   }
   return {};
-}
-
-const CallCount* SessionState::count_of(const context::ToolCall& call) const {
-  const auto found = call_counts.find(key_of(call));
-  return found == call_counts.end() ? nullptr : &found->second;
 }
 
 context::Conversation SessionState::history() const {

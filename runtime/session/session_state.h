@@ -25,6 +25,9 @@ struct QuestionState {
 /// One call of the latest completion and how far it got.
 struct CallState {
   context::ToolCall call;
+  /// What it is known by among those of its turn: its name and canonical arguments, so that the
+  /// order of keys and spaces make no other call.
+  std::pair<std::string, std::string> key = {};
   std::string fault;                    // not empty: must not run
   std::optional<tools::Effect> effect;  // set once intended
   bool is_started = false;
@@ -88,7 +91,7 @@ struct SessionState {
   std::optional<std::pair<std::int64_t, context::Message>> blank_answer;
   /// Calls of the latest completion, until each has finished; then they move to conversation.
   std::vector<CallState> calls;
-  /// Of each (name, canonical arguments) of the open turn; count_of() finds one.
+  /// Of each CallState::key of the open turn.
   std::map<std::pair<std::string, std::string>, CallCount> call_counts;
   std::uint32_t call_count_max = 0;  // the largest CallCount::times
   std::uint32_t effects_turn = 0;    // calls of the open turn that ran and are more than pure
@@ -123,8 +126,6 @@ struct SessionState {
   std::int64_t cost_pico() const {
     return sum_of(usage_total.cost_pico, usage_delegated.cost_pico);
   }
-  /// How often this call was made in the open turn; nullptr when it was not.
-  const CallCount* count_of(const context::ToolCall& call) const;
   /// Steps of the open turn, those of its sub-agents included.
   std::uint32_t steps_turn() const { return step + steps_delegated_turn; }
   /// The latest assistant content, or empty.

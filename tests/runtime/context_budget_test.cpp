@@ -224,8 +224,20 @@ TEST_F(ContextBudgetTest, AModelThatGivesNoSummaryCostsTheOldCallsAndTheLogSaysS
     EXPECT_EQ(cuts()[0].reduction.strategy, context::Strategy::discard_all);
     EXPECT_EQ(cuts()[0].note,
               fails ? "no summary: the line is dead" : "no summary: the model wrote no summary");
+    EXPECT_EQ(cuts()[0].summary_usage.tokens_generated, fails ? 0U : 10U);  // it was paid for
     EXPECT_EQ(model_->requests().back().conversation.size(), 4U);
   }
+}
+
+TEST_F(ContextBudgetTest, ATurnEndsWhereItsSummaryUsedUpItsTokens) {
+  result_bytes_ = 1500;
+  limits_.tokens_turn_max = 35;  // each answer has ten
+  add_look(Effect::idempotent);
+  start({ScriptedStep(looks(0)), ScriptedStep(looks(1)), ScriptedStep(looks(2)),
+         ScriptedStep(says("0 and 1")), ScriptedStep(says("done"))});
+  EXPECT_EQ(turn().reason, TurnEnd::token_limit);
+  EXPECT_EQ(cuts().size(), 1U);
+  EXPECT_EQ(model_->requests().size(), 4U);
 }
 
 TEST_F(ContextBudgetTest, APinnedResultSurvivesEveryCutByteForByteWithItsCall) {

@@ -141,12 +141,11 @@ TEST_F(LimitsTest, WhoOpensTheSessionAgainCountsCallsAsTheAgentDid) {
   turn();
   const SessionState live = agent_->state();
   const SessionState again = fold(store_->load(agent_->id()).value());
-  const std::vector<context::ToolCall> made = {{"", "poll", "{ }"}, {"", "a", "{}"}};
-  for (const context::ToolCall& call : made) {
-    ASSERT_NE(again.count_of(call), nullptr);
-    EXPECT_EQ(again.count_of(call)->times, 2U);
-    EXPECT_EQ(again.count_of(call)->in_row, live.count_of(call)->in_row);
-    EXPECT_EQ(again.count_of(call)->in_row, call.name == "poll" ? 1U : 2U);
+  for (const char* name : {"poll", "a"}) {
+    const std::pair<std::string, std::string> key = {name, "{}"};
+    EXPECT_EQ(again.call_counts.at(key).times, 2U);
+    EXPECT_EQ(again.call_counts.at(key).in_row, live.call_counts.at(key).in_row);
+    EXPECT_EQ(again.call_counts.at(key).in_row, key.first == "poll" ? 1U : 2U);
   }
 }
 
