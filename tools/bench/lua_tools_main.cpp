@@ -128,8 +128,11 @@ struct Waiting {
   int num_failed = kWaiting;
 };
 
-/// Started after the calls, so that it runs when the last of them waits.
+/// Looks when the last call has begun to wait for its 30 seconds, and the first has not ended.
 asio::awaitable<void> look_at_memory(const Work* work, double* mib, int* num_waiting) {
+  const auto executor = co_await asio::this_coro::executor;
+  asio::steady_timer timer(executor, std::chrono::seconds(25));
+  co_await timer.async_wait(asio::use_awaitable);
   *mib = resident_mib();
   *num_waiting = kWaiting - work->num_done;
   co_return;
