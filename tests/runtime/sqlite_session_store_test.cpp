@@ -147,6 +147,19 @@ TEST_F(SqliteSessionStoreTest, AConflictIsNotBlamedOnTheFolder) {
   EXPECT_EQ(refused.error().message.find("folder"), std::string::npos) << refused.error().message;
 }
 
+TEST_F(SqliteSessionStoreTest, ASessionAtWorkIsRefusedAlsoByAnotherNameOfTheFile) {
+  const auto store = open();
+  const SessionId id = begin(*store, "first");
+  ASSERT_TRUE(store->lease(id));
+  const auto link = file_.parent_path() / "link.db";
+  std::filesystem::create_symlink(file_, link);
+  const auto other = SqliteSessionStore::open(link, system_clock());
+  ASSERT_TRUE(other);
+  EXPECT_FALSE((*other)->lease(id));
+  store->release(id);
+  EXPECT_TRUE((*other)->lease(id));
+}
+
 TEST_F(SqliteSessionStoreTest, ASessionAtWorkInOneStoreIsRefusedToAnotherAndFreeAfterwards) {
   const auto store = open();
   const auto other = open();
