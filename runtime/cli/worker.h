@@ -55,7 +55,7 @@ class Worker {
   /// Until something may have changed.
   boost::asio::awaitable<void> wait();
   boost::asio::awaitable<std::optional<runtime::SessionId>> take();
-  /// The sessions that are left to others for now.
+  /// The sessions that are left to others until a time that has not come.
   std::vector<runtime::SessionId> left_now();
   /// Whether nothing is in the queue but what this program cannot read.
   boost::asio::awaitable<bool> is_empty();

@@ -4,12 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <boost/asio/post.hpp>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "base/async/with_deadline.h"
-#include "tests/runtime/fake_server.h"
-#include "tests/runtime/support.h"
+#include "tests/runtime/remote_model_fixture.h"
 
 namespace ponder::runtime {
 namespace {
@@ -22,58 +19,6 @@ using test::whole_answer;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-const std::string kHello =
-    "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"hello\"}}]}\n\n"
-    "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"
-    "data: [DONE]\n\n";
-
-class RemoteModelTest : public ::testing::Test {
- protected:
-  RemoteModelTest() {
-    options_.model = "big-model";
-    options_.api_key = "secret-key";
-    options_.backoff_ms_min = milliseconds(1);
-    options_.backoff_ms_max = milliseconds(4);
-  }
-
-  void serve(std::vector<Exchange> exchanges) {
-    server_ = std::make_unique<test::FakeServer>(std::move(exchanges));
-    options_.base_url = "http://127.0.0.1:" + std::to_string(server_->port()) + "/v1";
-  }
-
-  static ModelRequest question() {
-    context::Message system;
-    system.role = context::Role::system;
-    system.content = "be brief";
-    system.tools = {{"look", "looks", R"({"type": "object", "properties": {}})"}};
-    context::Message user;
-    user.content = "hi";
-    return ModelRequest(context::Conversation{system, user}, "openai", Sampling(), 100);
-  }
-
-  Result<Completion> ask(ModelRequest request = question()) {
-    auto model = RemoteModel::create(options_);
-    PONDER_ASSERT(model.has_value());
-    ModelSink sink = [this](const ModelDelta& delta) { deltas_.push_back(delta); };
-    const Deadline deadline = request.deadline;
-    auto work = (*model)->complete(std::move(request), sink);
-    return test::run(context_, with_deadline(std::move(work), deadline));
-  }
-
-  std::string told(ModelDelta::Kind kind) const {
-    std::string out;
-    for (const auto& delta : deltas_) {
-      if (delta.kind == kind) out += delta.text;
-    }
-    return out;
-  }
-
-  asio::io_context context_;
-  RemoteOptions options_;
-  std::unique_ptr<test::FakeServer> server_;
-  std::vector<ModelDelta> deltas_;
-};
 
 TEST_F(RemoteModelTest, AnEndpointThatRefusesLiveValuesIsAskedWithoutThemFromThenOn) {
   serve({{whole_answer("400 Bad Request", "", "enum is not supported")},
@@ -463,61 +408,6 @@ TEST_F(RemoteModelTest, NobodyListeningIsNamedWithTheAddress) {
   EXPECT_EQ(answer.error().code, Errc::unavailable);
   EXPECT_THAT(answer.error().message, HasSubstr(address));
   EXPECT_THAT(answer.error().message, HasSubstr("2 attempts"));
-}
-
-class TlsTest : public RemoteModelTest {
- protected:
-  void serve_tls(const std::string& certificate_host, std::size_t connections) {
-    const test::Certificate certificate = test::make_certificate(certificate_host);
-    server_ = std::make_unique<test::FakeServer>(
-        std::vector<Exchange>(connections, Exchange{event_stream({kHello})}),
-        certificate.certificate_pem, certificate.key_pem);
-    options_.base_url = "https://localhost:" + std::to_string(server_->port()) + "/v1";
-    options_.attempts_max = 1;
-    ca_file_ = dir_.path() / "ca.pem";
-    std::ofstream(ca_file_) << certificate.certificate_pem;
-  }
-  test::TempDir dir_;
-  std::filesystem::path ca_file_;
-};
-
-TEST_F(TlsTest, ATrustedCertificateForTheHostIsAccepted) {
-  serve_tls("localhost", 1);
-  options_.ca_file = ca_file_;
-  const auto answer = ask();
-  ASSERT_TRUE(answer) << answer.error().message;
-  EXPECT_EQ(answer->message.content, "hello");
-}
-
-TEST_F(TlsTest, ACertificateOfAnotherHostIsRefused) {
-  serve_tls("elsewhere.example", 1);
-  options_.ca_file = ca_file_;
-  const auto answer = ask();
-  ASSERT_FALSE(answer);
-  EXPECT_EQ(answer.error().code, Errc::invalid_argument);
-  EXPECT_THAT(answer.error().message, HasSubstr("localhost"));
-}
-
-TEST_F(TlsTest, ACertificateThatNobodyVouchesForIsRefused) {
-  serve_tls("localhost", 1);
-  const auto answer = ask();
-  ASSERT_FALSE(answer);
-  EXPECT_EQ(answer.error().code, Errc::invalid_argument);
-}
-
-TEST(HttpUrl, AddressesAreTakenApartAndBadOnesAreNamed) {
-  const auto url = http::parse_url("https://api.example.com/v1/chat?x=1");
-  ASSERT_TRUE(url) << url.error().message;
-  EXPECT_TRUE(url->is_tls);
-  EXPECT_EQ(url->port, "443");
-  EXPECT_EQ(url->target, "/v1/chat?x=1");
-  EXPECT_EQ(url->authority(), "api.example.com");
-  EXPECT_EQ(http::parse_url("http://[::1]:8000/v1")->authority(), "[::1]:8000");
-  for (const char* bad : {"", "localhost:8000", "ftp://host/", "http://", "http://u:p@host/"}) {
-    const auto parsed = http::parse_url(bad);
-    ASSERT_FALSE(parsed) << bad;
-    EXPECT_EQ(parsed.error().code, Errc::invalid_argument);
-  }
 }
 
 }  // namespace

@@ -238,5 +238,20 @@ TEST(HttpRequest, NothingCanEndALineOrReplaceTheClientsOwnHeaders) {
   EXPECT_FALSE(check_request(host));
 }
 
+TEST(HttpUrl, AddressesAreTakenApartAndBadOnesAreNamed) {
+  const auto url = parse_url("https://api.example.com/v1/chat?x=1");
+  ASSERT_TRUE(url) << url.error().message;
+  EXPECT_TRUE(url->is_tls);
+  EXPECT_EQ(url->port, "443");
+  EXPECT_EQ(url->target, "/v1/chat?x=1");
+  EXPECT_EQ(url->authority(), "api.example.com");
+  EXPECT_EQ(parse_url("http://[::1]:8000/v1")->authority(), "[::1]:8000");
+  for (const char* bad : {"", "localhost:8000", "ftp://host/", "http://", "http://u:p@host/"}) {
+    const auto parsed = parse_url(bad);
+    ASSERT_FALSE(parsed) << bad;
+    EXPECT_EQ(parsed.error().code, Errc::invalid_argument);
+  }
+}
+
 }  // namespace
 }  // namespace ponder::http
