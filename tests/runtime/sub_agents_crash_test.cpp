@@ -193,6 +193,16 @@ TEST_F(SubAgentsRefusal, OfTheParentsLogLeavesTheSubAgentsWhereTheyStood) {
   expect_stop_and_go();
 }
 
+/// How many events there are when the session at depth 2 has begun; 0: it never does.
+std::size_t until_depth_two(const Order& order) {
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    const auto* task = std::get_if<TaskAssigned>(&order[i].second.event);
+    if (task != nullptr && task->depth == 2) kept = i + 2;
+  }
+  return kept;
+}
+
 std::size_t irreversible_intents(const Order& order, std::size_t kept) {
   std::size_t out = 0;
   for (std::size_t i = 0; i < kept; ++i) {
@@ -298,11 +308,7 @@ TEST_F(SubAgentsCrash, ANewMessageInsteadOfResumingClosesTheTurnsOfAllSessionsBe
   begin(book());
   ASSERT_EQ(turn_of("go").reason, TurnEnd::answered);
   const Order order = recorder_.order;
-  std::size_t kept = 0;  // the session at depth 2 has begun
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    const auto* task = std::get_if<TaskAssigned>(&order[i].second.event);
-    if (task != nullptr && task->depth == 2) kept = i + 2;
-  }
+  const std::size_t kept = until_depth_two(order);
   ASSERT_GT(kept, 0U);
   ASSERT_NO_FATAL_FAILURE(crash(order, kept));
   const TurnEnded end = turn("third");
@@ -316,11 +322,8 @@ TEST_F(SubAgentsCrash, ACopyUnderAnotherIdLeavesTheSubAgentsOfTheOriginalAlone) 
   begin(book());
   ASSERT_EQ(turn_of("go").reason, TurnEnd::answered);
   const Order order = recorder_.order;
-  std::size_t kept = 0;  // the session at depth 2 has begun
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    const auto* task = std::get_if<TaskAssigned>(&order[i].second.event);
-    if (task != nullptr && task->depth == 2) kept = i + 2;
-  }
+  const std::size_t kept = until_depth_two(order);
+  ASSERT_GT(kept, 0U);
   // How copies were marked before their mark named the id that they came from.
   const auto forget_id = [](SessionCopy& copy) { copy.records.back().event = SessionImported{}; };
   for (const bool is_old : {false, true}) {
@@ -361,11 +364,7 @@ TEST_F(SubAgentsCrash, WordsThatEndedTheTurnBeforeItEndAllSessionsBelowWhenItIsR
   begin(book());
   ASSERT_EQ(turn_of("go").reason, TurnEnd::answered);
   const Order order = recorder_.order;
-  std::size_t kept = 0;  // the session at depth 2 has begun
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    const auto* task = std::get_if<TaskAssigned>(&order[i].second.event);
-    if (task != nullptr && task->depth == 2) kept = i + 2;
-  }
+  const std::size_t kept = until_depth_two(order);
   ASSERT_GT(kept, 0U);
   ASSERT_NO_FATAL_FAILURE(crash(order, kept));
   const SessionId id = agent_->id();
