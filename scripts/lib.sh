@@ -11,6 +11,10 @@ as_root() {
   fi
 }
 
+# Clones in other folders share what the compiler cache holds; debug information may then name the
+# clone that compiled first.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=true
+
 # build PRESET [TARGET...]: configures when needed and builds.
 build() {
   local preset=$1; shift

@@ -64,8 +64,9 @@ class Hostile : public tests::ScriptHost {
   Hostile() {
     options_.memory_bytes_max = 16 << 20;
     options_.instructions_max = 12'000'000;
-    options_.time_max = std::chrono::seconds(3);
+    options_.time_max = std::chrono::seconds(3);  // said_of() chooses for the corpus
     options_.warm_states = 1;
+    time_max_ = std::chrono::minutes(5);
     folder_.write("good.lua", R"(local n = 0
       return { name = 'good', description = 'Counts.', effect = 'pure',
         run = function(args, ctx) n = n + 1 ctx.sleep(0) return 'good ' .. n end })");
@@ -73,6 +74,10 @@ class Hostile : public tests::ScriptHost {
 
   /// What the model reads of a call, or the person of a file that cannot be loaded.
   std::string said_of(const tests::HostileScript& script) {
+    // Only what ends at its deadline needs a short one: the other limits must be what is met, on a
+    // machine that stands still for seconds too.
+    const bool waits = std::string_view(script.expect).find("deadline") != std::string_view::npos;
+    options_.time_max = waits ? std::chrono::seconds(3) : std::chrono::minutes(2);
     const std::string body = script.body;
     const bool is_file = body.starts_with("file:");
     folder_.write("probe.lua", is_file ? body.substr(5) : tool(body));
