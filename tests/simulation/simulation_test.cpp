@@ -57,5 +57,11 @@ TEST_F(SimulationTest, WithoutFaultsSessionsHaveTheirTurns) {
   }
 }
 
+/// Seeds in which the witness once saw a fault where there was none.
+TEST_F(SimulationTest, AForksTaskIsNoToolsResult) {
+  const Outcome outcome = run(500582);  // its task is longer than a result may be
+  EXPECT_FALSE(outcome.violation) << outcome.violation->what;
+}
+
 }  // namespace
 }  // namespace ponder::simulation

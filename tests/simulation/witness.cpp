@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <optional>
+#include <ranges>
 #include <variant>
 
 #include "base/digest.h"
@@ -19,6 +20,16 @@ namespace {
 using namespace runtime;
 
 constexpr std::size_t kNoteBytesMax = 200;  // what is said around a tool's own words
+
+/// Is it a fork that has no task yet? No tool of its own has run then; in place of a result it is
+/// told what it has to do, in its parent's words.
+bool waits_for_its_task(const SessionFacts& session) {
+  for (const Record& record : std::views::reverse(session.log)) {
+    if (std::holds_alternative<TaskAssigned>(record.event)) return false;
+    if (std::holds_alternative<SessionForked>(record.event)) return session.root != nullptr;
+  }
+  return false;
+}
 
 std::optional<CallKey> parse_key(const std::string& key) {
   const std::size_t first = key.find('/');
@@ -131,7 +142,8 @@ void Witness::acknowledged(SessionFacts& session, std::size_t process, const Rec
 void Witness::check_bounds(const SessionFacts& session, const Event& event) {
   const bool has_task = session.state.task && session.state.start;
   const Limits& limits = has_task ? session.state.start->limits : scene_->plan.limits;
-  if (const auto* finished = std::get_if<ToolFinished>(&event)) {
+  const auto* finished = std::get_if<ToolFinished>(&event);
+  if (finished != nullptr && !waits_for_its_task(session)) {
     if (finished->content.size() > limits.output_bytes_max + kNoteBytesMax) {
       scene_->story.violated("bounds", "session {}: a result of {} bytes", session.number,
                              finished->content.size());
