@@ -305,8 +305,9 @@ void Witness::reread(SessionFacts& session, std::vector<Record> stored, bool pow
   session.state = fold(session.log);
   const auto last_seq = static_cast<std::int64_t>(session.log.size());
   session.requests.erase(session.requests.upper_bound(last_seq), session.requests.end());
-  const bool is_durable = power_was_cut || scene_->plan.synchronous == Synchronous::full;
-  if (is_durable) session.num_durable = session.log.size();
+  // What was found beyond what was acknowledged may have failed to reach the disk. It lasts with
+  // the next event that is acknowledged, on which everything depends that a process does.
+  if (power_was_cut) session.num_durable = session.log.size();
   for (const auto& [key, times] : session.fired) {
     if (has_open_intent(session, *parse_key(key))) continue;
     scene_->story.violated("intent", "session {}: {} was fired, and its intent is lost",
