@@ -25,20 +25,19 @@ constexpr const char* kReset = "\x1b[0m";
 constexpr std::size_t kLineColumns = 110;
 constexpr std::chrono::seconds kProgressEvery{2};  // as a line
 
-/// What a result that was cut says of it in its last line: "[the first 16000 of 90000 bytes]", or
-/// the like; empty for one that is whole.
+}  // namespace
+
 std::string cut_note(const runtime::ToolFinished& event) {
   const std::string_view content = event.content;
   const std::string_view last = content.substr(content.rfind('\n') + 1);  // npos + 1 is 0
   const bool is_kept = event.whole.has_value() && last.starts_with("[the first ");
   if (!is_kept && !last.starts_with("[cut: ")) return {};
   constexpr std::string_view kUnit = " bytes";
-  const std::size_t end = last.find(kUnit);
+  constexpr std::size_t kNoteBytesMax = 80;
+  const std::size_t end = last.substr(0, kNoteBytesMax).find(kUnit);
   if (end == std::string_view::npos) return {};
-  return fmt::format(" {}]", printable(last.substr(0, end + kUnit.size())));
+  return fmt::format("{}]", printable(last.substr(0, end + kUnit.size())));
 }
-
-}  // namespace
 
 std::string call_line(const context::ToolCall& call, std::size_t columns_max) {
   const auto arguments = nlohmann::json::parse(call.arguments, nullptr, /*allow_exceptions=*/false);
@@ -276,9 +275,11 @@ void LiveView::show(const runtime::ToolFinished& event) {
   const std::string name = call_name(event.call_index);
   const bool is_good = event.outcome == runtime::Outcome::success;
   const std::string outcome = runtime::outcome_name(event.outcome);
+  std::string note = cut_note(event);
+  if (!note.empty()) note.insert(0, " ");
   print("{}<- {}: {}{}{}{} {}({} ms){}\n", style(is_good ? kCyan : kRed), name,
         is_good || event.content.starts_with(outcome) ? "" : fmt::format("{}: ", outcome),
-        one_line(event.content, kLineColumns - 30), cut_note(event), style(kReset), style(kDim),
+        one_line(event.content, kLineColumns - 30), note, style(kReset), style(kDim),
         event.elapsed_ms, style(kReset));
 }
 
