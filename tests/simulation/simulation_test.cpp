@@ -72,6 +72,8 @@ TEST_F(SimulationTest, WhatTheWitnessOnceTookForAFaultIsNone) {
            1012010,  // beside a rival it is unknown whose request comes next
            1021381,  // read after a failed sync, gone with the power
            1022625,  // a sub-agent that begins anew after a power cut, and a second cut
+           3017169,  // the same, of a fork
+           3012720,  // where an event was that need not last, another is, once refused
        }) {
     const Outcome outcome = run(seed);
     EXPECT_FALSE(outcome.violation) << "seed " << seed << ": " << outcome.violation->what;

@@ -287,7 +287,8 @@ void Witness::reread(SessionFacts& session, std::vector<Record> stored, bool pow
     if (stored[i].seq != static_cast<std::int64_t>(i) + 1) {
       return scene_->story.violated("loss", "session {}: no event {}", session.number, i + 1);
     }
-    if (i >= session.log.size()) continue;
+    // Behind what is to last, a power failure may leave what had been refused there.
+    if (i >= kept) continue;
     const std::string there = record_line(session.id, stored[i]);
     const std::string known = record_line(session.id, session.log[i]);
     if (there == known) continue;

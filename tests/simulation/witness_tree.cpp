@@ -45,9 +45,9 @@ SessionFacts& Witness::begin_sub_agent(SessionFacts& root, const SessionId& id, 
       while (same < common && record_line(id, log[same]) == record_line(id, stored[same])) ++same;
       log.resize(std::max(same, std::min(log.size(), known->num_durable)));
     }
-    const std::size_t survived = known->log.size();
+    const std::size_t num_durable = known->num_durable;
     reread(*known, std::move(stored), power_was_cut);
-    if (power_was_cut) known->num_durable = std::min(known->num_durable, survived);
+    if (power_was_cut) known->num_durable = num_durable;  // the rest may be as new as this event
   }
   return *known;
 }
