@@ -44,6 +44,7 @@ class PostgresServer {
   std::filesystem::path socket() const {
     return dir_.path() / fmt::format(".s.PGSQL.{}", network_.port);
   }
+  int port() const { return network_.port; }
   /// Ends the server as a crash would: nothing is written that was not yet. It stays away until
   /// go_on().
   void crash();
