@@ -2,14 +2,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <algorithm>
 #include <csignal>
+#include <cstdint>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "base/clock.h"
 #include "tests/e2e/network_space.h"
 #include "tests/e2e/process.h"
 #include "tests/e2e/running.h"
@@ -59,6 +61,8 @@ class SharedWork : public ::testing::Test {
                          {"calls", {{{"name", "hold"}, {"arguments", {{"name", name}}}}}}};
       script += call.dump() + "\n";
     }
+    script += R"({"content": "Done."})"
+              "\n";
     write_file(scratch_ / "script.jsonl", script);
   }
 
@@ -99,7 +103,20 @@ class SharedWork : public ::testing::Test {
         command(server_->address("shared"), {"run", "assistant", "Please hold " + name, "--queue"}),
         file);
     EXPECT_EQ(status, 0) << read_file(file);
+    return queued();
+  }
+  /// The session that came last.
+  std::string queued() const {
     return server_->value("shared", "(SELECT session FROM queue ORDER BY place DESC LIMIT 1)");
+  }
+  /// What `ponder sessions queue` says.
+  std::string listed_queue(std::vector<std::string> options) const {
+    Running::Command list{{PONDER_BINARY, "sessions", "queue"},
+                          {{"PONDER_SESSIONS", server_->address("shared")}}};
+    list.words.insert(list.words.end(), options.begin(), options.end());
+    const Scratch scratch;
+    EXPECT_EQ(run_to_end(list, scratch / "output"), 0);
+    return read_file(scratch / "output");
   }
 
   bool has_begun(const std::string& name) const {
@@ -163,7 +180,7 @@ TEST_F(SharedWork, OverTcpWhatAKilledWorkerHadGoesToTheOther) {
   ASSERT_TRUE(has_begun("trip2")) << other.output();
   killed.send(SIGKILL);
   EXPECT_EQ(killed.wait(), 128 + SIGKILL);
-  const auto killed_at = std::chrono::system_clock::now().time_since_epoch();
+  const std::int64_t killed_ms = system_clock().unix_ms();
   for (const char* name : {"trip2", "trip3"}) let_go(name);
   ASSERT_TRUE(queue_is_empty()) << other.output();
   other.send(SIGTERM);
@@ -171,13 +188,82 @@ TEST_F(SharedWork, OverTcpWhatAKilledWorkerHadGoesToTheOther) {
   expect_whole(one, "trip1", 2);
   expect_whole(two, "trip2", 1);
   expect_whole(three, "trip3", 1);
-  const long taken_ms = std::stol(server_->value(
+  const std::int64_t taken_ms = std::stoll(server_->value(
       "shared", "(SELECT min(unix_ms) FROM events e WHERE session = '" + one +
                     "' AND fence = (SELECT max(fence) FROM events WHERE session = e.session))"));
-  const long after_ms =
-      taken_ms - std::chrono::duration_cast<std::chrono::milliseconds>(killed_at).count();
+  const std::int64_t after_ms = taken_ms - killed_ms;
   RecordProperty("taken_over_after_ms", std::to_string(after_ms));
   fmt::print("taken over {} ms after the kill, with leases of {} s\n", after_ms, kLeaseSeconds);
+}
+
+TEST_F(SharedWork, WhyAWorkerLeftASessionStandsInTheQueue) {
+  if (!start_server({})) GTEST_SKIP() << why_not_;
+  const std::string store = server_->address("shared");
+  const std::string id = queue("trip1");
+  Running::Command lacking = worker(store);
+  *(std::find(lacking.words.begin(), lacking.words.end(), "--model") + 1) = "script:none.jsonl";
+  Running program(lacking, scratch_ / "worker.out");
+  ASSERT_TRUE(has_said(program, id + ": left: ")) << program.output();
+  program.send(SIGTERM);
+  EXPECT_EQ(program.wait(), 0) << program.output();
+  const std::string shown = listed_queue({});
+  EXPECT_THAT(shown, HasSubstr(id + "  taken   1 times  waits\n    left: "));
+  EXPECT_THAT(shown, HasSubstr("none.jsonl"));
+  const json line = json::parse(listed_queue({"--json"}));
+  EXPECT_THAT(line.at("problem").get<std::string>(), HasSubstr("none.jsonl"));
+  EXPECT_EQ(line.at("left_silently"), false);
+
+  Running killed(worker(store), scratch_ / "killed.out");
+  ASSERT_TRUE(has_begun("trip1")) << killed.output();
+  killed.send(SIGKILL);
+  killed.wait();
+  ASSERT_TRUE(eventually([&] {
+    return listed_queue({}).find(
+               "the last worker ended and did not say why\n    one before it "
+               "left it: ") != std::string::npos;
+  })) << listed_queue({});
+}
+
+TEST_F(SharedWork, WhoIsToldToEndStopsAVerdictAndLeavesItToOthers) {
+  const Finished doctor = ponder(scratch_.path(), {"doctor"});
+  if (doctor.out.find("isolated: available") == std::string::npos) {
+    GTEST_SKIP() << "no sandbox: " << doctor.out;
+  }
+  if (!start_server({})) GTEST_SKIP() << why_not_;
+  const std::string store = server_->address("shared");
+  const auto project = scratch_ / "project";
+  std::filesystem::create_directories(project);
+  write_file(project / "a.txt", "one\n");
+  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
+           {"init", "-q"}, {"add", "."}, {"commit", "-q", "-m", "first"}}) {
+    Running::Command git{
+        {"/usr/bin/git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", project.string()}, {}};
+    git.words.insert(git.words.end(), words.begin(), words.end());
+    ASSERT_EQ(run_to_end(git, scratch_ / "git.out"), 0) << read_file(scratch_ / "git.out");
+  }
+  const auto file = scratch_ / "queued";
+  ASSERT_EQ(run_to_end(command(store, {"run", "code", "Do it.", "--folder", project.string(),
+                                       "--test", "touch begun; test -e may_pass || sleep 600",
+                                       "--out", (scratch_ / "out").string(), "--queue"}),
+                       file),
+            0)
+      << read_file(file);
+  const std::string id = queued();
+
+  Running told(worker(store), scratch_ / "told.out");
+  ASSERT_TRUE(eventually([&] { return exists(project / "begun"); })) << told.output();
+  told.send(SIGTERM);  // one, which lets a turn end
+  EXPECT_EQ(told.wait(), 0) << told.output();
+  EXPECT_THAT(told.output(), HasSubstr(id + ": left: its worker was stopped before the verdict"));
+  EXPECT_THAT(listed_queue({}), HasSubstr("left: its worker was stopped before the verdict"));
+  EXPECT_EQ(count_in(id, "type = 'workflow_finished'"), 0);
+
+  write_file(project / "may_pass", "");
+  Running other(worker(store), scratch_ / "other.out");
+  ASSERT_TRUE(queue_is_empty()) << other.output();
+  EXPECT_TRUE(has_said(other, id + ": done")) << other.output();
+  EXPECT_EQ(count_in(id, "type = 'workflow_finished'"), 1);
+  EXPECT_EQ(count_in(id, "type = 'turn_ended'"), 1);
 }
 
 /// Two workers on machines of their own, and the server between them; each has its cable to it.

@@ -348,6 +348,58 @@ TEST_F(PostgresStoreTest, ASessionThatWasTakenTooOftenIsLeftAlone) {
   EXPECT_TRUE(open()->queue()->take()->has_value());
 }
 
+TEST_F(PostgresStoreTest, TheQueueKeepsWhyTheLastWorkerLeftASession) {
+  auto store = open();
+  const SessionId id = begin(*store);
+  ASSERT_TRUE(store->queue()->put(id));
+  const auto place = [&] { return store->queue()->list().value().at(0); };
+  EXPECT_EQ(place().problem, "");
+  EXPECT_FALSE(place().was_left_silently()) << "nobody has taken it";
+  auto other = open();
+  ASSERT_TRUE(other->queue()->take()->has_value());
+  EXPECT_FALSE(place().was_left_silently()) << "it is at work";
+  // What is no text, and more lines than one, must not cost it its place.
+  const std::string words("no fol\0der \xFF here\nand more", 26);
+  ASSERT_TRUE(other->queue()->note(id, words));
+  other.reset();
+  EXPECT_EQ(place().problem, "no folder \uFFFD here");
+  EXPECT_FALSE(place().was_left_silently());
+  // The next one is killed.
+  ASSERT_TRUE(open()->queue()->take()->has_value());
+  expire_leases();
+  EXPECT_EQ(place().problem, "no folder \uFFFD here");
+  EXPECT_TRUE(place().was_left_silently());
+  ASSERT_TRUE(open()->queue()->put(id));
+  EXPECT_EQ(place().problem, "");
+  EXPECT_FALSE(place().was_left_silently());
+  ASSERT_TRUE(store->queue()->remove(id));
+  EXPECT_TRUE(store->queue()->note(id, "too late"));
+  EXPECT_EQ(store->queue()->size().value(), 0U);
+}
+
+TEST_F(PostgresStoreTest, AQueueOfTheFirstVersionIsBroughtUpToDate) {
+  SessionId id;
+  {
+    auto store = open();
+    id = begin(*store);
+    ASSERT_TRUE(store->queue()->put(id));
+  }
+  ASSERT_TRUE(server().tamper(
+      space_,
+      "ALTER TABLE queue DROP COLUMN problem; ALTER TABLE queue DROP COLUMN problem_takes; "
+      "UPDATE queue SET takes = 3; UPDATE ponder_schema SET version = 1"));
+  auto store = open();
+  const auto places = store->queue()->list();
+  ASSERT_TRUE(places) << places.error().message;
+  ASSERT_EQ(places->size(), 1U);
+  EXPECT_EQ(places->front().session, id);
+  EXPECT_EQ(places->front().takes, 3);
+  EXPECT_EQ(places->front().problem, "");
+  EXPECT_EQ(store->load(id)->size(), 1U);
+  EXPECT_TRUE(store->queue()->take()->has_value());
+  EXPECT_EQ(value("(SELECT version FROM ponder_schema)"), "2");
+}
+
 TEST_F(PostgresStoreTest, TablesOfANewerPonderAreLeftAlone) {
   (void)open();
   ASSERT_TRUE(server().tamper(space_, "UPDATE ponder_schema SET version = 1000"));
