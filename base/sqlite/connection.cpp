@@ -330,21 +330,17 @@ Result<Transaction> Transaction::begin(Connection& db) {
   return begin_within(db, db.state_->busy_timeout);
 }
 
-Result<Transaction> Transaction::try_begin(Connection& db) {
-  sqlite3* handle = db.state_->db.get();
-  sqlite3_busy_timeout(handle, 0);
-  auto transaction = begin_within(db, std::chrono::milliseconds(0));
-  sqlite3_busy_timeout(handle, static_cast<int>(db.state_->busy_timeout.count()));
-  return transaction;
-}
-
 Result<Transaction> Transaction::begin_within(Connection& db, std::chrono::milliseconds timeout) {
   PONDER_ASSERT(!db.in_transaction());
   auto& lock = db.state_->lock;
   if (lock) {
     PONDER_CHECK(lock->acquire(timeout));
   }
+  sqlite3* handle = db.state_->db.get();
+  const bool is_usual = timeout == db.state_->busy_timeout;
+  if (!is_usual) sqlite3_busy_timeout(handle, static_cast<int>(timeout.count()));
   const Status status = db.run_kept(db.state_->begin, "BEGIN IMMEDIATE");
+  if (!is_usual) sqlite3_busy_timeout(handle, static_cast<int>(db.state_->busy_timeout.count()));
   if (!status) {
     if (lock) lock->release();
     return tl::unexpected(status.error());

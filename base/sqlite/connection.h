@@ -127,8 +127,9 @@ class Transaction {
  public:
   /// BEGIN IMMEDIATE under the write lock: a conflict with another writer shows here, not halfway.
   static Result<Transaction> begin(Connection& db);
-  /// The same without waiting: `unavailable` at once where another program writes.
-  static Result<Transaction> try_begin(Connection& db);
+  /// The same with another patience than the connection's busy_timeout: `unavailable` where another
+  /// program writes for longer, at once for 0.
+  static Result<Transaction> begin_within(Connection& db, std::chrono::milliseconds timeout);
   Transaction(Transaction&& other) noexcept;
   Transaction& operator=(Transaction&&) = delete;
   ~Transaction();
@@ -137,7 +138,6 @@ class Transaction {
 
  private:
   explicit Transaction(Connection& db) : db_(&db) {}
-  static Result<Transaction> begin_within(Connection& db, std::chrono::milliseconds timeout);
   void end() noexcept;
   Connection* db_;  // nullptr once ended
 };

@@ -21,6 +21,12 @@ bool has_intent_of_effect(const PendingAppend& append) {
   return std::any_of(append.records.begin(), append.records.end(), is_intent_of_effect);
 }
 
+bool has_outcome(const PendingAppend& append) {
+  return std::ranges::any_of(append.records, [](const Record& record) {
+    return std::holds_alternative<ToolFinished>(record.event);
+  });
+}
+
 void AppendQueue::push(std::shared_ptr<PendingAppend> append) {
   const std::lock_guard lock(mutex_);
   waiting_.push_back(std::move(append));

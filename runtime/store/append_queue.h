@@ -27,6 +27,9 @@ struct PendingAppend {
 /// Whether it holds an intent that must be on the disk before its tool starts.
 bool has_intent_of_effect(const PendingAppend& append);
 
+/// Whether it holds what a tool's call came to.
+bool has_outcome(const PendingAppend& append);
+
 /// Appends that wait for the one thread that writes. What has gathered while it was busy is written
 /// together.
 ///

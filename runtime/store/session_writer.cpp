@@ -45,6 +45,8 @@ SessionWriter::SessionWriter(sqlite::Connection db, std::unique_ptr<Statements> 
       statements_(std::move(statements)),
       clock_(&clock),
       synchronous_(options.synchronous),
+      busy_ms_max_(options.busy_ms_max),
+      busy_outcome_ms_max_(std::max(options.busy_ms_max, options.busy_outcome_ms_max)),
       wal_pages_checkpoint_(options.wal_pages_checkpoint) {}
 
 SessionWriter::SessionWriter(SessionWriter&&) noexcept = default;
@@ -79,7 +81,9 @@ Result<SessionWriter> SessionWriter::open(const std::string& file, const Clock& 
 }
 
 void SessionWriter::write(std::span<PendingAppend* const> group) {
-  auto transaction = begin(group, sqlite::Transaction::begin);
+  const bool is_outcome =
+      std::ranges::any_of(group, [](const PendingAppend* append) { return has_outcome(*append); });
+  auto transaction = begin(group, is_outcome ? busy_outcome_ms_max_ : busy_ms_max_);
   const Status status =
       transaction ? write_in(std::move(*transaction), group) : tl::unexpected(transaction.error());
   if (status) return;
@@ -97,7 +101,7 @@ void SessionWriter::write(std::span<PendingAppend* const> group) {
 bool SessionWriter::write_if_quick(PendingAppend& append) {
   PendingAppend* const group[] = {&append};
   if (must_sync(group) && synced_in_ > kQuick) return false;
-  auto transaction = begin(group, sqlite::Transaction::try_begin);
+  auto transaction = begin(group, std::chrono::milliseconds(0));
   if (!transaction) return false;
   const Status status = write_in(std::move(*transaction), group);
   if (!status) {
@@ -111,10 +115,11 @@ bool SessionWriter::is_checkpoint_due() const { return db_.log_pages() >= wal_pa
 
 void SessionWriter::checkpoint() { (void)db_.checkpoint(); }
 
-Result<sqlite::Transaction> SessionWriter::begin(std::span<PendingAppend* const> group, Begin how) {
+Result<sqlite::Transaction> SessionWriter::begin(std::span<PendingAppend* const> group,
+                                                 std::chrono::milliseconds patience) {
   PONDER_CHECK(
       db_.set_durability(must_sync(group) ? sqlite::Durability::full : sqlite::Durability::normal));
-  return how(db_);
+  return sqlite::Transaction::begin_within(db_, patience);
 }
 
 bool SessionWriter::must_sync(std::span<PendingAppend* const> group) const {

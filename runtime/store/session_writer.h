@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -60,8 +61,8 @@ class SessionWriter {
   SessionWriter(sqlite::Connection db, std::unique_ptr<Statements> statements, const Clock& clock,
                 const StoreOptions& options);
 
-  using Begin = Result<sqlite::Transaction>(sqlite::Connection& db);
-  Result<sqlite::Transaction> begin(std::span<PendingAppend* const> group, Begin how);
+  Result<sqlite::Transaction> begin(std::span<PendingAppend* const> group,
+                                    std::chrono::milliseconds patience);
   bool must_sync(std::span<PendingAppend* const> group) const;
   Status write_in(sqlite::Transaction transaction, std::span<PendingAppend* const> group);
   /// Forgets the tails when another program has written since.
@@ -79,6 +80,8 @@ class SessionWriter {
   std::unique_ptr<Statements> statements_;  // end before their connection
   const Clock* clock_;
   Synchronous synchronous_;
+  std::chrono::milliseconds busy_ms_max_;
+  std::chrono::milliseconds busy_outcome_ms_max_;
   int wal_pages_checkpoint_;
   Clock::Instant::duration synced_in_{0};  // the latest transaction that waited for the disk
   std::uint64_t commits_ = 0;

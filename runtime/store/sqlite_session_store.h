@@ -15,6 +15,9 @@ struct StoreOptions {
   Synchronous synchronous = Synchronous::full;
   /// Another program's write is waited for as long as this.
   std::chrono::milliseconds busy_ms_max{20'000};
+  /// As long as this where what a tool's call came to waits to be written: nobody could say later
+  /// whether it took effect. Not less than busy_ms_max.
+  std::chrono::milliseconds busy_outcome_ms_max{300'000};
   RandomBits random = random_bits();  // of the ids; called from any thread
   /// Once a commit has left SQLite's log longer than this, its pages are moved to the file, and
   /// what comes meanwhile waits: a millisecond or so for the 350 pages that ten thousand sessions

@@ -106,12 +106,50 @@ TEST(BadInput, EachEndsInOneLineAndANonZeroStatus) {
 
 TEST(BadInput, StepsAndTemperaturesThatMakeNoSenseAreRefused) {
   const Scratch scratch;
-  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
-           {"--steps", "0"}, {"--temperature", "-1"}, {"--temperature", "nan"}}) {
+  for (const std::vector<std::string>& words :
+       std::vector<std::vector<std::string>>{{"--steps", "0"},
+                                             {"--temperature", "-1"},
+                                             {"--temperature", "nan"},
+                                             {"--budget-tokens", "0"},
+                                             {"--budget-tokens", "many"},
+                                             {"--budget-time", "0"},
+                                             {"--budget-time", "-1m"},
+                                             {"--budget-time", "15 parsecs"},
+                                             {"--budget-time", "1000h"}}) {
     std::vector<std::string> command = {"run", "travel", kRequest};
     command.insert(command.end(), words.begin(), words.end());
     EXPECT_EQ(ponder(scratch.path(), command).status, 2) << words[0] << " " << words[1];
   }
+}
+
+TEST(Budgets, StandInTheSessionAsTheyWereGiven) {
+  const Scratch scratch;
+  write_file(scratch / "script.jsonl", R"({"content": "Done."})"
+                                       "\n");
+  const std::vector<std::string> command = {"run",
+                                            "assistant",
+                                            "hello",
+                                            "--model",
+                                            "script:" + (scratch / "script.jsonl").string(),
+                                            "--json",
+                                            "--steps",
+                                            "3",
+                                            "--budget-tokens",
+                                            "5000",
+                                            "--budget-time"};
+  const auto limits_with = [&](const std::string& time) {
+    std::vector<std::string> words = command;
+    words.push_back(time);
+    const auto done = ponder(scratch.path(), words);
+    EXPECT_EQ(done.status, 0) << done.err;
+    return json::parse(done.out.substr(0, done.out.find('\n'))).at("data").at("limits");
+  };
+  const json limits = limits_with("15m");
+  EXPECT_EQ(limits.at("steps_max"), 3);
+  EXPECT_EQ(limits.at("tokens_turn_max"), 5000);
+  EXPECT_EQ(limits.at("turn_ms_max"), 900'000);
+  EXPECT_EQ(limits_with("90").at("turn_ms_max"), 90'000);
+  EXPECT_EQ(limits_with("2h").at("turn_ms_max"), 7'200'000);
 }
 
 TEST(LostOutput, IsNotedOnceAndTheSessionGoesOnToItsEnd) {

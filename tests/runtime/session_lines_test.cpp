@@ -187,6 +187,17 @@ TEST_F(SessionLinesTest, ADiffNamesTheFirstEventThatDiffersAndNotTimes) {
   EXPECT_EQ(shorter.left->seq, 7);
   EXPECT_EQ(shorter.left_more, a.size() - 6);
 
+  auto broken_off = a;
+  TurnEnded end;
+  end.usage_void.tokens_generated = 7;
+  end.usage_void.decode_ms = 12;
+  broken_off.back().event = end;
+  auto slower = broken_off;
+  std::get<TurnEnded>(slower.back().event).usage_void.decode_ms = 30;
+  EXPECT_TRUE(diff_logs(broken_off, slower).is_equal);
+  std::get<TurnEnded>(slower.back().event).usage_void.tokens_generated = 8;
+  EXPECT_FALSE(diff_logs(broken_off, slower).is_equal);
+
   SessionCopy brought = *store_->copy(parent);
   mark_as_imported(brought, 5);
   EXPECT_TRUE(diff_logs(a, brought.records).is_equal);

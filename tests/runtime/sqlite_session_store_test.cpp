@@ -7,6 +7,7 @@
 
 #include <csignal>
 #include <fstream>
+#include <thread>
 
 #include "base/sqlite/connection.h"
 #include "base/sqlite/write_lock.h"
@@ -130,6 +131,23 @@ TEST_F(SqliteSessionStoreTest, AFileThatAnotherProgramHoldsIsNamedAndUsableAfter
   EXPECT_NE(refused.error().message.find("try again"), std::string::npos);
   other->release();
   EXPECT_TRUE(append(**store, id, 2, {TurnEnded{}}));
+}
+
+TEST_F(SqliteSessionStoreTest, WhatACallCameToWaitsLongerForTheFileThanAnythingElse) {
+  const SessionId id = begin(*open(), "before");
+  StoreOptions options;
+  options.busy_ms_max = std::chrono::milliseconds(0);
+  auto store = SqliteSessionStore::open(file_, clock_, options);
+  ASSERT_TRUE(store) << store.error().message;
+  auto other = sqlite::WriteLock::open(file_.string() + "-lock");
+  ASSERT_TRUE(other) << other.error().message;
+  ASSERT_TRUE(other->acquire(std::chrono::milliseconds(1000)));
+  EXPECT_FALSE(append(**store, id, 2, {TurnEnded{}}));
+  std::jthread release([&other] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    other->release();
+  });
+  EXPECT_TRUE(append(**store, id, 2, {ToolFinished{}}));
 }
 
 TEST_F(SqliteSessionStoreTest, AnotherProgramsWriteIsWaitedForAsLongAsAServersWould) {

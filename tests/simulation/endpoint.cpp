@@ -29,10 +29,18 @@ std::string delta(nlohmann::json fields) {
 void damage(std::string& stream, Random& random) {
   const std::size_t at = random.below(stream.size() + 1);
   switch (random.below(4)) {
-    case 0: stream.resize(at); break;
-    case 1: stream.insert(at, foreign_text(random)); break;
-    case 2: stream.insert(at, "data: {\"error\": {\"message\": \"overloaded\"}}\n\n"); break;
-    default: stream.erase(at, 1 + random.below(30)); break;
+    case 0:
+      stream.resize(at);
+      break;
+    case 1:
+      stream.insert(at, foreign_text(random));
+      break;
+    case 2:
+      stream.insert(at, "data: {\"error\": {\"message\": \"overloaded\"}}\n\n");
+      break;
+    default:
+      stream.erase(at, 1 + random.below(30));
+      break;
   }
 }
 

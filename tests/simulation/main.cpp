@@ -117,8 +117,8 @@ bool run_batch(std::uint64_t first, std::uint64_t last, const Options& options,
 }
 
 int run_many(const Options& options, const std::filesystem::path& folder) {
-  void* memory = mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE,
-                      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* memory =
+      mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   PONDER_ASSERT(memory != MAP_FAILED);
   auto* shared = static_cast<Shared*>(memory);
   const auto begin = std::chrono::steady_clock::now();

@@ -146,13 +146,15 @@ void SimulatedModel::saw(const SessionFacts& session, const Event& event) {
   // From then on a tool more is offered.
   const auto* outcome = std::get_if<ToolFinished>(&event);
   if (begins_anew || (outcome != nullptr && outcome->reader)) prompts.path.clear();
+  // Beside a rival it can be unknown whose request comes next; its prompt is not compared then.
+  if (std::holds_alternative<ModelStarted>(event)) prompts.latest.clear();
   const auto* completed = std::get_if<ModelCompleted>(&event);
   if (completed == nullptr || format_ == nullptr) return;
   prompts.path.clear();
   const bool is_whole =
       completed->finish == Finish::stop && completed->verdict != Verdict::truncated;
   const auto& sampled = completed->message.sampled;
-  if (!is_whole || sampled.empty()) return;
+  if (!is_whole || sampled.empty() || prompts.latest.empty()) return;
   prompts.path = prompts.latest;
   prompts.path.insert(prompts.path.end(), sampled.begin(), sampled.end());
 }

@@ -57,5 +57,18 @@ TEST_F(SimulationTest, WithoutFaultsSessionsHaveTheirTurns) {
   }
 }
 
+TEST_F(SimulationTest, WhatTheWitnessOnceTookForAFaultIsNone) {
+  for (const std::uint64_t seed : {
+           500582,   // a fork's task is longer than a tool's result may be
+           1003119,  // a sub-agent's end was written, and the process died before it heard of it
+           1012010,  // beside a rival it is unknown whose request comes next
+           1021381,  // read after a failed sync, gone with the power
+           1022625,  // a sub-agent that begins anew after a power cut, and a second cut
+       }) {
+    const Outcome outcome = run(seed);
+    EXPECT_FALSE(outcome.violation) << "seed " << seed << ": " << outcome.violation->what;
+  }
+}
+
 }  // namespace
 }  // namespace ponder::simulation

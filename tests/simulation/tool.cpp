@@ -21,8 +21,7 @@ SimulatedTool::SimulatedTool(Run& run, std::string name, Effect effect,
     : run_(&run), effect_(effect), capabilities_(std::move(capabilities)) {
   spec_.name = std::move(name);
   spec_.description = "a simulated tool";
-  spec_.parameters =
-      R"({"type":"object","properties":{"x":{"type":"integer"}},"required":["x"]})";
+  spec_.parameters = R"({"type":"object","properties":{"x":{"type":"integer"}},"required":["x"]})";
 }
 
 void SimulatedTool::take_effect(const std::string& key) {
@@ -120,8 +119,8 @@ void add_tools(tools::Registry& registry, Run& run) {
   for (std::size_t i = 0; i < tool_names().size(); ++i) {
     std::vector<std::string> capabilities;
     if (tool_names()[i] == "launch") capabilities.emplace_back("rockets");
-    auto tool = std::make_unique<SimulatedTool>(run, tool_names()[i], effects[i],
-                                                std::move(capabilities));
+    auto tool =
+        std::make_unique<SimulatedTool>(run, tool_names()[i], effects[i], std::move(capabilities));
     const Status added = registry.add(std::move(tool));
     PONDER_ASSERT(added.has_value());
   }

@@ -302,6 +302,17 @@ void User::check_live_state() {
                              session.number, difference(live, folded));
 }
 
+/// A sub-agent's last events may have been written by a process that died before it heard of them;
+/// whoever goes on finds them in the store, and has nothing to tell.
+void User::reread_sub_agents() {
+  for (SessionFacts* session : run_.witness->tree_of(*run_.session)) {
+    if (session == run_.session || session->power_was_cut) continue;
+    auto stored = powers_.store->load(session->id);
+    if (!stored || stored->size() <= session->log.size()) continue;
+    run_.witness->reread(*session, std::move(*stored), false);
+  }
+}
+
 void User::check_ending(const TurnEnded& end, std::uint32_t turns) {
   Story& story = run_.scene->story;
   const std::size_t number = run_.session->number;
@@ -316,7 +327,10 @@ void User::check_ending(const TurnEnded& end, std::uint32_t turns) {
   }
   // An agent whose append was refused is of no more use, and its state holds what was refused.
   if (!may_be_refused_) check_live_state();
-  if (!has_rival_) run_.witness->check_tree(*run_.session);
+  if (!has_rival_) {
+    reread_sub_agents();
+    run_.witness->check_tree(*run_.session);
+  }
   const auto now = run_.scene->clock.now();
   const milliseconds slack = run_.scene->disk_busy - disk_before_ + run_.insisted;
   const milliseconds limit(run_.scene->plan.limits.turn_ms_max);

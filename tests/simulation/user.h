@@ -51,6 +51,7 @@ class User final : public runtime::EventSink {
   boost::asio::awaitable<void> meddle(TaskGroup* turn);
   boost::asio::awaitable<void> meddle_once(TaskGroup* turn);
   boost::asio::awaitable<void> fork();
+  void reread_sub_agents();
   void check_ending(const runtime::TurnEnded& end, std::uint32_t turns);
   void check_error(const Error& error);
   void check_live_state();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <optional>
+#include <ranges>
 #include <variant>
 
 #include "base/digest.h"
@@ -19,6 +20,16 @@ namespace {
 using namespace runtime;
 
 constexpr std::size_t kNoteBytesMax = 200;  // what is said around a tool's own words
+
+/// Is it a fork that has no task yet? No tool of its own has run then; in place of a result it is
+/// told what it has to do, in its parent's words.
+bool waits_for_its_task(const SessionFacts& session) {
+  for (const Record& record : std::views::reverse(session.log)) {
+    if (std::holds_alternative<TaskAssigned>(record.event)) return false;
+    if (std::holds_alternative<SessionForked>(record.event)) return session.root != nullptr;
+  }
+  return false;
+}
 
 std::optional<CallKey> parse_key(const std::string& key) {
   const std::size_t first = key.find('/');
@@ -131,7 +142,8 @@ void Witness::acknowledged(SessionFacts& session, std::size_t process, const Rec
 void Witness::check_bounds(const SessionFacts& session, const Event& event) {
   const bool has_task = session.state.task && session.state.start;
   const Limits& limits = has_task ? session.state.start->limits : scene_->plan.limits;
-  if (const auto* finished = std::get_if<ToolFinished>(&event)) {
+  const auto* finished = std::get_if<ToolFinished>(&event);
+  if (finished != nullptr && !waits_for_its_task(session)) {
     if (finished->content.size() > limits.output_bytes_max + kNoteBytesMax) {
       scene_->story.violated("bounds", "session {}: a result of {} bytes", session.number,
                              finished->content.size());
@@ -293,8 +305,9 @@ void Witness::reread(SessionFacts& session, std::vector<Record> stored, bool pow
   session.state = fold(session.log);
   const auto last_seq = static_cast<std::int64_t>(session.log.size());
   session.requests.erase(session.requests.upper_bound(last_seq), session.requests.end());
-  const bool is_durable = power_was_cut || scene_->plan.synchronous == Synchronous::full;
-  if (is_durable) session.num_durable = session.log.size();
+  // What was found beyond what was acknowledged may have failed to reach the disk. It lasts with
+  // the next event that is acknowledged, on which everything depends that a process does.
+  if (power_was_cut) session.num_durable = session.log.size();
   for (const auto& [key, times] : session.fired) {
     if (has_open_intent(session, *parse_key(key))) continue;
     scene_->story.violated("intent", "session {}: {} was fired, and its intent is lost",

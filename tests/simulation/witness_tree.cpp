@@ -36,7 +36,8 @@ SessionFacts& Witness::begin_sub_agent(SessionFacts& root, const SessionId& id, 
   const bool is_unread = known->power_was_cut || known->log.size() < before;
   if (is_unread) {
     if (stored.size() > before) stored.erase(stored.begin() + seq - 1, stored.end());
-    if (known->power_was_cut) {
+    const bool power_was_cut = std::exchange(known->power_was_cut, false);
+    if (power_was_cut) {
       // It may have begun anew since, with events that nobody was told of.
       auto& log = known->log;
       const std::size_t common = std::min(log.size(), stored.size());
@@ -44,7 +45,9 @@ SessionFacts& Witness::begin_sub_agent(SessionFacts& root, const SessionId& id, 
       while (same < common && record_line(id, log[same]) == record_line(id, stored[same])) ++same;
       log.resize(std::max(same, std::min(log.size(), known->num_durable)));
     }
-    reread(*known, std::move(stored), std::exchange(known->power_was_cut, false));
+    const std::size_t survived = known->log.size();
+    reread(*known, std::move(stored), power_was_cut);
+    if (power_was_cut) known->num_durable = std::min(known->num_durable, survived);
   }
   return *known;
 }

@@ -234,6 +234,7 @@ bool Process::open_store() {
   StoreOptions options;
   options.synchronous = scene_->plan.synchronous;
   options.busy_ms_max = milliseconds(0);
+  options.busy_outcome_ms_max = milliseconds(0);
   options.writer = disk_.get_executor();
   options.random = [this] { return static_cast<std::uint32_t>(random_.next()); };
   if (scene_->plan.has(Fault::small_log)) options.wal_pages_checkpoint = 4;

