@@ -300,6 +300,41 @@ TEST_F(PostgresStoreTest, AnAppendWhoseTransactionWasKilledIsWrittenOnceInTheEnd
   EXPECT_EQ(store->load(id)->size(), 2U);
 }
 
+TEST_F(PostgresStoreTest, WhoseFirstTryWasUndoneHasNotBegunWhatAnotherBegan) {
+  auto one = open();
+  auto other = open();
+  (void)begin(*one);
+  const std::string owner = value("(SELECT lease_owner FROM sessions)");
+  // Whatever `one` begins is undone, and its connection broken; how often is counted.
+  ASSERT_TRUE(server().tamper(space_, R"sql(
+    CREATE SEQUENCE tries;
+    CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS $$
+      BEGIN
+        IF current_setting('application_name') = ')sql" +
+                                          owner + R"sql(' THEN
+          PERFORM nextval('tries');
+          PERFORM pg_terminate_backend(pg_backend_pid());
+        END IF;
+        RETURN NULL;
+      END $$;
+    CREATE CONSTRAINT TRIGGER die AFTER INSERT ON events DEFERRABLE INITIALLY DEFERRED
+      FOR EACH ROW EXECUTE FUNCTION die())sql"));
+  const SessionId id = one->new_id();
+  spawn(*one, "undone", id, 0, {SessionStarted{}, UserMessage{"one"}});
+  context_.restart();
+  context_.poll();
+  while (value("(SELECT is_called FROM tries)") != "true") {
+  }
+  // As who took over the parent of a sub-agent does: it begins the same session.
+  asio::io_context elsewhere;
+  ASSERT_TRUE(test::run(elsewhere, other->append(id, 0, {SessionStarted{}, UserMessage{"other"}})));
+  context_.run();
+  ASSERT_FALSE(results_.at("undone")) << "it was told that another's events were its own";
+  EXPECT_THAT(results_.at("undone").error().message, HasSubstr("is there already"));
+  EXPECT_EQ(std::get<UserMessage>(one->load(id)->back().event).content, "other");
+  EXPECT_TRUE(append(*other, id, 2, {TurnEnded{}}));
+}
+
 TEST_F(PostgresStoreTest, ARowThatAStalledProgramHoldsIsFreedWhenItsLeaseHasRunOut) {
   auto stalled = open();
   const SessionId id = begin(*stalled);
