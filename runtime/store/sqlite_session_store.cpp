@@ -7,6 +7,7 @@
 #include <optional>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "base/assert.h"
 #include "base/async/offload.h"
@@ -87,13 +88,15 @@ class SqliteSessionStore::Impl {
     return status;
   }
 
-  /// Runs a query on a connection of its own, which sees everything committed so far.
+  /// Runs a query on a connection that nobody else uses meanwhile; it sees everything committed so
+  /// far. Thread: any.
   template <class Query>
   std::invoke_result_t<Query&, sqlite::Connection&> read(Query query) const {
-    auto db = sqlite::Connection::open_read_only(file_.string());
+    auto db = take_reader();
     if (!db) return rows::explain(file_, db.error());
     auto result = query(*db);
     if (!result) return explained(result.error());
+    keep_reader(std::move(*db));
     return result;
   }
 
@@ -103,6 +106,26 @@ class SqliteSessionStore::Impl {
   std::uint64_t commits() const { return commits_; }
 
  private:
+  Result<sqlite::Connection> take_reader() const {
+    {
+      const std::lock_guard lock(readers_mutex_);
+      if (!readers_.empty()) {
+        sqlite::Connection db = std::move(readers_.back());
+        readers_.pop_back();
+        return db;
+      }
+    }
+    return sqlite::Connection::open_read_only(file_.string());
+  }
+
+  /// Opening one means to read and compile the schema, which takes longer than most queries. After
+  /// an error the next reader looks at the file anew.
+  void keep_reader(sqlite::Connection db) const {
+    constexpr std::size_t kReadersMax = 4;
+    const std::lock_guard lock(readers_mutex_);
+    if (readers_.size() < kReadersMax) readers_.push_back(std::move(db));
+  }
+
   /// Whether the latest appends all came from this session.
   bool is_alone(const SessionId& session) {
     constexpr int kInARowMin = 4;
@@ -141,6 +164,8 @@ class SqliteSessionStore::Impl {
   const Clock* clock_;
   RandomBits random_;
   SessionLocks locks_;
+  mutable std::mutex readers_mutex_;
+  mutable std::vector<sqlite::Connection> readers_;  // that nobody uses now
   std::mutex latest_mutex_;
   SessionId latest_;    // whose append came last
   int in_a_row_ = 0;    // of its appends
@@ -208,8 +233,10 @@ boost::asio::awaitable<Result<SessionId>> SqliteSessionStore::fork(SessionId par
 }
 
 Result<std::vector<Record>> SqliteSessionStore::load(const SessionId& session) const {
-  PONDER_TRY(const SessionId id, resolve(session.value));
-  return impl_->read([&](sqlite::Connection& db) { return rows::read_records(db, id.value); });
+  return impl_->read([&](sqlite::Connection& db) -> Result<std::vector<Record>> {
+    PONDER_TRY(const SessionId id, rows::find_session(db, session.value));
+    return rows::read_records(db, id.value);
+  });
 }
 
 Result<std::string> SqliteSessionStore::load_blob(const std::string& hash) const {

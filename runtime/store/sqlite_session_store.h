@@ -33,8 +33,8 @@ struct StoreOptions {
 /// the latest; it keeps other agents from the session, not appends.
 ///
 /// Thread: writes run on StoreOptions::writer, or on a thread of the store's own; while one session
-/// is alone at work, on its own thread, where the disk is quick. Reads use a connection of their
-/// own.
+/// is alone at work, on its own thread, where the disk is quick. Reads use connections of
+/// their own, a few of which stay open.
 class SqliteSessionStore : public SessionStore {
  public:
   /// Opens or creates the file and its folder. Fails with `unavailable` (locked, not writable, or
