@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <sqlite3.h>
 
+#include <algorithm>
+#include <array>
 #include <optional>
 #include <utility>
 
@@ -104,6 +106,39 @@ tl::unexpected<Error> sqlite_error(sqlite3* db, int code, const std::string& whe
 
 /// On the heap, so that the callbacks' pointers survive a move of the connection.
 struct Connection::State {
+  State() = default;
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+  ~State() {
+    if (!is_log_doubtful) return;
+    // The last connection moves the log into the database as it closes, and must not where the log
+    // could not stand in for pages that a power failure tears meanwhile.
+    const bool is_held = lock && lock->acquire(std::chrono::milliseconds(0));
+    if (is_held) (void)rewrite_log();
+    if (is_held) lock->release();
+    if (is_log_doubtful) sqlite3_db_config(db.get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+  }
+
+  /// Requires: the write lock is held. Those who read meanwhile find the same bytes.
+  Status rewrite_log() {
+    sqlite3_file* log = nullptr;
+    sqlite3_file_control(db.get(), "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+    if (log == nullptr || log->pMethods == nullptr) return {};  // nobody has looked at it yet
+    sqlite3_int64 size = 0;
+    int code = log->pMethods->xFileSize(log, &size);
+    std::array<char, 1 << 16> bytes;
+    for (sqlite3_int64 at = 0; code == SQLITE_OK && at < size;) {
+      const auto part = static_cast<int>(std::min<sqlite3_int64>(size - at, bytes.size()));
+      code = log->pMethods->xRead(log, bytes.data(), part, at);
+      if (code == SQLITE_OK) code = log->pMethods->xWrite(log, bytes.data(), part, at);
+      at += part;
+    }
+    if (code == SQLITE_OK && size > 0) code = log->pMethods->xSync(log, SQLITE_SYNC_NORMAL);
+    if (code != SQLITE_OK) return sqlite_error(nullptr, code, where + "-wal");
+    is_log_doubtful = false;
+    return {};
+  }
+
   DbHandle db;
   std::string path;
   std::string where;  // how errors name it
@@ -111,7 +146,8 @@ struct Connection::State {
   std::chrono::milliseconds busy_timeout{0};
   std::optional<Durability> durability;  // none: not set yet
   int wal_pages_checkpoint = 0;
-  int wal_pages = 0;  // length of the log after the last commit
+  int wal_pages = 0;             // length of the log after the last commit
+  bool is_log_doubtful = false;  // it may have holes on the disk
   std::function<bool()> keep_going;
   std::optional<Statement> begin;  // compiled when first used, as is commit
   std::optional<Statement> commit;
@@ -142,7 +178,8 @@ Status Connection::configure_writer(const OpenOptions& options) {
   state_->lock.emplace(std::move(lock));
   // Turning the log on writes to the file, so it happens under the lock as well.
   PONDER_CHECK(state_->lock->acquire(options.busy_timeout));
-  const Status status = exec("PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;");
+  const Status status = exec(
+      "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; SELECT count(*) FROM sqlite_schema;");
   state_->lock->release();
   PONDER_CHECK(status);
   PONDER_CHECK(set_durability(options.durability));
@@ -152,6 +189,7 @@ Status Connection::configure_writer(const OpenOptions& options) {
     return SQLITE_OK;
   };
   sqlite3_wal_hook(state_->db.get(), remember_pages, &state_->wal_pages);
+  state_->is_log_doubtful = true;
   return {};
 }
 
@@ -246,9 +284,11 @@ Result<int> Connection::user_version() {
 }
 
 Status Connection::migrate(std::span<const Migration> migrations) {
-  PONDER_TRY(Transaction transaction, Transaction::begin(*this));
-  PONDER_TRY(int version, user_version());
   const int version_known = static_cast<int>(migrations.size());
+  PONDER_TRY(int version, user_version());
+  if (version == version_known) return {};
+  PONDER_TRY(Transaction transaction, Transaction::begin(*this));
+  PONDER_TRY(version, user_version());  // somebody may have been faster
   if (version > version_known) {
     return fail(
         Errc::unavailable,
@@ -274,11 +314,15 @@ Status Connection::set_durability(Durability durability) {
 }
 
 Status Connection::checkpoint_locked() {
+  if (state_->is_log_doubtful) {
+    PONDER_CHECK(state_->rewrite_log());
+  }
   sqlite3* db = state_->db.get();
   const int code =
       sqlite3_wal_checkpoint_v2(db, nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
-  if (code != SQLITE_OK) return sqlite_error(db, code, state_->where);
-  return {};
+  if (code == SQLITE_OK) return {};
+  state_->is_log_doubtful = true;
+  return sqlite_error(db, code, state_->where);
 }
 
 Status Connection::checkpoint() {
@@ -336,6 +380,13 @@ Result<Transaction> Transaction::begin_within(Connection& db, std::chrono::milli
   if (lock) {
     PONDER_CHECK(lock->acquire(timeout));
   }
+  if (db.state_->is_log_doubtful) {
+    const Status rewritten = db.state_->rewrite_log();
+    if (!rewritten) {
+      lock->release();
+      return tl::unexpected(rewritten.error());
+    }
+  }
   sqlite3* handle = db.state_->db.get();
   const bool is_usual = timeout == db.state_->busy_timeout;
   if (!is_usual) sqlite3_busy_timeout(handle, static_cast<int>(timeout.count()));
@@ -363,9 +414,10 @@ void Transaction::end() noexcept {
 Status Transaction::commit() {
   PONDER_ASSERT(db_ != nullptr);
   Status status = db_->run_kept(db_->state_->commit, "COMMIT");
-  const auto& state = *db_->state_;
+  auto& state = *db_->state_;
   const bool is_log_long =
       state.wal_pages_checkpoint > 0 && state.wal_pages >= state.wal_pages_checkpoint;
+  if (!status && state.lock) state.is_log_doubtful = true;
   if (status && state.lock && is_log_long) {
     // The data is committed; a checkpoint that fails now is tried again at the next commit.
     (void)db_->checkpoint_locked();

@@ -22,6 +22,12 @@ struct sqlite3;
 /// automatic checkpoints are off, readers open the file read-only, and every Transaction and
 /// checkpoint of a writer runs under an advisory lock on `<path>-lock`, which also orders writers
 /// of other processes. Write only inside a Transaction.
+///
+/// After a sync that failed the system may take for clean what never reached the disk, and later
+/// syncs pass it over: a hole in the log, behind which nothing survives a power failure, however
+/// often it was synced. Therefore what is in the log is written anew, and synced, before a
+/// connection's first transaction (nobody knows how the ones before it ended) and after each commit
+/// and checkpoint that failed.
 namespace ponder::sqlite {
 
 class WriteLock;

@@ -24,6 +24,7 @@ struct SimulatedDisk::File {
   std::string now;
   std::string synced;
   std::vector<Change> unsynced;
+  int num_lost = 0;  // syncs that failed and left changes that later ones pass over
 
   // Locks on the database as a whole. Each holder counts once in `num_shared`.
   int num_shared = 0;
@@ -46,6 +47,7 @@ struct SimulatedDisk::Handle {
   SimulatedDisk* disk = nullptr;
   std::shared_ptr<File> file;  // lives on here when it has been removed
   std::size_t process = 0;
+  int num_lost = 0;  // of the file, as far as it was told
   bool is_dead = false;
   int lock = SQLITE_LOCK_NONE;
   bool has_shm = false;

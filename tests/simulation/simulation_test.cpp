@@ -57,6 +57,14 @@ TEST_F(SimulationTest, WithoutFaultsSessionsHaveTheirTurns) {
   }
 }
 
+/// A sync fails, the system forgets what it could not write, later syncs succeed, the power is cut.
+TEST_F(SimulationTest, NothingIsLostBehindASyncThatFailed) {
+  for (const std::uint64_t seed : {801159, 802289, 802520, 802644}) {
+    const Outcome outcome = run(seed);
+    EXPECT_FALSE(outcome.violation) << "seed " << seed << ": " << outcome.violation->what;
+  }
+}
+
 TEST_F(SimulationTest, WhatTheWitnessOnceTookForAFaultIsNone) {
   for (const std::uint64_t seed : {
            500582,   // a fork's task is longer than a tool's result may be
