@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string_view>
+#include <utility>
 
 namespace ponder {
 namespace {
@@ -31,12 +33,23 @@ std::string kind(std::string_view name) {
   return std::string(found == names.end() ? name : found->second);
 }
 
+/// Why a piece of text cannot be read, where that is more than "there".
+constexpr std::array<std::pair<std::string_view, std::string_view>, 4> kReasons = {{
+    {"ill-formed UTF-8", "ill-formed UTF-8"},
+    {"missing closing quote", "a string has no end"},
+    {"control character", "a control character stands in a string as it is"},
+    {"invalid string", "a string that JSON does not have"},
+}};
+
 std::string parse_problem(const json::parse_error& error) {
   const std::string_view what = error.what();
   const bool is_cut = what.find("unexpected end of input") != std::string_view::npos;
   std::string out = fmt::format("{} at byte {}", is_cut ? "the JSON ends" : "no JSON", error.byte);
   const std::string_view expected = between(what, "; expected ", "");
-  if (!expected.empty()) out += fmt::format(": expected {}", expected);
+  if (!expected.empty()) return out + fmt::format(": expected {}", expected);
+  for (const auto& [its_words, ours] : kReasons) {
+    if (what.find(its_words) != std::string_view::npos) return out + ": " + std::string(ours);
+  }
   return out;
 }
 

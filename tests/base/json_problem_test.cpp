@@ -30,6 +30,8 @@ TEST(JsonProblem, TextThatIsNoJsonIsNamedByItsByte) {
   EXPECT_EQ(problem_in(R"({"a": 1,})"), "no JSON at byte 9: expected string literal");
   EXPECT_EQ(problem_in(R"({"a": [1, 2)"), "the JSON ends at byte 12: expected ']'");
   EXPECT_EQ(problem_in("nul"), "no JSON at byte 4");
+  EXPECT_EQ(problem_in("[\"\xFF\"]"), "no JSON at byte 3: ill-formed UTF-8");
+  EXPECT_EQ(problem_in("[\"a"), "no JSON at byte 4: a string has no end");
   EXPECT_EQ(problem_in("{} x"), "no JSON at byte 4: expected end of input");
 }
 

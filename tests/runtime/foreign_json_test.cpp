@@ -58,7 +58,7 @@ TEST(ForeignJson, AnEventThatCannotBeReadSaysWhy) {
   EXPECT_EQ(event_problem(R"({"reason": 5})"),
             "field 'reason': a string was expected, not a number");
   EXPECT_EQ(event_problem("{}"), "there is no field 'reason'");
-  EXPECT_EQ(event_problem(R"({"reason": "ans)"), "no JSON at byte 16");
+  EXPECT_EQ(event_problem(R"({"reason": "ans)"), "no JSON at byte 16: a string has no end");
 }
 
 TEST(ForeignJson, ASessionsEnvironmentNamesItsField) {
