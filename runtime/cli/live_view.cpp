@@ -27,6 +27,18 @@ constexpr std::chrono::seconds kProgressEvery{2};  // as a line
 
 }  // namespace
 
+std::string cut_note(const runtime::ToolFinished& event) {
+  const std::string_view content = event.content;
+  const std::string_view last = content.substr(content.rfind('\n') + 1);  // npos + 1 is 0
+  const bool is_kept = event.whole.has_value() && last.starts_with("[the first ");
+  if (!is_kept && !last.starts_with("[cut: ")) return {};
+  constexpr std::string_view kUnit = " bytes";
+  constexpr std::size_t kNoteBytesMax = 80;
+  const std::size_t end = last.substr(0, kNoteBytesMax).find(kUnit);
+  if (end == std::string_view::npos) return {};
+  return fmt::format("{}]", printable(last.substr(0, end + kUnit.size())));
+}
+
 std::string call_line(const context::ToolCall& call, std::size_t columns_max) {
   const auto arguments = nlohmann::json::parse(call.arguments, nullptr, /*allow_exceptions=*/false);
   std::string list;
@@ -263,10 +275,12 @@ void LiveView::show(const runtime::ToolFinished& event) {
   const std::string name = call_name(event.call_index);
   const bool is_good = event.outcome == runtime::Outcome::success;
   const std::string outcome = runtime::outcome_name(event.outcome);
-  print("{}<- {}: {}{}{} {}({} ms){}\n", style(is_good ? kCyan : kRed), name,
+  std::string note = cut_note(event);
+  if (!note.empty()) note.insert(0, " ");
+  print("{}<- {}: {}{}{}{} {}({} ms){}\n", style(is_good ? kCyan : kRed), name,
         is_good || event.content.starts_with(outcome) ? "" : fmt::format("{}: ", outcome),
-        one_line(event.content, kLineColumns - 30), style(kReset), style(kDim), event.elapsed_ms,
-        style(kReset));
+        one_line(event.content, kLineColumns - 30), note, style(kReset), style(kDim),
+        event.elapsed_ms, style(kReset));
 }
 
 void LiveView::show(const runtime::ContextReduced& event) {

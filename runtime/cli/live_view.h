@@ -113,5 +113,8 @@ class JsonView final : public runtime::EventSink {
 
 /// `get_city(name="Wuhu")`: a call on one line.
 std::string call_line(const context::ToolCall& call, std::size_t columns_max);
+/// What a result that was cut says of it in its last line, "[the first 16000 of 90000 bytes]" or
+/// the like; empty for one that is whole.
+std::string cut_note(const runtime::ToolFinished& event);
 
 }  // namespace ponder::cli

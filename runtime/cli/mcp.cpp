@@ -175,7 +175,11 @@ int try_mcp_server(const Environment& environment, const McpTryOptions& options)
   tools::Registry registry;
   auto how = options_for(environment, options);
   if (!how) return complain(how.error().message);
-  const auto report = mcp::add_mcp_tools(registry, std::move(*how));
+  mcp::Waiting waiting;
+  waiting.tell = [](const std::string& server) {
+    fmt::print(stderr, "ponder: waiting for mcp {}\n", printable(server));
+  };
+  const auto report = mcp::add_mcp_tools(registry, std::move(*how), waiting);
   if (!report) return complain(report.error().message);
   const mcp::ServerReport& server = report->front();
   if (!server.is_connected) return complain(server.summary);

@@ -33,9 +33,11 @@ std::string SubAgentLines::line_of(const runtime::SessionId& session,
     } else if constexpr (std::is_same_v<E, runtime::ToolFinished>) {
       const std::string name = event.call_index < calls.size() ? calls[event.call_index] : "tool";
       const bool is_good = event.outcome == runtime::Outcome::success;
-      return fmt::format("<- {}: {}{}", name,
+      std::string note = cut_note(event);  // before the text, which is cut once more
+      if (!note.empty()) note += ' ';
+      return fmt::format("<- {}: {}{}{}", name,
                          is_good ? "" : fmt::format("{}: ", runtime::outcome_name(event.outcome)),
-                         event.content);
+                         note, event.content);
     } else if constexpr (std::is_same_v<E, runtime::TurnEnded>) {
       if (event.reason == runtime::TurnEnd::answered) return "";
       return fmt::format("turn ended: {} {}", runtime::turn_end_name(event.reason), event.detail);

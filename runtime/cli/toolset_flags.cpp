@@ -3,10 +3,12 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <optional>
 #include <sstream>
 #include <utility>
 
 #include "runtime/cli/terminal.h"
+#include "tools/web/local_index.h"
 
 namespace ponder::cli {
 namespace {
@@ -24,13 +26,17 @@ bool is_address(const std::string& text) {
   return text.starts_with("http://") || text.starts_with("https://");
 }
 
-/// `duckduckgo`, `searxng=http://localhost:8888`, `local=notes.db`.
-Result<runtime::WebConfig> web_of(const std::string& flag) {
+/// `duckduckgo`, `searxng=http://localhost:8888`, `local=notes.db`; `local` alone is the index that
+/// the configuration names, else the one of this folder.
+Result<runtime::WebConfig> web_of(const std::string& flag,
+                                  const std::optional<runtime::WebConfig>& configured) {
   const auto [provider, place] = split(flag);
   runtime::WebConfig web;
   web.search = provider;
   if (provider == "local") {
-    web.index = fs::absolute(place);
+    const bool is_configured = configured && !configured->index.empty();
+    web.index = is_configured ? configured->index : fs::current_path();
+    if (!place.empty()) web.index = fs::absolute(place);
   } else {
     web.address = place;
   }
@@ -58,6 +64,18 @@ Result<runtime::McpServerConfig> server_of(const std::string& flag) {
   return server;
 }
 
+/// A web that nobody is named to search is searched by the index of this folder, where there is
+/// one.
+void use_index_here(runtime::ToolsetOptions& options) {
+  if (!options.config.web || !options.config.web->search.empty()) return;
+  const fs::path file = tools::index_file_of(fs::current_path());
+  std::error_code unreadable;
+  if (!fs::exists(file, unreadable)) return;
+  options.config.web->search = "local";
+  options.config.web->index = file;
+  options.tell(fmt::format("web_search answers from {}", file.string()));
+}
+
 Result<runtime::Config> config_of(const Environment& environment, const ToolsetFlags& flags) {
   if (!flags.config.empty()) return runtime::load_config(flags.config, environment.home);
   std::error_code unreadable;
@@ -76,9 +94,12 @@ void add_toolset_flags(CLI::App& command, ToolsetFlags& flags) {
   command.add_option(
       "--grant", flags.grants,
       "what such tools may have, as http:api.example.com or fs-read:DIR; repeatable");
-  command.add_option("--web", flags.web,
-                     "search and read the web: duckduckgo, brave, tavily, searxng=ADDRESS, or "
-                     "local=INDEX (ponder index)");
+  command
+      .add_option("--web", flags.web,
+                  "search and read the web: duckduckgo, brave, tavily, searxng=ADDRESS, or "
+                  "local=INDEX (ponder index); alone: the index of this folder")
+      ->expected(0, 1)
+      ->default_str("local");  // of the option without a value
   command.add_option("--mcp", flags.mcp,
                      "an MCP server: NAME=ADDRESS or NAME=\"PROGRAM ARGUMENTS\"; repeatable");
 }
@@ -90,7 +111,7 @@ Result<runtime::ToolsetOptions> toolset_of(const Environment& environment,
   for (const fs::path& file : flags.tools) out.config.tools.files.push_back(fs::absolute(file));
   for (const std::string& grant : flags.grants) out.config.tools.grants.push_back(grant);
   if (!flags.web.empty()) {
-    PONDER_TRY(out.config.web, web_of(flags.web));
+    PONDER_TRY(out.config.web, web_of(flags.web, out.config.web));
   }
   for (const std::string& flag : flags.mcp) {
     PONDER_TRY(runtime::McpServerConfig server, server_of(flag));
@@ -102,6 +123,7 @@ Result<runtime::ToolsetOptions> toolset_of(const Environment& environment,
   out.state_folder = environment.state_folder;
   out.variable = environment.variable;
   out.tell = [](const std::string& line) { fmt::print(stderr, "ponder: {}\n", printable(line)); };
+  use_index_here(out);
   return out;
 }
 

@@ -51,7 +51,9 @@ SessionStarted AssistantWorkflow::session_start() const {
   start.workflow = name();
   start.instructions = kInstructions;
   start.tools = registry().specs();
-  const json environment = {{"request", request()}, {"directory", directory().string()}};
+  json environment = {{"request", request()}, {"directory", directory().string()}};
+  const std::vector<std::string> protections = protections_.lines();
+  if (!protections.empty()) environment["protections"] = protections;
   start.environment = environment.dump(-1, ' ', false, json::error_handler_t::replace);
   return start;
 }

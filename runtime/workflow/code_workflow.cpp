@@ -69,6 +69,7 @@ class CodeWorkflow final : public OpenWorkflow {
       : OpenWorkflow(kCodeWorkflow, std::move(request), std::move(directory)),
         project_(std::move(project)) {
     grants_ = {tools::kReadFiles, tools::kWriteFiles, tools::kRunPrograms};
+    protections_.add_own(project_.isolation);
   }
   /// What one of our own tools gives; blocks. `cancelled` when it was stopped.
   Result<tools::ToolOutput> use(const char* tool, const std::string& arguments,
@@ -88,7 +89,8 @@ SessionStarted CodeWorkflow::session_start() const {
                             {"test_reports", project_.test_reports},
                             {"sandbox", tools::isolation_name(project_.isolation)},
                             {"request", request()},
-                            {"directory", directory().string()}};
+                            {"directory", directory().string()},
+                            {"protections", protections_.lines()}};
   start.environment = environment.dump(-1, ' ', false, json::error_handler_t::replace);
   return start;
 }

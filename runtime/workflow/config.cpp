@@ -218,6 +218,7 @@ Result<WebConfig> check_web(WebConfig web) {
   const auto needs = [&](const char* what) {
     return fail(Errc::invalid_argument, fmt::format("\"{}\" needs {}", web.search, what));
   };
+  if (web.search.empty() && !web.index.empty()) web.search = "local";
   const bool is_known =
       std::find(std::begin(kProviders), std::end(kProviders), web.search) != std::end(kProviders);
   if (!web.search.empty() && !is_known) {

@@ -33,15 +33,17 @@ struct ToolsConfig {
 
 /// How web_search and web_fetch work.
 struct WebConfig {
-  std::string search;           // "searxng", "brave", "tavily", "duckduckgo", "local"; empty: none
+  /// "searxng", "brave", "tavily", "duckduckgo" or "local"; empty: nothing is searched, but by the
+  /// index of the folder in which the program runs, where there is one.
+  std::string search;
   std::string address;          // of the provider, where it has no fixed one
   std::filesystem::path index;  // of "local", as `ponder index` made it
   std::optional<SecretSource> key;
   std::vector<std::string> allow;  // hosts that may be read although they are not public
 };
 
-/// The same, when it says enough. `invalid_argument` names a provider that is not known, or what it
-/// needs.
+/// The same, when it says enough; an index alone means "local". `invalid_argument` names a provider
+/// that is not known, or what it needs.
 Result<WebConfig> check_web(WebConfig web);
 
 /// A server of tools that speaks the Model Context Protocol: a command or an address.

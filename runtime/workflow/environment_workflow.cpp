@@ -16,6 +16,7 @@
 #include "runtime/json_field.h"
 #include "runtime/whole_file.h"
 #include "runtime/workflow/fix_workflow.h"
+#include "runtime/workflow/protections.h"
 #include "runtime/workflow/toolset.h"
 #include "tools/environment.h"
 #include "tools/player.h"
@@ -162,8 +163,10 @@ class EnvironmentWorkflow final : public Workflow {
     session.has_person = has_person && environment_->card().asks;
     PONDER_CHECK(tools::add_session_tools(registry_, session));
     if (!toolset.is_named) return {};
+    const std::size_t num_before = registry_.specs().size();
     PONDER_TRY(const auto added,
                add_toolset(registry_, toolset, system_clock(), pool_.get_executor()));
+    protections_.add_toolset(registry_, num_before, toolset);
     grants_.insert(grants_.end(), added.begin(), added.end());
     return {};
   }
@@ -228,6 +231,7 @@ class EnvironmentWorkflow final : public Workflow {
   std::unique_ptr<tools::Environment> environment_;
   tools::Registry registry_;
   std::vector<std::string> grants_ = tools::Environment::grants();
+  Protections protections_;  // for the log
   std::string name_;
   std::string request_;
   std::string task_kind_ = "free";
@@ -241,13 +245,15 @@ SessionStarted EnvironmentWorkflow::session_start() const {
   start.instructions = environment_->instructions();
   start.tools = registry().specs();
   const tools::WorldOptions& world = environment_->world();
-  start.environment = dump({{"world_seed", world.seed},
-                            {"size", world.size},
-                            {"kind", task_kind_},
-                            {"request", request_},
-                            {"task", task_ ? task_->json : ""},
-                            {"directory", directory_.string()}},
-                           -1);
+  json environment = {{"world_seed", world.seed},
+                      {"size", world.size},
+                      {"kind", task_kind_},
+                      {"request", request_},
+                      {"task", task_ ? task_->json : ""},
+                      {"directory", directory_.string()}};
+  const std::vector<std::string> protections = protections_.lines();
+  if (!protections.empty()) environment["protections"] = protections;
+  start.environment = dump(environment, -1);
   return start;
 }
 

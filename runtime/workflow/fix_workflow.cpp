@@ -14,6 +14,7 @@
 #include "context/message_json.h"
 #include "runtime/json_field.h"
 #include "runtime/whole_file.h"
+#include "runtime/workflow/protections.h"
 #include "tools/code/code_tools.h"
 #include "tools/code/try_lines.h"
 #include "tools/files/file_tools.h"
@@ -58,6 +59,8 @@ struct FixSession {
 };
 
 json to_json(const FixSession& session, const std::string& request) {
+  Protections protections;
+  protections.add_own(session.task.run.isolation);
   json readable = json::array();
   for (const fs::path& path : session.task.run.readable) readable.push_back(path.string());
   return {{"folder", session.task.folder.string()},
@@ -72,7 +75,8 @@ json to_json(const FixSession& session, const std::string& request) {
           {"kind", session.kind},
           {"instructions", session.instructions},
           {"request", request},
-          {"directory", session.directory.string()}};
+          {"directory", session.directory.string()},
+          {"protections", protections.lines()}};
 }
 
 Result<FixSession> from_json(const std::string& text) {

@@ -1,11 +1,13 @@
 #pragma once
 
 #include <boost/asio/thread_pool.hpp>
+#include <cstddef>
 #include <filesystem>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "runtime/workflow/protections.h"
 #include "runtime/workflow/toolset.h"
 #include "runtime/workflow/workflow.h"
 #include "tools/registry.h"
@@ -35,15 +37,18 @@ class OpenWorkflow : public Workflow {
     tools::SessionToolOptions session;
     session.has_person = has_person;
     PONDER_CHECK(tools::add_session_tools(registry_, session));
+    const std::size_t num_before = registry_.specs().size();
     PONDER_TRY(const auto added,
                add_toolset(registry_, toolset, system_clock(), pool_.get_executor()));
     grants_.insert(grants_.end(), added.begin(), added.end());
+    protections_.add_toolset(registry_, num_before, toolset);
     return {};
   }
 
   boost::asio::thread_pool pool_{2};  // first: everything else may still use it while it goes
   tools::Registry registry_;
   std::vector<std::string> grants_;
+  Protections protections_;  // for the log
 
  private:
   std::string name_;

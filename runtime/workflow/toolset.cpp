@@ -100,7 +100,11 @@ Result<mcp::ServerOptions> server_of(const ToolsetOptions& options, const McpSer
 Status add_servers(tools::Registry& registry, const ToolsetOptions& options) {
   if (options.config.mcp.empty()) return {};
   PONDER_TRY(const mcp::Options servers, mcp_options(options));
-  PONDER_TRY(const mcp::Report report, mcp::add_mcp_tools(registry, servers));
+  mcp::Waiting waiting;
+  waiting.tell = [&options](const std::string& server) {
+    tell(options, fmt::format("waiting for mcp {}", server));
+  };
+  PONDER_TRY(const mcp::Report report, mcp::add_mcp_tools(registry, servers, waiting));
   for (const mcp::ServerReport& server : report) {
     if (!server.is_connected) tell(options, fmt::format("mcp {}: {}", server.name, server.summary));
     for (const std::string& remark : server.remarks) {

@@ -11,6 +11,7 @@ namespace ponder::e2e {
 namespace {
 
 using nlohmann::json;
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -85,7 +86,11 @@ TEST_F(BadInput, AToolThatNeverReturnsIsEnded) {
 
 TEST_F(BadInput, AFloodIsCutWithANote) {
   tool("probe", "return ('x'):rep(9000000)");
-  expect("probe", json::object(), "bytes", "xxx");
+  expect("probe", json::object(), " of 9000000 bytes, of which ", "xxx");
+  const Finished seen = run("probe", json::object(), {"--tools", (scratch_ / "tools").string()});
+  EXPECT_THAT(seen.out,
+              ContainsRegex("<- probe: x+\\.\\.\\. \\[the first [0-9]+ of 9000000 bytes\\]"))
+      << "the person reads it too";
 }
 
 TEST_F(BadInput, InvalidUtf8IsReplaced) {
@@ -119,6 +124,7 @@ TEST_F(BadInput, AServerThatSpeaksGarbageIsNamedAndTheSessionGoesOn) {
   const Finished done =
       run("bad_echo", json::object(), {"--mcp", "bad=sh " + (scratch_ / "server.sh").string()});
   EXPECT_EQ(done.status, 0);
+  EXPECT_THAT(done.err, HasSubstr("ponder: waiting for mcp bad\n"));
   EXPECT_THAT(done.err, HasSubstr("mcp bad: it did not answer within 30000 ms; it sent "));
   EXPECT_THAT(done.err, HasSubstr("HELLO?"));
   EXPECT_THAT(done.out, HasSubstr("<- bad_echo: error: there is no tool 'bad_echo'"));

@@ -223,6 +223,10 @@ TEST_F(CodeWorkflowTest, ASessionGoesOnInTheSameFolder) {
   const auto workflow = open();
   const SessionStarted start = workflow->session_start();
   EXPECT_THAT(start.environment, HasSubstr("\"sandbox\":\"isolated\""));
+  const auto logged = json::parse(start.environment)["protections"].get<std::vector<std::string>>();
+  std::vector<std::string> expected = tools::describe(tools::sandbox_support());
+  expected.insert(expected.begin(), "programs: isolated");
+  EXPECT_EQ(logged, expected) << "the log says what kept its programs in";
   const auto again = reopen_code_workflow(start, {});
   ASSERT_TRUE(again) << again.error().message;
   EXPECT_EQ((*again)->session_start().environment, start.environment);

@@ -87,6 +87,10 @@ TEST_F(ConfigTest, WebSearchNamesItsProvider) {
   EXPECT_EQ(config->web->key->variable, "BRAVE_KEY");
   EXPECT_THAT(config->web->allow, ElementsAre("intranet.example"));
   EXPECT_TRUE(load("[web]\n")->web) << "pages may be read, nothing is searched";
+  const auto local = load("[web]\nindex = 'notes.db'\n");
+  ASSERT_TRUE(local) << local.error().message;
+  EXPECT_EQ(local->web->search, "local") << "an index is there to be searched";
+  EXPECT_EQ(local->web->index, folder_.path() / "notes.db");
 }
 
 TEST_F(ConfigTest, WhatAProviderNeedsIsAskedForAtOnce) {

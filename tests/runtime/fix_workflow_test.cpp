@@ -132,6 +132,7 @@ TEST_F(FixWorkflowTest, ASessionGoesOnWhereItStopped) {
   const SessionStarted start = (*workflow)->session_start();
   const auto folder =
       std::filesystem::path(json::parse(start.environment)["folder"].get<std::string>());
+  EXPECT_EQ(json::parse(start.environment)["protections"][0], "programs: isolated");
   std::ofstream(folder / "work/calc.py") << kRight;
   workflow->reset();  // as when the program ends: nothing was judged, so the copies stay
 

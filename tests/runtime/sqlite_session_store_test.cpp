@@ -7,7 +7,7 @@
 
 #include <csignal>
 #include <fstream>
-#include <thread>
+#include <future>
 
 #include "base/sqlite/connection.h"
 #include "base/sqlite/write_lock.h"
@@ -143,11 +143,11 @@ TEST_F(SqliteSessionStoreTest, WhatACallCameToWaitsLongerForTheFileThanAnythingE
   ASSERT_TRUE(other) << other.error().message;
   ASSERT_TRUE(other->acquire(std::chrono::milliseconds(1000)));
   EXPECT_FALSE(append(**store, id, 2, {TurnEnded{}}));
-  std::jthread release([&other] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
-    other->release();
-  });
-  EXPECT_TRUE(append(**store, id, 2, {ToolFinished{}}));
+  auto written =
+      std::async(std::launch::async, [&] { return append(**store, id, 2, {ToolFinished{}}); });
+  EXPECT_EQ(written.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout);
+  other->release();
+  EXPECT_TRUE(written.get());
 }
 
 TEST_F(SqliteSessionStoreTest, AnotherProgramsWriteIsWaitedForAsLongAsAServersWould) {

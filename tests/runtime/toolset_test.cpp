@@ -8,6 +8,7 @@
 #include "runtime/agent/agent_tool.h"
 #include "runtime/workflow/assistant_workflow.h"
 #include "tests/tools/temporary_folder.h"
+#include "tools/process/sandbox_support.h"
 
 namespace ponder::runtime {
 namespace {
@@ -15,6 +16,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::UnorderedElementsAre;
 
 class ToolsetTest : public ::testing::Test {
@@ -131,6 +133,33 @@ TEST_F(ToolsetTest, ASessionThatGoesOnIsToldOfToolsThatAreGoneOrOthers) {
   EXPECT_EQ((*again)->request(), "hello");
   EXPECT_THAT(told_, ElementsAre(HasSubstr("first of this session is not here"),
                                  HasSubstr("second has changed")));
+}
+
+TEST_F(ToolsetTest, TheLogSaysWhatKeepsTheProgramsOfToolsIn) {
+  WorkflowOptions how;
+  how.name = kAssistantWorkflow;
+  write_tool("thinks", "'kv'");
+  how.toolset = options_;
+  const auto without = open_assistant_workflow(how);
+  ASSERT_TRUE(without) << without.error().message;
+  EXPECT_THAT((*without)->session_start().environment, Not(HasSubstr("protections")))
+      << "nothing in it starts a program";
+
+  write_tool("runs", "'exec:git'");
+  McpServerConfig server;
+  server.name = "gone";
+  server.command = {"/nowhere/server"};
+  options_.config.mcp.push_back(server);
+  how.toolset = options_;
+  const auto with = open_assistant_workflow(how);
+  ASSERT_TRUE(with) << with.error().message;
+  const std::string environment = (*with)->session_start().environment;
+  EXPECT_THAT(environment, HasSubstr("\"protections\":["
+                                     "\"programs of tools in Lua files: isolated\","
+                                     "\"mcp gone: the user's rights, in a process "));
+  for (const std::string& line : tools::describe(tools::sandbox_support())) {
+    EXPECT_THAT(environment, HasSubstr(line.substr(0, line.find('"'))));
+  }
 }
 
 TEST_F(ToolsetTest, AnAssistantWritesItsLastAnswerAndClaimsNoProof) {

@@ -179,10 +179,7 @@ class DiffTool final : public ProgramTool {
     return argv;
   }
   std::string read(const ProcessResult& result, const std::vector<ReportFile>&) const override {
-    // Inside the sandbox an exit status above 128 is told as that of a signal.
-    const bool is_usage =
-        result.exit_code == kGitUsage || (result.signal != 0 && result.signal + 128 == kGitUsage);
-    if (!is_usage) return describe(result);
+    if (result.exit_code != kGitUsage || result.signal != 0) return describe(result);
     return fmt::format("{}: there is nothing to compare with\n[exit code {}]\n", kNoRepository,
                        kGitUsage);
   }

@@ -7,16 +7,15 @@
 
 namespace ponder::tools {
 
-/// What a tree's .gitignore files leave out, as gitignore(5) says: the last pattern that matches
-/// decides, patterns of deeper folders come later, `!` takes back. `.git` itself is always left
-/// out.
+/// What a tree's .gitignore files name, as gitignore(5) says: the last pattern that matches
+/// decides, patterns of deeper folders come later, `!` takes back. `.git` itself is always named.
 class IgnoreRules {
  public:
-  /// Adds the patterns of `folder`/.gitignore; "" is the root. Folders are added before what is in
-  /// them. Foreign files make no walk endless: patterns over kGlobBytesMax are left out, and those
-  /// beyond 256 KiB of all that hold together.
+  /// Adds patterns of `folder`, as of its .gitignore; "" is the root. Folders are added before what
+  /// is in them. Foreign files make no walk endless: patterns over kGlobBytesMax are left out, and
+  /// those beyond 256 KiB of all that hold together.
   void add(const std::string& folder, std::string_view gitignore);
-  /// Whether `path` is left out. What lies in a folder that is left out is not asked about.
+  /// Whether `path` is named. What lies in a folder that is named is not asked about.
   bool ignores(std::string_view path, bool is_folder) const;
   /// Forgets the patterns of `folder`, which were added last.
   void remove(const std::string& folder);

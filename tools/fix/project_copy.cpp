@@ -168,7 +168,7 @@ Status copy_tree(const fs::path& from, const fs::path& to) {
 
 Status begin_history(const SandboxedRun& how, const fs::path& folder) {
   constexpr const char* kScript =
-      "git init -q . && git add -A && git -c user.name=ponder -c user.email=ponder@localhost "
+      "git init -q . && git add -A -f && git -c user.name=ponder -c user.email=ponder@localhost "
       "-c commit.gpgsign=false commit -q --allow-empty -m 'as it was given'";
   ProcessRequest request({"/bin/sh", "-c", kScript});
   request.environment = {{"GIT_CONFIG_GLOBAL", "/dev/null"}, {"GIT_CONFIG_NOSYSTEM", "1"}};

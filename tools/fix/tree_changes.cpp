@@ -109,10 +109,11 @@ class TreeComparison {
     for (const auto& [path, kind] : files_before) paths.insert(path);
     for (const auto& [path, kind] : files_after) paths.insert(path);
     for (const std::string& path : paths) {
-      const bool was_there = files_before.contains(path);
-      // A file that was there is looked for by its name: a changed .gitignore may hide it.
+      // A file that is seen in one tree is looked for by its name in the other, where git may
+      // ignore it: a .gitignore has changed, or only one of them says what it tracks.
+      const bool was_there = files_before.contains(path) || before_.exists(path);
       const bool is_there = files_after.contains(path) || (was_there && after_.exists(path));
-      if (was_there && files_before[path] != FileEntry::Kind::file) continue;
+      if (was_there && kind_before(files_before, path) != FileEntry::Kind::file) continue;
       PONDER_CHECK(compare(path, was_there, is_there));
     }
     return std::move(out_);
@@ -134,6 +135,15 @@ class TreeComparison {
       return fail(Errc::exhausted, fmt::format("{}: too many files", root.path().string()));
     }
     return files;
+  }
+
+  FileEntry::Kind kind_before(const Files& files, const std::string& path) const {
+    const auto found = files.find(path);
+    if (found != files.end()) return found->second;
+    std::error_code error;
+    const bool is_file =
+        fs::symlink_status(before_.path() / path, error).type() == fs::file_type::regular;
+    return is_file ? FileEntry::Kind::file : FileEntry::Kind::other;
   }
 
   void leave_out(const std::string& path, const char* why) {

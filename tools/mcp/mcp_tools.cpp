@@ -189,14 +189,15 @@ class Offer {
 
 }  // namespace
 
-Result<Report> add_mcp_tools(tools::Registry& registry, const Options& options) {
+Result<Report> add_mcp_tools(tools::Registry& registry, const Options& options,
+                             const Waiting& waiting) {
   PONDER_CHECK(check_all(options));
   std::optional<Pins> pins;
   if (!options.pins_file.empty()) {
     PONDER_TRY(pins, Pins::load(options.pins_file));
   }
   auto host = std::make_shared<Host>();
-  const std::vector<Status> started = host->start(options);
+  const std::vector<Status> started = host->start(options, waiting);
   Report report;
   for (std::size_t i = 0; i < started.size(); ++i) {
     Offer offer(registry, host, i, options, pins ? &*pins : nullptr);

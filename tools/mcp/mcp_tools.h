@@ -1,5 +1,7 @@
 #pragma once
 
+#include <chrono>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -19,6 +21,13 @@ struct ServerReport {
 };
 using Report = std::vector<ServerReport>;
 
+/// Who hears that a server takes its time to begin, so that nobody wonders what is waited for.
+struct Waiting {
+  std::chrono::milliseconds told_after{2000};
+  /// Gets the server's name, once, on the thread that waits. May be null.
+  std::function<void(const std::string& server)> tell;
+};
+
 /// Connects to the servers and adds what they offer to a registry: their tools as NAME_tool, and
 /// for servers with resources or prompts NAME_list_resources, NAME_read_resource,
 /// NAME_list_prompts and NAME_get_prompt.
@@ -36,6 +45,7 @@ using Report = std::vector<ServerReport>;
 /// put together. Lifetime: the servers end with the last of their tools. Errors:
 /// `invalid_argument` for options that contradict themselves, `corrupt` or `unavailable` for the
 /// pins file.
-Result<Report> add_mcp_tools(tools::Registry& registry, const Options& options);
+Result<Report> add_mcp_tools(tools::Registry& registry, const Options& options,
+                             const Waiting& waiting = {});
 
 }  // namespace ponder::mcp

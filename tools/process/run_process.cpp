@@ -16,6 +16,7 @@
 #include "tools/process/detail/bubblewrap.h"
 #include "tools/process/detail/launch.h"
 #include "tools/process/detail/output_collector.h"
+#include "tools/process/detail/waiter.h"
 
 namespace ponder::tools {
 namespace {
@@ -24,6 +25,7 @@ namespace asio = boost::asio;
 using Descriptor = asio::posix::stream_descriptor;
 
 constexpr std::size_t kStatusBytesMax = 4096;
+constexpr std::size_t kReportBytesMax = 64;
 constexpr int kShellSignalBase = 128;
 
 /// Reads to the end of a stream. Is not cancelled: the end comes with the process's.
@@ -65,11 +67,13 @@ struct Run {
       : launched(std::move(launched)),
         output(output_bytes_max),
         error(output_bytes_max),
-        status(kStatusBytesMax) {}
+        status(kStatusBytesMax),
+        report(kReportBytesMax) {}
   Launched launched;
   OutputCollector output;
   OutputCollector error;
   OutputCollector status;
+  OutputCollector report;
   bool was_cancelled = false;
   std::optional<siginfo_t> end;
 };
@@ -81,6 +85,9 @@ asio::awaitable<void> attend(Run* run, asio::any_io_executor executor) {
   readers.spawn(collect(std::move(run->launched.standard_error), &run->error));
   if (run->launched.status) {
     readers.spawn(collect(std::move(run->launched.status), &run->status));
+  }
+  if (run->launched.report) {
+    readers.spawn(collect(std::move(run->launched.report), &run->report));
   }
   TaskGroup waiter(executor);
   waiter.spawn(await_end(&run->launched.process, &run->was_cancelled));
@@ -100,9 +107,13 @@ Result<ProcessResult> result_of(Run& run, const SandboxPolicy& policy) {
     return fail(Errc::unavailable,
                 fmt::format("the sandbox cannot be set up: {}", result.standard_error.text));
   }
-  if (run.end->si_code == CLD_EXITED) {
+  const auto report = read_report(run.report.finish().text);
+  if (report) {
+    result.exit_code = report->exit_code;
+    result.signal = report->signal;
+  } else if (run.end->si_code == CLD_EXITED) {
     result.exit_code = run.end->si_status;
-    // bubblewrap says a signal in the shell's way; a program may end with a larger number itself.
+    // Without a report the waiter was killed, and bubblewrap says so in the shell's way.
     const int signal = result.exit_code - kShellSignalBase;
     const bool says_signal = policy.isolation == Isolation::isolated && signal > 0 && signal < NSIG;
     if (says_signal) result.signal = signal;

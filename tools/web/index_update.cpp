@@ -32,13 +32,17 @@ constexpr std::size_t kEntriesMax = 5'000'000;
 constexpr std::chrono::seconds kPdfTime{60};
 constexpr int kWordsKeptBytes = 16 << 20;  // FTS5 keeps so much before it writes a segment
 
-enum class Kind { none, text, html, pdf };
+enum class Kind { none, text, data, html, pdf };  // data: text that does not begin with a title
+
+/// Of a path without "/" all of it: npos + 1 is 0.
+std::string file_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
 Kind kind_of(const std::string& path) {
   constexpr std::array<std::string_view, 11> kText = {
       "txt", "text", "md", "markdown", "mkd", "rst", "asciidoc", "adoc", "org", "tex", "log"};
-  const std::size_t slash = path.rfind('/') + 1;  // npos + 1 is 0
-  const std::string name = path.substr(slash);
+  constexpr std::array<std::string_view, 8> kData = {"csv",  "tsv", "json", "jsonl",
+                                                     "yaml", "yml", "toml", "ini"};
+  const std::string name = file_name(path);
   for (const char* known : {"README", "LICENSE", "CHANGELOG", "NOTICE", "AUTHORS"}) {
     if (name == known) return Kind::text;
   }
@@ -46,6 +50,7 @@ Kind kind_of(const std::string& path) {
   std::transform(ending.begin(), ending.end(), ending.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   if (std::find(kText.begin(), kText.end(), ending) != kText.end()) return Kind::text;
+  if (std::find(kData.begin(), kData.end(), ending) != kData.end()) return Kind::data;
   if (ending == "html" || ending == "htm" || ending == "xhtml") return Kind::html;
   return ending == "pdf" ? Kind::pdf : Kind::none;
 }
@@ -64,7 +69,7 @@ std::string title_of(std::string_view text, const std::string& path) {
     if (is_heading && !title.empty()) return title;
     if (first.empty() && title != "---") first = title;
   }
-  return first.empty() ? path.substr(path.rfind('/') + 1) : first;
+  return first.empty() ? file_name(path) : first;
 }
 
 /// pdf_text, waited for.
@@ -101,7 +106,7 @@ Result<Content> read_content(std::string bytes, Kind kind, const std::string& pa
     return fail(Errc::invalid_argument, "is no text");
   }
   std::string text = to_utf8(bytes, "", false);
-  std::string title = title_of(text, path);
+  std::string title = kind == Kind::data ? file_name(path) : title_of(text, path);
   return Content{std::move(title), std::move(text)};
 }
 

@@ -79,7 +79,8 @@ struct IndexOptions {
 };
 
 /// Brings the index in `file`, made where there is none, up to date with the folder: text,
-/// Markdown, HTML and, where pdftotext is installed, PDF files that git would not ignore.
+/// Markdown, tables and data as text, HTML and, where pdftotext is installed, PDF files that git
+/// would not ignore, told by the endings of their names (docs/web.md).
 ///
 /// A file whose size and time of change are as before is not read again; one whose content is as
 /// before is not indexed again; one that is gone leaves. Progress is kept when it is interrupted.

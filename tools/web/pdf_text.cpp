@@ -18,13 +18,17 @@ Result<SandboxPolicy> policy_here() {
   policy.limits.processes_max = 8;
   policy.limits.cpu_seconds_max = 30;
   policy.limits.memory_bytes_max = std::uint64_t{1} << 30;
-  if (check_support(sandbox_support(), Isolation::isolated)) return policy;
-  policy.isolation = Isolation::confined;
+  policy.isolation = isolation_of_pdf_text();
   PONDER_CHECK(check_support(sandbox_support(), policy.isolation));
   return policy;
 }
 
 }  // namespace
+
+Isolation isolation_of_pdf_text() {
+  const bool has_namespaces = check_support(sandbox_support(), Isolation::isolated).has_value();
+  return has_namespaces ? Isolation::isolated : Isolation::confined;
+}
 
 boost::asio::awaitable<Result<std::string>> pdf_text(std::string bytes, Deadline deadline) {
   auto policy = policy_here();

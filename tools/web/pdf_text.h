@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "tools/process/sandbox_policy.h"
 
 namespace ponder::tools {
 
@@ -15,5 +16,8 @@ namespace ponder::tools {
 /// promises; `invalid_argument` when the bytes are no readable PDF; `exhausted` when the text is
 /// longer than 16 MiB; `deadline`, `cancelled`.
 boost::asio::awaitable<Result<std::string>> pdf_text(std::string bytes, Deadline deadline);
+
+/// How pdf_text keeps the program in: `isolated` where this machine can, else `confined`.
+Isolation isolation_of_pdf_text();
 
 }  // namespace ponder::tools

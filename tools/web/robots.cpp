@@ -56,15 +56,17 @@ std::string normal(std::string_view text) {
 }
 
 /// Whether `path` begins with what `pattern` says. One pass with a step back to the last star: no
-/// pattern takes longer than the product of the lengths.
-bool matches(std::string_view pattern, std::string_view path) {
+/// pattern takes longer than the product of the lengths. Takes its steps off those that are left,
+/// and is false when none are.
+bool matches(std::string_view pattern, std::string_view path, std::size_t& steps_left) {
   const bool is_whole = pattern.ends_with('$');
   if (is_whole) pattern.remove_suffix(1);
   std::size_t at = 0;
   std::size_t in_path = 0;
   std::size_t star = std::string_view::npos;
   std::size_t behind_star = 0;
-  while (true) {
+  while (steps_left > 0) {
+    --steps_left;
     if (at == pattern.size() && (!is_whole || in_path == path.size())) return true;
     if (at < pattern.size() && pattern[at] == '*') {
       star = at++;
@@ -79,6 +81,7 @@ bool matches(std::string_view pattern, std::string_view path) {
       return false;
     }
   }
+  return false;
 }
 
 struct Line {
@@ -145,11 +148,13 @@ bool RobotsRules::allows(std::string_view target) const {
   const std::string path = normal(target);
   if (path == "/robots.txt") return true;
   const Rule* best = nullptr;
+  std::size_t steps_left = kRobotsStepsMax;
   for (const Rule& rule : rules_) {
     const bool is_better = best == nullptr || rule.pattern.size() > best->pattern.size() ||
                            (rule.pattern.size() == best->pattern.size() && rule.is_allowed);
-    if (is_better && matches(rule.pattern, path)) best = &rule;
+    if (is_better && matches(rule.pattern, path, steps_left)) best = &rule;
   }
+  if (steps_left == 0) return false;
   return best == nullptr || best->is_allowed;
 }
 

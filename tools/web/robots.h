@@ -1,10 +1,14 @@
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace ponder::tools {
+
+/// Comparisons of a character, of all rules together: some hundredth of a second.
+inline constexpr std::size_t kRobotsStepsMax = 4'000'000;
 
 /// What a site's robots.txt lets a program read (RFC 9309).
 ///
@@ -20,7 +24,8 @@ class RobotsRules {
   static RobotsRules all() { return RobotsRules("", "x"); }
   static RobotsRules none() { return RobotsRules("user-agent: *\ndisallow: /", "x"); }
 
-  /// `target` is an address's path and query.
+  /// `target` is an address's path and query. What cannot be told within kRobotsStepsMax is not
+  /// allowed: only rules that were made to take long do not end by then.
   bool allows(std::string_view target) const;
 
  private:

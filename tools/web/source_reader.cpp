@@ -21,7 +21,8 @@ namespace {
 constexpr std::uint32_t kRedirectsMax = 5;
 constexpr std::size_t kSourcesMax = 256;
 constexpr std::size_t kSitesMax = 256;
-constexpr std::size_t kRobotsBytesMax = 500 * 1024;  // RFC 9309, 2.5
+constexpr std::size_t kRobotsBytesMax = 500 * 1024;                          // RFC 9309, 2.5
+constexpr std::chrono::milliseconds kRobotsAgeMax = std::chrono::hours(24);  // RFC 9309, 2.4
 constexpr std::size_t kAddressBytesMax = 2048;
 
 enum class Kind { html, text, pdf, other };
@@ -105,7 +106,7 @@ asio::awaitable<Result<SourcePtr>> SourceReader::read(std::string address, PageP
   const std::string key = (part == PagePart::whole ? "whole " : "article ") + url->text();
   SourcePtr known = cache_.find(key, clock->now());
   if (known != nullptr) co_return known;
-  auto answer = co_await fetch(*url, deadline);
+  auto answer = co_await fetch(*url, clock, deadline);
   PONDER_CO_CHECK(answer);
   const std::int64_t unix_ms = clock->unix_ms();
   auto source = co_await read_answer(std::move(*answer), part, deadline);
@@ -116,7 +117,7 @@ asio::awaitable<Result<SourcePtr>> SourceReader::read(std::string address, PageP
   co_return SourcePtr(shared);
 }
 
-asio::awaitable<Result<SourceReader::Answer>> SourceReader::fetch(http::Url url,
+asio::awaitable<Result<SourceReader::Answer>> SourceReader::fetch(http::Url url, const Clock* clock,
                                                                   Deadline deadline) {
   http::Request request("GET", std::move(url));
   request.headers = {{"Accept",
@@ -127,7 +128,7 @@ asio::awaitable<Result<SourceReader::Answer>> SourceReader::fetch(http::Url url,
   request.deadline = deadline;
   // Redirects are followed here and not by the client: each place has its own robots.txt.
   for (std::uint32_t redirects = 0; redirects <= kRedirectsMax; ++redirects) {
-    const Status allowed = co_await check_robots(request.url, deadline);
+    const Status allowed = co_await check_robots(request.url, clock, deadline);
     PONDER_CO_CHECK(allowed);
     auto answer = co_await fetch_one(request);
     PONDER_CO_CHECK(answer);
@@ -165,24 +166,28 @@ asio::awaitable<Result<SourceReader::Answer>> SourceReader::fetch_one(http::Requ
   co_return answer;
 }
 
-asio::awaitable<Status> SourceReader::check_robots(http::Url url, Deadline deadline) {
+std::shared_ptr<const RobotsRules> SourceReader::known_rules(const std::string& origin,
+                                                             Clock::Instant now) {
+  const std::lock_guard lock(robots_mutex_);
+  const auto found = robots_.find(origin);
+  const bool is_known = found != robots_.end() && now < found->second.fresh_until;
+  return is_known ? found->second.rules : nullptr;
+}
+
+asio::awaitable<Status> SourceReader::check_robots(http::Url url, const Clock* clock,
+                                                   Deadline deadline) {
   if (!options_.obeys_robots) co_return Status();
   http::Url origin = url;
   origin.target = "/robots.txt";
   const std::string key = origin.text();
-  std::optional<RobotsRules> rules;
-  {
-    const std::lock_guard lock(robots_mutex_);
-    const auto found = robots_.find(key);
-    if (found != robots_.end()) rules = found->second;
-  }
-  if (!rules) {
-    auto fetched = co_await fetch_robots(std::move(origin), deadline);
+  auto rules = known_rules(key, clock->now());
+  if (rules == nullptr) {
+    auto fetched = co_await fetch_robots(std::move(origin), clock, deadline);
     PONDER_CO_CHECK(fetched);
-    rules = std::move(*fetched);
+    rules = fetched->rules;
     const std::lock_guard lock(robots_mutex_);
     if (robots_.size() >= kSitesMax) robots_.clear();
-    robots_.emplace(key, *rules);
+    robots_.insert_or_assign(key, std::move(*fetched));
   }
   if (rules->allows(url.target)) co_return Status();
   co_return fail(Errc::invalid_argument, fmt::format("{} asks programs not to read {} (robots.txt)",
@@ -190,8 +195,11 @@ asio::awaitable<Status> SourceReader::check_robots(http::Url url, Deadline deadl
 }
 
 /// RFC 9309, 2.3: a site that has no such file (4xx) lets everything be read, one that is in
-/// trouble (5xx) nothing. One that cannot be reached at all is an error, and asked again.
-asio::awaitable<Result<RobotsRules>> SourceReader::fetch_robots(http::Url url, Deadline deadline) {
+/// trouble (5xx) nothing, for a while. One that cannot be reached at all is an error, and asked
+/// again.
+asio::awaitable<Result<SourceReader::Site>> SourceReader::fetch_robots(http::Url url,
+                                                                       const Clock* clock,
+                                                                       Deadline deadline) {
   http::Request request("GET", std::move(url));
   request.takes_compressed = true;
   request.deadline = deadline;
@@ -206,9 +214,15 @@ asio::awaitable<Result<RobotsRules>> SourceReader::fetch_robots(http::Url url, D
   const bool is_cut = text.size() == kRobotsBytesMax;
   if (!response && !is_cut) co_return tl::unexpected<Error>(response.error());
   const int status = response ? response->status : 200;
-  if (status >= 500) co_return RobotsRules::none();
-  if (status >= 300) co_return RobotsRules::all();
-  co_return RobotsRules(text, product_);
+  const bool is_in_trouble = status >= 500;
+  RobotsRules rules = RobotsRules::all();
+  if (is_in_trouble) rules = RobotsRules::none();
+  if (status < 300) rules = RobotsRules(text, product_);
+  const auto age_max = is_in_trouble ? options_.cache_ms_max : kRobotsAgeMax;
+  Site site;
+  site.rules = std::make_shared<const RobotsRules>(std::move(rules));
+  site.fresh_until = clock->now() + age_max;
+  co_return site;
 }
 
 asio::awaitable<Result<Source>> SourceReader::read_answer(Answer answer, PagePart part,

@@ -8,6 +8,7 @@
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/this_coro.hpp>
@@ -21,7 +22,6 @@
 #include <optional>
 #include <set>
 #include <string>
-#include <thread>
 
 #include "base/http/http_client.h"
 #include "tests/runtime/support.h"
@@ -366,11 +366,15 @@ TEST_F(LookUpOfARequestTest, CancellingItTogetherWithTheAnswerConnectsNowhere) {
   Resolver resolver = resolver_of(1);
   servers_->hold("dead.test");
   begin(resolver, fmt::format("http://dead.test:{}/", server.local_endpoint().port()));
+  asio::io_context elsewhere;
+  Asker other;
+  asio::co_spawn(elsewhere, ask(&resolver, "dead.test", Deadline::never(), &other), asio::detached);
+  elsewhere.poll();
   stop_.emit(asio::cancellation_type::all);
   servers_->release();
-  // Long enough for the answer to be there when the coroutine goes on; where it is not, this shows
-  // no more than the test above.
-  std::this_thread::sleep_for(milliseconds(50));
+  elsewhere.restart();
+  elsewhere.run();  // both wait for one look-up: the answer is there when the request goes on
+  EXPECT_TRUE(other.answer.has_value());
   expect_cancelled();
   boost::system::error_code none;
   server.accept(none);

@@ -272,6 +272,25 @@ TEST_F(CopyProjectTest, TakesWhatGitTracksOrDoesNotIgnoreAndNoHistory) {
   for (const char* path : {"run.log", ".git", "out"}) EXPECT_FALSE(is_copied(path)) << path;
 }
 
+TEST_F(CopyProjectTest, AChangeOfWhatIsTrackedAndIgnoredIsSeenInTheCopy) {
+  from_.write(".gitignore", "dist/\n*.log\n");
+  from_.write("dist/a.py", "one\ntwo\n");
+  git("init -q");
+  git("add -f dist");
+  const auto base = to_.path() / "copy";
+  const auto work = to_.path() / "work";
+  ASSERT_TRUE(copy_project(SandboxedRun(), from_.path(), base));
+  ASSERT_TRUE(copy_tree(base, work));
+  ASSERT_TRUE(begin_history(SandboxedRun(), work));
+  to_.write("work/run.log", "what a run leaves\n");
+  to_.write("work/dist/a.py", "one\n2\n");
+  const auto found = changes_between(base, work);
+  ASSERT_TRUE(found.has_value()) << found.error().message;
+  ASSERT_EQ(found->changes.size(), 1U);
+  EXPECT_EQ(found->changes[0].path, "dist/a.py");
+  EXPECT_EQ(found->changes[0].kind, TreeChange::Kind::lines);
+}
+
 TEST_F(CopyProjectTest, FollowsNoFolderThatALinkHasReplaced) {
   from_.write("conf/passwd", "mine");
   git("init -q");

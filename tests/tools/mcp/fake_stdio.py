@@ -28,6 +28,9 @@ def serve_stdio():
     peer = Peer(write)
     if "prints" in traits:
         write(b"fake server, ready to serve\n")
+    if "babbles" in traits:
+        for number in range(1000):
+            write(b"warming up, part %d\n" % number)
     if "ends_at_once" in traits:
         sys.stderr.write("no configuration\n")
         sys.exit(4)

@@ -101,7 +101,7 @@ class McpTest : public testing::Test {
  protected:
   Report connect(std::vector<ServerOptions> servers) {
     options_.servers = std::move(servers);
-    auto report = add_mcp_tools(registry_, options_);
+    auto report = add_mcp_tools(registry_, options_, waiting_);
     EXPECT_TRUE(report.has_value()) << (report ? "" : report.error().message);
     return report ? *report : Report();
   }
@@ -158,6 +158,7 @@ class McpTest : public testing::Test {
 
   tools::Registry registry_;
   Options options_;
+  Waiting waiting_;
   FakeServices services_;
 };
 

@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "tests/tools/mcp/mcp_fixture.h"
+#include "tests/tools/temporary_folder.h"
 #include "tools/process/sandbox_support.h"
 
 namespace ponder::mcp::test {
@@ -197,6 +198,39 @@ TEST_P(McpStdio, AServerThatSpeaksOnlyGarbageIsEnded) {
   const std::string answer = call("fake_stray");
   EXPECT_NE(answer.find("it was ended: 101 of its lines were no messages"), std::string::npos)
       << answer;
+}
+
+TEST_P(McpStdio, AServerThatBeginsWithGarbageIsEndedAtOnce) {
+  const Report report = connect(stdio_server({GetParam(), "babbles"}));
+  EXPECT_FALSE(report[0].is_connected);
+  EXPECT_NE(report[0].summary.find("it was ended: 21 of its lines were no messages, the last: "
+                                   "'warming up, part 20'"),
+            std::string::npos)
+      << report[0].summary;
+}
+
+/// The server waits until the person has been told that it is waited for.
+TEST_P(McpStdio, AServerThatTakesItsTimeIsNamedToThePerson) {
+  tests::TemporaryFolder folder;
+  ServerOptions server = stdio_server({GetParam()});
+  server.command.insert(server.command.begin(),
+                        {"/bin/sh", "-c", "until test -e \"$0\"; do sleep 0.05; done; exec \"$@\"",
+                         (folder.path() / "told").string()});
+  std::vector<std::string> told;
+  waiting_.told_after = std::chrono::milliseconds(1);
+  waiting_.tell = [&](const std::string& name) {
+    told.push_back(name);
+    folder.write("told", "");
+  };
+  const Report report = connect(server);
+  EXPECT_TRUE(report[0].is_connected) << report[0].summary;
+  EXPECT_EQ(told, std::vector<std::string>{"fake"});
+}
+
+TEST_P(McpStdio, AServerThatBeginsInTimeIsNotNamed) {
+  waiting_.told_after = std::chrono::minutes(10);
+  waiting_.tell = [](const std::string& name) { ADD_FAILURE() << name; };
+  EXPECT_TRUE(connect(stdio_server({GetParam()}))[0].is_connected);
 }
 
 TEST_P(McpStdio, AFloodTakesNoRoom) {

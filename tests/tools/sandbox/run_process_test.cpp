@@ -78,11 +78,43 @@ TEST_P(RunProcess, AnExitCodeThatNoSignalHasIsNoSignal) {
   ASSERT_TRUE(result.has_value()) << result.error().message;
   EXPECT_EQ(result->exit_code, 255);
   EXPECT_EQ(result->signal, 0);
-  const auto confined = run(shell("exit 137"));
-  ASSERT_TRUE(confined.has_value());
-  if (GetParam() == Isolation::confined) {
-    EXPECT_EQ(confined->signal, 0);
+}
+
+TEST_P(RunProcess, AnExitCodeThatAShellGivesForASignalIsNoSignal) {
+  for (const int code : {129, 137, 143, 192}) {
+    const auto result = run(shell("exit " + std::to_string(code)));
+    ASSERT_TRUE(result.has_value()) << result.error().message;
+    EXPECT_EQ(result->exit_code, code);
+    EXPECT_EQ(result->signal, 0) << code;
   }
+  for (const int signal : {SIGHUP, SIGTERM, SIGKILL}) {
+    const auto result = run(shell("kill -" + std::to_string(signal) + " $$"));
+    ASSERT_TRUE(result.has_value()) << result.error().message;
+    EXPECT_EQ(result->exit_code, 128 + signal);
+    EXPECT_EQ(result->signal, signal);
+  }
+}
+
+TEST_P(RunProcess, ASignalToTheWholeGroupIsTheProgramsAffair) {
+  const auto result = run(shell("trap 'echo heard' TERM; kill -TERM 0; echo on; exit 5"));
+  ASSERT_TRUE(result.has_value()) << result.error().message;
+  EXPECT_EQ(result->standard_output.text, "heard\non\n");
+  EXPECT_EQ(result->exit_code, 5);
+  EXPECT_EQ(result->signal, 0);
+}
+
+TEST_P(RunProcess, AProgramThatKillsItsWholeGroupIsStillToldOf) {
+  const auto result = run(shell("kill -KILL 0"));
+  ASSERT_TRUE(result.has_value()) << result.error().message;
+  EXPECT_EQ(result->signal, SIGKILL);
+  EXPECT_EQ(result->exit_code, 128 + SIGKILL);
+}
+
+TEST_P(RunProcess, AProgramHasNoDescriptorBesideItsStreams) {
+  const auto result = run(
+      shell("for n in 0 1 2 3 4 5 6 7 8 9; do (: >&$n) 2>/dev/null && echo has $n; done; true"));
+  ASSERT_TRUE(result.has_value()) << result.error().message;
+  EXPECT_EQ(result->standard_output.text, "has 0\nhas 1\nhas 2\n");
 }
 
 TEST_P(RunProcess, GivesOutputErrorOutputAndExitCode) {

@@ -1,6 +1,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <filesystem>
@@ -18,6 +21,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::StartsWith;
 
@@ -410,6 +414,40 @@ TEST_F(ScriptTool, AChangedFileIsReloadedForTheNextCall) {
   folder_.write("probe.lua", tool("return 'two, and longer'"));
   EXPECT_EQ(call(), "two, and longer");
   EXPECT_THAT(told_, ElementsAre("tool probe: reloaded"));
+}
+
+boost::asio::awaitable<void> note_end(boost::asio::awaitable<Result<ToolOutput>> work,
+                                      std::vector<std::string>* ended) {
+  const auto output = co_await std::move(work);
+  ended->push_back(output ? output->content : output.error().message);
+}
+
+/// The one thread of the pool is busy, as with a file that computes for long when it is read.
+TEST_F(ScriptTool, WhileAChangedFileIsReadOtherCallsGoOnWithTheVersionBefore) {
+  EXPECT_EQ(run("return 'one'"), "one");
+  std::promise<void> release;
+  boost::asio::post(pool_, [held = release.get_future().share()] { held.wait(); });
+  folder_.write("probe.lua", tool("return 'two, and longer'"));
+
+  boost::asio::io_context io;
+  std::vector<std::string> ended;
+  const auto begin = [&] {
+    context::ToolCall call;
+    call.name = "probe";
+    call.arguments = "{}";
+    auto work = tests::call_tool(*registry_, call, capabilities_, context());
+    boost::asio::co_spawn(io, note_end(std::move(work), &ended), [](std::exception_ptr) {});
+  };
+  begin();
+  begin();
+  while (ended.empty()) io.run_one();
+  EXPECT_THAT(ended, ElementsAre("one"));
+  EXPECT_THAT(told_, IsEmpty());
+  release.set_value();
+  io.run();
+  EXPECT_THAT(ended, ElementsAre("one", "two, and longer"));
+  EXPECT_THAT(told_, ElementsAre("tool probe: reloaded"));
+  EXPECT_EQ(call(), "two, and longer");
 }
 
 TEST_F(ScriptTool, ABrokenNewVersionKeepsTheOldOneAndSaysSoOnce) {

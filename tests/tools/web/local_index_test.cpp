@@ -62,6 +62,22 @@ TEST_F(LocalIndexTest, DocumentsOfAllKindsAreFoundWithTitleSnippetAndDate) {
   EXPECT_THAT(addresses("page"), ElementsAre("local:page.html"));
 }
 
+TEST_F(LocalIndexTest, DataAreTextsTitledByTheirFilesNames) {
+  folder_.write("prices.CSV", "tea,price\ngenmaicha,7\n");
+  folder_.write("deep/list.json", "{\"tea\": \"gyokuro\"}");
+  folder_.write("page.rst", "Teas\n====\n\nMatcha.\n");
+  folder_.write("binary.json", std::string("\0matcha", 7));
+  const IndexReport report = update();
+  EXPECT_EQ(report.added, 3U);
+  EXPECT_THAT(report.problems, ElementsAre(HasSubstr("binary.json: is no text")));
+  ASSERT_EQ(hits("genmaicha").size(), 1U);
+  EXPECT_EQ(hits("genmaicha")[0].title, "prices.CSV");
+  ASSERT_EQ(hits("gyokuro").size(), 1U);
+  EXPECT_EQ(hits("gyokuro")[0].title, "list.json");
+  ASSERT_EQ(hits("matcha").size(), 1U);
+  EXPECT_EQ(hits("matcha")[0].title, "Teas");
+}
+
 TEST_F(LocalIndexTest, TheBestMatchComesFirstAndAllWordsCountMoreThanSome) {
   folder_.write("a.txt", "alpha " + std::string("filler ") + "beta");
   folder_.write("b.txt", "alpha alpha alpha alpha");

@@ -82,5 +82,12 @@ TEST(Robots, HostileFilesEndSoon) {
   EXPECT_TRUE(allows(stars + "b$\n", "/" + std::string(2000, 'a')));
 }
 
+TEST(Robots, RulesThatWouldTakeTooLongTogetherForbid) {
+  std::string robots = "User-agent: *\n";
+  for (int i = 0; i < 200; ++i) robots += "Disallow: /*" + std::string(1000, 'a') + "b\n";
+  EXPECT_FALSE(allows(robots, "/" + std::string(2000, 'a'))) << "no rule matches, and who knows";
+  EXPECT_TRUE(allows(robots, "/x"));
+}
+
 }  // namespace
 }  // namespace ponder::tools

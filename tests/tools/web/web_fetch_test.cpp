@@ -110,10 +110,29 @@ TEST_F(WebFetch, RobotsTxtIsAskedOnceAndObeyedAlsoBehindRedirects) {
   EXPECT_EQ(num_requests("/private/x"), 0U);
 }
 
-TEST_F(WebFetch, ASiteInTroubleWithItsRobotsTxtIsLeftAlone) {
+TEST_F(WebFetch, RobotsTxtIsAskedForAgainAfterADay) {
+  using std::chrono::hours;
+  put("/robots.txt", "", "User-agent: *\nDisallow: /private\n");
+  put_html("/a", "text");
+  EXPECT_THAT(fetch("/a"), HasSubstr("text"));
+  clock_.advance(hours(23));
+  EXPECT_THAT(fetch("/a"), HasSubstr("text"));
+  EXPECT_EQ(num_requests("/robots.txt"), 1U);
+  clock_.advance(hours(2));
+  put("/robots.txt", "", "User-agent: *\nDisallow: /\n");
+  EXPECT_THAT(fetch("/a"), HasSubstr("asks programs not to read /a (robots.txt)"));
+  EXPECT_EQ(num_requests("/robots.txt"), 2U);
+}
+
+TEST_F(WebFetch, ASiteInTroubleWithItsRobotsTxtIsLeftAloneForAWhile) {
   answer("/robots.txt", "503 Service Unavailable", "", "");
   put_html("/a", "text");
   EXPECT_THAT(fetch("/a"), HasSubstr("robots.txt"));
+  put("/robots.txt", "", "User-agent: *\nAllow: /\n");
+  EXPECT_THAT(fetch("/a"), HasSubstr("robots.txt"));
+  EXPECT_EQ(num_requests("/robots.txt"), 1U);
+  clock_.advance(std::chrono::minutes(16));
+  EXPECT_THAT(fetch("/a"), HasSubstr("text"));
 }
 
 TEST_F(WebFetch, RobotsTxtCanBePassedOver) {

@@ -3,11 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <boost/asio/thread_pool.hpp>
+#include <chrono>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "tests/runtime/fake_server.h"
 #include "tests/tools/call_tool.h"
 #include "tests/tools/temporary_folder.h"
@@ -15,6 +18,17 @@
 #include "tools/web/web_tools.h"
 
 namespace ponder::tests {
+
+/// The machine's clock, which a test can put forward.
+class ShiftedClock final : public Clock {
+ public:
+  Instant now() const override { return system_clock().now() + shift_; }
+  std::int64_t unix_ms() const override { return system_clock().unix_ms() + shift_.count(); }
+  void advance(std::chrono::milliseconds by) { shift_ += by; }
+
+ private:
+  std::chrono::milliseconds shift_{0};
+};
 
 /// Calls the web's tools as an agent does, against a server on a real socket of this machine that
 /// answers each target with what `pages` holds for it, and 404 otherwise.
@@ -54,7 +68,7 @@ class WebTest : public ::testing::Test {
       const Status added = add_web_tools(*registry_, options_, pool_.get_executor());
       EXPECT_TRUE(added.has_value()) << added.error().message;
     }
-    tools::ToolContext context(system_clock(), Deadline::never(), output_bytes_max);
+    tools::ToolContext context(clock_, Deadline::never(), output_bytes_max);
     context.services = &services_;
     auto output = run_sync(call_tool(*registry_, {"", name, arguments}, {tools::kWeb}, context));
     EXPECT_TRUE(output.has_value()) << output.error().message;
@@ -66,6 +80,7 @@ class WebTest : public ::testing::Test {
   boost::asio::thread_pool pool_{1};
   tools::WebOptions options_;
   NoteKeeper services_;
+  ShiftedClock clock_;
   std::unique_ptr<tools::Registry> registry_;
 };
 

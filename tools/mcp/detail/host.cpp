@@ -59,42 +59,53 @@ Host::Host()
       thread_([this] { io_.run(); }) {}
 
 Host::~Host() {
-  run_and_wait(close_all());
+  begin_work(close_all()).get();
   work_.reset();
   thread_.join();
 }
 
-void Host::run_and_wait(asio::awaitable<void> work) {
+std::future<void> Host::begin_work(asio::awaitable<void> work) {
   std::promise<void> done;
-  asio::co_spawn(io_, std::move(work), [&done](const std::exception_ptr& error) {
-    if (error) {
-      done.set_exception(error);
-    } else {
-      done.set_value();
-    }
-  });
-  done.get_future().get();
+  std::future<void> end = done.get_future();
+  asio::co_spawn(io_, std::move(work),
+                 [done = std::move(done)](const std::exception_ptr& error) mutable {
+                   if (error) {
+                     done.set_exception(error);
+                   } else {
+                     done.set_value();
+                   }
+                 });
+  return end;
 }
 
-std::vector<Status> Host::start(const Options& options) {
+std::vector<Status> Host::start(const Options& options, const Waiting& waiting) {
   for (const ServerOptions& server : options.servers) {
     servers_.push_back(std::make_unique<Server>(server, options, io_.get_executor()));
   }
-  std::vector<Status> started(servers_.size());
-  run_and_wait(start_all(&started));
-  return started;
+  std::deque<Start> starts(servers_.size());
+  std::future<void> end = begin_work(start_all(&starts));
+  if (waiting.tell && end.wait_for(waiting.told_after) == std::future_status::timeout) {
+    for (std::size_t i = 0; i < servers_.size(); ++i) {
+      if (!starts[i].has_ended) waiting.tell(servers_[i]->options().name);
+    }
+  }
+  end.get();
+  std::vector<Status> out;
+  for (Start& start : starts) out.push_back(std::move(start.status));
+  return out;
 }
 
-asio::awaitable<void> Host::start_all(std::vector<Status>* out) {
+asio::awaitable<void> Host::start_all(std::deque<Start>* out) {
   TaskGroup starting(io_.get_executor());
   for (std::size_t i = 0; i < servers_.size(); ++i) starting.spawn(start_one(i, &(*out)[i]));
   co_await starting.join();
 }
 
-asio::awaitable<void> Host::start_one(std::size_t index, Status* out) {
+asio::awaitable<void> Host::start_one(std::size_t index, Start* out) {
   co_await asio::this_coro::throw_if_cancelled(false);
   Status started = co_await servers_[index]->start();
-  *out = std::move(started);
+  out->status = std::move(started);
+  out->has_ended = true;
 }
 
 asio::awaitable<void> Host::close_all() {

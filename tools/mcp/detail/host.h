@@ -4,6 +4,8 @@
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <cstdint>
+#include <deque>
+#include <future>
 #include <map>
 #include <memory>
 #include <optional>
@@ -17,6 +19,7 @@
 #include "tools/mcp/detail/mailbox.h"
 #include "tools/mcp/detail/server.h"
 #include "tools/mcp/mcp_options.h"
+#include "tools/mcp/mcp_tools.h"
 
 namespace ponder::mcp {
 
@@ -69,7 +72,7 @@ class Host {
   Host& operator=(const Host&) = delete;
 
   /// Starts the servers, all at once, and waits for them. Each has its Status. Once.
-  std::vector<Status> start(const Options& options);
+  std::vector<Status> start(const Options& options, const Waiting& waiting);
   /// What start() found of a server; it does not change. Requires: no call is under way.
   const Server& server(std::size_t index) const { return *servers_[index]; }
   std::size_t num_servers() const { return servers_.size(); }
@@ -91,10 +94,16 @@ class Host {
                                    std::shared_ptr<CallEvents::Slot> events);
   boost::asio::awaitable<Result<tools::ToolOutput>> perform(
       Call call, std::shared_ptr<CallEvents::Slot> events);
-  boost::asio::awaitable<void> start_one(std::size_t index, Status* out);
-  boost::asio::awaitable<void> start_all(std::vector<Status>* out);
+  /// What became of a server; whoever waits looks at it before all have ended.
+  struct Start {
+    Status status;
+    std::atomic<bool> has_ended = false;
+  };
+  boost::asio::awaitable<void> start_one(std::size_t index, Start* out);
+  boost::asio::awaitable<void> start_all(std::deque<Start>* out);
   boost::asio::awaitable<void> close_all();
-  void run_and_wait(boost::asio::awaitable<void> work);
+  /// Begins work on the thread; the future tells its end.
+  std::future<void> begin_work(boost::asio::awaitable<void> work);
 
   boost::asio::io_context io_{1};
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;

@@ -213,6 +213,7 @@ void StdioTransport::on_line(Result<std::string_view> line) {
     on_garbage(fmt::format("'{}' ({})", one_line(*line, kShownMax), messages.error().message));
     return;
   }
+  has_spoken_ = true;
   for (Message& message : *messages) on_message(std::move(message));
 }
 
@@ -236,7 +237,9 @@ void StdioTransport::on_message(Message message) {
 
 void StdioTransport::on_garbage(const std::string& what) {
   listener_->on_garbage(what);
-  if (++garbage_lines_ <= limits_.garbage_lines_max || !has_process_) return;
+  const std::size_t lines_max =
+      has_spoken_ ? limits_.garbage_lines_max : limits_.garbage_lines_begin_max;
+  if (++garbage_lines_ <= lines_max || !has_process_) return;
   verdict_ = fmt::format("it was ended: {} of its lines were no messages, the last: {}",
                          garbage_lines_, what);
   process_.kill_group();

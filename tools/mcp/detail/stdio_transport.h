@@ -22,10 +22,11 @@ namespace ponder::mcp {
 /// Bounds of what comes from and goes to a server.
 struct TransportLimits {
   std::size_t message_bytes_max = 16 << 20;
-  std::size_t outbox_bytes_max = 16 << 20;  // that the server has not read yet
-  std::size_t errors_bytes_max = 8 << 10;   // of what it writes for people: the end is kept
-  std::size_t garbage_lines_max = 100;      // some servers print to the wrong stream
-  std::chrono::milliseconds grace{500};     // for a server to end by itself
+  std::size_t outbox_bytes_max = 16 << 20;   // that the server has not read yet
+  std::size_t errors_bytes_max = 8 << 10;    // of what it writes for people: the end is kept
+  std::size_t garbage_lines_max = 100;       // some servers print to the wrong stream
+  std::size_t garbage_lines_begin_max = 20;  // before the first message
+  std::chrono::milliseconds grace{500};      // for a server to end by itself
 };
 
 /// A server that we start and speak with over its standard streams, a message a line
@@ -80,7 +81,8 @@ class StdioTransport final : public Transport {
   boost::asio::steady_timer output_ended_;   // runs while it is drained; cancelled at its end
   std::string errors_;
   std::size_t garbage_lines_ = 0;
-  std::string verdict_;  // why it was killed; empty: it was not
+  bool has_spoken_ = false;  // it has sent a message
+  std::string verdict_;      // why it was killed; empty: it was not
   bool has_output_ = true;
   bool has_process_ = true;
   bool is_closing_ = false;

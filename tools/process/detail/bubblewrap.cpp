@@ -14,6 +14,8 @@ namespace fs = std::filesystem;
 constexpr const char* kHarmlessEtc[] = {
     "/etc/ld.so.cache", "/etc/alternatives", "/etc/ssl/certs",      "/etc/ca-certificates",
     "/etc/localtime",   "/etc/mime.types",   "/etc/java-17-openjdk"};
+/// Where the waiter lies in the sandbox.
+constexpr const char* kWaiter = "/.ponder-waiter";
 constexpr const char* kNetworkEtc[] = {"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf",
                                        "/etc/services", "/etc/protocols"};
 
@@ -92,6 +94,9 @@ std::vector<std::string> bubblewrap_arguments(const std::string& bubblewrap,
   for (const fs::path& path : policy.readable) arguments.bind("--ro-bind", path);
   for (const fs::path& path : policy.writable) arguments.bind("--bind", path);
   for (const fs::path& path : policy.read_only) add_read_only(arguments, path, policy.writable);
+  if (fds.waiter >= 0) {
+    arguments.add("--perms", "0555", "--ro-bind-data", fmt::format("{}", fds.waiter), kWaiter);
+  }
   arguments.add("--remount-ro", "/");
   const std::string folder = request.working_folder.string();
   arguments.add("--chdir", folder.empty() ? "/tmp" : folder);
@@ -104,6 +109,7 @@ std::vector<std::string> bubblewrap_arguments(const std::string& bubblewrap,
     arguments.add("/usr/bin/prlimit", fmt::format("--nproc={0}:{0}", policy.limits.processes_max),
                   "--");
   }
+  if (fds.waiter >= 0) arguments.add(kWaiter, fmt::format("{}", fds.report));
   for (const std::string& word : request.argv) arguments.add(word);
   return arguments.take();
 }

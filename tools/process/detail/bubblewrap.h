@@ -17,6 +17,8 @@ struct BubblewrapFds {
   int seccomp = -1;  // the filter, as bytes
   int status = -1;   // where bubblewrap writes JSON lines; see setup_succeeded
   int options = -1;  // further options, each ended by a zero byte; see environment_options
+  int waiter = -1;   // the file of the waiter (waiter.h), which then runs the program
+  int report = -1;   // where it writes how the program ended
 };
 
 /// The command line by which bubblewrap runs `request` under `policy`. The program gets at most

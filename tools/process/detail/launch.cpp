@@ -18,6 +18,7 @@
 #include "tools/process/detail/bubblewrap.h"
 #include "tools/process/detail/landlock_rules.h"
 #include "tools/process/detail/seccomp_filter.h"
+#include "tools/process/detail/waiter.h"
 #include "tools/process/sandbox_support.h"
 
 namespace ponder::tools {
@@ -167,7 +168,9 @@ struct Preparation {
   UniqueFd ruleset;
   UniqueFd filter;
   UniqueFd options;
+  UniqueFd waiter;
   Pipe status;
+  Pipe report;
 };
 
 Status prepare_isolated(const ProcessRequest& request, const SandboxPolicy& policy,
@@ -177,14 +180,20 @@ Status prepare_isolated(const ProcessRequest& request, const SandboxPolicy& poli
   PONDER_TRY(out.status, make_pipe());
   const std::string options = environment_options(environment_of(request, "/tmp"));
   PONDER_TRY(out.options, file_of(options.data(), options.size()));
+  const std::string_view waiter = waiter_image();
+  PONDER_TRY(out.waiter, file_of(waiter.data(), waiter.size()));
+  PONDER_TRY(out.report, make_pipe());
   BubblewrapFds fds;
   fds.seccomp = 3;
   fds.status = 4;
   fds.options = 5;
+  fds.waiter = 6;
+  fds.report = 7;
   out.spawn.program = sandbox_support().bubblewrap;
   out.spawn.argv = bubblewrap_arguments(out.spawn.program, request, policy, fds);
   out.spawn.environment = {"PATH=/usr/bin:/bin"};  // bubblewrap's own
-  out.spawn.inherited = {out.filter.get(), out.status.write_end.get(), out.options.get()};
+  out.spawn.inherited = {out.filter.get(), out.status.write_end.get(), out.options.get(),
+                         out.waiter.get(), out.report.write_end.get()};
   return {};
 }
 
@@ -277,6 +286,7 @@ Result<Launched> launch(const ProcessRequest& request, const SandboxPolicy& poli
                   std::move(output.read_end),
                   std::move(error.read_end),
                   std::move(preparation.status.read_end),
+                  std::move(preparation.report.read_end),
                   std::move(warden),
                   std::move(process)};
 }

@@ -34,6 +34,7 @@ struct Launched {
   UniqueFd standard_output;
   UniqueFd standard_error;
   UniqueFd status;                    // isolated: what bubblewrap says of itself
+  UniqueFd report;                    // isolated: how the program ended (waiter.h)
   std::optional<GroupWarden> warden;  // confined: leads the group of the process
   SpawnedProcess process;
 };

@@ -33,7 +33,7 @@ struct SpawnRequest {
   pid_t group = 0;                   // the process group to join; 0: leads one of its own
   bool outlives_us = false;          // is not killed when the thread that started it dies
 };
-inline constexpr std::size_t kInheritedMax = 4;
+inline constexpr std::size_t kInheritedMax = 5;
 
 /// A child, and the process group that it leads or has joined.
 ///

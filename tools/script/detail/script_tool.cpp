@@ -100,46 +100,71 @@ Result<std::string> read_script_text(const std::filesystem::path& path) {
   return text;
 }
 
-std::shared_ptr<ScriptVersion> ScriptTool::current_version() {
-  const std::lock_guard lock(mutex_);
-  if (path_.empty()) return version_;
-  const auto stamp = stamp_of(path_);
-  if (stamp && *stamp == stamp_) return version_;
-  if (stamp) {
-    stamp_ = *stamp;
-    reload();
-  } else if (stamp_ != Stamp()) {
+bool ScriptTool::begin_reading() {
+  std::string gone;
+  {
+    const std::lock_guard lock(mutex_);
+    if (path_.empty() || is_reading_) return false;
+    const auto stamp = stamp_of(path_);
+    if (stamp) {
+      is_reading_ = *stamp != stamp_;
+      stamp_ = *stamp;
+      return is_reading_;
+    }
+    if (stamp_ == Stamp()) return false;
     stamp_ = Stamp();
-    tell(fmt::format("tool {}: {}; the version before goes on", declaration_.spec.name,
-                     stamp.error().message));
+    gone = stamp.error().message;
   }
+  tell(fmt::format("tool {}: {}; the version before goes on", declaration_.spec.name, gone));
+  return false;
+}
+
+ScriptTool::Reading ScriptTool::read_anew(const ScriptVersion& before) const {
+  Reading out;
+  auto text = read_script_text(path_);
+  if (!text) {
+    out.fault = text.error().message;
+    return out;
+  }
+  if (*text == before.text()) return out;
+  const ScriptResources& resources = before.resources();
+  const ScriptFile file = read_script(*text, resources.file_name, *resources.clock);
+  out.fault = describe_faults(file.faults, resources.file_name);
+  if (file.declaration && !file.declaration->is_same_tool(declaration_)) {
+    out.fault =
+        "its name, description, parameters, effect or capabilities changed: a new session "
+        "is needed for that";
+  }
+  if (out.fault.empty()) {
+    out.version = std::make_shared<ScriptVersion>(std::move(*text), resources, warm_states_);
+  }
+  return out;
+}
+
+std::shared_ptr<ScriptVersion> ScriptTool::version() {
+  const std::lock_guard lock(mutex_);
   return version_;
 }
 
-void ScriptTool::reload() {
+asio::awaitable<std::shared_ptr<ScriptVersion>> ScriptTool::current_version() {
+  auto before = version();
+  const bool is_reader = begin_reading();
+  if (!is_reader) co_return before;
+  const ReadingEnds ends(*this);
+  auto read = [this, before] { return read_anew(*before); };
+  Reading reading = co_await offload(before->resources().pool, std::move(read));
   const std::string& name = declaration_.spec.name;
-  const auto text = read_script_text(path_);
-  if (text && *text == version_->text()) return;
-  const ScriptResources& resources = version_->resources();
-  std::string fault;
-  if (!text) {
-    fault = text.error().message;
-  } else {
-    const ScriptFile file = read_script(*text, resources.file_name, *resources.clock);
-    fault = describe_faults(file.faults, resources.file_name);
-    if (file.declaration && !file.declaration->is_same_tool(declaration_)) {
-      fault =
-          "its name, description, parameters, effect or capabilities changed: a new session "
-          "is needed for that";
-    }
-  }
-  if (!fault.empty()) {
+  if (!reading.fault.empty()) {
     tell(fmt::format("tool {}: the new version is not used, the one before goes on:\n{}", name,
-                     fault));
-    return;
+                     reading.fault));
   }
-  version_ = std::make_shared<ScriptVersion>(*text, resources, warm_states_);
+  if (!reading.version) co_return before;
+  {
+    const std::lock_guard lock(mutex_);
+    version_ = reading.version;
+  }
   tell(fmt::format("tool {}: reloaded", name));
+  co_return reading.version;
 }
 
 asio::awaitable<Result<ToolOutput>> run_script(ScriptCall* call, Json arguments,
@@ -169,9 +194,9 @@ asio::awaitable<Result<ToolOutput>> run_script(ScriptCall* call, Json arguments,
 asio::awaitable<Result<ToolOutput>> ScriptTool::invoke(std::string arguments, ToolContext context) {
   auto parsed = parse_json(arguments);
   if (!parsed) co_return error_output(parsed.error().message);
-  const auto version = current_version();
   const bool throws_if_cancelled = co_await asio::this_coro::throw_if_cancelled();
   co_await asio::this_coro::throw_if_cancelled(false);
+  const auto version = co_await current_version();
   auto call = co_await version->take();
   if (!call) {
     co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);

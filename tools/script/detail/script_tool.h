@@ -77,9 +77,34 @@ class ScriptTool final : public Tool {
                                                     ToolContext context) override;
 
  private:
-  /// The version that a call which begins now is to run.
-  std::shared_ptr<ScriptVersion> current_version();
-  void reload();
+  /// What the file holds now. Without a version nothing new is to be run.
+  struct Reading {
+    std::shared_ptr<ScriptVersion> version;
+    std::string fault;
+  };
+  /// Lets the next one read who comes after the file has changed once more.
+  class ReadingEnds {
+   public:
+    explicit ReadingEnds(ScriptTool& tool) : tool_(&tool) {}
+    ReadingEnds(const ReadingEnds&) = delete;
+    ReadingEnds& operator=(const ReadingEnds&) = delete;
+    ~ReadingEnds() {
+      const std::lock_guard lock(tool_->mutex_);
+      tool_->is_reading_ = false;
+    }
+
+   private:
+    ScriptTool* tool_;
+  };
+
+  std::shared_ptr<ScriptVersion> version();
+  /// The version that a call which begins now is to run. The first call after the file has changed
+  /// waits until the pool has read it; those that come meanwhile run the version before.
+  boost::asio::awaitable<std::shared_ptr<ScriptVersion>> current_version();
+  /// Whether the file has changed and the caller is the one to read it.
+  bool begin_reading();
+  /// Runs the file for what it returns, which may take its time: on the pool.
+  Reading read_anew(const ScriptVersion& before) const;
   void tell(const std::string& line) const {
     if (tell_) tell_(line);
   }
@@ -87,8 +112,9 @@ class ScriptTool final : public Tool {
   const std::filesystem::path path_;
   std::mutex mutex_;  // sessions on several threads may share the tool
   Stamp stamp_;
+  bool is_reading_ = false;
   const ScriptDeclaration declaration_;
-  std::shared_ptr<ScriptVersion> version_;
+  std::shared_ptr<ScriptVersion> version_;  // guarded as the two are
   const std::size_t warm_states_;
   const Tell tell_;
 };

@@ -70,10 +70,18 @@ class SourceReader {
     std::string body;
     bool is_cut = false;
   };
-  boost::asio::awaitable<Result<Answer>> fetch(http::Url url, Deadline deadline);
+  /// A site's rules, and how long they are good for.
+  struct Site {
+    std::shared_ptr<const RobotsRules> rules;
+    Clock::Instant fresh_until;
+  };
+  boost::asio::awaitable<Result<Answer>> fetch(http::Url url, const Clock* clock,
+                                               Deadline deadline);
   boost::asio::awaitable<Result<Answer>> fetch_one(http::Request request);
-  boost::asio::awaitable<Status> check_robots(http::Url url, Deadline deadline);
-  boost::asio::awaitable<Result<RobotsRules>> fetch_robots(http::Url url, Deadline deadline);
+  boost::asio::awaitable<Status> check_robots(http::Url url, const Clock* clock, Deadline deadline);
+  boost::asio::awaitable<Result<Site>> fetch_robots(http::Url url, const Clock* clock,
+                                                    Deadline deadline);
+  std::shared_ptr<const RobotsRules> known_rules(const std::string& origin, Clock::Instant now);
   boost::asio::awaitable<Result<Source>> read_answer(Answer answer, PagePart part,
                                                      Deadline deadline);
 
@@ -83,7 +91,7 @@ class SourceReader {
   boost::asio::any_io_executor pool_;
   SourceCache cache_;
   std::mutex robots_mutex_;
-  std::map<std::string, RobotsRules> robots_;  // by origin; under robots_mutex_
+  std::map<std::string, Site> robots_;  // by origin; under robots_mutex_
 };
 
 }  // namespace ponder::tools
