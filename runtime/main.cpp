@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <string>
 
+#include "base/json_problem.h"
 #include "runtime/cli/app.h"
 
 namespace {
@@ -54,7 +55,7 @@ int main(int argc, char** argv) {
   try {
     return ponder::cli::main_with(read_environment(), argc, argv);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "ponder: error: {}\n", error.what());
+    fmt::print(stderr, "ponder: error: {}\n", ponder::json_problem(error));
   } catch (...) {
     fmt::print(stderr, "ponder: error: an unknown exception\n");
   }

@@ -3,6 +3,8 @@
 #include <boost/system/system_error.hpp>
 #include <exception>
 
+#include "base/json_problem.h"
+
 namespace ponder {
 namespace asio = boost::asio;
 
@@ -11,9 +13,9 @@ Error error_of_current_exception() {
     throw;
   } catch (const boost::system::system_error& e) {
     const bool is_abort = e.code() == asio::error::operation_aborted;
-    return Error(is_abort ? Errc::cancelled : Errc::internal, e.what());
+    return Error(is_abort ? Errc::cancelled : Errc::internal, json_problem(e));
   } catch (const std::exception& e) {
-    return Error(Errc::internal, e.what());
+    return Error(Errc::internal, json_problem(e));
   } catch (...) {
     return Error(Errc::internal, "an exception of unknown type");
   }

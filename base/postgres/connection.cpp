@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <libpq-fe.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <optional>
@@ -14,6 +15,7 @@ namespace {
 constexpr int kBinary = 1;
 constexpr const char* kBegin = "begin";  // prepared on every connection
 constexpr const char* kCommit = "commit";
+constexpr const char* kProbes = "7";  // signs of life asked for, where the kernel has no time limit
 
 struct FreeOptions {
   void operator()(PQconninfoOption* options) const noexcept { PQconninfoFree(options); }
@@ -76,16 +78,20 @@ std::int64_t Rows::number(std::size_t row, std::size_t column) const {
 std::int64_t Rows::affected() const { return std::atoll(PQcmdTuples(result_.get())); }
 
 Result<Connection> Connection::open(const std::string& address, const ConnectOptions& options) {
+  const std::int64_t unanswered_ms = options.unanswered_ms_max.count();
   const std::string connect = std::to_string(options.connect_s_max.count());
-  const std::string unanswered = std::to_string(options.unanswered_ms_max.count());
-  const std::string idle = std::to_string((options.unanswered_ms_max.count() + 999) / 1000);
+  const std::string unanswered = std::to_string(unanswered_ms);
+  // A connection on which nothing is under way is asked for a sign of life after a third of that
+  // time, and from then on often enough for the rest of it. The kernel counts whole seconds.
+  const std::string idle = std::to_string(std::max<std::int64_t>(1, unanswered_ms / 3000));
+  const std::string interval = std::to_string(std::max<std::int64_t>(1, unanswered_ms / 10'000));
   // Of two settings the later counts: before dbname stands what the address may overrule.
   const std::array<const char*, 9> names = {
       "connect_timeout",     "tcp_user_timeout", "keepalives_idle",
       "keepalives_interval", "keepalives_count", "dbname",
       "application_name",    "client_encoding",  nullptr};
   const std::array<const char*, 9> values = {
-      connect.c_str(), unanswered.c_str(),   idle.c_str(), "2",    "3",
+      connect.c_str(), unanswered.c_str(),   idle.c_str(), interval.c_str(), kProbes,
       address.c_str(), options.name.c_str(), "UTF8",       nullptr};
   Connection out(PQconnectdbParams(names.data(), values.data(), /*expand_dbname=*/1));
   if (out.connection_ == nullptr) return fail(Errc::exhausted, "no memory for a connection");
@@ -93,7 +99,13 @@ Result<Connection> Connection::open(const std::string& address, const ConnectOpt
     return fail(Errc::unavailable, one_line(PQerrorMessage(out.connection_.get())));
   }
   PQsetNoticeProcessor(out.connection_.get(), ignore_notice, nullptr);
-  PONDER_CHECK(out.exec(fmt::format("SET lock_timeout = {}", options.lock_ms_max.count())));
+  // The server, too, must notice that a program's machine is gone: it would keep the connection for
+  // hours. On a socket of its own machine it takes these for nothing.
+  PONDER_CHECK(
+      out.exec(fmt::format("SET lock_timeout = {}; SET tcp_user_timeout = {}; "
+                           "SET tcp_keepalives_idle = {}; SET tcp_keepalives_interval = {}; "
+                           "SET tcp_keepalives_count = {}",
+                           options.lock_ms_max.count(), unanswered, idle, interval, kProbes)));
   PONDER_CHECK(out.prepare(kBegin, "BEGIN"));
   PONDER_CHECK(out.prepare(kCommit, "COMMIT"));
   return out;

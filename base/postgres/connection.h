@@ -49,8 +49,10 @@ enum class Failure {
 struct ConnectOptions {
   std::string name;                        // shown in pg_stat_activity; at most 63 bytes
   std::chrono::seconds connect_s_max{10};  // of each address that the host name has
-  std::chrono::milliseconds unanswered_ms_max{15'000};  // then a silent network counts as lost
-  std::chrono::milliseconds lock_ms_max{2'000};         // a row that another transaction holds
+  /// Then a silent network counts as lost, here and at the server. The kernel asks for signs of
+  /// life by whole seconds: where nothing was sent, it takes two at least.
+  std::chrono::milliseconds unanswered_ms_max{15'000};
+  std::chrono::milliseconds lock_ms_max{2'000};  // a row that another transaction holds
 };
 
 /// A prepared statement with its values.

@@ -5,6 +5,8 @@
 #include <exception>
 #include <nlohmann/json.hpp>
 
+#include "base/json_problem.h"
+
 namespace ponder::engine::detail {
 
 Status check_json_depth(std::string_view text) {
@@ -64,7 +66,7 @@ Result<nlohmann::json> parse_json(std::string_view text, const JsonFilter& filte
   } catch (const nlohmann::json::parse_error& e) {
     return fail(Errc::corrupt, fmt::format("damaged JSON at byte {}", e.byte));
   } catch (const std::exception& e) {
-    return fail(Errc::corrupt, fmt::format("unusable JSON: {}", e.what()));
+    return fail(Errc::corrupt, json_problem(e));
   }
 }
 

@@ -47,16 +47,17 @@ bool wants_conclusion(const runtime::SessionState& state, const runtime::Workflo
   return was_answered && !state.workflow && !workflow.directory().empty();
 }
 
-boost::asio::awaitable<int> conclude(runtime::Agent& agent, runtime::Workflow& workflow,
-                                     bool is_quiet) {
+boost::asio::awaitable<Result<int>> conclude(runtime::Agent& agent, runtime::Workflow& workflow,
+                                             bool is_quiet, std::stop_token stop) {
   // Judging may run a project's tests for minutes: meanwhile signals and other sessions are served.
   boost::asio::thread_pool judging(1);
-  const auto verdict = co_await runtime::judge_on(judging.get_executor(), workflow, agent.state());
+  const auto pool = judging.get_executor();
+  const auto verdict = co_await runtime::judge_on(pool, workflow, agent.state(), std::move(stop));
   if (!verdict && verdict.error().code == Errc::cancelled) {
     if (!is_quiet) tell_interrupted(agent);
     co_return kInterruptedStatus;
   }
-  if (!verdict) co_return complain(verdict.error().message);
+  if (!verdict) co_return tl::unexpected<Error>(verdict.error());
   runtime::WorkflowFinished finished;
   finished.is_solved = verdict->is_solved;
   finished.detail = verdict->detail;
@@ -64,13 +65,13 @@ boost::asio::awaitable<int> conclude(runtime::Agent& agent, runtime::Workflow& w
     auto write = [&workflow, &agent] {
       return workflow.write_artefacts(workflow.directory(), agent.id(), agent.state());
     };
-    const auto files = co_await offload(judging.get_executor(), std::move(write));
-    if (!files) co_return complain(files.error().message);
+    const auto files = co_await offload(pool, std::move(write));
+    if (!files) co_return tl::unexpected<Error>(files.error());
     finished.directory = workflow.directory().string();
     finished.files = *files;
   }
   const auto recorded = co_await agent.record(finished);
-  if (!recorded) co_return complain(recorded.error().message);
+  if (!recorded) co_return tl::unexpected<Error>(recorded.error());
   if (!is_quiet) tell(agent, finished, verdict->is_checked);
   if (!verdict->is_solved) co_return complain("not verified: " + printable(verdict->detail));
   // A request that no trip can meet was answered rightly, but there is no trip.

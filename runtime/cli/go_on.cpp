@@ -1,5 +1,7 @@
 #include "runtime/cli/go_on.h"
 
+#include <utility>
+
 #include "runtime/cli/compose.h"
 #include "runtime/cli/conclude.h"
 
@@ -18,17 +20,17 @@ bool has_rest(const runtime::SessionState& state, const runtime::Workflow& workf
          wants_conclusion(state, workflow);
 }
 
-boost::asio::awaitable<int> go_on(runtime::Agent& agent, runtime::Workflow& workflow,
-                                  bool is_quiet) {
+boost::asio::awaitable<Result<int>> go_on(runtime::Agent& agent, runtime::Workflow& workflow,
+                                          bool is_quiet, std::stop_token stop) {
   if (!wants_conclusion(agent.state(), workflow)) {
     const bool is_first = wants_first_turn(agent.state(), workflow);
     auto work = is_first ? agent.run_turn(workflow.request()) : agent.resume();
     const auto end = co_await std::move(work);
-    if (!end) co_return complain(end.error().message);
+    if (!end) co_return tl::unexpected<Error>(end.error());
     if (end->reason == runtime::TurnEnd::cancelled) co_return kInterruptedStatus;
     if (end->reason != runtime::TurnEnd::answered) co_return 1;
   }
-  const int status = co_await conclude(agent, workflow, is_quiet);
+  auto status = co_await conclude(agent, workflow, is_quiet, std::move(stop));
   co_return status;
 }
 

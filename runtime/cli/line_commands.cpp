@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/base64.h"
+#include "base/json_problem.h"
 #include "context/chat_format.h"
 #include "context/json.h"
 #include "context/json_lines.h"
@@ -44,7 +45,7 @@ std::string with_json(const std::string& line, const std::function<json(const js
   try {
     return answer(json::parse(line)).dump(-1, ' ', false, json::error_handler_t::replace);
   } catch (const json::exception& fault) {
-    return error_line("invalid_argument", fault.what());
+    return error_line("invalid_argument", json_problem(fault));
   }
 }
 

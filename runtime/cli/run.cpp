@@ -64,8 +64,9 @@ asio::awaitable<int> run_session(Run& run) {
     co_return complain(fmt::format("the turn ended without an answer ({}): {}",
                                    runtime::turn_end_name(end->reason), end->detail));
   }
-  const int status = co_await conclude(*run.agent, *run.workflow, run.is_quiet);
-  co_return status;
+  const auto status = co_await conclude(*run.agent, *run.workflow, run.is_quiet);
+  if (!status) co_return complain(status.error().message);
+  co_return *status;
 }
 
 asio::awaitable<int> run_and_close(Run& run, DeskLines& lines) {

@@ -113,9 +113,10 @@ asio::awaitable<int> go_on_and_close(runtime::Agent& agent, runtime::Workflow& w
     co_return kInterruptedStatus;
   }
   lines.begin();
-  const int status = co_await go_on(agent, workflow, is_quiet);
+  const auto status = co_await go_on(agent, workflow, is_quiet);
   co_await lines.close();
-  co_return status;
+  if (!status) co_return complain(status.error().message);
+  co_return *status;
 }
 
 int resume(const Environment& environment, const runtime::SessionId& id,
@@ -226,10 +227,10 @@ void print_queue(const std::vector<runtime::QueuedSession>& places, bool as_json
   for (const runtime::QueuedSession& place : places) {
     const bool is_given_up = place.takes >= runtime::kTakesMax;
     if (as_json) {
-      const nlohmann::json line = {{"id", place.session.value},
-                                   {"takes", place.takes},
-                                   {"given_up", is_given_up},
-                                   {"owner", place.owner}};
+      const nlohmann::json line = {
+          {"id", place.session.value}, {"takes", place.takes},
+          {"given_up", is_given_up},   {"owner", place.owner},
+          {"problem", place.problem},  {"left_silently", place.was_left_silently()}};
       fmt::print("{}\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
       continue;
     }
@@ -237,6 +238,11 @@ void print_queue(const std::vector<runtime::QueuedSession>& places, bool as_json
                               : is_given_up        ? std::string("given up")
                                                    : std::string("waits");
     fmt::print("{}  taken {:>3} times  {}\n", printable(place.session.value), place.takes, stand);
+    const bool is_silent = place.was_left_silently();
+    if (is_silent) fmt::print("    the last worker ended and did not say why\n");
+    if (place.problem.empty()) continue;
+    fmt::print("    {}: {}\n", is_silent ? "one before it left it" : "left",
+               printable(place.problem));
   }
 }
 

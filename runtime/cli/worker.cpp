@@ -27,6 +27,17 @@ constexpr std::chrono::milliseconds kPollMs{500};  // how soon a session that be
 /// How long a session that this program could not bring to its end is left to others.
 constexpr std::chrono::seconds kLeftFor{30};
 
+/// Why a session is not at its end after all that could be done for it here.
+std::string why_unfinished(const Result<int>& status, const runtime::SessionState& state) {
+  if (!status) return status.error().message;
+  if (state.last_end && state.last_end->reason != runtime::TurnEnd::answered) {
+    return fmt::format("its turn ended: {}: {}", runtime::turn_end_name(state.last_end->reason),
+                       state.last_end->detail);
+  }
+  if (*status == kInterruptedStatus) return "its worker was stopped before the verdict";
+  return "it is not at its end";
+}
+
 }  // namespace
 
 Worker::Worker(const Environment& environment, const WorkOptions& options,
@@ -72,6 +83,7 @@ asio::awaitable<int> Worker::run() {
 
 void Worker::stop() {
   is_stopping_ = true;
+  verdicts_stop_.request_stop();
   wake_.cancel();
 }
 
@@ -113,18 +125,24 @@ asio::awaitable<void> Worker::work_on(SessionId id) {
   if (done)
     say(id.value, *done == 0 ? "done" : "ended without success");
   else
-    leave(id, done.error());
+    co_await leave(id, done.error());
   --active_;
   wake_.cancel();
 }
 
-void Worker::leave(const SessionId& id, const Error& why) {
+asio::awaitable<void> Worker::leave(SessionId id, Error why) {
   // What this program cannot read another version may.
   if (why.code == Errc::corrupt)
     unreadable_.insert(id.value);
   else
     left_until_[id.value] = system_clock().now() + kLeftFor;
   say(id.value, "left: " + why.message);
+  if (options_->json) complain(fmt::format("session {} was left: {}", id.value, why.message));
+  auto work = [this, id, problem = std::move(why.message)] {
+    return store_->queue()->note(id, problem);
+  };
+  const auto noted = co_await offload(asking_.get_executor(), std::move(work));
+  if (!noted) say(id.value, noted.error().message);
 }
 
 asio::awaitable<Result<int>> Worker::finish(SessionId id) {
@@ -133,17 +151,20 @@ asio::awaitable<Result<int>> Worker::finish(SessionId id) {
   auto opened = co_await offload(opening_.get_executor(), std::move(work));
   if (!opened) co_return tl::unexpected<Error>(opened.error());
   runtime::Agent& agent = *opened->agent;
-  int status = 0;
+  Result<int> status = 0;
   if (has_rest(agent.state(), *opened->workflow)) {
-    status = co_await go_on(agent, *opened->workflow, /*is_quiet=*/true);
+    const auto stop = verdicts_stop_.get_token();
+    auto gone_on = co_await go_on(agent, *opened->workflow, /*is_quiet=*/true, stop);
+    status = std::move(gone_on);
   }
   // Whatever else went wrong, a session that is at its end needs nobody; one that is not waits
   // for somebody whose store works.
   if (has_rest(agent.state(), *opened->workflow)) {
-    co_return fail(Errc::unavailable, "it is not at its end");
+    co_return fail(Errc::unavailable, why_unfinished(status, agent.state()));
   }
+  if (!status) say(id.value, status.error().message);
   co_await remove(id);
-  co_return status;
+  co_return status.value_or(1);
 }
 
 Result<Worker::Opened> Worker::open_or_release(const SessionId& id) {

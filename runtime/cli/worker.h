@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -43,7 +44,8 @@ class Worker {
   /// Until stop(), or with --drain until the queue has nothing that this program could go on with.
   /// The exit status.
   boost::asio::awaitable<int> run();
-  /// Takes no more; run() ends when what is under way has ended.
+  /// Takes no more; run() ends when the turns that are under way have ended. Verdicts, which may
+  /// run a project's tests for minutes, are stopped or not begun: their sessions stay in the queue.
   void stop();
 
  private:
@@ -60,8 +62,8 @@ class Worker {
   /// Whether nothing is in the queue but what this program cannot read.
   boost::asio::awaitable<bool> is_empty();
   boost::asio::awaitable<void> work_on(runtime::SessionId id);
-  /// Leaves the session to others, for a while or for good.
-  void leave(const runtime::SessionId& id, const Error& why);
+  /// Leaves the session to others, for a while or for good, with a word in the queue.
+  boost::asio::awaitable<void> leave(runtime::SessionId id, Error why);
   /// The session's exit status. What failed stays in the queue, for it may work later, on another
   /// machine, or with another ponder.
   boost::asio::awaitable<Result<int>> finish(runtime::SessionId id);
@@ -85,6 +87,7 @@ class Worker {
   std::set<std::string> unreadable_;                  // sessions that this program never can open
   std::uint32_t active_ = 0;
   bool is_stopping_ = false;
+  std::stop_source verdicts_stop_;
   // Last: they end before what they use.
   boost::asio::thread_pool asking_{1};   // where the queue is waited for
   boost::asio::thread_pool opening_{1};  // where sessions are opened, one at a time; uses models_

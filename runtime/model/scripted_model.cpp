@@ -12,6 +12,9 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/json_problem.h"
+#include "runtime/json_field.h"
+
 namespace ponder::runtime {
 namespace asio = boost::asio;
 namespace {
@@ -22,15 +25,16 @@ using context::Role;
 ScriptedStep step_of(const nlohmann::json& in) {
   Completion completion;
   completion.message.role = Role::assistant;
-  completion.message.reasoning = in.value("reasoning", "");
-  completion.message.content = in.value("content", "");
-  for (const auto& call : in.value("calls", nlohmann::json::array())) {
-    const auto arguments = call.value("arguments", nlohmann::json::object());
-    completion.message.tool_calls.push_back({"", call.at("name"), arguments.dump()});
+  completion.message.reasoning = field_or(in, "reasoning", "");
+  completion.message.content = field_or(in, "content", "");
+  for (const auto& call : field_or(in, "calls", nlohmann::json::array())) {
+    const auto arguments = field_or(call, "arguments", nlohmann::json::object());
+    completion.message.tool_calls.push_back(
+        {"", field<std::string>(call, "name"), arguments.dump()});
   }
   completion.call_faults.resize(completion.message.tool_calls.size());
   ScriptedStep step(std::move(completion));
-  step.when = in.value("when", "");
+  step.when = field_or(in, "when", "");
   return step;
 }
 
@@ -109,7 +113,8 @@ Result<std::vector<ScriptedStep>> ScriptedModel::read_script(std::string_view js
     try {
       steps.push_back(step_of(nlohmann::json::parse(line)));
     } catch (const std::exception& e) {
-      return fail(Errc::invalid_argument, fmt::format("script line {}: {}", line_number, e.what()));
+      return fail(Errc::invalid_argument,
+                  fmt::format("script line {}: {}", line_number, json_problem(e)));
     }
   }
   return steps;

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/json_field.h"
 #include "runtime/session/event.h"
 #include "runtime/session/event_fields.h"
 #include "runtime/session/json_writer.h"
@@ -27,8 +28,8 @@ struct Mapping<ApprovalAsked> {
     out.add("call", e.call_index).add("digest", e.digest).add("step", e.step);
   }
   static ApprovalAsked read(const json& in) {
-    return {in.at("step").get<std::uint32_t>(), in.at("call").get<std::uint32_t>(),
-            in.at("digest").get<std::string>()};
+    return {field<std::uint32_t>(in, "step"), field<std::uint32_t>(in, "call"),
+            field<std::string>(in, "digest")};
   }
 };
 
@@ -47,11 +48,11 @@ struct Mapping<ApprovalAnswered> {
   }
   static ApprovalAnswered read(const json& in) {
     ApprovalAnswered e;
-    e.step = in.at("step").get<std::uint32_t>();
-    e.call_index = in.at("call").get<std::uint32_t>();
-    e.digest = in.at("digest").get<std::string>();
-    e.decision = decision_of(in.at("decision").get<std::string>());
-    e.reason = in.value("reason", "");
+    e.step = field<std::uint32_t>(in, "step");
+    e.call_index = field<std::uint32_t>(in, "call");
+    e.digest = field<std::string>(in, "digest");
+    e.decision = decision_of(field<std::string>(in, "decision"));
+    e.reason = field_or(in, "reason", "");
     if (e.decision == ApprovalDecision::allow_session) {
       e.rule = approval_rule_from_json(in.at("rule"));
     }
@@ -66,8 +67,8 @@ struct Mapping<ToolIntended> {
     out.add("call", e.call_index).add("effect", effect_name(e.effect)).add("step", e.step);
   }
   static ToolIntended read(const json& in) {
-    return {in.at("step").get<std::uint32_t>(), in.at("call").get<std::uint32_t>(),
-            effect_of(in.value("effect", "irreversible"))};
+    return {field<std::uint32_t>(in, "step"), field<std::uint32_t>(in, "call"),
+            effect_of(field_or(in, "effect", "irreversible"))};
   }
 };
 
@@ -78,7 +79,7 @@ struct Mapping<ToolStarted> {
     out.add("call", e.call_index).add("step", e.step);
   }
   static ToolStarted read(const json& in) {
-    return {in.at("step").get<std::uint32_t>(), in.at("call").get<std::uint32_t>()};
+    return {field<std::uint32_t>(in, "step"), field<std::uint32_t>(in, "call")};
   }
 };
 
@@ -90,9 +91,9 @@ struct Mapping<QuestionAsked> {
     out.add("step", e.step).add("text", e.text);
   }
   static QuestionAsked read(const json& in) {
-    return {in.at("step").get<std::uint32_t>(), in.at("call").get<std::uint32_t>(),
-            in.at("n").get<std::uint32_t>(), in.at("text").get<std::string>(),
-            in.value("choices", std::vector<std::string>())};
+    return {field<std::uint32_t>(in, "step"), field<std::uint32_t>(in, "call"),
+            field<std::uint32_t>(in, "n"), field<std::string>(in, "text"),
+            field_or(in, "choices", std::vector<std::string>())};
   }
 };
 
@@ -104,9 +105,9 @@ struct Mapping<QuestionAnswered> {
     out.add("end", question_end_name(e.end)).add("n", e.n).add("step", e.step);
   }
   static QuestionAnswered read(const json& in) {
-    return {in.at("step").get<std::uint32_t>(), in.at("call").get<std::uint32_t>(),
-            in.at("n").get<std::uint32_t>(), question_end_of(in.at("end").get<std::string>()),
-            in.at("answer").get<std::string>()};
+    return {field<std::uint32_t>(in, "step"), field<std::uint32_t>(in, "call"),
+            field<std::uint32_t>(in, "n"), question_end_of(field<std::string>(in, "end")),
+            field<std::string>(in, "answer")};
   }
 };
 
@@ -118,8 +119,8 @@ struct Mapping<ToolNoted> {
     out.add("step", e.step);
   }
   static ToolNoted read(const json& in) {
-    return {in.at("step").get<std::uint32_t>(), in.at("call").get<std::uint32_t>(),
-            in.at("kind").get<std::string>(), in.value("content", "")};
+    return {field<std::uint32_t>(in, "step"), field<std::uint32_t>(in, "call"),
+            field<std::string>(in, "kind"), field_or(in, "content", "")};
   }
 };
 
@@ -132,10 +133,10 @@ struct Mapping<ToolValueSet> {
   }
   static ToolValueSet read(const json& in) {
     ToolValueSet e;
-    e.step = in.at("step").get<std::uint32_t>();
-    e.call_index = in.at("call").get<std::uint32_t>();
-    e.tool = in.at("tool").get<std::string>();
-    e.key = in.at("key").get<std::string>();
+    e.step = field<std::uint32_t>(in, "step");
+    e.call_index = field<std::uint32_t>(in, "call");
+    e.tool = field<std::string>(in, "tool");
+    e.key = field<std::string>(in, "key");
     if (in.contains("value")) e.value = in["value"].get<std::string>();
     return e;
   }
@@ -152,8 +153,8 @@ struct Mapping<SubAgentStarted> {
     out.add("step", e.step);
   }
   static SubAgentStarted read(const json& in) {
-    return {in.at("step").get<std::uint32_t>(), in.at("call").get<std::uint32_t>(),
-            in.at("child").get<std::string>(), in.value("fork", false),
+    return {field<std::uint32_t>(in, "step"), field<std::uint32_t>(in, "call"),
+            field<std::string>(in, "child"), field_or(in, "fork", false),
             sub_agent_budget_from_json(in.at("budget"))};
   }
 };
@@ -170,12 +171,10 @@ struct Mapping<SubAgentFinished> {
     write_usage(out, "usage", e.usage);
   }
   static SubAgentFinished read(const json& in) {
-    return {in.at("step").get<std::uint32_t>(),
-            in.at("call").get<std::uint32_t>(),
-            in.at("child").get<std::string>(),
-            turn_end_of(in.at("reason").get<std::string>()),
-            in.value("steps", 0U),
-            usage_from_json(in.value("usage", json::object()))};
+    return {
+        field<std::uint32_t>(in, "step"), field<std::uint32_t>(in, "call"),
+        field<std::string>(in, "child"),  turn_end_of(field<std::string>(in, "reason")),
+        field_or(in, "steps", 0U),        usage_from_json(field_or(in, "usage", json::object()))};
   }
 };
 
@@ -193,12 +192,12 @@ struct Mapping<ToolFinished> {
   }
   static ToolFinished read(const json& in) {
     ToolFinished e;
-    e.step = in.at("step").get<std::uint32_t>();
-    e.call_index = in.at("call").get<std::uint32_t>();
-    e.outcome = outcome_of(in.at("outcome").get<std::string>());
-    e.content = in.value("content", "");
-    e.elapsed_ms = in.value("elapsed_ms", std::int64_t{0});
-    const auto tools = tools_from_json(in.value("tools", json::array()));
+    e.step = field<std::uint32_t>(in, "step");
+    e.call_index = field<std::uint32_t>(in, "call");
+    e.outcome = outcome_of(field<std::string>(in, "outcome"));
+    e.content = field_or(in, "content", "");
+    e.elapsed_ms = field_or(in, "elapsed_ms", std::int64_t{0});
+    const auto tools = tools_from_json(field_or(in, "tools", json::array()));
     if (!tools.empty()) e.reader = tools.front();
     if (in.contains("whole")) e.whole = blobs_from_json(json::array({in["whole"]})).front();
     return e;

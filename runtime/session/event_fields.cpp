@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "runtime/json_field.h"
+
 namespace ponder::runtime::fields {
 namespace {
 
@@ -82,8 +84,8 @@ json tools_to_json(const std::vector<context::ToolSpec>& tools) {
 std::vector<context::ToolSpec> tools_from_json(const json& in) {
   std::vector<context::ToolSpec> out;
   for (const json& tool : in) {
-    out.push_back(
-        {tool.value("name", ""), tool.value("description", ""), tool.value("parameters", "{}")});
+    out.push_back({field_or(tool, "name", ""), field_or(tool, "description", ""),
+                   field_or(tool, "parameters", "{}")});
   }
   return out;
 }
@@ -100,11 +102,10 @@ json tool_values_to_json(const ToolValues& values) {
 ToolValues tool_values_from_json(const json& in) {
   ToolValues out;
   for (const json& live : in.at("parameters")) {
-    out.values.push_back({live.at("tool").get<std::string>(),
-                          live.at("parameter").get<std::string>(),
-                          live.at("values").get<std::vector<std::string>>()});
+    out.values.push_back({field<std::string>(live, "tool"), field<std::string>(live, "parameter"),
+                          field<std::vector<std::string>>(live, "values")});
   }
-  out.problems = in.value("problems", std::vector<std::string>());
+  out.problems = field_or(in, "problems", std::vector<std::string>());
   return out;
 }
 
@@ -124,18 +125,18 @@ json limits_to_json(const Limits& limits) {
 
 Limits limits_from_json(const json& in) {
   Limits out;
-  out.steps_max = in.value("steps_max", out.steps_max);
-  out.tokens_step_max = in.value("tokens_step_max", out.tokens_step_max);
-  out.tokens_turn_max = in.value("tokens_turn_max", out.tokens_turn_max);
-  out.calls_step_max = in.value("calls_step_max", out.calls_step_max);
-  out.repeats_max = in.value("repeats_max", out.repeats_max);
-  out.output_bytes_max = in.value("output_bytes_max", out.output_bytes_max);
-  out.tool_ms_max = in.value("tool_ms_max", out.tool_ms_max);
-  out.turn_ms_max = in.value("turn_ms_max", out.turn_ms_max);
+  out.steps_max = field_or(in, "steps_max", out.steps_max);
+  out.tokens_step_max = field_or(in, "tokens_step_max", out.tokens_step_max);
+  out.tokens_turn_max = field_or(in, "tokens_turn_max", out.tokens_turn_max);
+  out.calls_step_max = field_or(in, "calls_step_max", out.calls_step_max);
+  out.repeats_max = field_or(in, "repeats_max", out.repeats_max);
+  out.output_bytes_max = field_or(in, "output_bytes_max", out.output_bytes_max);
+  out.tool_ms_max = field_or(in, "tool_ms_max", out.tool_ms_max);
+  out.turn_ms_max = field_or(in, "turn_ms_max", out.turn_ms_max);
   // A log without these was written when nothing bounded them.
-  out.stale_steps_max = in.value("stale_steps_max", 0U);
-  out.agent_depth_max = in.value("agent_depth_max", 0U);
-  out.cost_pico_max = in.value("cost_pico_max", std::int64_t{0});
+  out.stale_steps_max = field_or(in, "stale_steps_max", 0U);
+  out.agent_depth_max = field_or(in, "agent_depth_max", 0U);
+  out.cost_pico_max = field_or(in, "cost_pico_max", std::int64_t{0});
   return out;
 }
 
@@ -147,8 +148,8 @@ json sub_agent_budget_to_json(const SubAgentBudget& budget) {
 }
 
 SubAgentBudget sub_agent_budget_from_json(const json& in) {
-  return {in.value("steps_max", 0U), in.value("tokens_max", 0U),
-          in.value("ms_max", std::int64_t{0}), in.value("cost_pico_max", std::int64_t{0})};
+  return {field_or(in, "steps_max", 0U), field_or(in, "tokens_max", 0U),
+          field_or(in, "ms_max", std::int64_t{0}), field_or(in, "cost_pico_max", std::int64_t{0})};
 }
 
 json approval_rule_to_json(const ApprovalRule& rule) {
@@ -159,7 +160,7 @@ json approval_rule_to_json(const ApprovalRule& rule) {
 
 ApprovalRule approval_rule_from_json(const json& in) {
   ApprovalRule out;
-  out.tool = in.at("tool").get<std::string>();
+  out.tool = field<std::string>(in, "tool");
   for (const json& fixed : in.at("fixed")) {
     out.fixed.emplace_back(fixed.at("key").get<std::string>(),
                            fixed.at("value").get<std::string>());
@@ -173,8 +174,8 @@ json budget_to_json(const ContextBudget& budget) {
 
 ContextBudget budget_from_json(const json& in) {
   ContextBudget out;
-  out.strategy = in.value("strategy", out.strategy);
-  out.limit_percent = in.value("limit_percent", out.limit_percent);
+  out.strategy = field_or(in, "strategy", out.strategy);
+  out.limit_percent = field_or(in, "limit_percent", out.limit_percent);
   return out;
 }
 
@@ -196,14 +197,14 @@ json sampling_to_json(const Sampling& sampling) {
 
 Sampling sampling_from_json(const json& in) {
   Sampling out;
-  out.temperature = in.value("temperature", out.temperature);
-  out.top_p = in.value("top_p", out.top_p);
-  out.seed = in.value("seed", out.seed);
-  out.repetition_penalty = in.value("repetition_penalty", out.repetition_penalty);
-  out.frequency_penalty = in.value("frequency_penalty", out.frequency_penalty);
-  out.presence_penalty = in.value("presence_penalty", out.presence_penalty);
-  out.is_thinking = in.value("thinking", out.is_thinking);
-  out.has_grammar = in.value("grammar", out.has_grammar);
+  out.temperature = field_or(in, "temperature", out.temperature);
+  out.top_p = field_or(in, "top_p", out.top_p);
+  out.seed = field_or(in, "seed", out.seed);
+  out.repetition_penalty = field_or(in, "repetition_penalty", out.repetition_penalty);
+  out.frequency_penalty = field_or(in, "frequency_penalty", out.frequency_penalty);
+  out.presence_penalty = field_or(in, "presence_penalty", out.presence_penalty);
+  out.is_thinking = field_or(in, "thinking", out.is_thinking);
+  out.has_grammar = field_or(in, "grammar", out.has_grammar);
   return out;
 }
 
@@ -226,22 +227,22 @@ void write_usage(JsonObject& out, std::string_view name, const Usage& usage) {
 
 Usage usage_from_json(const json& in) {
   Usage out;
-  out.tokens_prompt = in.value("tokens_prompt", std::uint64_t{0});
-  out.tokens_cached = in.value("tokens_cached", std::uint64_t{0});
-  out.tokens_generated = in.value("tokens_generated", std::uint64_t{0});
-  out.prefill_ms = in.value("prefill_ms", 0.0);
-  out.decode_ms = in.value("decode_ms", 0.0);
-  out.cost_pico = in.value("cost_pico", std::int64_t{0});
+  out.tokens_prompt = field_or(in, "tokens_prompt", std::uint64_t{0});
+  out.tokens_cached = field_or(in, "tokens_cached", std::uint64_t{0});
+  out.tokens_generated = field_or(in, "tokens_generated", std::uint64_t{0});
+  out.prefill_ms = field_or(in, "prefill_ms", 0.0);
+  out.decode_ms = field_or(in, "decode_ms", 0.0);
+  out.cost_pico = field_or(in, "cost_pico", std::int64_t{0});
   return out;
 }
 
 context::Message message_from_json(const json& in) {
   context::Message out;
   out.role = context::Role::assistant;
-  out.reasoning = in.value("reasoning", "");
-  out.content = in.value("content", "");
-  out.sampled = in.value("sampled", std::vector<context::TokenId>());
-  for (const json& call : in.value("calls", json::array())) {
+  out.reasoning = field_or(in, "reasoning", "");
+  out.content = field_or(in, "content", "");
+  out.sampled = field_or(in, "sampled", std::vector<context::TokenId>());
+  for (const json& call : field_or(in, "calls", json::array())) {
     out.tool_calls.push_back(
         {call.value("id", ""), call.value("name", ""), call.value("arguments", "{}")});
   }
@@ -261,17 +262,17 @@ json paged_to_json(const std::vector<context::PagedResult>& paged_out) {
 
 context::Reduction reduction_from_json(const json& in) {
   context::Reduction out;
-  const auto name = in.at("strategy").get<std::string>();
+  const auto name = field<std::string>(in, "strategy");
   const auto strategy = context::strategy_named(name);
   if (!strategy) reject("strategy", name);
   out.strategy = *strategy;
-  out.removed = in.at("removed").get<std::vector<std::size_t>>();
-  for (const json& paged : in.value("paged_out", json::array())) {
+  out.removed = field<std::vector<std::size_t>>(in, "removed");
+  for (const json& paged : field_or(in, "paged_out", json::array())) {
     out.paged_out.push_back({paged.at("message").get<std::size_t>(),
                              paged.at("hash").get<std::string>(), paged.value("bytes", 0UL),
                              paged.at("line").get<std::string>()});
   }
-  out.summary = in.value("summary", "");
+  out.summary = field_or(in, "summary", "");
   return out;
 }
 

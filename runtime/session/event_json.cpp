@@ -8,6 +8,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "base/json_problem.h"
+#include "runtime/json_field.h"
 #include "runtime/session/call_event_mapping.h"
 #include "runtime/session/event_fields.h"
 #include "runtime/session/json_writer.h"
@@ -34,18 +36,18 @@ struct Mapping<SessionStarted> {
   }
   static SessionStarted read(const json& in) {
     SessionStarted e;
-    e.model = in.value("model", "");
-    e.family = in.value("family", "");
-    e.policy = in.value("policy", "");
-    e.vocabulary = in.value("vocabulary", "");
-    e.workflow = in.value("workflow", "");
-    e.instructions = in.value("instructions", "");
-    e.tools = tools_from_json(in.value("tools", json::array()));
-    e.limits = limits_from_json(in.value("limits", json::object()));
-    e.context = budget_from_json(in.value("context", json::object()));
-    e.sampling = sampling_from_json(in.value("sampling", json::object()));
-    e.environment = in.value("environment", "");
-    e.currency = in.value("currency", "");
+    e.model = field_or(in, "model", "");
+    e.family = field_or(in, "family", "");
+    e.policy = field_or(in, "policy", "");
+    e.vocabulary = field_or(in, "vocabulary", "");
+    e.workflow = field_or(in, "workflow", "");
+    e.instructions = field_or(in, "instructions", "");
+    e.tools = tools_from_json(field_or(in, "tools", json::array()));
+    e.limits = limits_from_json(field_or(in, "limits", json::object()));
+    e.context = budget_from_json(field_or(in, "context", json::object()));
+    e.sampling = sampling_from_json(field_or(in, "sampling", json::object()));
+    e.environment = field_or(in, "environment", "");
+    e.currency = field_or(in, "currency", "");
     return e;
   }
 };
@@ -57,7 +59,7 @@ struct Mapping<SessionForked> {
     out.add("parent", e.parent).add("parent_seq", e.parent_seq);
   }
   static SessionForked read(const json& in) {
-    return {in.at("parent").get<std::string>(), in.at("parent_seq").get<std::int64_t>()};
+    return {field<std::string>(in, "parent"), field<std::int64_t>(in, "parent_seq")};
   }
 };
 
@@ -67,7 +69,7 @@ struct Mapping<SessionImported> {
   static void write(JsonObject& out, const SessionImported& e) {
     if (!e.from.empty()) out.add("from", e.from);
   }
-  static SessionImported read(const json& in) { return {in.value("from", "")}; }
+  static SessionImported read(const json& in) { return {field_or(in, "from", "")}; }
 };
 
 template <>
@@ -82,11 +84,11 @@ struct Mapping<TaskAssigned> {
     out.add("tools", e.tools);
   }
   static TaskAssigned read(const json& in) {
-    return {in.at("parent").get<std::string>(),
-            in.at("completion").get<std::int64_t>(),
-            in.at("call").get<std::uint32_t>(),
-            in.at("depth").get<std::uint32_t>(),
-            in.at("tools").get<std::vector<std::string>>(),
+    return {field<std::string>(in, "parent"),
+            field<std::int64_t>(in, "completion"),
+            field<std::uint32_t>(in, "call"),
+            field<std::uint32_t>(in, "depth"),
+            field<std::vector<std::string>>(in, "tools"),
             limits_from_json(in.at("limits"))};
   }
 };
@@ -102,7 +104,7 @@ struct Mapping<BudgetChanged> {
   }
   static BudgetChanged read(const json& in) {
     BudgetChanged out;
-    out.cost_pico_max = in.at("cost_pico_max").get<std::int64_t>();
+    out.cost_pico_max = field<std::int64_t>(in, "cost_pico_max");
     if (in.contains("steps_max")) out.steps_max = in["steps_max"].get<std::uint32_t>();
     if (in.contains("tokens_turn_max"))
       out.tokens_turn_max = in["tokens_turn_max"].get<std::uint32_t>();
@@ -121,8 +123,8 @@ struct Mapping<ModelChanged> {
     out.add("vocabulary", e.vocabulary);
   }
   static ModelChanged read(const json& in) {
-    return {in.at("model").get<std::string>(), in.at("family").get<std::string>(),
-            in.value("policy", ""), in.value("vocabulary", "")};
+    return {field<std::string>(in, "model"), field<std::string>(in, "family"),
+            field_or(in, "policy", ""), field_or(in, "vocabulary", "")};
   }
 };
 
@@ -130,7 +132,7 @@ template <>
 struct Mapping<UserMessage> {
   static constexpr const char* kType = "user_message";
   static void write(JsonObject& out, const UserMessage& e) { out.add("content", e.content); }
-  static UserMessage read(const json& in) { return {in.value("content", "")}; }
+  static UserMessage read(const json& in) { return {field_or(in, "content", "")}; }
 };
 
 template <>
@@ -140,7 +142,7 @@ struct Mapping<UserInterjected> {
     out.add("content", e.content).add("ends_turn", e.ends_turn);
   }
   static UserInterjected read(const json& in) {
-    return {in.at("content").get<std::string>(), in.value("ends_turn", false)};
+    return {field<std::string>(in, "content"), field_or(in, "ends_turn", false)};
   }
 };
 
@@ -153,7 +155,7 @@ struct Mapping<ModeChanged> {
     out.add("thinking", e.is_thinking);
   }
   static ModeChanged read(const json& in) {
-    return {in.at("thinking").get<bool>(), in.value("policy", ""), in.value("reason", "")};
+    return {field<bool>(in, "thinking"), field_or(in, "policy", ""), field_or(in, "reason", "")};
   }
 };
 
@@ -164,7 +166,7 @@ struct Mapping<MessagePinned> {
     out.add("message", e.message_seq).add("pinned", e.is_pinned);
   }
   static MessagePinned read(const json& in) {
-    return {in.at("message").get<std::int64_t>(), in.value("pinned", true)};
+    return {field<std::int64_t>(in, "message"), field_or(in, "pinned", true)};
   }
 };
 
@@ -176,7 +178,7 @@ struct Mapping<ModelStarted> {
     if (e.values) out.add("values", tool_values_to_json(*e.values));
   }
   static ModelStarted read(const json& in) {
-    ModelStarted e{in.at("step").get<std::uint32_t>(), in.value("attempt", 0U)};
+    ModelStarted e{field<std::uint32_t>(in, "step"), field_or(in, "attempt", 0U)};
     if (in.contains("values")) e.values = tool_values_from_json(in["values"]);
     return e;
   }
@@ -203,16 +205,16 @@ struct Mapping<ModelCompleted> {
   }
   static ModelCompleted read(const json& in) {
     ModelCompleted e;
-    e.step = in.at("step").get<std::uint32_t>();
+    e.step = field<std::uint32_t>(in, "step");
     e.message = message_from_json(in);
-    e.call_faults = in.value("call_faults", std::vector<std::string>());
+    e.call_faults = field_or(in, "call_faults", std::vector<std::string>());
     e.call_faults.resize(e.message.tool_calls.size());
-    e.finish = finish_of(in.value("finish", "stop"));
-    e.verdict = verdict_of(in.value("verdict", "ok"));
-    e.notes = in.value("notes", std::vector<std::string>());
-    e.usage = usage_from_json(in.value("usage", json::object()));
-    e.usage_void = usage_from_json(in.value("usage_void", json::object()));
-    e.prompt_hash = in.value("prompt_hash", "");
+    e.finish = finish_of(field_or(in, "finish", "stop"));
+    e.verdict = verdict_of(field_or(in, "verdict", "ok"));
+    e.notes = field_or(in, "notes", std::vector<std::string>());
+    e.usage = usage_from_json(field_or(in, "usage", json::object()));
+    e.usage_void = usage_from_json(field_or(in, "usage_void", json::object()));
+    e.prompt_hash = field_or(in, "prompt_hash", "");
     return e;
   }
 };
@@ -224,7 +226,7 @@ struct Mapping<ModelRetried> {
     out.add("reason", e.reason).add("step", e.step);
   }
   static ModelRetried read(const json& in) {
-    return {in.at("step").get<std::uint32_t>(), in.value("reason", "")};
+    return {field<std::uint32_t>(in, "step"), field_or(in, "reason", "")};
   }
 };
 
@@ -250,16 +252,16 @@ struct Mapping<ContextReduced> {
   static ContextReduced read(const json& in) {
     ContextReduced e;
     e.reduction = reduction_from_json(in);
-    e.removed_seqs = in.value("removed_seqs", std::vector<std::int64_t>());
-    e.blobs = blobs_from_json(in.value("blobs", json::array()));
-    const auto tools = tools_from_json(in.value("tools", json::array()));
+    e.removed_seqs = field_or(in, "removed_seqs", std::vector<std::int64_t>());
+    e.blobs = blobs_from_json(field_or(in, "blobs", json::array()));
+    const auto tools = tools_from_json(field_or(in, "tools", json::array()));
     if (!tools.empty()) e.reader = tools.front();
-    e.tokens_before = in.value("tokens_before", std::uint64_t{0});
-    e.tokens_after = in.value("tokens_after", std::uint64_t{0});
-    e.tokens_prompt_max = in.value("tokens_prompt_max", std::uint64_t{0});
-    e.note = in.value("note", "");
-    e.summary_usage = usage_from_json(in.value("summary_usage", json::object()));
-    e.summary_prompt_hash = in.value("summary_prompt_hash", "");
+    e.tokens_before = field_or(in, "tokens_before", std::uint64_t{0});
+    e.tokens_after = field_or(in, "tokens_after", std::uint64_t{0});
+    e.tokens_prompt_max = field_or(in, "tokens_prompt_max", std::uint64_t{0});
+    e.note = field_or(in, "note", "");
+    e.summary_usage = usage_from_json(field_or(in, "summary_usage", json::object()));
+    e.summary_prompt_hash = field_or(in, "summary_prompt_hash", "");
     return e;
   }
 };
@@ -274,8 +276,8 @@ struct Mapping<TurnEnded> {
     }
   }
   static TurnEnded read(const json& in) {
-    return {turn_end_of(in.at("reason").get<std::string>()), in.value("detail", ""),
-            usage_from_json(in.value("usage_void", json::object()))};
+    return {turn_end_of(field<std::string>(in, "reason")), field_or(in, "detail", ""),
+            usage_from_json(field_or(in, "usage_void", json::object()))};
   }
 };
 
@@ -289,8 +291,8 @@ struct Mapping<WorkflowFinished> {
     out.add("solved", e.is_solved);
   }
   static WorkflowFinished read(const json& in) {
-    return {in.at("solved").get<bool>(), in.value("detail", ""), in.value("directory", ""),
-            in.value("files", std::vector<std::string>())};
+    return {field<bool>(in, "solved"), field_or(in, "detail", ""), field_or(in, "directory", ""),
+            field_or(in, "files", std::vector<std::string>())};
   }
 };
 
@@ -379,7 +381,7 @@ Event read_event(std::string_view type, int version, std::string_view payload) {
     if (event) return std::move(*event);
     return unreadable("the type is unknown");
   } catch (const std::exception& e) {
-    return unreadable(e.what());
+    return unreadable(json_problem(e));
   }
 }
 

@@ -7,6 +7,8 @@
 #include <utility>
 
 #include "base/digest.h"
+#include "base/json_problem.h"
+#include "runtime/json_field.h"
 #include "runtime/session/event_json.h"
 
 namespace ponder::runtime {
@@ -30,7 +32,7 @@ json parse(std::string_view line) {
 }
 
 Blob read_blob_line(const json& in) {
-  Blob blob{in.at("hash").get<std::string>(), in.at("text").get<std::string>()};
+  Blob blob{field<std::string>(in, "hash"), field<std::string>(in, "text")};
   if (sha256_hex(blob.text) != blob.hash) {
     throw std::invalid_argument("the text is not what its hash says");
   }
@@ -39,14 +41,14 @@ Blob read_blob_line(const json& in) {
 
 Record read_event_line(const json& in) {
   Record record;
-  record.seq = in.at("seq").get<std::int64_t>();
-  record.unix_ms = in.at("time_ms").get<std::int64_t>();
-  const auto type = in.at("type").get<std::string>();
-  const int version = in.at("version").get<int>();
+  record.seq = field<std::int64_t>(in, "seq");
+  record.unix_ms = field<std::int64_t>(in, "time_ms");
+  const auto type = field<std::string>(in, "type");
+  const int version = field<int>(in, "version");
   const json& data = in.at("data");
-  if (in.value("unreadable", false)) {
-    record.event = UnreadableEvent{type, data.at("payload").get<std::string>(),
-                                   data.value("problem", ""), version};
+  if (field_or(in, "unreadable", false)) {
+    record.event = UnreadableEvent{type, field<std::string>(data, "payload"),
+                                   field_or(data, "problem", ""), version};
   } else {
     record.event = read_event(type, version, dump(data));
   }
@@ -56,7 +58,7 @@ Record read_event_line(const json& in) {
 /// Throws std::exception.
 void read_line(std::string_view line, SessionCopy& out) {
   const json in = parse(line);
-  const auto session = in.at("session").get<std::string>();
+  const auto session = field<std::string>(in, "session");
   if (out.id.value.empty()) out.id.value = session;
   if (session.empty() || session != out.id.value) {
     throw std::invalid_argument(fmt::format("it is of session \"{}\"", session));
@@ -107,7 +109,7 @@ Result<SessionCopy> read_lines(std::string_view lines) {
     try {
       read_line(line, out);
     } catch (const std::exception& error) {
-      return fail(Errc::invalid_argument, fmt::format("line {}: {}", number, error.what()));
+      return fail(Errc::invalid_argument, fmt::format("line {}: {}", number, json_problem(error)));
     }
   }
   if (out.records.empty()) return fail(Errc::invalid_argument, "there are no events in it");

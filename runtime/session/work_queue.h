@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -15,6 +16,12 @@ struct QueuedSession {
   SessionId session;
   int takes = 0;      // how often it was taken and not brought to its end; see kTakesMax
   std::string owner;  // the program that is at work on it; empty: none
+  /// Why the last worker that said so left it, in one line; empty: none has.
+  std::string problem;
+  int problem_takes = 0;  // as of `takes`: which worker that was
+
+  /// Whether the last who took it is gone and has not said why: it was killed, or its machine was.
+  bool was_left_silently() const { return owner.empty() && takes > problem_takes; }
 };
 
 /// The sessions of a shared store that wait for whoever has time: `ponder run --queue` puts them
@@ -25,12 +32,16 @@ struct QueuedSession {
 class WorkQueue {
  public:
   virtual ~WorkQueue() = default;
-  /// Offers a session, and ends this program's lease on it. One that is there already stays.
+  /// Offers a session, and ends this program's lease on it. One that is there already stays, with
+  /// all of its tries again and without a problem.
   virtual Status put(const SessionId& session) = 0;
   /// The session that has waited longest and that nobody works on, now leased to this program; none
   /// when there is none but those of `excluded`. A session that was taken too often is left alone:
   /// see kTakesMax.
   virtual Result<std::optional<SessionId>> take(const std::vector<SessionId>& excluded = {}) = 0;
+  /// Keeps why this program leaves a session that it took, for people: at most kProblemBytesMax of
+  /// the words' first line. Nothing when it is not in the queue any more.
+  virtual Status note(const SessionId& session, const std::string& problem) = 0;
   /// Nothing is left to do for the session.
   virtual Status remove(const SessionId& session) = 0;
   /// How many sessions are in the queue that take() would give sooner or later: those that others
@@ -42,5 +53,6 @@ class WorkQueue {
 
 /// A session that brings down every program that takes it must not do so for ever.
 inline constexpr int kTakesMax = 100;
+inline constexpr std::size_t kProblemBytesMax = 1000;
 
 }  // namespace ponder::runtime

@@ -34,7 +34,7 @@ inline bool is_postgres_address(const std::string& address) {
 /// in the error. A lease that has run out and that nobody took is still its owner's.
 ///
 /// A connection that breaks is made anew. An append that was under way then is sent again; the
-/// place and the token tell whether the first was written, so that it is never there twice. When
+/// token and the contents tell whether the first was written, so that it is never there twice. When
 /// the server stays away, the append fails with `unavailable`, and whether it was written is
 /// unknown: the session refuses more until it is leased again.
 ///

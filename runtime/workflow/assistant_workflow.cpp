@@ -7,6 +7,8 @@
 #include <system_error>
 #include <utility>
 
+#include "base/json_problem.h"
+#include "runtime/json_field.h"
 #include "runtime/whole_file.h"
 #include "runtime/workflow/open_workflow.h"
 
@@ -93,10 +95,10 @@ Result<std::unique_ptr<Workflow>> reopen_assistant_workflow(const SessionStarted
   std::string request;
   std::string directory;
   try {
-    request = logged.at("request").get<std::string>();
-    directory = logged.at("directory").get<std::string>();
-  } catch (const json::exception& e) {
-    return fail(Errc::corrupt, fmt::format("the session's environment: {}", e.what()));
+    request = field<std::string>(logged, "request");
+    directory = field<std::string>(logged, "directory");
+  } catch (const std::exception& e) {
+    return fail(Errc::corrupt, fmt::format("the session's environment: {}", json_problem(e)));
   }
   PONDER_TRY(auto workflow, AssistantWorkflow::make(std::move(request), std::move(directory),
                                                     was_person_there(start), toolset));

@@ -9,6 +9,8 @@
 #include <utility>
 
 #include "base/async/run_blocking.h"
+#include "base/json_problem.h"
+#include "runtime/json_field.h"
 #include "runtime/whole_file.h"
 #include "runtime/workflow/open_workflow.h"
 #include "tools/code/code_tools.h"
@@ -167,14 +169,14 @@ Result<std::unique_ptr<Workflow>> reopen_code_workflow(const SessionStarted& sta
   std::string request;
   std::string directory;
   try {
-    project.folder = logged.at("folder").get<std::string>();
-    project.test_command = logged.at("test_command").get<std::string>();
-    project.test_reports = logged.value("test_reports", "");
-    PONDER_TRY(project.isolation, tools::parse_isolation(logged.at("sandbox").get<std::string>()));
-    request = logged.at("request").get<std::string>();
-    directory = logged.at("directory").get<std::string>();
-  } catch (const json::exception& e) {
-    return fail(Errc::corrupt, fmt::format("the session's environment: {}", e.what()));
+    project.folder = field<std::string>(logged, "folder");
+    project.test_command = field<std::string>(logged, "test_command");
+    project.test_reports = field_or(logged, "test_reports", "");
+    PONDER_TRY(project.isolation, tools::parse_isolation(field<std::string>(logged, "sandbox")));
+    request = field<std::string>(logged, "request");
+    directory = field<std::string>(logged, "directory");
+  } catch (const std::exception& e) {
+    return fail(Errc::corrupt, fmt::format("the session's environment: {}", json_problem(e)));
   }
   PONDER_TRY(auto workflow,
              CodeWorkflow::make(std::move(project), std::move(request), std::move(directory),

@@ -11,7 +11,9 @@
 #include <utility>
 #include <variant>
 
+#include "base/json_problem.h"
 #include "runtime/agent/call_gate.h"
+#include "runtime/json_field.h"
 #include "runtime/whole_file.h"
 #include "runtime/workflow/fix_workflow.h"
 #include "runtime/workflow/protections.h"
@@ -194,12 +196,12 @@ class EnvironmentWorkflow final : public Workflow {
     return begin(task, "free");
   }
   Status begin_logged(const json& logged) {
-    request_ = logged.value("request", "");
-    directory_ = logged.value("directory", "");
-    const std::string task_json = logged.value("task", "");
+    request_ = field_or(logged, "request", "");
+    directory_ = field_or(logged, "directory", "");
+    const std::string task_json = field_or(logged, "task", "");
     if (task_json.empty()) return {};
     PONDER_TRY(const tools::Task task, environment_->task_from_json(task_json));
-    return begin(task, logged.value("kind", "free"));
+    return begin(task, field_or(logged, "kind", "free"));
   }
   Status replay(const SessionId& session, const SessionState& state, const SessionStore& store) {
     PONDER_TRY(const auto player, tools::Player::make(*environment_));
@@ -311,13 +313,13 @@ Result<std::unique_ptr<EnvironmentWorkflow>> open_started(const fs::path& librar
   world.library = library;
   world.name = start.workflow;
   try {
-    world.seed = logged.at("world_seed").get<std::uint64_t>();
-    world.size = logged.at("size").get<std::string>();
+    world.seed = field<std::uint64_t>(logged, "world_seed");
+    world.size = field<std::string>(logged, "size");
     PONDER_TRY(auto workflow, EnvironmentWorkflow::make(std::move(world)));
     PONDER_CHECK(workflow->begin_logged(logged));
     return workflow;
-  } catch (const json::exception& e) {
-    return fail(Errc::corrupt, fmt::format("the session's environment: {}", e.what()));
+  } catch (const std::exception& e) {
+    return fail(Errc::corrupt, fmt::format("the session's environment: {}", json_problem(e)));
   }
 }
 

@@ -10,7 +10,9 @@
 #include <system_error>
 #include <utility>
 
+#include "base/json_problem.h"
 #include "context/message_json.h"
+#include "runtime/json_field.h"
 #include "runtime/whole_file.h"
 #include "runtime/workflow/protections.h"
 #include "tools/code/code_tools.h"
@@ -81,24 +83,24 @@ Result<FixSession> from_json(const std::string& text) {
   const json logged = json::parse(text, nullptr, /*allow_exceptions=*/false);
   FixSession out;
   try {
-    out.task.folder = logged.at("folder").get<std::string>();
-    out.task.test_command = logged.at("test_command").get<std::string>();
-    const auto isolation = tools::parse_isolation(logged.at("sandbox").get<std::string>());
+    out.task.folder = field<std::string>(logged, "folder");
+    out.task.test_command = field<std::string>(logged, "test_command");
+    const auto isolation = tools::parse_isolation(field<std::string>(logged, "sandbox"));
     if (!isolation) return tl::unexpected<Error>(isolation.error());
     out.task.run.isolation = *isolation;
     for (const json& path : logged.at("readable")) {
       out.task.run.readable.emplace_back(path.get<std::string>());
     }
-    out.task.protects = logged.at("protects").get<std::vector<std::string>>();
-    out.task.run.seconds_max = std::chrono::seconds(logged.at("seconds").get<std::int64_t>());
-    out.task.repeats = logged.at("repeats").get<std::uint32_t>();
-    out.task.is_exercise = logged.at("exercise").get<bool>();
-    out.issue = logged.at("issue").get<std::string>();
-    out.kind = logged.at("kind").get<std::string>();
-    out.instructions = logged.value("instructions", "");
-    out.directory = logged.at("directory").get<std::string>();
-  } catch (const json::exception& e) {
-    return fail(Errc::corrupt, fmt::format("the session's environment: {}", e.what()));
+    out.task.protects = field<std::vector<std::string>>(logged, "protects");
+    out.task.run.seconds_max = std::chrono::seconds(field<std::int64_t>(logged, "seconds"));
+    out.task.repeats = field<std::uint32_t>(logged, "repeats");
+    out.task.is_exercise = field<bool>(logged, "exercise");
+    out.issue = field<std::string>(logged, "issue");
+    out.kind = field<std::string>(logged, "kind");
+    out.instructions = field_or(logged, "instructions", "");
+    out.directory = field<std::string>(logged, "directory");
+  } catch (const std::exception& e) {
+    return fail(Errc::corrupt, fmt::format("the session's environment: {}", json_problem(e)));
   }
   return out;
 }

@@ -10,12 +10,14 @@ namespace ponder::runtime {
 namespace asio = boost::asio;
 
 asio::awaitable<Result<WorkflowVerdict>> judge_on(asio::any_io_executor pool, Workflow& workflow,
-                                                  const SessionState& state) {
+                                                  const SessionState& state,
+                                                  std::stop_token wanted) {
   const bool throws_if_cancelled = co_await asio::this_coro::throw_if_cancelled();
   co_await asio::this_coro::throw_if_cancelled(false);
   auto cancellation = co_await asio::this_coro::cancellation_state;
   std::stop_source stop;
   if (cancellation.cancelled() != asio::cancellation_type::none) stop.request_stop();
+  const std::stop_callback on_wanted(std::move(wanted), [&stop] { stop.request_stop(); });
   if (cancellation.slot().is_connected()) {
     cancellation.slot().assign([&stop](asio::cancellation_type) { stop.request_stop(); });
   }

@@ -300,6 +300,41 @@ TEST_F(PostgresStoreTest, AnAppendWhoseTransactionWasKilledIsWrittenOnceInTheEnd
   EXPECT_EQ(store->load(id)->size(), 2U);
 }
 
+TEST_F(PostgresStoreTest, WhoseFirstTryWasUndoneHasNotBegunWhatAnotherBegan) {
+  auto one = open();
+  auto other = open();
+  (void)begin(*one);
+  const std::string owner = value("(SELECT lease_owner FROM sessions)");
+  // Whatever `one` begins is undone, and its connection broken; how often is counted.
+  ASSERT_TRUE(server().tamper(space_, R"sql(
+    CREATE SEQUENCE tries;
+    CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS $$
+      BEGIN
+        IF current_setting('application_name') = ')sql" +
+                                          owner + R"sql(' THEN
+          PERFORM nextval('tries');
+          PERFORM pg_terminate_backend(pg_backend_pid());
+        END IF;
+        RETURN NULL;
+      END $$;
+    CREATE CONSTRAINT TRIGGER die AFTER INSERT ON events DEFERRABLE INITIALLY DEFERRED
+      FOR EACH ROW EXECUTE FUNCTION die())sql"));
+  const SessionId id = one->new_id();
+  spawn(*one, "undone", id, 0, {SessionStarted{}, UserMessage{"one"}});
+  context_.restart();
+  context_.poll();
+  while (value("(SELECT is_called FROM tries)") != "true") {
+  }
+  // As who took over the parent of a sub-agent does: it begins the same session.
+  asio::io_context elsewhere;
+  ASSERT_TRUE(test::run(elsewhere, other->append(id, 0, {SessionStarted{}, UserMessage{"other"}})));
+  context_.run();
+  ASSERT_FALSE(results_.at("undone")) << "it was told that another's events were its own";
+  EXPECT_THAT(results_.at("undone").error().message, HasSubstr("is there already"));
+  EXPECT_EQ(std::get<UserMessage>(one->load(id)->back().event).content, "other");
+  EXPECT_TRUE(append(*other, id, 2, {TurnEnded{}}));
+}
+
 TEST_F(PostgresStoreTest, ARowThatAStalledProgramHoldsIsFreedWhenItsLeaseHasRunOut) {
   auto stalled = open();
   const SessionId id = begin(*stalled);
@@ -346,6 +381,58 @@ TEST_F(PostgresStoreTest, ASessionThatWasTakenTooOftenIsLeftAlone) {
   EXPECT_FALSE(open()->queue()->take()->has_value());
   ASSERT_TRUE(store->queue()->put(id));
   EXPECT_TRUE(open()->queue()->take()->has_value());
+}
+
+TEST_F(PostgresStoreTest, TheQueueKeepsWhyTheLastWorkerLeftASession) {
+  auto store = open();
+  const SessionId id = begin(*store);
+  ASSERT_TRUE(store->queue()->put(id));
+  const auto place = [&] { return store->queue()->list().value().at(0); };
+  EXPECT_EQ(place().problem, "");
+  EXPECT_FALSE(place().was_left_silently()) << "nobody has taken it";
+  auto other = open();
+  ASSERT_TRUE(other->queue()->take()->has_value());
+  EXPECT_FALSE(place().was_left_silently()) << "it is at work";
+  // What is no text, and more lines than one, must not cost it its place.
+  const std::string words("no fol\0der \xFF here\nand more", 26);
+  ASSERT_TRUE(other->queue()->note(id, words));
+  other.reset();
+  EXPECT_EQ(place().problem, "no folder \uFFFD here");
+  EXPECT_FALSE(place().was_left_silently());
+  // The next one is killed.
+  ASSERT_TRUE(open()->queue()->take()->has_value());
+  expire_leases();
+  EXPECT_EQ(place().problem, "no folder \uFFFD here");
+  EXPECT_TRUE(place().was_left_silently());
+  ASSERT_TRUE(open()->queue()->put(id));
+  EXPECT_EQ(place().problem, "");
+  EXPECT_FALSE(place().was_left_silently());
+  ASSERT_TRUE(store->queue()->remove(id));
+  EXPECT_TRUE(store->queue()->note(id, "too late"));
+  EXPECT_EQ(store->queue()->size().value(), 0U);
+}
+
+TEST_F(PostgresStoreTest, AQueueOfTheFirstVersionIsBroughtUpToDate) {
+  SessionId id;
+  {
+    auto store = open();
+    id = begin(*store);
+    ASSERT_TRUE(store->queue()->put(id));
+  }
+  ASSERT_TRUE(server().tamper(
+      space_,
+      "ALTER TABLE queue DROP COLUMN problem; ALTER TABLE queue DROP COLUMN problem_takes; "
+      "UPDATE queue SET takes = 3; UPDATE ponder_schema SET version = 1"));
+  auto store = open();
+  const auto places = store->queue()->list();
+  ASSERT_TRUE(places) << places.error().message;
+  ASSERT_EQ(places->size(), 1U);
+  EXPECT_EQ(places->front().session, id);
+  EXPECT_EQ(places->front().takes, 3);
+  EXPECT_EQ(places->front().problem, "");
+  EXPECT_EQ(store->load(id)->size(), 1U);
+  EXPECT_TRUE(store->queue()->take()->has_value());
+  EXPECT_EQ(value("(SELECT version FROM ponder_schema)"), "2");
 }
 
 TEST_F(PostgresStoreTest, TablesOfANewerPonderAreLeftAlone) {

@@ -22,6 +22,7 @@ namespace {
 namespace asio = boost::asio;
 using runtime::SessionId;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 /// An SQLite store with a queue of its own. Loading the sessions of `broken` throws.
 class QueuedStore final : public runtime::SessionStore, public runtime::WorkQueue {
@@ -63,7 +64,14 @@ class QueuedStore final : public runtime::SessionStore, public runtime::WorkQueu
 
   Status put(const SessionId& session) override {
     const std::lock_guard lock(mutex_);
-    places_.push_back({session, 0, {}});
+    places_.push_back({session, 0, {}, {}, 0});
+    return {};
+  }
+  Status note(const SessionId& session, const std::string& problem) override {
+    const std::lock_guard lock(mutex_);
+    for (runtime::QueuedSession& place : places_) {
+      if (place.session == session) place.problem = problem;
+    }
     return {};
   }
   Result<std::optional<SessionId>> take(const std::vector<SessionId>& excluded) override {
@@ -171,6 +179,7 @@ TEST_F(WorkerTest, AnExceptionOfOneSessionLeavesTheOthersToTheirEndAndItselfInTh
   EXPECT_EQ(ends_of(first), "answered");
   EXPECT_EQ(ends_of(third), "answered");
   EXPECT_THAT(store_.waiting(), ElementsAre(broken.value));
+  EXPECT_THAT(store_.list()->front().problem, HasSubstr("no memory"));
   store_.broken.clear();
   EXPECT_EQ(store_.load(broken)->size(), 1U);
 }

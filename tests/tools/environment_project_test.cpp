@@ -162,7 +162,7 @@ TEST_F(EnvironmentProject, WhatIsNoProjectSaysWhatIsMissing) {
     return environment->add_tools(registry).error().message;
   };
   EXPECT_EQ(fault("['sum.sh'] =", "['../sum.sh'] ="), "'../sum.sh' is no path in a project");
-  EXPECT_THAT(fault("test = 'sh", "tests = 'sh"), HasSubstr("key 'test' not found"));
+  EXPECT_THAT(fault("test = 'sh", "tests = 'sh"), HasSubstr("there is no field 'test'"));
   EXPECT_EQ(fault("files = {", "files = {}, others = {"), "the task's project has no files");
 }
 

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "base/json_problem.h"
 #include "tools/json_schema.h"
 #include "tools/lua/sandbox.h"
 
@@ -187,7 +188,7 @@ Result<Declarations> declarations_of(const Json& declared) {
   try {
     PONDER_TRY(out.card, card_of(declared));
   } catch (const Json::exception& e) {
-    return fail(Errc::invalid_argument, e.what());
+    return fail(Errc::invalid_argument, json_problem(e));
   }
   for (const Json& tool : declared.at("tools")) {
     try {
@@ -196,7 +197,7 @@ Result<Declarations> declarations_of(const Json& declared) {
       out.tools.push_back(std::move(info));
     } catch (const Json::exception& e) {
       return fail(Errc::invalid_argument,
-                  fmt::format("tool {}: {}", out.tools.size() + 1, e.what()));
+                  fmt::format("tool {}: {}", out.tools.size() + 1, json_problem(e)));
     }
   }
   if (!out.card.is_project && !declared.value("build", false)) {

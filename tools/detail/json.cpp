@@ -2,16 +2,11 @@
 
 #include <fmt/format.h>
 
+#include "base/json_problem.h"
 #include "base/text.h"
 
 namespace ponder::tools {
 namespace {
-
-/// nlohmann's messages start with "[json.exception.parse_error.101] ", which helps nobody.
-std::string without_tag(std::string_view message) {
-  const auto end = message.find("] ");
-  return std::string(end == std::string_view::npos ? message : message.substr(end + 2));
-}
 
 /// Whether brackets outside of strings nest deeper than kJsonDepthMax. nlohmann's callback could
 /// tell as well, but with one it looks through all of a list again at the end of each item that is
@@ -44,7 +39,7 @@ Result<Json> parse_json(std::string_view text) {
   try {
     return Json::parse(text);
   } catch (const Json::exception& e) {
-    return fail(Errc::invalid_argument, without_tag(e.what()));
+    return fail(Errc::invalid_argument, json_problem(e));
   }
 }
 

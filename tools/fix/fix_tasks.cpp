@@ -11,6 +11,7 @@
 #include <system_error>
 #include <utility>
 
+#include "base/json_problem.h"
 #include "tools/detail/json.h"
 #include "tools/fix/project_copy.h"
 
@@ -72,7 +73,7 @@ Result<FixTaskInfo> info_of(const Json& task, std::string issue, const std::stri
     info.language = task.value("language", "");
     info.bug_class = task.value("class", "");
   } catch (const Json::exception& e) {
-    return fail(Errc::corrupt, fmt::format("{}: {}", where, e.what()));
+    return fail(Errc::corrupt, fmt::format("{}: {}", where, json_problem(e)));
   }
   info.issue = std::move(issue);
   return info;
@@ -108,7 +109,7 @@ Result<GeneratedFixTask> generated_fix_task(const std::string& task_json) {
     PONDER_TRY(task.hidden, files_of(made.value("hidden", Json::object())));
     task.reference_patch = made.value("reference_patch", "");
   } catch (const Json::exception& e) {
-    return fail(Errc::invalid_argument, fmt::format("the task is no project: {}", e.what()));
+    return fail(Errc::invalid_argument, fmt::format("the task is no project: {}", json_problem(e)));
   }
   if (task.files.empty()) return fail(Errc::invalid_argument, "the task's project has no files");
   return task;

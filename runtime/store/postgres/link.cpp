@@ -33,6 +33,9 @@ tl::unexpected<Error> explain(const Peer& peer, Error error) {
 Result<postgres::Connection> connect(const Peer& peer) {
   postgres::ConnectOptions options;
   options.name = peer.owner;
+  // A network that is silent must show before the lease has run out, while there is time to renew
+  // it over another connection.
+  options.unanswered_ms_max = std::min(options.unanswered_ms_max, peer.lease_ms * 2 / 3);
   auto db = postgres::Connection::open(peer.address, options);
   if (!db) return explain(peer, db.error());
   return db;

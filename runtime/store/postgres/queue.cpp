@@ -1,6 +1,9 @@
 #include "runtime/store/postgres/queue.h"
 
+#include <string>
+
 #include "runtime/session/work_queue.h"
+#include "runtime/text.h"
 
 namespace ponder::runtime::pg {
 
@@ -8,7 +11,7 @@ Status put_in_queue(postgres::Connection& db, const Peer& peer, const SessionId&
   // A session that is put there again has all of its tries again.
   PONDER_CHECK(
       db.query("INSERT INTO queue (session) VALUES ($1) "
-               "ON CONFLICT (session) DO UPDATE SET takes = 0",
+               "ON CONFLICT (session) DO UPDATE SET takes = 0, problem = '', problem_takes = 0",
                {session.value}));
   PONDER_CHECK(
       db.query("UPDATE sessions SET lease_owner = NULL, lease_until = NULL "
@@ -42,6 +45,16 @@ Result<std::optional<Taken>> take_from_queue(postgres::Connection& db, const Pee
   return std::optional<Taken>();
 }
 
+Status note_in_queue(postgres::Connection& db, const SessionId& session,
+                     const std::string& problem) {
+  // The database's texts are UTF-8 and have no zero bytes.
+  std::string words = clean_utf8(first_line(problem, kProblemBytesMax));
+  std::erase(words, '\0');
+  PONDER_CHECK(db.query("UPDATE queue SET problem = $2, problem_takes = takes WHERE session = $1",
+                        {session.value, words}));
+  return {};
+}
+
 Status remove_from_queue(postgres::Connection& db, const SessionId& session) {
   PONDER_CHECK(db.query("DELETE FROM queue WHERE session = $1", {session.value}));
   return {};
@@ -55,12 +68,14 @@ Result<std::uint64_t> size_of_queue(postgres::Connection& db) {
 Result<std::vector<QueuedSession>> list_queue(postgres::Connection& db) {
   PONDER_TRY(const auto rows, db.query(R"sql(
     SELECT q.session, q.takes,
-      CASE WHEN s.lease_until >= clock_timestamp() THEN coalesce(s.lease_owner, '') ELSE '' END
+      CASE WHEN s.lease_until >= clock_timestamp() THEN coalesce(s.lease_owner, '') ELSE '' END,
+      q.problem, q.problem_takes
     FROM queue q JOIN sessions s ON s.id = q.session ORDER BY q.place)sql"));
   std::vector<QueuedSession> out;
   for (std::size_t row = 0; row < rows.size(); ++row) {
     out.push_back({SessionId{std::string(rows.text(row, 0))}, static_cast<int>(rows.number(row, 1)),
-                   std::string(rows.text(row, 2))});
+                   std::string(rows.text(row, 2)), std::string(rows.text(row, 3)),
+                   static_cast<int>(rows.number(row, 4))});
   }
   return out;
 }

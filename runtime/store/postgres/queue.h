@@ -24,6 +24,8 @@ Status put_in_queue(postgres::Connection& db, const Peer& peer, const SessionId&
 /// None of `excluded`: sessions that this store works on, or has just lost.
 Result<std::optional<Taken>> take_from_queue(postgres::Connection& db, const Peer& peer,
                                              const std::vector<std::string>& excluded);
+Status note_in_queue(postgres::Connection& db, const SessionId& session,
+                     const std::string& problem);
 Status remove_from_queue(postgres::Connection& db, const SessionId& session);
 Result<std::uint64_t> size_of_queue(postgres::Connection& db);
 Result<std::vector<QueuedSession>> list_queue(postgres::Connection& db);

@@ -9,7 +9,7 @@ namespace {
 
 /// Steps of the schema: the n-th leads to version n + 1. Payloads and texts are bytes, so that what
 /// is damaged can be kept as it is. Ids are compared byte by byte, as SQLite does.
-constexpr std::array<const char*, 1> kSteps = {R"sql(
+constexpr std::array<const char*, 2> kSteps = {R"sql(
   CREATE TABLE sessions (
     id text COLLATE "C" PRIMARY KEY,
     created_ms bigint NOT NULL,
@@ -58,6 +58,10 @@ constexpr std::array<const char*, 1> kSteps = {R"sql(
     takes integer NOT NULL DEFAULT 0
   );
   CREATE INDEX queue_by_place ON queue (place);
+)sql",
+                                               R"sql(
+  ALTER TABLE queue ADD COLUMN problem text NOT NULL DEFAULT '';
+  ALTER TABLE queue ADD COLUMN problem_takes integer NOT NULL DEFAULT 0;
 )sql"};
 
 constexpr std::int64_t kVersion = kSteps.size();

@@ -146,4 +146,18 @@ Call import_call(const Peer& peer, const SessionCopy& session) {
   return call;
 }
 
+Result<bool> is_there(postgres::Connection& db, const PendingAppend& append, std::int64_t fence) {
+  std::vector<Value> values = {append.session.value, fence};
+  add_records(values, pointers_to(append.records));
+  PONDER_TRY(const auto found, db.query(R"sql(
+    SELECT count(*) FROM events AS e
+    JOIN unnest($3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::bytea[])
+      AS ours (seq, unix_ms, type, version, payload)
+      ON e.seq = ours.seq AND e.unix_ms = ours.unix_ms AND e.type = ours.type
+        AND e.version = ours.version AND e.payload = ours.payload
+    WHERE e.session = $1 AND e.fence = $2)sql",
+                                        values));
+  return found.number(0, 0) == static_cast<std::int64_t>(append.records.size());
+}
+
 }  // namespace ponder::runtime::pg

@@ -29,4 +29,10 @@ postgres::Call append_call(const Peer& peer, const PendingAppend& append, std::i
 /// A whole session with its places and times, as start_call(). Gives the number of sessions made.
 postgres::Call import_call(const Peer& peer, const SessionCopy& session);
 
+/// Whether the events of an append stand in the database under this token, as the append would
+/// write them: an earlier try did, then. The token alone does not tell: a session's first belongs
+/// to whoever began it, and two programs may begin one, such as a sub-agent's whose parent was
+/// taken over.
+Result<bool> is_there(postgres::Connection& db, const PendingAppend& append, std::int64_t fence);
+
 }  // namespace ponder::runtime::pg

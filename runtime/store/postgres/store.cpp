@@ -158,6 +158,10 @@ Result<std::optional<SessionId>> PostgresSessionStore::take(
   return std::optional(taken->session);
 }
 
+Status PostgresSessionStore::note(const SessionId& session, const std::string& problem) {
+  return ask([&](postgres::Connection& db) { return note_in_queue(db, session, problem); });
+}
+
 Status PostgresSessionStore::remove(const SessionId& session) {
   return ask([&](postgres::Connection& db) { return remove_from_queue(db, session); });
 }

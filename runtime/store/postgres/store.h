@@ -45,6 +45,7 @@ class PostgresSessionStore final : public SessionStore, public WorkQueue {
 
   Status put(const SessionId& session) override;
   Result<std::optional<SessionId>> take(const std::vector<SessionId>& excluded) override;
+  Status note(const SessionId& session, const std::string& problem) override;
   Status remove(const SessionId& session) override;
   Result<std::uint64_t> size() override;
   Result<std::vector<QueuedSession>> list() override;

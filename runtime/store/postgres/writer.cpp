@@ -117,14 +117,7 @@ Result<Status> Writer::judge(postgres::Connection& db, const Job& job, std::int6
                              bool is_again) {
   bool is_written = rows == 1;
   if (!is_written && is_again) {
-    // Nobody but this store writes under its token: what stands there under it is the first try's.
-    const std::vector<Record>& records = job.append->records;
-    PONDER_TRY(
-        const auto found,
-        db.query("SELECT count(*) FROM events "
-                 "WHERE session = $1 AND seq BETWEEN $2 AND $3 AND fence = $4",
-                 {job.append->session.value, records.front().seq, records.back().seq, job.fence}));
-    is_written = found.number(0, 0) == static_cast<std::int64_t>(records.size());
+    PONDER_TRY(is_written, is_there(db, *job.append, job.fence));
   }
   if (!is_written) return refusal(db, job);
   if (job.is_start) leases_->hold(job.append->session.value, job.fence, 0);
