@@ -6,10 +6,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <climits>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -62,9 +64,21 @@ std::size_t file_of(int descriptor, const struct stat& about) {
   return files.size() - 1;
 }
 
+/// Memory that processes share by way of a file, and which no power failure outlives: SQLite makes
+/// it anew. To cut it short would end other threads, which still look at it, before their process
+/// is.
+bool is_shared_memory(int descriptor) {
+  char link[32];
+  char path[PATH_MAX];
+  std::snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
+  const ssize_t length = readlink(link, path, sizeof path);
+  return length > 0 && std::string_view(path, static_cast<std::size_t>(length)).ends_with("-shm");
+}
+
 void note(int descriptor, long offset, long size) {
   struct stat about;
   if (fstat(descriptor, &about) != 0 || !S_ISREG(about.st_mode)) return;
+  if (is_shared_memory(descriptor)) return;
   const std::lock_guard lock(mutex);
   Before before{file_of(descriptor, about), offset, {}, about.st_size};
   const long length = std::max(0L, std::min(size, about.st_size - offset));
