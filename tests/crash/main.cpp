@@ -41,7 +41,6 @@ void print_row(const Row& row) {
   fmt::print("{:<36} {:>7} {:>7} {:>7} {:>6} {:>8} {:>9} {:>8} {:>6}\n", row.name, row.rounds,
              row.kills, row.faults, f.lost_events, f.doubled_effects, f.unopened_sessions,
              f.prompt_mismatches, f.torn_artefacts);
-  for (const std::string& note : f.notes) fmt::print(stderr, "  {}\n", note);
   std::fflush(stdout);
 }
 
@@ -147,6 +146,7 @@ int run(const Options& options) {
     Row row = make();
     row.may_lose_events = options.synchronous == "normal" && row.name.ends_with("power");
     if (!options.json) print_row(row);
+    for (const std::string& note : row.findings.notes) fmt::print(stderr, "  {}\n", note);
     rows.push_back(std::move(row));
   };
   if (!options.json) print_head();
