@@ -1,15 +1,20 @@
 #include "tools/process/run_process.h"
 
 #include <fmt/format.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <array>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <chrono>
 #include <csignal>
 #include <optional>
+#include <string>
 
 #include "base/async/task_group.h"
 #include "base/async/with_deadline.h"
@@ -42,33 +47,15 @@ asio::awaitable<void> collect(UniqueFd from, OutputCollector* into) {
   }
 }
 
-/// Waits for the end of the process, and brings it about when it is cancelled.
-asio::awaitable<void> await_end(SpawnedProcess* process, bool* was_cancelled) {
-  const auto executor = co_await asio::this_coro::executor;
-  co_await asio::this_coro::throw_if_cancelled(false);
-  Descriptor pidfd(executor, process->pidfd());
-  boost::system::error_code error;
-  co_await pidfd.async_wait(Descriptor::wait_read,
-                            asio::redirect_error(asio::use_awaitable, error));
-  if (error) {
-    *was_cancelled = true;
-    process->kill_group();
-    co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
-    boost::system::error_code ignored;
-    co_await pidfd.async_wait(Descriptor::wait_read,
-                              asio::redirect_error(asio::use_awaitable, ignored));
-  }
-  pidfd.release();  // the process owns it
-}
-
 /// The program and everything that is collected of it.
 struct Run {
-  Run(Launched launched, std::size_t output_bytes_max)
+  Run(Launched launched, std::size_t output_bytes_max, const asio::any_io_executor& executor)
       : launched(std::move(launched)),
         output(output_bytes_max),
         error(output_bytes_max),
         status(kStatusBytesMax),
-        report(kReportBytesMax) {}
+        report(kReportBytesMax),
+        init_known(executor) {}
   Launched launched;
   OutputCollector output;
   OutputCollector error;
@@ -76,7 +63,64 @@ struct Run {
   OutputCollector report;
   bool was_cancelled = false;
   std::optional<siginfo_t> end;
+  // Of a sandbox in namespaces: the process with which all others of it end.
+  UniqueFd init;
+  bool awaits_init = false;       // it is not known yet, and may become so
+  asio::steady_timer init_known;  // cancelled when awaits_init ends
 };
+
+/// Reads what bubblewrap says, and gets hold of the sandbox's first process as soon as it has one.
+asio::awaitable<void> collect_status(Run* run) {
+  const auto executor = co_await asio::this_coro::executor;
+  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  Descriptor stream(executor, run->launched.status.release());
+  std::array<char, kStatusBytesMax> buffer;
+  std::string said;
+  boost::system::error_code error;
+  while (!error) {
+    const std::size_t bytes = co_await stream.async_read_some(
+        asio::buffer(buffer), asio::redirect_error(asio::use_awaitable, error));
+    run->status.add({buffer.data(), bytes});
+    if (!run->awaits_init) continue;
+    said.append(buffer.data(), bytes);
+    const pid_t init = init_process(said);
+    if (init != 0) run->init = run->launched.process.open_child(init);
+    run->awaits_init = init == 0 && !error && said.size() < kStatusBytesMax;
+    if (!run->awaits_init) run->init_known.cancel();
+  }
+}
+
+/// SIGKILL to all of it. bubblewrap's end alone is not enough: while it sets the sandbox up there
+/// are moments in which what it has begun would not end with it.
+asio::awaitable<void> kill_all(Run* run) {
+  if (run->awaits_init) {
+    constexpr std::chrono::seconds kLongest{1};  // should bubblewrap stand still
+    run->init_known.expires_after(kLongest);
+    boost::system::error_code ignored;
+    co_await run->init_known.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
+  if (run->init) syscall(SYS_pidfd_send_signal, run->init.get(), SIGKILL, nullptr, 0);
+  run->launched.process.kill_group();
+}
+
+/// Waits for the end of the process, and brings it about when it is cancelled.
+asio::awaitable<void> await_end(Run* run) {
+  const auto executor = co_await asio::this_coro::executor;
+  co_await asio::this_coro::throw_if_cancelled(false);
+  Descriptor pidfd(executor, run->launched.process.pidfd());
+  boost::system::error_code error;
+  co_await pidfd.async_wait(Descriptor::wait_read,
+                            asio::redirect_error(asio::use_awaitable, error));
+  if (error) {
+    run->was_cancelled = true;
+    co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+    co_await kill_all(run);
+    boost::system::error_code ignored;
+    co_await pidfd.async_wait(Descriptor::wait_read,
+                              asio::redirect_error(asio::use_awaitable, ignored));
+  }
+  pidfd.release();  // the process owns it
+}
 
 /// From the start to the end of the program and of everything that it started.
 asio::awaitable<void> attend(Run* run, asio::any_io_executor executor) {
@@ -84,13 +128,14 @@ asio::awaitable<void> attend(Run* run, asio::any_io_executor executor) {
   readers.spawn(collect(std::move(run->launched.standard_output), &run->output));
   readers.spawn(collect(std::move(run->launched.standard_error), &run->error));
   if (run->launched.status) {
-    readers.spawn(collect(std::move(run->launched.status), &run->status));
+    run->awaits_init = true;
+    readers.spawn(collect_status(run));
   }
   if (run->launched.report) {
     readers.spawn(collect(std::move(run->launched.report), &run->report));
   }
   TaskGroup waiter(executor);
-  waiter.spawn(await_end(&run->launched.process, &run->was_cancelled));
+  waiter.spawn(await_end(run));
   co_await waiter.join();
   run->end = run->launched.process.reap();  // the streams end when the last of the tree is gone
   co_await readers.join();
@@ -129,7 +174,7 @@ asio::awaitable<Result<ProcessResult>> run_to_end(ProcessRequest request, Sandbo
   co_await asio::this_coro::throw_if_cancelled(false);
   auto launched = launch(request, policy);
   if (!launched) co_return tl::unexpected<Error>(launched.error());
-  Run run(std::move(*launched), request.output_bytes_max);
+  Run run(std::move(*launched), request.output_bytes_max, executor);
   co_await attend(&run, executor);
   auto result = result_of(run, policy);
   co_return result;

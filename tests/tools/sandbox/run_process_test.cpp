@@ -11,6 +11,8 @@
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/async/task_group.h"
 #include "tests/tools/call_tool.h"
@@ -239,6 +241,11 @@ asio::awaitable<Result<int>> cancel_after(std::chrono::milliseconds time,
   co_return 0;
 }
 
+asio::awaitable<void> ignore_result(asio::awaitable<Result<int>> work) {
+  const auto ignored = co_await std::move(work);
+  (void)ignored;
+}
+
 TEST_P(RunProcess, KillsTheWholeTreeWhenItIsCancelled) {
   Result<ProcessResult> result = fail(Errc::internal, "never ended");
   // A daemon that left its parent, its terminal and its streams behind, and ignores what it can.
@@ -253,6 +260,27 @@ TEST_P(RunProcess, KillsTheWholeTreeWhenItIsCancelled) {
   EXPECT_EQ(result.error().code, Errc::cancelled);
   EXPECT_NE(read("ticks"), "");
   EXPECT_FALSE(is_growing("ticks"));
+}
+
+asio::awaitable<Result<int>> cancel_each(std::vector<Result<ProcessResult>>* out,
+                                         ProcessRequest request, SandboxPolicy policy) {
+  TaskGroup group(co_await asio::this_coro::executor);
+  for (std::size_t i = 0; i < out->size(); ++i) {
+    auto one = cancel_after(std::chrono::milliseconds(i / 2), &(*out)[i], request, policy);
+    group.spawn(ignore_result(std::move(one)));
+  }
+  co_await group.join();
+  co_return 0;
+}
+
+/// So many at once that each is met at another step of its start.
+TEST_P(RunProcess, IsKilledAtWhateverStepOfItsStart) {
+  std::vector<Result<ProcessResult>> results(100, fail(Errc::internal, "never ended"));
+  ASSERT_TRUE(run_sync(cancel_each(&results, shell("sleep 1000"), policy())).has_value());
+  for (const auto& result : results) {
+    ASSERT_FALSE(result.has_value());
+    EXPECT_EQ(result.error().code, Errc::cancelled);
+  }
 }
 
 /// Another host than this one runs the program, and has no time to clean up.

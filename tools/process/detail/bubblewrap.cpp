@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <string_view>
 
 namespace ponder::tools {
 namespace {
@@ -130,6 +132,14 @@ std::string environment_options(const std::vector<std::string>& environment) {
 
 bool setup_succeeded(const std::string& status_lines) {
   return status_lines.find("\"exit-code\"") != std::string::npos;
+}
+
+pid_t init_process(const std::string& status_lines) {
+  constexpr std::string_view kName = "\"child-pid\":";
+  const std::size_t at = status_lines.find(kName);
+  const bool is_whole = status_lines.find('\n') != std::string::npos;
+  if (at == std::string::npos || !is_whole) return 0;
+  return static_cast<pid_t>(std::atol(status_lines.c_str() + at + kName.size()));
 }
 
 }  // namespace ponder::tools

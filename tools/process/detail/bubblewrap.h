@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -36,5 +38,10 @@ std::string environment_options(const std::vector<std::string>& environment);
 /// Whether the program was begun, from what bubblewrap wrote to its status descriptor: it names an
 /// exit code for that case only.
 bool setup_succeeded(const std::string& status_lines);
+
+/// The first process of the sandbox, with which all others end, as bubblewrap names it there before
+/// it begins to set the sandbox up: its number outside of the sandbox, or 0 as long as none is
+/// named.
+pid_t init_process(const std::string& status_lines);
 
 }  // namespace ponder::tools

@@ -13,8 +13,12 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <memory>
+#include <string>
+#include <string_view>
 
 #include "base/assert.h"
 
@@ -194,6 +198,19 @@ void SpawnedProcess::signal_group(int signal) { ::kill(-group_, signal); }
 void SpawnedProcess::kill_group() {
   signal_group(SIGKILL);
   syscall(SYS_pidfd_send_signal, pidfd_.get(), SIGKILL, nullptr, 0);
+}
+
+UniqueFd SpawnedProcess::open_child(pid_t child) const {
+  UniqueFd handle(static_cast<int>(syscall(SYS_pidfd_open, child, 0)));
+  // The handle comes first: whoever has the number now had it then, or the handle is of nobody.
+  std::ifstream status(fmt::format("/proc/{}/status", child));
+  constexpr std::string_view kParent = "PPid:";
+  for (std::string line; handle && std::getline(status, line);) {
+    if (!line.starts_with(kParent)) continue;
+    const bool is_ours = std::atol(line.c_str() + kParent.size()) == group_;
+    if (is_ours) return handle;
+  }
+  return {};
 }
 
 siginfo_t SpawnedProcess::reap() {

@@ -53,6 +53,9 @@ class SpawnedProcess {
   void signal_group(int signal);
   /// SIGKILL, also to a process that has left its group.
   void kill_group();
+  /// A handle of a child of this process, which is no child of ours; empty when it is none, or has
+  /// ended.
+  UniqueFd open_child(pid_t child) const;
   /// Waits for the end of the process, kills what is left of the group, and gives what waitid(2)
   /// says: CLD_EXITED and the exit code, or another code and a signal. Requires: called once.
   siginfo_t reap();
