@@ -10,6 +10,7 @@
 
 #include "base/assert.h"
 #include "base/sqlite/error.h"
+#include "base/sqlite/statement_cache.h"
 #include "base/sqlite/write_lock.h"
 
 namespace ponder::sqlite {
@@ -110,6 +111,7 @@ struct Connection::State {
   State(const State&) = delete;
   State& operator=(const State&) = delete;
   ~State() {
+    statements->close();
     if (!is_log_doubtful) return;
     // The last connection moves the log into the database as it closes, and must not where the log
     // could not stand in for pages that a power failure tears meanwhile.
@@ -149,8 +151,7 @@ struct Connection::State {
   int wal_pages = 0;             // length of the log after the last commit
   bool is_log_doubtful = false;  // it may have holes on the disk
   std::function<bool()> keep_going;
-  std::optional<Statement> begin;  // compiled when first used, as is commit
-  std::optional<Statement> commit;
+  std::shared_ptr<StatementCache> statements = std::make_shared<StatementCache>();
 };
 
 Connection::Connection(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -227,11 +228,18 @@ Status Connection::exec(const std::string& sql) {
 }
 
 Result<Statement> Connection::prepare(std::string_view sql) {
+  if (sqlite3_stmt* known = state_->statements->take(sql); known != nullptr) {
+    return Statement(known, state_->statements);
+  }
+  return compile(sql, state_->statements);
+}
+
+Result<Statement> Connection::compile(std::string_view sql, std::shared_ptr<StatementCache> cache) {
   sqlite3_stmt* raw = nullptr;
   const char* rest = nullptr;
   const int code =
       sqlite3_prepare_v2(state_->db.get(), sql.data(), static_cast<int>(sql.size()), &raw, &rest);
-  Statement statement(raw);
+  Statement statement(raw, std::move(cache));
   if (code != SQLITE_OK) return sqlite_error(state_->db.get(), code, state_->where);
   if (raw == nullptr) return fail(Errc::invalid_argument, "the SQL holds no statement");
   if (!is_blank(state_->db.get(), rest, sql.data() + sql.size())) {
@@ -244,7 +252,7 @@ Result<Statement> Connection::prepare_for(std::string_view sql,
                                           int (*authorize)(void*, int, const char*, const char*,
                                                            const char*, const char*)) {
   sqlite3_set_authorizer(state_->db.get(), authorize, nullptr);
-  auto statement = prepare(sql);
+  auto statement = compile(sql, nullptr);
   sqlite3_set_authorizer(state_->db.get(), nullptr, nullptr);
   return statement;
 }
@@ -268,11 +276,9 @@ Result<Statement> Connection::prepare_change(std::string_view sql) {
   return statement;
 }
 
-Status Connection::run_kept(std::optional<Statement>& statement, const char* sql) {
-  if (!statement) {
-    PONDER_TRY(statement, prepare(sql));
-  }
-  return statement->run();
+Status Connection::run(std::string_view sql) {
+  PONDER_TRY(Statement statement, prepare(sql));
+  return statement.run();
 }
 
 Result<int> Connection::user_version() {
@@ -390,7 +396,7 @@ Result<Transaction> Transaction::begin_within(Connection& db, std::chrono::milli
   sqlite3* handle = db.state_->db.get();
   const bool is_usual = timeout == db.state_->busy_timeout;
   if (!is_usual) sqlite3_busy_timeout(handle, static_cast<int>(timeout.count()));
-  const Status status = db.run_kept(db.state_->begin, "BEGIN IMMEDIATE");
+  const Status status = db.run("BEGIN IMMEDIATE");
   if (!is_usual) sqlite3_busy_timeout(handle, static_cast<int>(db.state_->busy_timeout.count()));
   if (!status) {
     if (lock) lock->release();
@@ -413,7 +419,7 @@ void Transaction::end() noexcept {
 
 Status Transaction::commit() {
   PONDER_ASSERT(db_ != nullptr);
-  Status status = db_->run_kept(db_->state_->commit, "COMMIT");
+  Status status = db_->run("COMMIT");
   auto& state = *db_->state_;
   const bool is_log_long =
       state.wal_pages_checkpoint > 0 && state.wal_pages >= state.wal_pages_checkpoint;

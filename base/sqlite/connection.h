@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -75,7 +74,8 @@ class Connection {
 
   /// Runs statements without parameters or rows; several may stand in `sql`, separated by `;`.
   Status exec(const std::string& sql);
-  /// Compiles one statement. `invalid_argument` when the SQL is wrong, empty, or more than one.
+  /// Compiles one statement, or finds it among those that have ended: to prepare the same often is
+  /// cheap. `invalid_argument` when the SQL is wrong, empty, or more than one.
   Result<Statement> prepare(std::string_view sql);
   /// Compiles one statement for somebody who may only look: SELECT and VALUES, no pragmas, no other
   /// databases, no transactions. Anything else is `invalid_argument`.
@@ -123,7 +123,8 @@ class Connection {
                                                  const char*));
   static Result<Connection> open_handle(const std::string& path, int flags);
   Status configure_writer(const OpenOptions& options);
-  Status run_kept(std::optional<Statement>& statement, const char* sql);
+  Result<Statement> compile(std::string_view sql, std::shared_ptr<StatementCache> cache);
+  Status run(std::string_view sql);
   Status checkpoint_locked();
   std::unique_ptr<State> state_;
 };

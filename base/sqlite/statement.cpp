@@ -7,6 +7,7 @@
 
 #include "base/assert.h"
 #include "base/sqlite/error.h"
+#include "base/sqlite/statement_cache.h"
 
 namespace ponder::sqlite {
 namespace {
@@ -97,8 +98,12 @@ std::span<const std::byte> Rows::blob(int column) const {
   return {static_cast<const std::byte*>(data), static_cast<std::size_t>(size)};
 }
 
-void Statement::Finalize::operator()(sqlite3_stmt* statement) const noexcept {
-  sqlite3_finalize(statement);
+void Statement::End::operator()(sqlite3_stmt* statement) const noexcept {
+  if (cache != nullptr) {
+    cache->put(statement);
+  } else {
+    sqlite3_finalize(statement);
+  }
 }
 
 int Statement::num_parameters() const { return sqlite3_bind_parameter_count(statement_.get()); }

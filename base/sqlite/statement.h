@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 
 #include "base/result.h"
@@ -15,6 +16,8 @@
 struct sqlite3_stmt;
 
 namespace ponder::sqlite {
+
+class StatementCache;
 
 struct Null {};
 
@@ -68,7 +71,7 @@ class Rows {
   sqlite3_stmt* statement_;  // nullptr once moved from
 };
 
-/// A compiled statement, meant to be prepared once and run often. One execution at a time.
+/// A compiled statement. One execution at a time.
 class Statement {
  public:
   Statement(Statement&&) noexcept = default;
@@ -95,13 +98,15 @@ class Statement {
 
  private:
   friend class Connection;
-  struct Finalize {
+  struct End {
     void operator()(sqlite3_stmt* statement) const noexcept;
+    std::shared_ptr<StatementCache> cache;  // that it goes back to; null: none
   };
-  explicit Statement(sqlite3_stmt* statement) : statement_(statement) {}
+  explicit Statement(sqlite3_stmt* statement, std::shared_ptr<StatementCache> cache = nullptr)
+      : statement_(statement, End{std::move(cache)}) {}
   enum class Texts { copied, borrowed };
   Status bind(std::span<const Value> values, Texts texts);
-  std::unique_ptr<sqlite3_stmt, Finalize> statement_;
+  std::unique_ptr<sqlite3_stmt, End> statement_;
 };
 
 }  // namespace ponder::sqlite

@@ -324,11 +324,17 @@ asio::awaitable<Result<TurnEnded>> Agent::run_rounds() {
     auto stop = end_after_completion(state_);
     if (!stop) stop = stop_before_round();
     if (!stop) {
-      auto fitted = co_await fit_context();
-      PONDER_CO_CHECK(fitted);
-      stop = std::move(*fitted);
-      if (!stop) stop = stop_for_tokens();  // a summary costs as well
-      if (!stop) stop = stop_for_cost();
+      const auto decision = keeper_.decide(state_);
+      if (!decision) {
+        stop = end_of_error(decision.error());
+      } else if (decision->reduction) {
+        auto cut = co_await cut_context(*decision);
+        PONDER_CO_CHECK(cut);
+        stop = std::move(*cut);
+        if (!stop) continue;  // it may not fit yet, and a summary costs as well
+      } else {
+        stop = decision->stop;
+      }
     }
     if (!stop) {
       auto asked = co_await ask_model();
@@ -394,29 +400,26 @@ std::optional<TurnEnded> Agent::stop_for_cost() const {
   return std::nullopt;
 }
 
-asio::awaitable<Result<std::optional<TurnEnded>>> Agent::fit_context() {
-  while (true) {
-    const auto decision = keeper_.decide(state_);
-    if (!decision) co_return std::optional(end_of_error(decision.error()));
-    if (!decision->reduction) co_return decision->stop;
-    auto request = keeper_.summary_request(state_, *decision);
-    if (!request) co_return std::optional(end_of_error(request.error()));
-    std::optional<Result<Completion>> summary;
-    if (*request) {
-      auto completion = co_await complete(std::move(**request), no_listener);
-      const bool has_ended = !completion && (completion.error().code == Errc::cancelled ||
-                                             completion.error().code == Errc::deadline);
-      if (has_ended) co_return std::optional(end_of_error(completion.error()));
-      summary.emplace(std::move(completion));
-    }
-    auto cut = keeper_.cut(state_, *decision, summary);
-    if (!cut) co_return std::optional(end_of_error(cut.error()));
-    add_usage(cut->event.summary_usage, std::exchange(void_usage_, {}));
-    std::vector<Event> events;
-    events.emplace_back(std::move(cut->event));
-    const Status status = co_await append(std::move(events), std::move(cut->blobs));
-    PONDER_CO_CHECK(status);
+asio::awaitable<Result<std::optional<TurnEnded>>> Agent::cut_context(
+    const ContextKeeper::Decision& decision) {
+  auto request = keeper_.summary_request(state_, decision);
+  if (!request) co_return std::optional(end_of_error(request.error()));
+  std::optional<Result<Completion>> summary;
+  if (*request) {
+    auto completion = co_await complete(std::move(**request), no_listener);
+    const bool has_ended = !completion && (completion.error().code == Errc::cancelled ||
+                                           completion.error().code == Errc::deadline);
+    if (has_ended) co_return std::optional(end_of_error(completion.error()));
+    summary.emplace(std::move(completion));
   }
+  auto cut = keeper_.cut(state_, decision, summary);
+  if (!cut) co_return std::optional(end_of_error(cut.error()));
+  add_usage(cut->event.summary_usage, std::exchange(void_usage_, {}));
+  std::vector<Event> events;
+  events.emplace_back(std::move(cut->event));
+  const Status status = co_await append(std::move(events), std::move(cut->blobs));
+  PONDER_CO_CHECK(status);
+  co_return std::nullopt;
 }
 
 asio::awaitable<Result<TurnEnded>> Agent::end_turn(TurnEnded end) {
@@ -432,6 +435,8 @@ asio::awaitable<Result<TurnEnded>> Agent::end_turn(TurnEnded end) {
 }
 
 void Agent::note(Event event) {
+  constexpr std::size_t kUsual = 4;  // in one write: an event is large to move
+  if (noted_.empty()) noted_.reserve(kUsual);
   Record record{state_.last_seq + 1, 0, std::move(event)};
   apply(state_, record);
   noted_.push_back(std::move(record.event));

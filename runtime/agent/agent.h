@@ -135,8 +135,9 @@ class Agent {
   /// The same, of tokens and of money; what void_usage_ has counts.
   std::optional<TurnEnded> stop_for_tokens() const;
   std::optional<TurnEnded> stop_for_cost() const;
-  /// Cuts the conversation until the next prompt fits; the reason to end the turn if it cannot.
-  boost::asio::awaitable<Result<std::optional<TurnEnded>>> fit_context();
+  /// Cuts the conversation as was decided; the reason to end the turn if it cannot.
+  boost::asio::awaitable<Result<std::optional<TurnEnded>>> cut_context(
+      const ContextKeeper::Decision& decision);
   // In agent_request.cpp:
   boost::asio::awaitable<Result<std::optional<TurnEnded>>> ask_model();
   /// What the tools say their parameters can be, if that is not what they said before.

@@ -165,11 +165,13 @@ asio::awaitable<void> Agent::run_tool(std::uint32_t call_index, tools::Tool* too
 
 asio::awaitable<void> Agent::finish_call(std::uint32_t call_index, ToolFinished finished,
                                          std::optional<Blob> whole) {
-  // A call that is cut off before it asks again for what it handed out before a crash.
-  const Status closed = co_await SubAgentCaller::close(*this, call_index);
-  if (!closed) {
-    log_.fail(closed.error());
-    co_return;
+  if (!state_.sub_agents.empty()) {
+    // A call that is cut off before it asks again for what it handed out before a crash.
+    const Status closed = co_await SubAgentCaller::close(*this, call_index);
+    if (!closed) {
+      log_.fail(closed.error());
+      co_return;
+    }
   }
   finished.step = state_.step - 1;
   finished.call_index = call_index;

@@ -155,7 +155,12 @@ asio::awaitable<Result<tools::ToolOutput>> SubAgentCaller::run_nth(std::uint32_t
   co_await asio::this_coro::throw_if_cancelled(false);
   task.task = clean_utf8(task.task);
   const SessionId child{sub_agent_id(parent_->id_, completion_seq_, call_index_, n)};
-  if (find_sub_agent(parent_->state_, child.value) == nullptr) {
+  const SubAgentState* const known = find_sub_agent(parent_->state_, child.value);
+  if (known != nullptr && known->is_finished) {
+    auto output = co_await outcome_of(child);
+    co_return output;
+  }
+  if (known == nullptr) {
     const Status announced = co_await announce(child.value, task);
     if (!announced) co_return tools::error_output(announced.error().message);
   }
@@ -170,6 +175,18 @@ asio::awaitable<Result<tools::ToolOutput>> SubAgentCaller::run_nth(std::uint32_t
   if (!begun) co_return no_agent(begun.error());
   auto output = co_await work(child);
   co_return output;
+}
+
+asio::awaitable<Result<tools::ToolOutput>> SubAgentCaller::outcome_of(SessionId child) {
+  SessionStore& store = *parent_->parts_.store;
+  const bool was_begun = co_await is_there(store, child);
+  if (!was_begun) co_return tools::error_output("the agent never began");
+  auto load = [&store, &child] { return store.load(child); };
+  const auto records = co_await store.read(std::move(load));
+  if (!records) co_return no_agent(records.error());
+  const SessionState state = fold(*records);
+  if (!state.last_end) co_return tools::error_output("the agent never began");
+  co_return output_of(state, *state.last_end);
 }
 
 asio::awaitable<Status> SubAgentCaller::announce(std::string child, tools::AgentTask task) {
@@ -340,12 +357,10 @@ asio::awaitable<Result<tools::ToolOutput>> SubAgentCaller::work(SessionId child)
   if (!agent.state().last_end) co_return tools::error_output("the agent never began");
   const SubAgentState* const known = find_sub_agent(parent_->state_, child.value);
   PONDER_ASSERT(known != nullptr);
-  if (!known->is_finished) {
-    std::vector<Event> events;
-    events.emplace_back(finished_of(known->started, agent.state()));
-    const Status written = co_await parent_->append(std::move(events));
-    PONDER_CO_CHECK(written);
-  }
+  std::vector<Event> events;
+  events.emplace_back(finished_of(known->started, agent.state()));
+  const Status written = co_await parent_->append(std::move(events));
+  PONDER_CO_CHECK(written);
   const auto cancellation = co_await asio::this_coro::cancellation_state;
   const bool is_cancelled = cancellation.cancelled() != asio::cancellation_type::none;
   if (is_cancelled && agent.state().last_end->reason != TurnEnd::answered) {

@@ -60,11 +60,13 @@ asio::awaitable<Status> LogWriter::append(std::vector<Event> events, std::vector
   const bool is_first = waiting_ == nullptr;
   if (is_first) waiting_ = std::make_shared<Batch>(executor);
   const std::shared_ptr<Batch> batch = waiting_;
-  std::move(events.begin(), events.end(), std::back_inserter(batch->events));
-  std::move(blobs.begin(), blobs.end(), std::back_inserter(batch->blobs));
   if (is_first) {
+    batch->events = std::move(events);
+    batch->blobs = std::move(blobs);
     co_await write(batch);
   } else {
+    std::move(events.begin(), events.end(), std::back_inserter(batch->events));
+    std::move(blobs.begin(), blobs.end(), std::back_inserter(batch->blobs));
     co_await batch->end();
   }
   co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);

@@ -46,8 +46,7 @@ SessionWriter::SessionWriter(sqlite::Connection db, std::unique_ptr<Statements> 
       clock_(&clock),
       synchronous_(options.synchronous),
       busy_ms_max_(options.busy_ms_max),
-      busy_outcome_ms_max_(std::max(options.busy_ms_max, options.busy_outcome_ms_max)),
-      wal_pages_checkpoint_(options.wal_pages_checkpoint) {}
+      busy_outcome_ms_max_(std::max(options.busy_ms_max, options.busy_outcome_ms_max)) {}
 
 SessionWriter::SessionWriter(SessionWriter&&) noexcept = default;
 SessionWriter::~SessionWriter() = default;
@@ -110,8 +109,6 @@ bool SessionWriter::write_if_quick(PendingAppend& append) {
   }
   return true;
 }
-
-bool SessionWriter::is_checkpoint_due() const { return db_.log_pages() >= wal_pages_checkpoint_; }
 
 void SessionWriter::checkpoint() { (void)db_.checkpoint(); }
 

@@ -42,9 +42,9 @@ class SessionWriter {
   /// be kept: false, and nothing done, where another program writes or the disk has been slow.
   bool write_if_quick(PendingAppend& append);
 
-  /// Whether SQLite's log is long enough to be moved into the file.
-  bool is_checkpoint_due() const;
-  /// Moves it. A failure shows at the next attempt, and in the log's length.
+  /// Length of SQLite's log after the last commit.
+  int log_pages() const { return db_.log_pages(); }
+  /// Moves it into the file. A failure shows at the next attempt, and in the log's length.
   void checkpoint();
 
   /// A session of the name `id` that shares `parent`'s events up to `at`; see SessionStore::fork.
@@ -82,7 +82,6 @@ class SessionWriter {
   Synchronous synchronous_;
   std::chrono::milliseconds busy_ms_max_;
   std::chrono::milliseconds busy_outcome_ms_max_;
-  int wal_pages_checkpoint_;
   Clock::Instant::duration synced_in_{0};  // the latest transaction that waited for the disk
   std::uint64_t commits_ = 0;
   // Of sessions written to lately, as of data_version_; not in the middle of a failed transaction.

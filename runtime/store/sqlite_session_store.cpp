@@ -30,6 +30,7 @@ class SqliteSessionStore::Impl {
         random_(options.random),
         locks_(file_),
         writer_(std::move(writer)),
+        wal_pages_checkpoint_(options.wal_pages_checkpoint),
         executor_(options.writer) {
     if (!executor_) executor_ = thread_.emplace(1).get_executor();
   }
@@ -48,7 +49,7 @@ class SqliteSessionStore::Impl {
     const std::unique_lock lock(writing_, std::try_to_lock);
     if (!lock || !queue_.is_empty() || !writer_.write_if_quick(append)) return false;
     commits_ = writer_.commits();
-    checkpoint_if_due();
+    checkpoint_if_due(wal_pages_checkpoint_);
     return true;
   }
 
@@ -60,7 +61,7 @@ class SqliteSessionStore::Impl {
         writer_.write(group);
         commits_ = writer_.commits();
       });
-      checkpoint_if_due();
+      checkpoint_if_due(thread_ ? wal_pages_checkpoint_ / 4 : wal_pages_checkpoint_);
     }
     return result_of(append);
   }
@@ -140,8 +141,8 @@ class SqliteSessionStore::Impl {
   }
 
   /// Those whose events are written do not wait for it. Requires: writing_ is held.
-  void checkpoint_if_due() {
-    if (!writer_.is_checkpoint_due()) return;
+  void checkpoint_if_due(int log_pages) {
+    if (writer_.log_pages() < log_pages) return;
     if (!thread_) {
       writer_.checkpoint();
     } else if (!is_checkpoint_posted_) {
@@ -171,6 +172,7 @@ class SqliteSessionStore::Impl {
   int in_a_row_ = 0;    // of its appends
   std::mutex writing_;  // held by whoever uses what comes next
   SessionWriter writer_;
+  int wal_pages_checkpoint_;
   bool is_checkpoint_posted_ = false;
   std::atomic<std::uint64_t> commits_ = 0;
   AppendQueue queue_;
@@ -209,6 +211,7 @@ boost::asio::awaitable<Result<std::vector<Record>>> SqliteSessionStore::append(
   auto append = std::make_shared<PendingAppend>();
   append->session = std::move(session);
   append->blobs = std::move(blobs);
+  append->records.reserve(events.size());
   for (Event& event : events) append->records.push_back({++last_seq, 0, std::move(event)});
   if (impl_->write_here(*append)) co_return impl_->result_of(*append);
   impl_->queue().push(append);

@@ -6,6 +6,7 @@
 #include <array>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -98,6 +99,40 @@ TEST(SqliteStatement, IsFreeForTheNextRunOnceItsRowsAreGone) {
   EXPECT_TRUE(db->exec("DROP TABLE t"));
 }
 
+TEST(SqliteStatement, PreparedAgainItHasForgottenItsValuesAndKnowsTheSchemaOfNow) {
+  auto db = Connection::open_in_memory();
+  ASSERT_TRUE(db->exec("CREATE TABLE t (a); INSERT INTO t VALUES (1)"));
+  const std::string sql = "SELECT * FROM t WHERE a = ?";
+  {
+    auto first = db->prepare(sql);
+    ASSERT_TRUE(first);
+    auto second = db->prepare(sql);  // while the first is in use
+    ASSERT_TRUE(second);
+    auto rows = first->query(1);
+    ASSERT_TRUE(rows && *rows->next());
+    EXPECT_FALSE(*second->query(2)->next());
+    EXPECT_EQ(rows->num_columns(), 1);
+  }
+  ASSERT_TRUE(db->exec("ALTER TABLE t ADD COLUMN b DEFAULT 7"));
+  auto again = db->prepare(sql);
+  ASSERT_TRUE(again);
+  auto rows = again->query(1);
+  ASSERT_TRUE(rows && *rows->next());
+  EXPECT_EQ(rows->num_columns(), 2);
+  EXPECT_EQ(rows->int64(1), 7);
+}
+
+TEST(SqliteStatement, MayOutliveItsConnection) {
+  auto opened = Connection::open_in_memory();
+  ASSERT_TRUE(opened) << opened.error().message;
+  std::optional<Connection> db = std::move(*opened);
+  auto statement = db->prepare("SELECT 1");
+  ASSERT_TRUE(statement);
+  db.reset();
+  auto rows = statement->query();
+  EXPECT_TRUE(rows && *rows->next());
+}
+
 TEST(SqliteStatement, AWrongNumberOfValuesIsNamed) {
   auto db = Connection::open_in_memory();
   auto statement = db->prepare("SELECT ?1 + ?2");
@@ -134,6 +169,16 @@ TEST(SqliteConnection, AQueryMayOnlyLook) {
       db->prepare_query("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n LIMIT 5) "
                         "SELECT sum(i) FROM n"));
   EXPECT_TRUE(db->exec("INSERT INTO t VALUES(1)")) << "the owner may still write";
+}
+
+TEST(SqliteConnection, WhatAQueryMayNotDoItMayNotDoBecauseItWasDoneBefore) {
+  auto db = Connection::open_in_memory();
+  ASSERT_TRUE(db->exec("CREATE TABLE t (a)"));
+  const char* const sql = "DELETE FROM t";
+  ASSERT_TRUE(db->prepare(sql)->run());
+  EXPECT_FALSE(db->prepare_query(sql));
+  EXPECT_TRUE(db->prepare_query("SELECT a FROM t"));
+  EXPECT_TRUE(db->prepare(sql));
 }
 
 TEST(SqliteConnection, AWatchEndsAStatementThatRunsTooLong) {

@@ -303,6 +303,36 @@ TEST_F(SubAgentsCrash, BetweenTheForkAndItsTaskTheForkIsUsed) {
   expect_every_session_whole();
 }
 
+TEST_F(SubAgentsCrash, BetweenItsCancelledEndAndThatOfItsCallItIsNotBegunAnew) {
+  add_tools();
+  begin(book());
+  ASSERT_EQ(turn_of("go").reason, TurnEnd::answered);
+  const Order order = recorder_.order;
+  const auto announced = std::find_if(order.begin(), order.end(), [&](const auto& one) {
+    return std::holds_alternative<SubAgentStarted>(one.second.event);
+  });
+  ASSERT_NE(announced, order.end());
+  const auto& started = std::get<SubAgentStarted>(announced->second.event);
+  ASSERT_NO_FATAL_FAILURE(crash(order, static_cast<std::size_t>(announced - order.begin()) + 1));
+  const SessionId id = agent_->id();
+  agent_.reset();
+  SubAgentFinished finished;  // as a program writes that was about to close the turn
+  finished.step = started.step;
+  finished.call_index = started.call_index;
+  finished.child = started.child;
+  finished.reason = TurnEnd::cancelled;
+  const auto last_seq = static_cast<std::int64_t>(store_->load(id)->size());
+  const std::vector<Event> event(1, finished);
+  ASSERT_TRUE(test::run(context_, store_->append(id, last_seq, event)));
+  open(id);
+  const auto end = test::run(context_, agent_->resume());
+  ASSERT_TRUE(end) << end.error().message;
+  EXPECT_EQ(end->reason, TurnEnd::answered);
+  EXPECT_FALSE(everything().contains(started.child));
+  EXPECT_EQ(result(static_cast<int>(started.call_index) + 1), "error: the agent never began");
+  expect_every_session_whole();
+}
+
 TEST_F(SubAgentsCrash, ANewMessageInsteadOfResumingClosesTheTurnsOfAllSessionsBelow) {
   add_tools();
   begin(book());

@@ -65,6 +65,13 @@ TEST_F(SimulationTest, NothingIsLostBehindASyncThatFailed) {
   }
 }
 
+/// The log says that a sub-agent was cancelled before it began; the power is cut; its call is made
+/// again.
+TEST_F(SimulationTest, ASubAgentThatGaveItsBudgetBackIsNotBegunAnew) {
+  const Outcome outcome = run(14223);
+  EXPECT_FALSE(outcome.violation) << outcome.violation->what;
+}
+
 TEST_F(SimulationTest, WhatTheWitnessOnceTookForAFaultIsNone) {
   for (const std::uint64_t seed : {
            500582,   // a fork's task is longer than a tool's result may be
@@ -74,6 +81,7 @@ TEST_F(SimulationTest, WhatTheWitnessOnceTookForAFaultIsNone) {
            1022625,  // a sub-agent that begins anew after a power cut, and a second cut
            3017169,  // the same, of a fork
            3012720,  // where an event was that need not last, another is, once refused
+           530576,   // a process hears of its write when a rival has gone on to other calls
        }) {
     const Outcome outcome = run(seed);
     EXPECT_FALSE(outcome.violation) << "seed " << seed << ": " << outcome.violation->what;

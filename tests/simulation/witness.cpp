@@ -266,6 +266,8 @@ void Witness::answered(const std::string& key, std::uint32_t n, const std::strin
   if (session == nullptr) return;  // called() has said so
   bool is_in_log = false;
   for (auto i = static_cast<std::size_t>(place->completion_seq); i < session->log.size(); ++i) {
+    // Another process may have gone on meanwhile, with other calls.
+    if (std::holds_alternative<ModelCompleted>(session->log[i].event)) break;
     const auto* answer = std::get_if<QuestionAnswered>(&session->log[i].event);
     const bool is_about_it =
         answer != nullptr && answer->call_index == place->index && answer->n == n;
