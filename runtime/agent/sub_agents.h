@@ -53,8 +53,8 @@ class SubAgentCaller final : public tools::AgentCaller {
 
  private:
   boost::asio::awaitable<Result<tools::ToolOutput>> run_nth(std::uint32_t n, tools::AgentTask task);
-  /// What came of one that has ended, by the parent's log: it gave its budget back, so nothing of it
-  /// runs any more.
+  /// What came of one that has ended, by the parent's log: it gave its budget back, so nothing of
+  /// it runs any more.
   boost::asio::awaitable<Result<tools::ToolOutput>> outcome_of(SessionId child);
   /// Writes down that there will be a sub-agent. Fails with what keeps it from being.
   boost::asio::awaitable<Status> announce(std::string child, tools::AgentTask task);
