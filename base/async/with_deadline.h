@@ -61,6 +61,28 @@ boost::asio::awaitable<void> run_into(std::optional<Result<T>>* out,
   }
 }
 
+/// Runs `work` in `group`; in one of its own for null. One coroutine for both, for each has a
+/// price.
+template <class T>
+boost::asio::awaitable<Result<T>> run_until(TaskGroup* group,
+                                            boost::asio::awaitable<Result<T>> work,
+                                            Deadline deadline, DeadlineMover* mover) {
+  const auto executor = co_await boost::asio::this_coro::executor;
+  const bool throws_if_cancelled = co_await boost::asio::this_coro::throw_if_cancelled();
+  co_await boost::asio::this_coro::throw_if_cancelled(false);
+  std::optional<TaskGroup> own;
+  if (group == nullptr) group = &own.emplace(executor);
+  std::optional<Result<T>> result;
+  group->spawn(run_into<T>(&result, std::move(work)));
+  const Watch watch(executor, *group, deadline, mover);
+  co_await group->join();
+  co_await boost::asio::this_coro::throw_if_cancelled(throws_if_cancelled);
+  const bool was_stopped = !result || (!*result && result->error().code == Errc::cancelled);
+  if (watch.has_rung && was_stopped) co_return fail(Errc::deadline, "the deadline passed");
+  if (!result) co_return fail(Errc::cancelled, "cancelled before it began");
+  co_return std::move(*result);
+}
+
 }  // namespace detail
 
 /// Awaits `work`, and cancels it when `deadline` passes. Either way it waits until `work` has
@@ -72,31 +94,15 @@ boost::asio::awaitable<void> run_into(std::optional<Result<T>>* out,
 template <class T>
 boost::asio::awaitable<Result<T>> with_deadline(TaskGroup& group,
                                                 boost::asio::awaitable<Result<T>> work,
-                                                Deadline deadline,
-                                                DeadlineMover* mover = nullptr) {
-  const auto executor = co_await boost::asio::this_coro::executor;
-  const bool throws_if_cancelled = co_await boost::asio::this_coro::throw_if_cancelled();
-  co_await boost::asio::this_coro::throw_if_cancelled(false);
-  std::optional<Result<T>> result;
-  group.spawn(detail::run_into<T>(&result, std::move(work)));
-  const detail::Watch watch(executor, group, deadline, mover);
-  co_await group.join();
-  co_await boost::asio::this_coro::throw_if_cancelled(throws_if_cancelled);
-  const bool was_stopped = !result || (!*result && result->error().code == Errc::cancelled);
-  if (watch.has_rung && was_stopped) co_return fail(Errc::deadline, "the deadline passed");
-  if (!result) co_return fail(Errc::cancelled, "cancelled before it began");
-  co_return std::move(*result);
+                                                Deadline deadline, DeadlineMover* mover = nullptr) {
+  return detail::run_until<T>(&group, std::move(work), deadline, mover);
 }
 
 /// The same in a group of its own.
 template <class T>
 boost::asio::awaitable<Result<T>> with_deadline(boost::asio::awaitable<Result<T>> work,
-                                                Deadline deadline,
-                                                DeadlineMover* mover = nullptr) {
-  const auto executor = co_await boost::asio::this_coro::executor;
-  TaskGroup group(executor);
-  auto result = co_await with_deadline(group, std::move(work), deadline, mover);
-  co_return result;
+                                                Deadline deadline, DeadlineMover* mover = nullptr) {
+  return detail::run_until<T>(nullptr, std::move(work), deadline, mover);
 }
 
 }  // namespace ponder

@@ -27,6 +27,7 @@
 namespace ponder::runtime {
 
 class CallPlace;
+struct CallOutcome;
 
 /// What an agent works with. All outlive it.
 struct AgentParts {
@@ -154,9 +155,8 @@ class Agent {
   boost::asio::awaitable<void> run_call(std::uint32_t call_index);
   boost::asio::awaitable<void> run_tool(std::uint32_t call_index, tools::Tool* tool,
                                         CallPlace* place);
-  /// `whole`: the text of finished.whole, where there is one.
-  boost::asio::awaitable<void> finish_call(std::uint32_t call_index, ToolFinished finished,
-                                           std::optional<Blob> whole = std::nullopt);
+  /// Moves from `outcome`, of which the step and the index need not be set.
+  boost::asio::awaitable<void> finish_call(std::uint32_t call_index, CallOutcome& outcome);
   /// Where calls of the tool take their places; nullptr when any number may run.
   Slots* slots_for(const boost::asio::any_io_executor& executor, const tools::Tool& tool);
   /// Asks a person about a call, writes down the question and the answer, and acts on it.

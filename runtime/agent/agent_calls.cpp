@@ -118,8 +118,9 @@ asio::awaitable<void> Agent::run_call(std::uint32_t call_index) {
   if (!is_cancelled && !is_stopping()) {
     co_await run_tool(call_index, tool, &place);
   } else {
-    ToolFinished finished = cancelled_before_it_began(state_);
-    co_await finish_call(call_index, std::move(finished));
+    CallOutcome outcome;
+    outcome.finished = cancelled_before_it_began(state_);
+    co_await finish_call(call_index, outcome);
   }
 }
 
@@ -160,11 +161,10 @@ asio::awaitable<void> Agent::run_tool(std::uint32_t call_index, tools::Tool* too
   }
   const auto elapsed = clock.now() - started_at - services.waited();
   finished.elapsed_ms = std::chrono::duration_cast<std::chrono::milliseconds>(elapsed).count();
-  co_await finish_call(call_index, std::move(outcome.finished), std::move(outcome.whole));
+  co_await finish_call(call_index, outcome);
 }
 
-asio::awaitable<void> Agent::finish_call(std::uint32_t call_index, ToolFinished finished,
-                                         std::optional<Blob> whole) {
+asio::awaitable<void> Agent::finish_call(std::uint32_t call_index, CallOutcome& outcome) {
   if (!state_.sub_agents.empty()) {
     // A call that is cut off before it asks again for what it handed out before a crash.
     const Status closed = co_await SubAgentCaller::close(*this, call_index);
@@ -173,10 +173,11 @@ asio::awaitable<void> Agent::finish_call(std::uint32_t call_index, ToolFinished 
       co_return;
     }
   }
+  ToolFinished& finished = outcome.finished;
   finished.step = state_.step - 1;
   finished.call_index = call_index;
-  if (whole && state_.blobs.empty()) finished.reader = blob_tool_spec();
-  if (whole) noted_blobs_.push_back(std::move(*whole));  // it is written with the event
+  if (outcome.whole && state_.blobs.empty()) finished.reader = blob_tool_spec();
+  if (outcome.whole) noted_blobs_.push_back(std::move(*outcome.whole));  // written with the event
   note(std::move(finished));
   const auto executor = co_await asio::this_coro::executor;
   if (state_.has_open_calls()) {
