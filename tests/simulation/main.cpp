@@ -16,12 +16,14 @@
 namespace ponder::simulation {
 namespace {
 
-constexpr std::uint64_t kBatch = 500;  // seeds that share a child process
+constexpr std::uint64_t kBatch = 500;      // seeds that share a child process
+constexpr std::uint64_t kReport = 10'000;  // seeds between two words on how far it is
 
 struct Options {
   std::uint64_t seed = 0;
   std::uint64_t from = 1;
   std::uint64_t seeds = 0;
+  std::uint64_t jobs = 1;
   bool trace = false;
   bool shrink = false;
   bool keep_going = false;
@@ -116,7 +118,7 @@ bool run_batch(std::uint64_t first, std::uint64_t last, const Options& options,
   return is_well;
 }
 
-int run_many(const Options& options, const std::filesystem::path& folder) {
+int run_range(const Options& options, const std::filesystem::path& folder) {
   void* memory =
       mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   PONDER_ASSERT(memory != MAP_FAILED);
@@ -131,7 +133,12 @@ int run_many(const Options& options, const std::filesystem::path& folder) {
         succeeds_apart([&] { return run_batch(first, last, options, folder, shared); });
     if (!batch_is_well) fmt::print("the last one was seed {}\n", shared->seed);
     is_well = is_well && batch_is_well;
+    const std::uint64_t before = first - options.from;
     first = std::max(shared->seed + 1, first + 1);
+    const std::uint64_t so_far = first - options.from;
+    if (so_far / kReport != before / kReport && first < end) {
+      fmt::print(stderr, "{} of {} seeds from {}\n", so_far, options.seeds, options.from);
+    }
   }
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
   const std::uint64_t done = shared->seed + 1 - options.from;
@@ -139,6 +146,35 @@ int run_many(const Options& options, const std::filesystem::path& folder) {
              options.from, shared->events, shared->steps, took.count(),
              static_cast<double>(done) / took.count(), is_well ? "all well" : "FAILED");
   return is_well ? 0 : 1;
+}
+
+/// A share of the seeds for each of --jobs processes, which print their own lines.
+int run_many(const Options& options) {
+  std::vector<pid_t> children;
+  for (std::uint64_t i = 0; i < options.jobs; ++i) {
+    Options share = options;
+    share.from = options.from + options.seeds * i / options.jobs;
+    share.seeds = options.from + options.seeds * (i + 1) / options.jobs - share.from;
+    if (share.seeds == 0) continue;
+    const std::string folder = fmt::format("job{}", i);
+    std::filesystem::create_directory(folder);
+    const pid_t child = fork();
+    PONDER_ASSERT(child >= 0);
+    if (child == 0) {
+      std::filesystem::current_path(folder);
+      const int code = run_range(share, ".");
+      std::fflush(stdout);
+      _exit(code);
+    }
+    children.push_back(child);
+  }
+  int code = 0;
+  for (const pid_t child : children) {
+    int status = 0;
+    waitpid(child, &status, 0);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) code = 1;
+  }
+  return code;
 }
 
 int run(int argc, char** argv) {
@@ -149,6 +185,8 @@ int run(int argc, char** argv) {
   app.add_flag("--shrink", options.shrink, "find out which faults --seed needs to fail");
   app.add_option("--seeds", options.seeds, "run so many");
   app.add_option("--from", options.from, "the first of --seeds");
+  app.add_option("--jobs", options.jobs, "processes that share --seeds")
+      ->check(CLI::Range(1, 1024));
   app.add_flag("--keep-going", options.keep_going, "after a failure as well");
   app.add_option("--without", options.without, "leave a fault out (may be repeated)");
   CLI11_PARSE(app, argc, argv);
@@ -156,7 +194,7 @@ int run(int argc, char** argv) {
   // Names in the story are the same wherever it lies.
   std::filesystem::current_path(folder.path());
   if (options.shrink) return shrink(options, ".");
-  if (options.seeds > 0) return run_many(options, ".");
+  if (options.seeds > 0) return run_many(options);
   return run_one(options, ".");
 }
 
