@@ -2,11 +2,12 @@
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <sys/random.h>
 
 #include <chrono>
-#include <random>
 #include <utility>
 
+#include "base/assert.h"
 #include "runtime/session/session_lines.h"
 #include "runtime/session/session_state.h"
 
@@ -32,9 +33,12 @@ std::optional<boost::asio::any_io_executor> SessionStore::where_reads_wait() con
 
 RandomBits random_bits() {
   return [] {
-    // Making one takes longer than asking it, and the processor's own takes 20 times as long.
-    thread_local std::random_device device("/dev/urandom");
-    return device();
+    // std::random_device asks the processor, which can take fifty times as long in a virtual
+    // machine.
+    std::uint32_t bits = 0;
+    const auto got = getrandom(&bits, sizeof(bits), 0);
+    PONDER_ASSERT(got == ssize_t{sizeof(bits)});  // so few come all at once
+    return bits;
   };
 }
 

@@ -172,7 +172,7 @@ class SqliteSessionStore::Impl {
   int in_a_row_ = 0;    // of its appends
   std::mutex writing_;  // held by whoever uses what comes next
   SessionWriter writer_;
-  int wal_pages_checkpoint_;
+  const int wal_pages_checkpoint_;
   bool is_checkpoint_posted_ = false;
   std::atomic<std::uint64_t> commits_ = 0;
   AppendQueue queue_;
