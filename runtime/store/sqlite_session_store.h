@@ -20,8 +20,8 @@ struct StoreOptions {
   std::chrono::milliseconds busy_outcome_ms_max{300'000};
   RandomBits random = random_bits();  // of the ids; called from any thread
   /// Once a commit has left SQLite's log longer than this, its pages are moved to the file, and
-  /// what comes meanwhile waits. Where several sessions are at work, a quarter is enough: to wait
-  /// half as long, more often, is better for whoever is the last of a hundred; a session alone
+  /// what comes meanwhile waits. Where appends go through the store's own thread, because several
+  /// sessions are at work, a quarter is enough: they wait half as long, more often. A session alone
   /// waits so rarely that it does not matter. 8 MiB.
   int wal_pages_checkpoint = 2000;
   /// Where writes run, one at a time and in order; without one, on a thread of the store's own. Its
