@@ -146,6 +146,7 @@ void DeviceModel::take_indexer(Workspace& ws, ArrayTaker& take) const {
   const std::size_t keys = c.max_position_embeddings;
   ws.num_scores = std::max(keys, std::min(rows * keys, kScoreBytesMax / sizeof(float)));
   take(ws.scores, ws.num_scores);
+  take(ws.select_workspace, kernels::select_workspace_words(rows, keys));
   take(ws.selection, rows * c.index_topk);
   take(ws.selected_slots, rows * c.index_topk);
 }

@@ -55,9 +55,10 @@ struct DeviceModel::Workspace {
   float* index_k_scales = nullptr;       // [rows]
   float* scores = nullptr;               // [rows together, keys]
   std::size_t num_scores = 0;
-  std::int32_t* selection = nullptr;       // [rows, index_topk]
-  std::int32_t* selected_slots = nullptr;  // the same as slots
-  std::int32_t* num_selected = nullptr;    // [rows]
+  std::uint32_t* select_workspace = nullptr;  // for any rows of a step whose scores fit
+  std::int32_t* selection = nullptr;          // [rows, index_topk]
+  std::int32_t* selected_slots = nullptr;     // the same as slots
+  std::int32_t* num_selected = nullptr;       // [rows]
 
   float* gate = nullptr;                 // FFN: rows * widths
   float* up = nullptr;                   // the same

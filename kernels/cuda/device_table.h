@@ -22,7 +22,7 @@
 namespace ponder::kernels {
 
 /// Grows with every change below; a library of another version is not used.
-inline constexpr std::uint32_t kDeviceTableVersion = 2;
+inline constexpr std::uint32_t kDeviceTableVersion = 3;
 
 /// The one code that all backends share: what allocate() returns when memory will not do. It does
 /// not stick.
@@ -163,20 +163,40 @@ struct DeviceIndexScoresArgs {
   std::size_t dim;
 };
 
+/// How a selection is shared between blocks: a row's scores in pieces of this many keys, at most so
+/// many rows at a time, and only where the rows are so long. The bits are the same either way.
+inline constexpr std::size_t kSelectPieceKeys = 4096;
+inline constexpr std::size_t kSelectSplitRowsMax = 64;
+inline constexpr std::size_t kSelectSplitKeysMin = 4 * kSelectPieceKeys;
+
+constexpr std::size_t select_pieces(std::size_t scores_stride) {
+  return (scores_stride + kSelectPieceKeys - 1) / kSelectPieceKeys;
+}
+/// 32-bit words of SelectArgs::workspace for so many rows, or more, of scores of this stride: each
+/// piece has 2048 counts of 16 bits and a tally of 4 words, each row a state of 4 words.
+constexpr std::size_t select_workspace_words(std::size_t rows, std::size_t scores_stride) {
+  if (scores_stride < kSelectSplitKeysMin) return 0;
+  const std::size_t split = rows < kSelectSplitRowsMax ? rows : kSelectSplitRowsMax;
+  return split * (select_pieces(scores_stride) * (1024 + 4) + 4);
+}
+
 /// The exact best k of a row's keys [first_key, num_keys), as TopkArgs has it, and the slots where
-/// they lie. A row with at most k keys selects all from first_key on, and its scores are not read.
+/// they lie. A row with at most k keys selects all from first_key on, and its scores are not read;
+/// of any other num_keys is at most scores_stride.
 struct SelectArgs {
   const float* scores;  // [rows, scores_stride]
   std::size_t scores_stride;
   DeviceSequences sequences;
   const std::int32_t* num_keys;  // [rows]
-  std::size_t first_key;
-  std::size_t k;
+  std::size_t first_key;         // at most k
+  std::size_t k;                 // at least 1
   std::int32_t* positions;     // [rows, k], written, ascending; -1 from num_selected on
-  std::int32_t* slots;         // [rows, k], written: the same as slots
+  std::int32_t* slots;         // [rows, k], written: the same as slots; may be nullptr
   std::int32_t* num_selected;  // [rows], written
-  std::int32_t* num_nan;       // [rows], added to: NaN among the scores that were read
+  std::int32_t* num_nan;       // [rows], added to: NaN among the scores read; may be nullptr
   std::size_t rows;
+  /// Overwritten: select_workspace_words(rows, scores_stride). nullptr: a row is one block's.
+  std::uint32_t* workspace = nullptr;
 };
 
 /// slots of positions that were chosen elsewhere.

@@ -7,6 +7,7 @@
 #include "kernels/cuda/index_keys.cuh"
 #include "kernels/cuda/index_scores_mma.cuh"
 #include "kernels/cuda/index_select.cuh"
+#include "kernels/cuda/index_select_split.cuh"
 #include "kernels/cuda/matmul_mma.cuh"
 #include "kernels/cuda/probe.cuh"
 #include "kernels/cuda/router.cuh"
