@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <utility>
 
 #include "base/assert.h"
@@ -71,26 +72,6 @@ std::string DeviceModel::arithmetic_name() const {
   return fmt::format("{} {}", table().name, device_->info().compute_capability);
 }
 
-/// Takes arrays out of the arena until one does not fit.
-class DeviceModel::ArrayTaker {
- public:
-  explicit ArrayTaker(DeviceArena& arena) : arena_(arena) {}
-  template <class T>
-  void operator()(T*& at, std::size_t n) {
-    if (!status) return;
-    auto array = arena_.allocate_array<T>(n);
-    if (array) {
-      at = *array;
-    } else {
-      status = tl::unexpected(array.error());
-    }
-  }
-  Status status;
-
- private:
-  DeviceArena& arena_;
-};
-
 Result<std::unique_ptr<DeviceModel::Workspace>> DeviceModel::make_workspace() {
   auto ws = std::make_unique<Workspace>();
   ws->rows_max = rows_max_;
@@ -103,7 +84,9 @@ Result<std::unique_ptr<DeviceModel::Workspace>> DeviceModel::make_workspace() {
     take(*of_hidden, rows_max_ * config_.hidden_size);
   }
   take(ws->mtp_input, weights_.mtp ? rows_max_ * 2 * config_.hidden_size : 0);
-  take(ws->logits, std::min<std::size_t>(rows_max_, kLogitsRowsTogether) * config_.vocab_size);
+  ws->logits_rows_max = std::min<std::size_t>(rows_max_, kLogitsRowsTogether);
+  take(ws->logits, ws->logits_rows_max * config_.vocab_size);
+  take_sampling(*ws, take);
   take_attention(*ws, take);
   take_indexer(*ws, take);
   take_ffn(*ws, take);
@@ -226,6 +209,7 @@ void DeviceModel::start_batch(std::span<const BatchSegment> segments) {
   step_.num_keys.clear();
   for (const BatchSegment& segment : segments) {
     PONDER_ASSERT(!segment.tokens.empty());
+    PONDER_ASSERT(segment.sampling == nullptr || segment.num_drafts == 0);
     PONDER_ASSERT(segment.first_position + segment.tokens.size() <= segment.table->capacity());
     PONDER_ASSERT(&segment.table->pool() == &segments.front().table->pool());
     for (std::size_t i = 0; i < segment.tokens.size(); ++i) {
@@ -344,13 +328,16 @@ void DeviceModel::multiply(const DeviceLinears& w, float* y, const float* x, std
 }
 
 std::span<const float> DeviceModel::compute_logits(std::span<const BatchSegment> segments) {
+  choices_.clear();
   std::vector<std::int32_t> rows;
+  std::vector<const RowSampling*> samplings;
   std::size_t end = 0;
   for (const BatchSegment& segment : segments) {
     end += segment.tokens.size();
     if (!segment.wants_logits) continue;
     for (std::size_t row = end - 1 - segment.num_drafts; row < end; ++row) {
       rows.push_back(static_cast<std::int32_t>(row));
+      samplings.push_back(segment.sampling);
     }
   }
   if (rows.empty()) return {};
@@ -365,14 +352,16 @@ std::span<const float> DeviceModel::compute_logits(std::span<const BatchSegment>
                        .dim = hidden});
   normalise(ws_->normed, hidden, ws_->normed, hidden, weights_.norm, rows.size(), hidden,
             config_.rms_norm_eps);
+  const bool is_any = std::ranges::any_of(samplings, std::identity());
+  if (is_any && rows.size() <= ws_->logits_rows_max) return sample_rows(samplings);
   return apply_lm_head(ws_->normed, rows.size());
 }
 
 std::span<const float> DeviceModel::apply_lm_head(const float* input, std::size_t num_rows) {
   const std::size_t vocab = config_.vocab_size;
   logits_.assign(num_rows * vocab, 0.0F);
-  for (std::size_t row = 0; row < num_rows; row += kLogitsRowsTogether) {
-    const std::size_t n = std::min(num_rows - row, kLogitsRowsTogether);
+  for (std::size_t row = 0; row < num_rows; row += ws_->logits_rows_max) {
+    const std::size_t n = std::min(num_rows - row, ws_->logits_rows_max);
     multiply(weights_.lm_head, ws_->logits, input + row * config_.hidden_size, n);
     note(table().download(logits_.data() + row * vocab, ws_->logits, n * vocab * sizeof(float)));
   }

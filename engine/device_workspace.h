@@ -23,6 +23,7 @@ struct DeviceModel::Workspace {
   };
   std::int32_t* inputs = nullptr;
   std::size_t rows_max = 0;
+  std::size_t logits_rows_max = 0;  // rows of logits that lie in memory together
   std::int32_t* input(Input which) const { return inputs + which * rows_max; }
 
   std::int32_t* block_tables = nullptr;
@@ -76,6 +77,35 @@ struct DeviceModel::Workspace {
   float* final_hidden = nullptr;  // [rows, hidden_size]
   float* mtp_input = nullptr;     // [rows, 2 * hidden_size]
   float* logits = nullptr;        // [rows together, vocab_size]
+
+  // Of sampling, for the rows of logits that lie there together.
+  kernels::LogitsRowInfo* logits_info = nullptr;  // [rows together]
+  std::uint64_t* masks = nullptr;                 // [rows together, vocab_size / 64 or one more]
+  std::byte* best_logits = nullptr;               // what comes back of a step, in one piece
+  float* part_maxima = nullptr;                   // [rows together, parts]
+  std::int32_t* num_logits = nullptr;             // [rows together]
+  std::int32_t* num_best = nullptr;               // the same
+  std::uint32_t* best_workspace = nullptr;        // of their selection
+};
+
+/// Takes arrays out of the arena until one does not fit.
+class DeviceModel::ArrayTaker {
+ public:
+  explicit ArrayTaker(DeviceArena& arena) : arena_(arena) {}
+  template <class T>
+  void operator()(T*& at, std::size_t n) {
+    if (!status) return;
+    auto array = arena_.allocate_array<T>(n);
+    if (array) {
+      at = *array;
+    } else {
+      status = tl::unexpected(array.error());
+    }
+  }
+  Status status;
+
+ private:
+  DeviceArena& arena_;
 };
 
 template <class T>

@@ -190,13 +190,44 @@ struct SelectArgs {
   const std::int32_t* num_keys;  // [rows]
   std::size_t first_key;         // at most k
   std::size_t k;                 // at least 1
-  std::int32_t* positions;     // [rows, k], written, ascending; -1 from num_selected on
-  std::int32_t* slots;         // [rows, k], written: the same as slots; may be nullptr
-  std::int32_t* num_selected;  // [rows], written
-  std::int32_t* num_nan;       // [rows], added to: NaN among the scores read; may be nullptr
+  std::int32_t* positions;       // [rows, k], written, ascending; -1 from num_selected on
+  std::int32_t* slots;           // [rows, k], written: the same as slots; may be nullptr
+  std::int32_t* num_selected;    // [rows], written
+  std::int32_t* num_nan;         // [rows], added to: NaN among the scores read; may be nullptr
   std::size_t rows;
   /// Overwritten: select_workspace_words(rows, scores_stride). nullptr: a row is one block's.
   std::uint32_t* workspace = nullptr;
+};
+
+/// How the token after a row of logits is sampled.
+struct LogitsRowInfo {
+  float temperature;  // 0: no total is wanted
+  std::int32_t mask;  // -1: everything is allowed
+};
+
+/// The best k of each row of logits, of equal ones the lowest ids, and the sum of all weights
+/// exp((logit - largest) / temperature), of parts of so many logits each: what engine/sampler.h
+/// needs to choose. NaN and -inf weigh nothing.
+inline constexpr std::size_t kLogitsPart = 4096;
+constexpr std::size_t logits_parts(std::size_t vocab) {
+  return (vocab + kLogitsPart - 1) / kLogitsPart;
+}
+struct BestLogitsArgs {
+  float* logits;  // [rows, vocab]; -inf is written where the row's mask has no bit
+  std::size_t rows;
+  std::size_t vocab;
+  std::size_t k;                   // 1 to vocab
+  const LogitsRowInfo* rows_info;  // [rows]
+  const std::uint32_t* masks;      // [*, mask_words]: id i is bit i % 32 of word i / 32
+  std::size_t mask_words;
+  std::int32_t* ids;  // [rows, k], written, ascending; with k = 1 it is -1 for NaN or -inf
+  float* best;        // [rows, k], written: their logits
+  double* totals;     // [rows, logits_parts(vocab)], written, not for k = 1 or temperature 0
+  // Scratch.
+  float* part_maxima;          // [rows, logits_parts(vocab)]
+  std::int32_t* num_logits;    // [rows]
+  std::int32_t* num_selected;  // [rows]
+  std::uint32_t* workspace;    // select_workspace_words(rows, vocab)
 };
 
 /// slots of positions that were chosen elsewhere.
@@ -298,6 +329,7 @@ struct DeviceTable {
   void (*index_scores)(const DeviceIndexScoresArgs& args);
   void (*select)(const SelectArgs& args);
   void (*translate)(const TranslateArgs& args);
+  void (*best_logits)(const BestLogitsArgs& args);
   void (*attention)(const DeviceAttentionArgs& args);
   void (*probe_products)(const ProbeProductsArgs& args);
 };

@@ -2,9 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <map>
+#include <numeric>
+#include <random>
 
 namespace ponder::engine {
 namespace {
@@ -111,6 +115,88 @@ TEST(Sampler, TheChoiceDependsOnSeedAndPositionAlone) {
   SamplingParams other = params;
   other.seed = 78;
   EXPECT_NE(histogram(logits, params, {}, 20), histogram(logits, other, {}, 20));
+}
+
+/// The best `n` of a row, as a device would give them: the total is off by `error` of it.
+class BestOf {
+ public:
+  BestOf(const std::vector<float>& logits, std::size_t n, const SamplingParams& params,
+         double error) {
+    std::vector<TokenId> order(logits.size());
+    std::iota(order.begin(), order.end(), TokenId{0});
+    std::ranges::sort(order, [&](TokenId a, TokenId b) {
+      return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
+    });
+    const float largest = logits[order.front()];
+    double total = 0.0;
+    for (const float logit : logits) {
+      const double exponent = (double{logit} - largest) / params.temperature;
+      if (exponent > -40.0) total += std::exp(exponent);
+    }
+    ids_.assign(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(n));
+    std::ranges::sort(ids_);
+    for (const TokenId id : ids_) logits_.push_back(logits[id]);
+    best = {ids_, logits_, n == logits.size(), total * (1.0 + error), logits.size()};
+  }
+  BestOf(const BestOf&) = delete;
+
+  BestLogits best;
+
+ private:
+  std::vector<TokenId> ids_;
+  std::vector<float> logits_;
+};
+
+TEST(SamplerOfTheBest, ChoosesWhatItWouldOfTheWholeRowOrNothing) {
+  std::mt19937_64 rng(5);
+  std::normal_distribution<float> normal;
+  Sampler sampler;
+  int num_made = 0;
+  for (int round = 0; round < 3000; ++round) {
+    const std::size_t vocab = 2 + rng() % 300;
+    std::vector<float> logits(vocab);
+    const bool has_ties = round % 3 == 0;
+    for (float& logit : logits) {
+      logit = 3.0F * normal(rng);
+      if (has_ties) logit = std::round(logit);
+    }
+    const SamplingParams params{.temperature = round % 7 == 0 ? 0.0F : 0.2F + normal(rng) / 20,
+                                .top_p = std::array{0.01F, 0.3F, 0.9F, 0.999F, 1.0F}[rng() % 5],
+                                .seed = rng()};
+    const double error = (static_cast<double>(rng() % 3) - 1.0) * 0x1p-51 * double(vocab);
+    const BestOf listed(logits, 1 + rng() % vocab, params, error);
+    const RowChoice choice = sampler.sample(listed.best, params, 3);
+    if (!choice.is_made) continue;
+    ++num_made;
+    ASSERT_EQ(choice.token, sampler.sample(logits, {}, params, 3)) << "round " << round;
+  }
+  EXPECT_GT(num_made, 1500);
+}
+
+TEST(SamplerOfTheBest, ACloseDecisionIsLeftToTheWholeRow) {
+  const std::vector<float> logits = {1.0F, 1.0F, 1.0F, 1.0F, -0.2F, -9.0F};
+  Sampler sampler;
+  const auto is_made = [&](std::size_t n, float temperature, float top_p) {
+    const SamplingParams params{.temperature = temperature, .top_p = top_p, .seed = 1};
+    return sampler.sample(BestOf(logits, n, params, 0.0).best, params, 0).is_made;
+  };
+  // At this temperature four tokens have everything: two of them reach one half, exactly.
+  EXPECT_FALSE(is_made(5, 0.01F, 0.5F));
+  EXPECT_TRUE(is_made(5, 0.01F, 0.49F));
+  EXPECT_TRUE(is_made(5, 0.01F, 0.51F));
+  // Who is not listed might have the weight of the last that is.
+  EXPECT_FALSE(is_made(4, 0.1F, 0.49F));
+  EXPECT_TRUE(is_made(5, 0.1F, 0.49F));
+  // Without top_p the order of all ids counts.
+  EXPECT_FALSE(is_made(5, 0.1F, 1.0F));
+  EXPECT_TRUE(is_made(6, 0.1F, 1.0F));
+}
+
+TEST(SamplerOfTheBest, NothingToChooseFromIsAChoice) {
+  Sampler sampler;
+  const RowChoice choice = sampler.sample({.is_all = true, .num_logits = 9}, {}, 0);
+  EXPECT_TRUE(choice.is_made);
+  EXPECT_EQ(choice.token, std::nullopt);
 }
 
 TEST(CounterUniform, NumbersAreSpreadEvenlyAlongPositionsAndSeeds) {

@@ -20,6 +20,7 @@ constexpr std::size_t kAlignment = 256;
 struct Memory {
   std::map<void*, std::size_t> allocated;
   std::size_t used = 0;
+  std::size_t downloaded = 0;
   std::size_t limit = std::size_t{1} << 30;
   std::atomic<bool> is_lost = false;     // by a test while another thread computes
   std::vector<std::size_t> taken = {0};  // by others, of each device
@@ -94,6 +95,11 @@ int move(void* to, const void* from, std::size_t bytes) {
   return state();
 }
 
+int download(void* to, const void* from, std::size_t bytes) {
+  memory().downloaded += bytes;
+  return move(to, from, bytes);
+}
+
 int record_event(std::size_t event) {
   memory().events.at(event) = std::chrono::steady_clock::now();
   return state();
@@ -122,7 +128,7 @@ const DeviceTable& emulated_device() {
     table.allocate = allocate;
     table.release = release;
     table.upload = move;
-    table.download = move;
+    table.download = download;
     table.copy = move;
     table.wait = state;
     table.record_event = record_event;
@@ -141,6 +147,7 @@ int emulated_device_in_use() { return memory().in_use; }
 
 void set_emulated_memory(std::size_t bytes_max) { memory().limit = bytes_max; }
 std::size_t emulated_memory_used() { return memory().used; }
+std::size_t emulated_bytes_downloaded() { return memory().downloaded; }
 void lose_emulated_device(bool is_lost) { memory().is_lost = is_lost; }
 void watch_emulated_memory(bool is_on) { emulator::watch_shared_memory(is_on); }
 
