@@ -157,6 +157,8 @@ class DeviceBestLogits : public DeviceTest {
       special.logits[rng() % vocab] = -kInf;
       Row& ties = add(temperature, 1.0F, {});
       for (float& logit : ties.logits) logit = std::round(2.0F * logit);
+      Row& infinite = add(temperature, 1.0F, {});
+      for (int i = 0; i < 5; ++i) infinite.logits[rng() % vocab] = kInf;
       Row& nothing = add(temperature, 1.0F, {});
       for (float& logit : nothing.logits) logit = rng() % 2 == 0 ? kNan : -kInf;
     }
