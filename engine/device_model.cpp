@@ -129,7 +129,9 @@ void DeviceModel::take_indexer(Workspace& ws, ArrayTaker& take) const {
   const std::size_t keys = c.max_position_embeddings;
   ws.num_scores = std::max(keys, std::min(rows * keys, kScoreBytesMax / sizeof(float)));
   take(ws.scores, ws.num_scores);
-  take(ws.select_workspace, kernels::select_workspace_words(rows, keys));
+  take(ws.select_workspace,
+       std::max(kernels::select_workspace_words(rows, keys),
+                kernels::select_workspace_words(ws.logits_rows_max, c.vocab_size)));
   take(ws.selection, rows * c.index_topk);
   take(ws.selected_slots, rows * c.index_topk);
 }

@@ -68,7 +68,6 @@ void DeviceModel::take_sampling(Workspace& ws, ArrayTaker& take) const {
   take(ws.part_maxima, rows * kernels::logits_parts(vocab));
   take(ws.num_logits, rows);
   take(ws.num_best, rows);
-  take(ws.best_workspace, kernels::select_workspace_words(rows, vocab));
 }
 
 /// The tokens that follow the rows in `normed`, or their logits.
@@ -126,7 +125,7 @@ void DeviceModel::choose_tokens(std::span<const RowSampling* const> samplings, s
                        .part_maxima = ws_->part_maxima,
                        .num_logits = ws_->num_logits,
                        .num_selected = ws_->num_best,
-                       .workspace = ws_->best_workspace});
+                       .workspace = ws_->select_workspace});
   const std::vector<std::byte> bytes = download(at, layout.bytes());
   for (std::size_t row = 0; row < layout.rows; ++row) {
     if (samplings[row] == nullptr) continue;

@@ -56,7 +56,7 @@ struct DeviceModel::Workspace {
   float* index_k_scales = nullptr;       // [rows]
   float* scores = nullptr;               // [rows together, keys]
   std::size_t num_scores = 0;
-  std::uint32_t* select_workspace = nullptr;  // for any rows of a step whose scores fit
+  std::uint32_t* select_workspace = nullptr;  // of both selections: keys, best logits
   std::int32_t* selection = nullptr;          // [rows, index_topk]
   std::int32_t* selected_slots = nullptr;     // the same as slots
   std::int32_t* num_selected = nullptr;       // [rows]
@@ -85,7 +85,6 @@ struct DeviceModel::Workspace {
   float* part_maxima = nullptr;                   // [rows together, parts]
   std::int32_t* num_logits = nullptr;             // [rows together]
   std::int32_t* num_best = nullptr;               // the same
-  std::uint32_t* best_workspace = nullptr;        // of their selection
 };
 
 /// Takes arrays out of the arena until one does not fit.
