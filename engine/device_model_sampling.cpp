@@ -1,4 +1,4 @@
-// Sampling beside the logits: the device masks them and gives the best of each row and the sum of
+// Sampling beside the logits: the device masks them and gives the best of each row and the sums of
 // all weights, and Sampler chooses by these. Rows for which they are not enough come to the host.
 
 #include <algorithm>
@@ -34,21 +34,20 @@ struct BestLayout {
 struct RowBest {
   std::vector<TokenId> ids;
   std::vector<float> logits;
-  double total = 0.0;
+  std::vector<double> totals;
 };
 
 RowBest read_row(const BestLayout& layout, const std::vector<std::byte>& bytes, std::size_t row) {
   const auto read = [&](auto* to, std::size_t at, std::size_t n) {
     std::memcpy(to, bytes.data() + at + row * n * sizeof *to, n * sizeof *to);
   };
-  std::vector<double> totals(layout.parts);
+  RowBest best;
+  best.totals.resize(layout.parts);
   std::vector<std::int32_t> ids(layout.k);
   std::vector<float> logits(layout.k);
-  read(totals.data(), 0, layout.parts);
+  read(best.totals.data(), 0, layout.parts);
   read(ids.data(), layout.ids(), layout.k);
   read(logits.data(), layout.logits(), layout.k);
-  RowBest best;
-  for (const double total : totals) best.total += total;
   for (std::size_t i = 0; i < layout.k; ++i) {
     if (std::isnan(logits[i]) || logits[i] == -HUGE_VALF) continue;
     best.ids.push_back(static_cast<TokenId>(ids[i]));
@@ -130,11 +129,20 @@ void DeviceModel::choose_tokens(std::span<const RowSampling* const> samplings, s
   for (std::size_t row = 0; row < layout.rows; ++row) {
     if (samplings[row] == nullptr) continue;
     const RowBest best = read_row(layout, bytes, row);
+    std::vector<float> part_logits;
+    const auto fetch_part = [&](std::size_t part) {
+      const std::size_t first = part * kernels::kLogitsPart;
+      part_logits = download(ws_->logits + row * vocab + first,
+                             std::min(kernels::kLogitsPart, vocab - first));
+      return std::span<const float>(part_logits);
+    };
     const BestLogits listed{.ids = best.ids,
                             .logits = best.logits,
                             .is_all = best.ids.size() < k || k == vocab,
-                            .total = best.total,
-                            .num_logits = vocab};
+                            .totals = best.totals,
+                            .part_size = kernels::kLogitsPart,
+                            .num_logits = vocab,
+                            .fetch_part = fetch_part};
     choices_[row] = sampler_.sample(listed, *samplings[row]->params, samplings[row]->position);
   }
 }

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 namespace ponder::engine {
 namespace {
@@ -51,6 +52,11 @@ Largest find_largest(ForEach for_each) {
   });
   return largest;
 }
+
+/// Of a total, for decisions that are the same whichever way it was added up. The error of a sum of
+/// n terms is below n * 2^-53 of it: two such sums, their exps, the subtractions of draw(), and
+/// what keep_top_p() leaves out before it sorts stay below this together.
+double margin_of(const BestLogits& best) { return static_cast<double>(best.num_logits) * 0x1p-50; }
 
 }  // namespace
 
@@ -127,8 +133,8 @@ RowChoice Sampler::sample(const BestLogits& best, const SamplingParams& params,
   if (best.is_all || params.temperature == 0.0F) {
     return {true, sample_each(for_each, params, position)};
   }
-  if (params.top_p >= 1.0F) return {};
   const float largest = find_largest(for_each).logit;
+  if (params.top_p >= 1.0F) return sample_in_parts(best, params, position, largest);
   collect(for_each, params.temperature, largest);
   // Two exps of nearly equal numbers may be in the wrong order by their last bits.
   const double exponent = exponent_of(std::ranges::min(best.logits), largest, params.temperature);
@@ -138,14 +144,37 @@ RowChoice Sampler::sample(const BestLogits& best, const SamplingParams& params,
   return {true, draw(params, position)};
 }
 
+/// draw() from all ids, of which one part is in sight.
+RowChoice Sampler::sample_in_parts(const BestLogits& best, const SamplingParams& params,
+                                   std::uint64_t position, float largest) {
+  const double total = std::accumulate(best.totals.begin(), best.totals.end(), 0.0);
+  const double margin = margin_of(best) * total;
+  const double drawn = counter_uniform(params.seed, position) * total;
+  double mass = 0.0;  // of all ids before
+  std::size_t part = 0;
+  while (part < best.totals.size() && mass + best.totals[part] <= drawn)
+    mass += best.totals[part++];
+  if (part == best.totals.size()) return {};
+  std::size_t id = part * best.part_size;
+  for (const float logit : best.fetch_part(part)) {
+    const double before = mass;
+    const double exponent = exponent_of(logit, largest, params.temperature);
+    if (exponent > kNegligible) mass += std::exp(exponent);
+    if (mass > drawn) {
+      const bool is_clear = before <= drawn - margin && mass >= drawn + margin;
+      return is_clear ? RowChoice{true, static_cast<TokenId>(id)} : RowChoice{};
+    }
+    ++id;
+  }
+  return {};
+}
+
 /// keep_top_p() where others are not in sight. False when what it would keep cannot be told.
-///
-/// The error of a sum of n terms is below n * 2^-53 of it. Both sums together, their exps, and what
-/// keep_top_p() leaves out before it sorts stay below half of the margin.
 bool Sampler::keep_top_p_of_best(const BestLogits& best, double top_p, double unseen_weight_max) {
-  const double margin = static_cast<double>(best.num_logits) * 0x1p-50;
-  const double surely_less = (top_p - margin) * best.total;
-  const double surely_enough = (top_p + margin) * best.total;
+  const double total = std::accumulate(best.totals.begin(), best.totals.end(), 0.0);
+  const double margin = margin_of(best);
+  const double surely_less = (top_p - margin) * total;
+  const double surely_enough = (top_p + margin) * total;
   const auto is_worse = [](const Candidate& a, const Candidate& b) { return is_better(b, a); };
   std::make_heap(candidates_.begin(), candidates_.end(), is_worse);
   double mass = 0.0;

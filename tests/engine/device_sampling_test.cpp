@@ -91,9 +91,11 @@ class DeviceSampling : public EngineTraffic {
       }
       requests.push_back(sampled(first++, temperature, 0.9F, 20));
       requests.back().grammar = some_grammar();
-      requests.push_back(sampled(first++, temperature, 0.9F, 8));
-      GrammarBuilder b;
-      requests.back().grammar = *b.compile("", b.text_until("the"));
+      for (const float top_p : {0.9F, 1.0F}) {
+        requests.push_back(sampled(first++, temperature, top_p, 8));
+        GrammarBuilder b;
+        requests.back().grammar = *b.compile("", b.text_until("the"));
+      }
     }
     requests.push_back(sampled(first++, 0.5F, 0.5F));
     requests.back().sampling.presence_penalty = 2.0F;
@@ -162,8 +164,9 @@ TEST_F(DeviceSampling, WhatComesBackOfAStepIsCountedInBytes) {
   EXPECT_EQ(bytes_per_token(sampled(5, 0.0F, 1.0F)), kNanBytes + 8);  // an id and its logit
   EXPECT_EQ(bytes_per_token(sampled(5, 0.02F, 0.95F)), kNanBytes + kBestBytes);
   EXPECT_LT(kBestBytes, kRow / 4);
-  // Where the best are not enough, the row comes too.
-  EXPECT_EQ(bytes_per_token(sampled(5, 1.0F, 1.0F)), kNanBytes + kBestBytes + kRow);
+  // Without top_p a part of the row comes too, and where the best are not enough the whole.
+  EXPECT_EQ(bytes_per_token(sampled(5, 0.1F, 1.0F)), kNanBytes + kBestBytes + kRow / 2);
+  EXPECT_EQ(bytes_per_token(sampled(5, 1.0F, 0.999F)), kNanBytes + kBestBytes + kRow);
   GenerationRequest penalized = sampled(5, 1.0F, 0.95F);
   penalized.sampling.frequency_penalty = 0.5F;
   EXPECT_EQ(bytes_per_token(penalized), kNanBytes + kRow);

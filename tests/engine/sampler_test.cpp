@@ -117,7 +117,8 @@ TEST(Sampler, TheChoiceDependsOnSeedAndPositionAlone) {
   EXPECT_NE(histogram(logits, params, {}, 20), histogram(logits, other, {}, 20));
 }
 
-/// The best `n` of a row, as a device would give them: the total is off by `error` of it.
+/// The best `n` of a row, as a device would give them: the totals are off by `error` of them.
+/// Lifetime: the logits must outlive it.
 class BestOf {
  public:
   BestOf(const std::vector<float>& logits, std::size_t n, const SamplingParams& params,
@@ -128,23 +129,34 @@ class BestOf {
       return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
     });
     const float largest = logits[order.front()];
-    double total = 0.0;
-    for (const float logit : logits) {
-      const double exponent = (double{logit} - largest) / params.temperature;
-      if (exponent > -40.0) total += std::exp(exponent);
+    totals_.resize((logits.size() + kPart - 1) / kPart);
+    for (std::size_t id = 0; id < logits.size(); ++id) {
+      const double exponent = (double{logits[id]} - largest) / params.temperature;
+      if (exponent > -40.0) totals_[id / kPart] += std::exp(exponent) * (1.0 + error);
     }
     ids_.assign(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(n));
     std::ranges::sort(ids_);
     for (const TokenId id : ids_) logits_.push_back(logits[id]);
-    best = {ids_, logits_, n == logits.size(), total * (1.0 + error), logits.size()};
+    best = {.ids = ids_,
+            .logits = logits_,
+            .is_all = n == logits.size(),
+            .totals = totals_,
+            .part_size = kPart,
+            .num_logits = logits.size(),
+            .fetch_part = [&logits](std::size_t part) {
+              const std::span<const float> rest = std::span(logits).subspan(part * kPart);
+              return rest.first(std::min(kPart, rest.size()));
+            }};
   }
   BestOf(const BestOf&) = delete;
 
   BestLogits best;
 
  private:
+  static constexpr std::size_t kPart = 20;
   std::vector<TokenId> ids_;
   std::vector<float> logits_;
+  std::vector<double> totals_;
 };
 
 TEST(SamplerOfTheBest, ChoosesWhatItWouldOfTheWholeRowOrNothing) {
@@ -187,9 +199,26 @@ TEST(SamplerOfTheBest, ACloseDecisionIsLeftToTheWholeRow) {
   // Who is not listed might have the weight of the last that is.
   EXPECT_FALSE(is_made(4, 0.1F, 0.49F));
   EXPECT_TRUE(is_made(5, 0.1F, 0.49F));
-  // Without top_p the order of all ids counts.
-  EXPECT_FALSE(is_made(5, 0.1F, 1.0F));
-  EXPECT_TRUE(is_made(6, 0.1F, 1.0F));
+}
+
+TEST(SamplerOfTheBest, WithoutTopPADrawOnABorderIsLeftToTheWholeRow) {
+  const SamplingParams params{.temperature = 1.0F, .top_p = 1.0F, .seed = 3};
+  const std::vector<float> logits(30, 0.0F);  // each has the weight 1
+  Sampler sampler;
+  // With this total the random number ends after so many of them.
+  const auto sample_at = [&](double end) {
+    BestOf listed(logits, 4, params, 0.0);
+    const std::vector<double> totals = {20.0, end / counter_uniform(params.seed, 0) - 20.0};
+    listed.best.totals = totals;
+    return sampler.sample(listed.best, params, 0);
+  };
+  for (const double end : {2.0, 2.0 + 1e-14, 2.0 - 1e-14}) EXPECT_FALSE(sample_at(end).is_made);
+  EXPECT_FALSE(sample_at(20.0).is_made);
+  EXPECT_EQ(sample_at(2.5).token, TokenId{2});
+  EXPECT_TRUE(sample_at(2.5).is_made);
+  EXPECT_EQ(sample_at(20.5).token, TokenId{20});
+  EXPECT_TRUE(sample_at(20.5).is_made);
+  EXPECT_FALSE(sample_at(30.5).is_made);  // the totals do not fit the logits
 }
 
 TEST(SamplerOfTheBest, NothingToChooseFromIsAChoice) {
