@@ -68,7 +68,8 @@ DeviceModel::DeviceModel(ModelConfig config, const ModelOptions& options, CacheL
 DeviceModel::~DeviceModel() = default;
 
 std::string DeviceModel::arithmetic_name() const {
-  return fmt::format("{} {}", table().name, device_->info().compute_capability);
+  return fmt::format("{} {} version {}", table().name, device_->info().compute_capability,
+                     table().version);
 }
 
 /// Takes arrays out of the arena until one does not fit.
@@ -184,11 +185,9 @@ Result<PagePool> DeviceModel::create_pool(std::uint64_t bytes_max) {
                   num_pages);
 }
 
-void DeviceModel::note(int code) {
-  if (error_ == 0) error_ = code;
+Status DeviceModel::check() const {
+  return device_status(table(), device_->error(), "forward pass");
 }
-
-Status DeviceModel::check() const { return device_status(table(), error_, "forward pass"); }
 
 std::span<const float> DeviceModel::forward(std::span<const BatchSegment> segments,
                                             RowTrace* trace) {

@@ -67,7 +67,7 @@ class DeviceModel final : public Model {
   void upload(T* to, std::span<const T> values);
   template <class T>
   std::vector<T> download(const T* from, std::size_t n);
-  void note(int code);
+  void note(int code) { device_->note(code); }
 
   // device_model.cpp
   Result<std::unique_ptr<Workspace>> make_workspace();
@@ -124,7 +124,6 @@ class DeviceModel final : public Model {
   DeviceWeights weights_;
   std::unique_ptr<Workspace> ws_;
   Step step_;
-  int error_ = 0;  // the first code that was not 0
   std::uint64_t num_nan_scores_ = 0;
   const ForcedChoices* forced_ = nullptr;
   std::vector<float> logits_;        // on the host

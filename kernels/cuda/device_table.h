@@ -21,7 +21,8 @@
 
 namespace ponder::kernels {
 
-/// Grows with every change below; a library of another version is not used.
+/// Grows with every change below, and when a kernel's results change in their bits. A library of
+/// another version is not used, nor are cache pages that another version has left on disk.
 inline constexpr std::uint32_t kDeviceTableVersion = 2;
 
 /// The one code that all backends share: what allocate() returns when memory will not do. It does

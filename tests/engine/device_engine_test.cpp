@@ -222,14 +222,5 @@ TEST_F(DeviceEngine, WhatDoesNotFitOnTheDeviceRunsOnTheCpuOrNotAtAll) {
   EXPECT_EQ(run(*engine, request(prompt(10, 3), 2)).tokens.size(), 2U);
 }
 
-TEST_F(DeviceEngine, SpillingIsRefused) {
-  const testing::TempDir dir;
-  EngineOptions options = options_for(DeviceChoice::cuda);
-  options.spill_dir = dir.path();
-  const auto engine = Engine::open(model_dir(), options);
-  ASSERT_FALSE(engine.has_value());
-  EXPECT_EQ(engine.error().message, "spill_dir: pages on a device are not spilled");
-}
-
 }  // namespace
 }  // namespace ponder::engine
