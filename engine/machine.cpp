@@ -34,6 +34,8 @@ ModelOptions model_options(const EngineOptions& options, const kernels::DeviceTa
   how.activations = options.activations;
   how.has_drafts = options.draft_tokens_max > 0;
   how.device = device;
+  how.device_graphs = options.device_graphs;
+  how.on_notice = options.on_notice;
   return how;
 }
 
