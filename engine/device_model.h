@@ -44,7 +44,8 @@ class DeviceModel final : public Model {
   std::size_t batch_rows_max() const override { return rows_max_; }
   const CacheLayout& cache_layout() const override { return layout_; }
   Result<PagePool> create_pool(std::uint64_t bytes_max) override;
-  std::span<const float> forward(std::span<const BatchSegment> segments, RowTrace* trace) override;
+  std::span<const float> forward(std::span<const BatchSegment> segments,
+                                 RowTrace* trace = nullptr) override;
   std::span<const float> draft(std::span<const DraftRow> rows) override;
   std::span<const float> hidden(std::size_t row) const override;
   void force(const ForcedChoices* choices) override { forced_ = choices; }
