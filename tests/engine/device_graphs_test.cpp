@@ -64,6 +64,8 @@ class GraphSteps : public ::testing::Test {
   }
   void TearDown() override { kernels::fail_emulated_captures(false); }
 
+  static constexpr std::size_t kStepsMax = 24;  // of a sequence
+
   void load(const Format& format, bool has_drafts = false) {
     ModelOptions options;
     options.device = device_;
@@ -76,7 +78,7 @@ class GraphSteps : public ::testing::Test {
         format.is_glm ? parity_model_dir("glm_shared") : small_model_dir(format.weights), options);
     ASSERT_TRUE(model.has_value()) << model.error().message;
     model_ = std::move(*model);
-    auto pool = model_->create_pool(96 * model_->cache_layout().page_bytes);
+    auto pool = model_->create_pool(160 * model_->cache_layout().page_bytes);
     ASSERT_TRUE(pool.has_value());
     pool_ = std::make_unique<PagePool>(std::move(*pool));
   }
@@ -93,7 +95,7 @@ class GraphSteps : public ::testing::Test {
     prompt[0] = first;
     for (TokenId& token : prompt) token %= model_->config().vocab_size;
     Sequence sequence{BlockTable(*pool_), length, 0};
-    while (sequence.table.capacity() < length + 64) sequence.table.append(*pool_->acquire());
+    while (sequence.table.capacity() < length + kStepsMax) sequence.table.append(*pool_->acquire());
     const BatchSegment segment{
         .table = &sequence.table, .first_position = 0, .tokens = prompt, .wants_logits = true};
     sequence.token = best(model_->forward({&segment, 1}));
@@ -209,6 +211,57 @@ TEST_F(GraphSteps, AStepIsOneGraphAndTheHead) {
   const auto after = kernels::emulated_launches();
   EXPECT_EQ(after.graphs - before.graphs, 1U);
   EXPECT_EQ(after.operations - before.operations, 1U);
+}
+
+/// More rows than a piece of the head has, in a shape of 128.
+TEST_F(GraphSteps, ManyRowsHaveTheirBitsToo) {
+  load({"", WeightDType::fp8, CacheDType::fp8, IndexKeys::int8});
+  std::vector<std::size_t> lengths;
+  std::vector<std::size_t> all;
+  for (std::size_t i = 0; i < 66; ++i) {
+    lengths.push_back(1 + i % 31);
+    all.push_back(i);
+  }
+  start_pairs(lengths);
+  expect_equal_steps(all, 3);
+  expect_equal_steps({all.begin(), all.begin() + 11}, 3);
+  expect_equal_pages();
+}
+
+/// docs/cuda.md has these numbers.
+TEST_F(GraphSteps, WithoutGraphsALayerTakesDozensOfLaunches) {
+  if (!is_emulated()) GTEST_SKIP() << "the emulated device counts launches";
+  const auto launches_of = [&](std::size_t num_dense, std::size_t num_moe) {
+    nlohmann::json json = small_config_json();
+    json.update({{"num_hidden_layers", num_dense + num_moe},
+                 {"num_nextn_predict_layers", 0},
+                 {"first_k_dense_replace", num_dense},
+                 {"kv_lora_rank", 128},
+                 {"max_position_embeddings", 256}});
+    ModelOptions options;
+    options.device = device_;
+    options.cache_dtype = CacheDType::fp8;
+    options.index_keys = IndexKeys::int8;
+    options.device_graphs = false;
+    auto loaded = DeviceModel::with_random_weights(*parse_config(json.dump()), options);
+    EXPECT_TRUE(loaded.has_value());
+    model_ = std::move(*loaded);
+    pool_ = std::make_unique<PagePool>(
+        std::move(*model_->create_pool(4 * model_->cache_layout().page_bytes)));
+    std::vector<Sequence> one;
+    one.push_back(start(20, 1));  // more than are selected without scores
+    const std::uint64_t before = kernels::emulated_launches().operations;
+    step(one, {0});
+    return kernels::emulated_launches().operations - before;
+  };
+  const std::uint64_t base = launches_of(1, 0);
+  const std::uint64_t of_dense = launches_of(2, 0) - base;
+  const std::uint64_t of_moe = launches_of(1, 1) - base;
+  const std::uint64_t of_the_rest = base - of_dense;
+  EXPECT_EQ(of_dense, 33U);
+  EXPECT_EQ(of_moe, 42U);
+  EXPECT_EQ(of_the_rest, 4U);
+  EXPECT_EQ(3 * of_dense + 58 * of_moe + of_the_rest, 2539U);  // DeepSeek-V3.2
 }
 
 TEST_F(GraphSteps, AShapeThatComesOnceMakesNoGraph) {
