@@ -62,7 +62,7 @@ class GraphSteps : public ::testing::Test {
     if (device_ == nullptr) GTEST_SKIP() << "no GPU: " << why;
     kernels::watch_emulated_memory(false);  // the tests of each kernel do
   }
-  void TearDown() override { kernels::fail_emulated_captures(false); }
+  void TearDown() override { kernels::watch_emulated_memory(true); }
 
   static constexpr std::size_t kStepsMax = 24;  // of a sequence
 
@@ -165,6 +165,20 @@ class GraphSteps : public ::testing::Test {
   std::vector<Sequence> plain_;
 };
 
+/// What only the emulated device can tell, or be made to do.
+class EmulatedGraphs : public GraphSteps {
+ protected:
+  void SetUp() override {
+    device_ = &kernels::emulated_device();
+    kernels::watch_emulated_memory(false);
+  }
+  void TearDown() override {
+    GraphSteps::TearDown();
+    kernels::fail_emulated_captures(false);
+    kernels::lose_emulated_device(false);
+  }
+};
+
 class GraphFormats : public GraphSteps, public ::testing::WithParamInterface<Format> {};
 
 /// Contexts cross from one number of pages to the next, and batches come back with other members.
@@ -200,9 +214,8 @@ INSTANTIATE_TEST_SUITE_P(
         Format{"shared_indexers", WeightDType::f32, CacheDType::fp8, IndexKeys::int8, true}),
     [](const auto& info) { return info.param.name; });
 
-TEST_F(GraphSteps, AStepIsOneGraphAndTheHead) {
+TEST_F(EmulatedGraphs, AStepIsOneGraphAndTheHead) {
   load({"", WeightDType::fp8, CacheDType::fp8, IndexKeys::fp8});
-  if (!is_emulated()) GTEST_SKIP() << "the emulated device counts launches";
   start_pairs({20, 21, 22});
   step(by_graph_, {0, 1, 2});
   step(by_graph_, {0, 1, 2});
@@ -229,8 +242,7 @@ TEST_F(GraphSteps, ManyRowsHaveTheirBitsToo) {
 }
 
 /// docs/cuda.md has these numbers.
-TEST_F(GraphSteps, WithoutGraphsALayerTakesDozensOfLaunches) {
-  if (!is_emulated()) GTEST_SKIP() << "the emulated device counts launches";
+TEST_F(EmulatedGraphs, WithoutGraphsALayerTakesDozensOfLaunches) {
   const auto launches_of = [&](std::size_t num_dense, std::size_t num_moe) {
     nlohmann::json json = small_config_json();
     json.update({{"num_hidden_layers", num_dense + num_moe},
@@ -264,9 +276,8 @@ TEST_F(GraphSteps, WithoutGraphsALayerTakesDozensOfLaunches) {
   EXPECT_EQ(3 * of_dense + 58 * of_moe + of_the_rest, 2539U);  // DeepSeek-V3.2
 }
 
-TEST_F(GraphSteps, AShapeThatComesOnceMakesNoGraph) {
+TEST_F(EmulatedGraphs, AShapeThatComesOnceMakesNoGraph) {
   load({"", WeightDType::f32, CacheDType::f32, IndexKeys::int8});
-  if (!is_emulated()) GTEST_SKIP() << "the emulated device counts graphs";
   start_pairs({20, 21, 22});
   const auto before = kernels::emulated_launches();
   step(by_graph_, {0});
@@ -345,8 +356,7 @@ TEST_F(GraphSteps, WhatTheHostDecidesOrLooksAtIsLaunchedAsBefore) {
   EXPECT_GT(trace.back().residual_norm, 0.0);
 }
 
-TEST_F(GraphSteps, OnlySoManyAreKeptAndTheOneUsedLeastRecentlyGoes) {
-  if (!is_emulated()) GTEST_SKIP() << "the emulated device counts graphs";
+TEST_F(EmulatedGraphs, OnlySoManyAreKeptAndTheOneUsedLeastRecentlyGoes) {
   auto device = OpenDevice::open(*device_);
   ASSERT_TRUE(device.has_value());
   const auto held = [] { return kernels::emulated_launches().graphs_held; };
@@ -380,8 +390,7 @@ TEST_F(GraphSteps, OnlySoManyAreKeptAndTheOneUsedLeastRecentlyGoes) {
 
 // Failures.
 
-TEST_F(GraphSteps, WhereNoGraphCanBeMadeStepsGoOnWithoutAndThatIsSaidOnce) {
-  if (!is_emulated()) GTEST_SKIP() << "captures are made to fail on the emulated device";
+TEST_F(EmulatedGraphs, WhereNoGraphCanBeMadeStepsGoOnWithoutAndThatIsSaidOnce) {
   load({"", WeightDType::f32, CacheDType::f32, IndexKeys::floating});
   start_pairs({20, 30});
   kernels::fail_emulated_captures(true);
@@ -396,8 +405,7 @@ TEST_F(GraphSteps, WhereNoGraphCanBeMadeStepsGoOnWithoutAndThatIsSaidOnce) {
   EXPECT_THAT(notices_.at(0), HasSubstr("out of memory"));
 }
 
-TEST_F(GraphSteps, ADeviceThatIsLostWhileAGraphIsMadeOrLaunchedIsReported) {
-  if (!is_emulated()) GTEST_SKIP() << "the emulated device can be lost";
+TEST_F(EmulatedGraphs, ADeviceThatIsLostWhileAGraphIsMadeOrLaunchedIsReported) {
   for (const int num_steps : {1, 2}) {  // the next one makes a graph, or launches it
     load({"", WeightDType::f32, CacheDType::f32, IndexKeys::floating});
     by_graph_.clear();
