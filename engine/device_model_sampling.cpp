@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 
 #include "base/assert.h"
 #include "engine/device_model.h"
@@ -67,6 +68,18 @@ void DeviceModel::take_sampling(Workspace& ws, ArrayTaker& take) const {
   take(ws.part_maxima, rows * kernels::logits_parts(vocab));
   take(ws.num_logits, rows);
   take(ws.num_best, rows);
+}
+
+/// Of the rows in `normed`, all whose logits are wanted.
+std::span<const float> DeviceModel::apply_head(std::span<const BatchSegment> segments) {
+  std::vector<const RowSampling*> samplings;
+  for (const BatchSegment& segment : segments) {
+    if (segment.wants_logits) samplings.resize(samplings.size() + 1 + segment.num_drafts);
+    if (segment.sampling != nullptr) samplings.back() = segment.sampling;
+  }
+  const bool is_any = std::ranges::any_of(samplings, std::identity());
+  if (is_any && samplings.size() <= ws_->logits_rows_max) return sample_rows(samplings);
+  return apply_lm_head(ws_->normed, samplings.size());
 }
 
 /// The tokens that follow the rows in `normed`, or their logits.
