@@ -98,8 +98,26 @@ TEST_F(DeviceAttention, ARowsBitsDependOnNeitherItsPlaceNorItsCompany) {
   }
 }
 
-// Two slots. With the query 2^16 (1 + 2^-23) in the first place and -2^16 in the second, the logit
-// of a slot with ones there is 0.3 * 2^-7, and would be 0 without the query's last bit.
+TEST_F(DeviceAttention, SlotsThatAreNotThereDoNotCountWhereAllLogitsAreLow) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::fp8_e4m3}) {
+    const Shape s{2, 16, 8, dtype};
+    PagedSequences pages = make_pages(s, 10);
+    for (std::size_t slot = 0; slot < pages.num_pages() * kPageSize; ++slot) {
+      auto latent = random_floats(s.rank + s.rope_dim, rng);
+      latent[0] = 1.0F;
+      write_latent(pages, s, slot, latent);
+    }
+    pages.upload(device());
+    AttentionCase c = make_case(s, pages, {7}, 10);
+    for (const std::size_t head : {0, 1}) c.q_nope[head * s.rank] = -3000.0F;
+    EXPECT_TRUE(all_close(run(s, pages, c, 1), reference(s, pages, c), {.abs = 1e-3, .rel = 1e-3}))
+        << s.text();
+  }
+}
+
+// Two slots. With the query 2^16 (1 + 2^-8 + 2^-23) in the first place and the same without its
+// last bit, negative, in the second, the logit of a slot with ones there is 0.3 * 2^-7, and
+// otherwise 0.
 TEST_F(DeviceAttention, TheLastBitOfAQueryCounts) {
   for (const DType dtype : {DType::f32, DType::bf16, DType::fp8_e4m3}) {
     const Shape s{1, 16, 8, dtype};
@@ -108,8 +126,8 @@ TEST_F(DeviceAttention, TheLastBitOfAQueryCounts) {
     c.slots = {pages.slot(0, 0), pages.slot(0, 1)};
     c.q_nope.assign(s.rank, 0.0F);
     c.q_rope.assign(s.rope_dim, 0.0F);
-    c.q_nope[0] = std::nextafter(0x1p16F, kInf);
-    c.q_nope[1] = -0x1p16F;
+    c.q_nope[0] = std::nextafter(0x1.01p16F, kInf);
+    c.q_nope[1] = -0x1.01p16F;
     std::vector<float> latent(s.rank + s.rope_dim);
     write_latent(pages, s, static_cast<std::size_t>(c.slots[1]), latent);
     latent[0] = latent[1] = latent[2] = 1.0F;
