@@ -24,7 +24,9 @@ namespace {
 constexpr unsigned kTileHeadCount = 16;
 constexpr unsigned kStageSteps = kStageColumns / 16;  // instructions along a stage of columns
 constexpr unsigned kBlockTiles = kColumnBlock / 8;    // tiles of 8 columns in a block of columns
-// bf16 that a float is cut into; three hold all of it. Two would leave out a part in 2^16.
+// bf16 that a float is cut into; three hold all of it. At 512 + 64 columns, 700 slots and values up
+// to 0.7 the largest error is 4e-7; two terms for a weight make 4e-6 of it, two for a query 2e-5,
+// which grows with the logits.
 constexpr unsigned kQueryTerms = 3;
 constexpr unsigned kWeightTerms = 3;
 
@@ -48,7 +50,9 @@ struct Terms {
   FragmentA parts[kTerms];
 };
 
-/// Of two rows with four columns each. A term keeps 8 bits of what the one before left.
+/// Of two rows with four columns each. A term keeps 8 bits of what the one before left. An infinite
+/// query leaves NaN, and so does it in plain arithmetic, by its softmax. An infinite latent does in
+/// all columns of a head; in plain arithmetic those of a weight 0 have their number but in its own.
 template <unsigned kTerms>
 __device__ __forceinline__ Terms<kTerms> cut(float4 upper, float4 lower) {
   float x[8] = {upper.x, upper.y, lower.x, lower.y, upper.z, upper.w, lower.z, lower.w};
@@ -61,7 +65,6 @@ __device__ __forceinline__ Terms<kTerms> cut(float4 upper, float4 lower) {
     }
     PONDER_UNROLL
     for (unsigned i = 0; i < 8; ++i) {
-      // Infinities leave a NaN, and end as one in attention whatever is done here.
       x[i] -= __uint_as_float(__float_as_uint(x[i]) & 0xffff0000u);
     }
   }
