@@ -34,8 +34,9 @@ void launch(void (*kernel)(Args), dim3 grid, unsigned threads, const Args& args)
 /// The same with a `Memory` for each block, which may be larger than what __shared__ can have.
 template <class Memory, class Args>
 void launch_with_memory(void (*kernel)(Args), dim3 grid, unsigned threads, const Args& args) {
+  const cudaStream_t queue = stream();  // first: it makes the device the thread's current one
   cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(Memory));
-  kernel<<<grid, threads, sizeof(Memory), stream()>>>(args);
+  kernel<<<grid, threads, sizeof(Memory), queue>>>(args);
 }
 /// That memory. Nobody sets it to anything.
 template <class Memory>

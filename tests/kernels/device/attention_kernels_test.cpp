@@ -1,5 +1,7 @@
 // Which kernel gathered attention takes, and that its choices change nothing but the speed.
 
+#include <array>
+
 #include "kernels/cuda/operations.cuh"
 #include "tests/kernels/device/attention_cases.h"
 
@@ -53,7 +55,10 @@ TEST(AttentionKernel, ThePortableOneTakesTheRest) {
 
   const DeviceAttentionArgs fits = args_of({128, 512, 64, DType::fp8_e4m3}, 1, 2048);
   DeviceAttentionArgs args = fits;
-  args.q_rope += 1;
+  alignas(16) const std::array<float, 2> somewhere{};
+  args.q_rope = somewhere.data();
+  EXPECT_TRUE(fits_attention_mma(args));
+  args.q_rope = somewhere.data() + 1;
   EXPECT_FALSE(fits_attention_mma(args));
   args = fits;
   args.q_rope_head_stride += 2;
