@@ -98,6 +98,23 @@ TEST_F(DeviceAttention, ARowsBitsDependOnNeitherItsPlaceNorItsCompany) {
   }
 }
 
+// So many rows fill a device with blocks of many heads, one alone with blocks of few.
+TEST_F(DeviceAttention, ARowAmongManyHasTheBitsOfOneAlone) {
+  for (const DType dtype : {DType::bf16, DType::fp8_e4m3}) {
+    const Shape s{40, 136, 8, dtype};
+    PagedSequences pages = make_pages(s, 600);
+    std::vector<std::int32_t> num_slots(64, 20);
+    num_slots[50] = 270;
+    const AttentionCase c = make_case(s, pages, num_slots, 600);
+    const auto all = run(s, pages, c, 64);
+    for (const std::size_t row : {0, 50, 63}) {
+      const auto begin = all.begin() + static_cast<std::ptrdiff_t>(row * s.heads * s.rank);
+      const auto end = begin + static_cast<std::ptrdiff_t>(s.heads * s.rank);
+      EXPECT_TRUE(same_bits(run(s, pages, c.only(s, row), 1), {begin, end})) << s.text();
+    }
+  }
+}
+
 TEST_F(DeviceAttention, SlotsThatAreNotThereDoNotCountWhereAllLogitsAreLow) {
   for (const DType dtype : {DType::f32, DType::bf16, DType::fp8_e4m3}) {
     const Shape s{2, 16, 8, dtype};
