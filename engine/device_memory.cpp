@@ -53,6 +53,11 @@ Result<std::shared_ptr<OpenDevice>> OpenDevice::open(const kernels::DeviceTable&
 
 OpenDevice::~OpenDevice() { table_->close(); }
 
+int OpenDevice::note(int code) {
+  if (error_ == 0) error_ = code;
+  return error_;
+}
+
 Result<DeviceBuffer> DeviceBuffer::create(std::shared_ptr<OpenDevice> device, std::size_t bytes) {
   DeviceBuffer buffer;
   void* at = nullptr;
@@ -95,6 +100,17 @@ Result<std::byte*> DeviceArena::allocate(std::size_t bytes) {
   std::byte* at = chunks_.back().data() + used_;
   used_ += needed;
   return at;
+}
+
+bool DevicePageMemory::read(std::span<std::byte> to, const std::byte* from) {
+  if (device_->error() != 0) return false;
+  return device_->note(device_->table().download(to.data(), from, to.size())) == 0;
+}
+
+/// An upload does not wait: what goes wrong later, a forward pass finds.
+bool DevicePageMemory::write(std::byte* to, std::span<const std::byte> from) {
+  if (device_->error() != 0) return false;
+  return device_->note(device_->table().upload(to, from.data(), from.size())) == 0;
 }
 
 }  // namespace ponder::engine

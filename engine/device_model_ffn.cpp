@@ -61,7 +61,8 @@ void DeviceModel::moe_ffn(std::size_t layer, const DeviceLayer& weights) {
                            .num_experts = c.n_routed_experts,
                            .expert_begin = ws_->expert_begin,
                            .slot_rows = ws_->slot_rows,
-                           .source_rows = ws_->source_rows});
+                           .source_rows = ws_->source_rows,
+                           .num_rows = ws_->input(Workspace::num_rows)});
   table().gather_rows({.y = ws_->expert_input,
                        .y_stride = c.hidden_size,
                        .table = ws_->normed,

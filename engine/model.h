@@ -34,6 +34,10 @@ struct ModelOptions {
   /// Where weights, cache and arithmetic are; null: the CPU. A device ignores num_threads,
   /// isa and activations. Lifetime: as long as the model. One model at a time may use a device.
   const kernels::DeviceTable* device = nullptr;
+  /// Whether a device launches steps of decoding as graphs (device_graphs.h). Changes no bit.
+  bool device_graphs = true;
+  /// May be empty. Told, on the thread of forward(), when it cannot, and why.
+  std::function<void(const std::string&)> on_notice = {};
 };
 
 /// Consecutive tokens of one sequence to be computed in one step. The earlier positions' cache rows

@@ -82,6 +82,8 @@ engine::CacheDType cache_dtype_of(const std::string& name);
 
 /// What `--device` says: cpu, cuda or auto. Requires: one of these.
 engine::DeviceChoice device_of(const std::string& name);
+/// Not where PONDER_DEVICE_GRAPHS is "off", to find out whether they are what is wrong.
+bool has_device_graphs(const Environment& environment);
 /// Says on standard error that the CPU takes over.
 void tell_notice(const std::string& notice);
 
