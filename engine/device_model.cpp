@@ -73,26 +73,6 @@ std::string DeviceModel::arithmetic_name() const {
                      table().version);
 }
 
-/// Takes arrays out of the arena until one does not fit.
-class DeviceModel::ArrayTaker {
- public:
-  explicit ArrayTaker(DeviceArena& arena) : arena_(arena) {}
-  template <class T>
-  void operator()(T*& at, std::size_t n) {
-    if (!status) return;
-    auto array = arena_.allocate_array<T>(n);
-    if (array) {
-      at = *array;
-    } else {
-      status = tl::unexpected(array.error());
-    }
-  }
-  Status status;
-
- private:
-  DeviceArena& arena_;
-};
-
 Result<std::unique_ptr<DeviceModel::Workspace>> DeviceModel::make_workspace() {
   auto ws = std::make_unique<Workspace>();
   ws->rows_max = rows_max_;
@@ -105,7 +85,9 @@ Result<std::unique_ptr<DeviceModel::Workspace>> DeviceModel::make_workspace() {
     take(*of_hidden, rows_max_ * config_.hidden_size);
   }
   take(ws->mtp_input, weights_.mtp ? rows_max_ * 2 * config_.hidden_size : 0);
-  take(ws->logits, std::min<std::size_t>(rows_max_, kLogitsRowsTogether) * config_.vocab_size);
+  ws->logits_rows_max = std::min<std::size_t>(rows_max_, kLogitsRowsTogether);
+  take(ws->logits, ws->logits_rows_max * config_.vocab_size);
+  take_sampling(*ws, take);
   take_attention(*ws, take);
   take_indexer(*ws, take);
   take_ffn(*ws, take);
@@ -148,6 +130,9 @@ void DeviceModel::take_indexer(Workspace& ws, ArrayTaker& take) const {
   const std::size_t keys = c.max_position_embeddings;
   ws.num_scores = std::max(keys, std::min(rows * keys, kScoreBytesMax / sizeof(float)));
   take(ws.scores, ws.num_scores);
+  take(ws.select_workspace,
+       std::max(kernels::select_workspace_words(rows, keys),
+                kernels::select_workspace_words(ws.logits_rows_max, c.vocab_size)));
   take(ws.selection, rows * c.index_topk);
   take(ws.selected_slots, rows * c.index_topk);
 }
@@ -193,6 +178,7 @@ Status DeviceModel::check() const {
 std::span<const float> DeviceModel::forward(std::span<const BatchSegment> segments,
                                             RowTrace* trace) {
   set_rows(segments);
+  choices_.clear();
   std::span<const float> logits;
   if (trace == nullptr && can_capture() && is_decode(segments)) {
     logits = decode(segments);
@@ -236,6 +222,7 @@ void DeviceModel::set_rows(std::span<const BatchSegment> segments) {
   step_.num_keys.clear();
   for (const BatchSegment& segment : segments) {
     PONDER_ASSERT(!segment.tokens.empty());
+    PONDER_ASSERT(segment.sampling == nullptr || (segment.wants_logits && segment.num_drafts == 0));
     PONDER_ASSERT(segment.first_position + segment.tokens.size() <= segment.table->capacity());
     PONDER_ASSERT(&segment.table->pool() == &segments.front().table->pool());
     for (std::size_t i = 0; i < segment.tokens.size(); ++i) {
@@ -380,14 +367,14 @@ std::span<const float> DeviceModel::compute_logits(std::span<const BatchSegment>
                        .dim = hidden});
   normalise(ws_->normed, hidden, ws_->normed, hidden, weights_.norm, rows.size(), hidden,
             config_.rms_norm_eps);
-  return apply_lm_head(ws_->normed, rows.size());
+  return apply_head(segments);
 }
 
 std::span<const float> DeviceModel::apply_lm_head(const float* input, std::size_t num_rows) {
   const std::size_t vocab = config_.vocab_size;
   logits_.assign(num_rows * vocab, 0.0F);
-  for (std::size_t row = 0; row < num_rows; row += kLogitsRowsTogether) {
-    const std::size_t n = std::min(num_rows - row, kLogitsRowsTogether);
+  for (std::size_t row = 0; row < num_rows; row += ws_->logits_rows_max) {
+    const std::size_t n = std::min(num_rows - row, ws_->logits_rows_max);
     multiply(weights_.lm_head, ws_->logits, input + row * config_.hidden_size, n);
     note(table().download(logits_.data() + row * vocab, ws_->logits, n * vocab * sizeof(float)));
   }

@@ -12,13 +12,14 @@
 #include "engine/device_memory.h"
 #include "engine/device_weights.h"
 #include "engine/model.h"
+#include "engine/sampler.h"
 
 namespace ponder::engine {
 
 /// The forward pass on a device: weights, cache pages and all rows of a step lie in its memory, and
-/// only tokens, block tables and rotation angles go in, only logits (and with an MTP layer hidden
-/// states) come out. What the host has to look at in between is inspection alone: traces, forced
-/// choices, selections that drafts share.
+/// only tokens, block tables, rotation angles and masks go in, only the best logits (where sampling
+/// needs them, all; and with an MTP layer hidden states) come out. What the host has to look at in
+/// between is inspection alone: traces, forced choices, selections that drafts share.
 ///
 /// Numerics: fp32, as CpuModel's; sums have another order. Every row attends through the list of
 /// its slots, also where it sees everything, so there is one form of attention. A row's bits do not
@@ -46,6 +47,8 @@ class DeviceModel final : public Model {
   Result<PagePool> create_pool(std::uint64_t bytes_max) override;
   std::span<const float> forward(std::span<const BatchSegment> segments,
                                  RowTrace* trace = nullptr) override;
+  bool can_sample() const override { return true; }
+  std::span<const RowChoice> choices() const override { return choices_; }
   std::span<const float> draft(std::span<const DraftRow> rows) override;
   std::span<const float> hidden(std::size_t row) const override;
   void force(const ForcedChoices* choices) override { forced_ = choices; }
@@ -96,6 +99,13 @@ class DeviceModel final : public Model {
   std::span<const float> apply_lm_head(const float* input, std::size_t num_rows);
   void count_nan_scores();
 
+  // device_model_sampling.cpp
+  void take_sampling(Workspace& ws, ArrayTaker& take) const;
+  std::span<const float> apply_head(std::span<const BatchSegment> segments);
+  std::span<const float> sample_rows(std::span<const RowSampling* const> samplings);
+  bool upload_samplings(std::span<const RowSampling* const> samplings);
+  void choose_tokens(std::span<const RowSampling* const> samplings, std::size_t k);
+
   // device_model_decode.cpp
   bool can_capture() const;
   static bool is_decode(std::span<const BatchSegment> segments);
@@ -142,7 +152,9 @@ class DeviceModel final : public Model {
   Step step_;
   std::uint64_t num_nan_scores_ = 0;
   const ForcedChoices* forced_ = nullptr;
-  std::vector<float> logits_;        // on the host
+  std::vector<float> logits_;       // on the host
+  std::vector<RowChoice> choices_;  // of the rows of logits_
+  Sampler sampler_;
   std::vector<float> final_hidden_;  // the same; [rows, hidden_size]
 };
 

@@ -156,7 +156,8 @@ void DeviceModel::select(std::size_t layer, LayerTrace* trace) {
                     .slots = ws_->selected_slots + first * c.index_topk,
                     .num_selected = ws_->num_selected + first,
                     .num_nan = ws_->input(Workspace::num_nan) + first,
-                    .rows = num_rows});
+                    .rows = num_rows,
+                    .workspace = ws_->select_workspace});
     const auto last_keys = static_cast<std::size_t>(step_.num_keys.back());
     if (trace != nullptr && first + num_rows == step_.rows && last_keys > c.index_topk) {
       trace->index_scores = download(ws_->scores + (num_rows - 1) * stride, last_keys);

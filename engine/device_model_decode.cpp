@@ -31,7 +31,7 @@ std::span<const float> DeviceModel::decode(std::span<const BatchSegment> segment
               config_.rms_norm_eps);
   });
   step_.rows = step_.num_rows();
-  return apply_lm_head(ws_->normed, step_.rows);
+  return apply_head(segments);
 }
 
 }  // namespace ponder::engine

@@ -24,6 +24,7 @@ struct DeviceModel::Workspace {
   };
   std::int32_t* inputs = nullptr;
   std::size_t rows_max = 0;
+  std::size_t logits_rows_max = 0;  // rows of logits that lie in memory together
   std::int32_t* input(Input which) const { return inputs + which * rows_max; }
 
   std::int32_t* block_tables = nullptr;
@@ -56,9 +57,10 @@ struct DeviceModel::Workspace {
   float* index_k_scales = nullptr;       // [rows]
   float* scores = nullptr;               // [rows together, keys]
   std::size_t num_scores = 0;
-  std::int32_t* selection = nullptr;       // [rows, index_topk]
-  std::int32_t* selected_slots = nullptr;  // the same as slots
-  std::int32_t* num_selected = nullptr;    // [rows]
+  std::uint32_t* select_workspace = nullptr;  // of both selections: keys, best logits
+  std::int32_t* selection = nullptr;          // [rows, index_topk]
+  std::int32_t* selected_slots = nullptr;     // the same as slots
+  std::int32_t* num_selected = nullptr;       // [rows]
 
   float* gate = nullptr;                 // FFN: rows * widths
   float* up = nullptr;                   // the same
@@ -76,6 +78,34 @@ struct DeviceModel::Workspace {
   float* final_hidden = nullptr;  // [rows, hidden_size]
   float* mtp_input = nullptr;     // [rows, 2 * hidden_size]
   float* logits = nullptr;        // [rows together, vocab_size]
+
+  // Of sampling, for the rows of logits that lie there together.
+  kernels::LogitsRowInfo* logits_info = nullptr;  // [rows together]
+  std::uint64_t* masks = nullptr;                 // [rows together, vocab_size / 64 or one more]
+  std::byte* best_logits = nullptr;               // what comes back of a step, in one piece
+  float* part_maxima = nullptr;                   // [rows together, parts]
+  std::int32_t* num_logits = nullptr;             // [rows together]
+  std::int32_t* num_best = nullptr;               // the same
+};
+
+/// Takes arrays out of the arena until one does not fit.
+class DeviceModel::ArrayTaker {
+ public:
+  explicit ArrayTaker(DeviceArena& arena) : arena_(arena) {}
+  template <class T>
+  void operator()(T*& at, std::size_t n) {
+    if (!status) return;
+    auto array = arena_.allocate_array<T>(n);
+    if (array) {
+      at = *array;
+    } else {
+      status = tl::unexpected(array.error());
+    }
+  }
+  Status status;
+
+ private:
+  DeviceArena& arena_;
 };
 
 template <class T>

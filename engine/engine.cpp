@@ -17,10 +17,9 @@
 #include "engine/mask_cache.h"
 #include "engine/model.h"
 #include "engine/prefix_cache.h"
-#include "engine/penalties.h"
-#include "engine/sampler.h"
 #include "engine/scheduler.h"
 #include "engine/speculation.h"
+#include "engine/token_choice.h"
 
 namespace ponder::engine {
 namespace {
@@ -71,8 +70,8 @@ class EngineImpl final : public Engine {
   std::uint64_t& rows_counter(const Request& request);
   void start(Request& request);
   void publish_rows(Request& request, const BatchSegment& segment, std::size_t first_row,
-                    std::span<const float> logits);
-  bool publish(Request& request, std::span<const float> logits);
+                    std::span<const float> logits, const RowChoice& choice);
+  bool publish(Request& request, std::span<const float> logits, const RowChoice& choice);
   bool deliver(Request& request, TokenId token);
   bool append_forced(Request& request);
   void finish(RequestId id, FinishReason reason, const std::string& error);
@@ -90,8 +89,7 @@ class EngineImpl final : public Engine {
   Scheduler scheduler_;
   Speculation speculation_;
   std::uint32_t batch_rows_max_;
-  Penalties penalties_;
-  Sampler sampler_;
+  TokenChoice token_choice_;
   MaskCache masks_;
   std::vector<Scheduler::Work> work_;
   std::vector<BatchSegment> segments_;
@@ -194,12 +192,14 @@ void EngineImpl::step() {
   if (!work_.empty()) {
     ++counted_.steps;
     speculation_.extend(work_, segments_);
+    if (model_->can_sample()) token_choice_.delegate(work_, segments_);
     std::span<const float> logits = model_->forward(segments_);
     if (const Status intact = model_->check(); !intact) {
       give_up_step(intact.error());
       return;
     }
     answering_.clear();
+    std::span<const RowChoice> choices = model_->choices();
     std::size_t row = 0;
     for (std::size_t i = 0; i < work_.size(); ++i) {
       Request& request = *work_[i].request;
@@ -211,8 +211,10 @@ void EngineImpl::step() {
       scheduler_.computed(work_[i]);  // a shadow request may be gone after this
       if (segment.wants_logits) {
         const std::size_t size = (1 + segment.num_drafts) * config().vocab_size;
-        publish_rows(request, segment, row, logits.first(size));
+        const RowChoice choice = choices.empty() ? RowChoice{} : choices.front();
+        publish_rows(request, segment, row, logits.first(size), choice);
         logits = logits.subspan(size);
+        if (!choices.empty()) choices = choices.subspan(1 + segment.num_drafts);
       }
       row += num_rows;
     }
@@ -267,10 +269,10 @@ std::uint64_t& EngineImpl::rows_counter(const Request& request) {
   return request.is_decoding() ? counted_.rows_decode : counted_.rows_prefill;
 }
 
-/// The next token from the first row of logits, and from each further one while the tokens are
-/// those that were drafted. May end the request.
+/// The next token from the first row of logits, or the one that the model chose, and from each
+/// further row while the tokens are those that were drafted. May end the request.
 void EngineImpl::publish_rows(Request& request, const BatchSegment& segment, std::size_t first_row,
-                              std::span<const float> logits) {
+                              std::span<const float> logits, const RowChoice& choice) {
   const std::size_t vocab = config().vocab_size;
   const std::size_t num_drafts = segment.num_drafts;
   const auto drafts = segment.tokens.last(num_drafts);
@@ -279,7 +281,8 @@ void EngineImpl::publish_rows(Request& request, const BatchSegment& segment, std
   request.stats.tokens_drafted += static_cast<std::uint32_t>(num_drafts);
   while (true) {
     std::size_t at = request.tokens.size();
-    const bool goes_on = publish(request, logits.subspan(num_accepted * vocab, vocab));
+    const auto row = logits.subspan(num_accepted * vocab, vocab);
+    const bool goes_on = publish(request, row, num_accepted == 0 ? choice : RowChoice{});
     if (!goes_on) return;
     for (; at < request.tokens.size() && num_accepted < num_drafts; ++at) {
       if (request.tokens[at] != drafts[num_accepted]) break;
@@ -376,16 +379,12 @@ void EngineImpl::start(Request& request) {
 
 /// Samples and delivers one token, and those that the grammar forces after it. Returns whether the
 /// request goes on; otherwise it is gone.
-bool EngineImpl::publish(Request& request, std::span<const float> logits) {
-  if (request.callbacks.on_logits) request.callbacks.on_logits(logits);
-  std::span<const std::uint64_t> mask;
-  if (request.matcher) mask = request.matcher->allowed();
-  const SamplingParams& sampling = request.spec.sampling;
-  const auto penalized =
-      penalties_.apply(logits, sampling, request.tokens, request.stats.tokens_prompt);
-  const auto token = sampler_.sample(penalized, mask, sampling, request.tokens.size());
+bool EngineImpl::publish(Request& request, std::span<const float> logits,
+                         const RowChoice& choice) {
+  const auto token = token_choice_.choose(request, logits, choice);
   if (!token) {
-    const bool has_choice = !request.matcher || std::ranges::any_of(mask, std::identity());
+    const bool has_choice =
+        !request.matcher || std::ranges::any_of(request.matcher->allowed(), std::identity());
     const char* why = has_choice ? "the logits are not finite" : "the grammar leaves no token";
     finish(request.id, FinishReason::failed, why);
     return false;

@@ -13,6 +13,7 @@
 #include "engine/cache.h"
 #include "engine/config.h"
 #include "engine/model_weights.h"
+#include "engine/row_sampling.h"
 
 namespace ponder::kernels {
 struct DeviceTable;
@@ -54,6 +55,9 @@ struct BatchSegment {
   std::size_t num_known = 0;
   /// With an MTP layer: the final hidden state of the position before the first; empty: none.
   std::span<const float> hidden_before = {};
+  /// With wants_logits and without drafts, for a model that can_sample(): it may choose the token
+  /// that follows; null: its logits are wanted. Lifetime: the forward pass.
+  const RowSampling* sampling = nullptr;
 };
 
 /// One token for the MTP layer: what might follow it?
@@ -82,8 +86,7 @@ using RowTrace = std::vector<LayerTrace>;  // [num_hidden_layers]
 /// Decisions taken from outside, to tell an error in choosing from an error in what follows. A null
 /// function, or an empty answer, leaves the row to the model.
 struct ForcedChoices {
-  using Choose =
-      std::function<std::vector<std::int32_t>(std::size_t layer, std::size_t position)>;
+  using Choose = std::function<std::vector<std::int32_t>(std::size_t layer, std::size_t position)>;
   Choose selection;  // positions, ascending, at most index_topk; asked for full layers only
   Choose experts;    // num_experts_per_tok of them; their weights are still the model's
 };
@@ -125,6 +128,13 @@ class Model {
   /// Requires: at most batch_rows_max() rows; tokens below vocab_size; one segment per sequence.
   virtual std::span<const float> forward(std::span<const BatchSegment> segments,
                                          RowTrace* trace = nullptr) = 0;
+
+  /// Whether it can make sense of BatchSegment::sampling.
+  virtual bool can_sample() const { return false; }
+  /// Of each row of logits of the last forward(), in order: the token that was chosen on the way,
+  /// the one that Sampler chooses from that row; empty when there are none. Where a choice was
+  /// made, the logits that forward() returned have no meaning. Valid until the next forward().
+  virtual std::span<const RowChoice> choices() const { return {}; }
 
   /// The MTP layer's guess: logits [n, vocab_size] of what follows each row's token; valid until
   /// the next forward or draft. Writes the layer's cache rows at the tokens' positions, as

@@ -117,6 +117,8 @@ Status DeviceData::make_attention() {
   for (auto** ints : {&num_selected, &num_nan}) {
     PONDER_TRY(*ints, arena_.allocate_array<std::int32_t>(rows));
   }
+  const std::size_t words = kernels::select_workspace_words(rows, shape.keys);
+  PONDER_TRY(select_workspace, arena_.allocate_array<std::uint32_t>(words));
   parts_max = (shape.keys + kernels::kDevicePartSlots - 1) / kernels::kDevicePartSlots;
   PONDER_TRY(parts,
              arena_.allocate_array<float>(parts_max * shape.heads * (shape.kv_lora_rank + 2) * 2));

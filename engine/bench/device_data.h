@@ -50,11 +50,12 @@ class DeviceData {
   float* out = nullptr;            // [attention_rows, heads, kv_lora_rank]
   float* scores = nullptr;
   std::size_t num_scores = 0;
-  std::int32_t* positions = nullptr;     // [attention_rows, topk]
-  std::int32_t* slots = nullptr;         // the same
-  std::int32_t* num_selected = nullptr;  // [attention_rows]
-  std::int32_t* num_nan = nullptr;       // the same
-  std::int32_t* all_slots = nullptr;     // [contexts, keys]: everything
+  std::int32_t* positions = nullptr;          // [attention_rows, topk]
+  std::int32_t* slots = nullptr;              // the same
+  std::int32_t* num_selected = nullptr;       // [attention_rows]
+  std::int32_t* num_nan = nullptr;            // the same
+  std::uint32_t* select_workspace = nullptr;  // for any rows of `keys` keys
+  std::int32_t* all_slots = nullptr;          // [contexts, keys]: everything
   float* parts = nullptr;
   std::size_t parts_max = 0;
 

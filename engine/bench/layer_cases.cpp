@@ -74,7 +74,8 @@ class LayerCases {
                     .slots = d_.slots,
                     .num_selected = d_.num_selected,
                     .num_nan = d_.num_nan,
-                    .rows = rows});
+                    .rows = rows,
+                    .workspace = d_.select_workspace});
   }
   void attend(std::size_t rows, const std::int32_t* slots, std::size_t stride,
               const std::int32_t* num_slots) const {

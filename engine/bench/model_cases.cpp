@@ -21,6 +21,10 @@ constexpr std::size_t kPageImages = 61;  // distinct pages of a cache; a prime
 constexpr std::size_t kPromptTokens = 128;
 constexpr std::size_t kWarmUpSteps = 3;
 
+/// As the engine decodes at temperature 0: only tokens come back.
+constexpr SamplingParams kGreedyParams{.temperature = 0.0F};
+constexpr RowSampling kGreedy{&kGreedyParams, {}, 0};
+
 constexpr const char* kDeepseekV32 = R"({
   "architectures": ["DeepseekV32ForCausalLM"], "model_type": "deepseek_v32",
   "attention_bias": false, "bos_token_id": 0, "eos_token_id": 1, "first_k_dense_replace": 3,
@@ -109,7 +113,8 @@ class Stack {
       segments.push_back({.table = &tables[i],
                           .first_position = context - 1,
                           .tokens = {&tokens[i], 1},
-                          .wants_logits = true});
+                          .wants_logits = true,
+                          .sampling = &kGreedy});
     }
     const double by_graph = median_ms(segments, true, repetitions);
     const double one_by_one = median_ms(segments, false, repetitions);
@@ -253,12 +258,15 @@ class Decoding {
       segments.push_back({.table = &tables_[i],
                           .first_position = position_,
                           .tokens = {&tokens_[i], 1},
-                          .wants_logits = true});
+                          .wants_logits = true,
+                          .sampling = &kGreedy});
     }
     const std::span<const float> logits = model_.forward(segments);
+    const std::span<const RowChoice> choices = model_.choices();
     const std::size_t vocab = model_.config().vocab_size;
     for (std::size_t i = 0; i < tables_.size(); ++i) {
-      tokens_[i] = best(logits.subspan(i * vocab, vocab));
+      const bool is_chosen = !choices.empty() && choices[i].token.has_value();
+      tokens_[i] = is_chosen ? *choices[i].token : best(logits.subspan(i * vocab, vocab));
     }
     ++position_;
   }

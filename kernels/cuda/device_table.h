@@ -23,7 +23,7 @@ namespace ponder::kernels {
 
 /// Grows with every change below, and when a kernel's results change in their bits. A library of
 /// another version is not used, nor are cache pages that another version has left on disk.
-inline constexpr std::uint32_t kDeviceTableVersion = 3;
+inline constexpr std::uint32_t kDeviceTableVersion = 4;
 
 /// The one code that all backends share: what allocate() returns when memory will not do. It does
 /// not stick.
@@ -166,20 +166,71 @@ struct DeviceIndexScoresArgs {
   std::size_t dim;
 };
 
+/// How a selection is shared between blocks: a row's scores in pieces of this many keys, at most so
+/// many rows at a time, and only where the rows are so long. The bits are the same either way.
+inline constexpr std::size_t kSelectPieceKeys = 4096;
+inline constexpr std::size_t kSelectSplitRowsMax = 64;
+inline constexpr std::size_t kSelectSplitKeysMin = 4 * kSelectPieceKeys;
+
+constexpr std::size_t select_pieces(std::size_t scores_stride) {
+  return (scores_stride + kSelectPieceKeys - 1) / kSelectPieceKeys;
+}
+/// 32-bit words of SelectArgs::workspace for so many rows, or more, of scores of this stride: each
+/// piece has 2048 counts of 16 bits and a tally of 4 words, each row a state of 4 words.
+constexpr std::size_t select_workspace_words(std::size_t rows, std::size_t scores_stride) {
+  if (scores_stride < kSelectSplitKeysMin) return 0;
+  const std::size_t split = rows < kSelectSplitRowsMax ? rows : kSelectSplitRowsMax;
+  return split * (select_pieces(scores_stride) * (1024 + 4) + 4);
+}
+
 /// The exact best k of a row's keys [first_key, num_keys), as TopkArgs has it, and the slots where
-/// they lie. A row with at most k keys selects all from first_key on, and its scores are not read.
+/// they lie. A row with at most k keys selects all from first_key on, and its scores are not read;
+/// of any other num_keys is at most scores_stride.
 struct SelectArgs {
   const float* scores;  // [rows, scores_stride]
   std::size_t scores_stride;
   DeviceSequences sequences;
   const std::int32_t* num_keys;  // [rows]
-  std::size_t first_key;
-  std::size_t k;
-  std::int32_t* positions;     // [rows, k], written, ascending; -1 from num_selected on
-  std::int32_t* slots;         // [rows, k], written: the same as slots
-  std::int32_t* num_selected;  // [rows], written
-  std::int32_t* num_nan;       // [rows], added to: NaN among the scores that were read
+  std::size_t first_key;         // at most k
+  std::size_t k;                 // at least 1
+  std::int32_t* positions;       // [rows, k], written, ascending; -1 from num_selected on
+  std::int32_t* slots;           // [rows, k], written: the same as slots; may be nullptr
+  std::int32_t* num_selected;    // [rows], written
+  std::int32_t* num_nan;         // [rows], added to: NaN among the scores read; may be nullptr
   std::size_t rows;
+  /// Overwritten: select_workspace_words(rows, scores_stride). nullptr: a row is one block's.
+  std::uint32_t* workspace = nullptr;
+};
+
+/// How the token after a row of logits is sampled.
+struct LogitsRowInfo {
+  float temperature;  // 0: no total is wanted
+  std::int32_t mask;  // -1: everything is allowed
+};
+
+/// The best k of each row of logits, of equal ones the lowest ids, and the sum of all weights
+/// exp((logit - largest) / temperature), of parts of so many logits each: what engine/sampler.h
+/// needs to choose. NaN and -inf weigh nothing.
+inline constexpr std::size_t kLogitsPart = 4096;
+constexpr std::size_t logits_parts(std::size_t vocab) {
+  return (vocab + kLogitsPart - 1) / kLogitsPart;
+}
+struct BestLogitsArgs {
+  float* logits;  // [rows, vocab]; -inf is written where the row's mask has no bit
+  std::size_t rows;
+  std::size_t vocab;
+  std::size_t k;                   // 1 to vocab
+  const LogitsRowInfo* rows_info;  // [rows]
+  const std::uint32_t* masks;      // [*, mask_words]: id i is bit i % 32 of word i / 32
+  std::size_t mask_words;
+  std::int32_t* ids;  // [rows, k], written, ascending; with k = 1 it is -1 for NaN or -inf
+  float* best;        // [rows, k], written: their logits
+  double* totals;     // [rows, logits_parts(vocab)], written, not for k = 1 or temperature 0
+  // Scratch.
+  float* part_maxima;          // [rows, logits_parts(vocab)]
+  std::int32_t* num_logits;    // [rows]
+  std::int32_t* num_selected;  // [rows]
+  std::uint32_t* workspace;    // select_workspace_words(rows, vocab)
 };
 
 /// slots of positions that were chosen elsewhere.
@@ -290,6 +341,7 @@ struct DeviceTable {
   void (*index_scores)(const DeviceIndexScoresArgs& args);
   void (*select)(const SelectArgs& args);
   void (*translate)(const TranslateArgs& args);
+  void (*best_logits)(const BestLogitsArgs& args);
   void (*attention)(const DeviceAttentionArgs& args);
   void (*probe_products)(const ProbeProductsArgs& args);
 };

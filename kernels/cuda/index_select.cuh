@@ -9,10 +9,10 @@
 // and dim + 4 bytes of the page for every 16 heads, of which all reads but the first come from the
 // cache.
 //
-// Selection: a block for each row. The order image of the k-th largest score is found 8 bits at a
-// time; counting is the only use of atomics, and a sum of counts has no order. Then a stable
-// compaction: everything above, and of equals the lowest positions, in ascending order, which are
-// translated to slots as they are written.
+// Selection, a block for each row; index_select_split.cuh has the form of several. The order image
+// of the k-th largest score is found 8 bits at a time; counting is the only use of atomics, and a
+// sum of counts has no order. Then a stable compaction: everything above, and of equals the lowest
+// positions, in ascending order, which are translated to slots as they are written.
 
 #include "kernels/cuda/device_table.h"
 #include "kernels/cuda/elementwise.cuh"
@@ -169,13 +169,23 @@ __device__ unsigned find_threshold(const float* scores, std::size_t first, std::
 struct SelectionRow {
   std::size_t row;
   std::int32_t* positions;
-  std::int32_t* slots;
+  std::int32_t* slots;  // nullptr: nowhere
 };
+
+__device__ __forceinline__ SelectionRow selection_row(const SelectArgs& args, std::size_t row) {
+  return {row, args.positions + row * args.k,
+          args.slots == nullptr ? nullptr : args.slots + row * args.k};
+}
 
 __device__ __forceinline__ void put(const SelectArgs& args, const SelectionRow& to, std::size_t at,
                                     std::size_t position) {
   to.positions[at] = static_cast<std::int32_t>(position);
-  to.slots[at] = slot_of(args.sequences, to.row, position);
+  if (to.slots != nullptr) to.slots[at] = slot_of(args.sequences, to.row, position);
+}
+
+__device__ __forceinline__ void put_nothing(const SelectionRow& to, std::size_t at) {
+  to.positions[at] = -1;
+  if (to.slots != nullptr) to.slots[at] = -1;
 }
 
 /// Writes the positions of the `wanted` best, ascending; returns how many scores are NaN.
@@ -206,8 +216,7 @@ __device__ int compact(const SelectArgs& args, const SelectionRow& to, const flo
 }
 
 __global__ void select_kernel(SelectArgs args) {
-  const SelectionRow to{blockIdx.x, args.positions + blockIdx.x * args.k,
-                        args.slots + blockIdx.x * args.k};
+  const SelectionRow to = selection_row(args, blockIdx.x);
   const float* scores = args.scores + to.row * args.scores_stride;
   const auto n = static_cast<std::size_t>(args.num_keys[to.row]);
   const std::size_t visible = n > args.first_key ? n - args.first_key : 0;
@@ -223,12 +232,11 @@ __global__ void select_kernel(SelectArgs args) {
     num_nan = compact(args, to, scores, n, threshold, static_cast<int>(rank));
   }
   for (std::size_t i = num_selected + threadIdx.x; i < args.k; i += kSelectThreads) {
-    to.positions[i] = -1;
-    to.slots[i] = -1;
+    put_nothing(to, i);
   }
   if (threadIdx.x != 0) return;
   args.num_selected[to.row] = static_cast<std::int32_t>(num_selected);
-  args.num_nan[to.row] += num_nan;
+  if (args.num_nan != nullptr) args.num_nan[to.row] += num_nan;
 }
 
 __global__ void translate_kernel(TranslateArgs args) {
@@ -248,7 +256,7 @@ void launch_portable_scores(const DeviceIndexScoresArgs& args) {
   const bool is_i8 = args.cache.dtype == DType::int8;
   launch(is_i8 ? index_scores_i8_kernel : index_scores_kernel, grid, kScoreThreads, args);
 }
-void launch_select(const SelectArgs& args) {
+void launch_whole_select(const SelectArgs& args) {
   if (args.rows > 0) launch(select_kernel, rows_grid(args.rows), kSelectThreads, args);
 }
 void launch_translate(const TranslateArgs& args) {

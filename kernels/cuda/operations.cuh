@@ -3,10 +3,12 @@
 // All operations of a DeviceTable, for the file that adds the device itself.
 
 #include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/best_logits.cuh"
 #include "kernels/cuda/elementwise.cuh"
 #include "kernels/cuda/index_keys.cuh"
 #include "kernels/cuda/index_scores_mma.cuh"
 #include "kernels/cuda/index_select.cuh"
+#include "kernels/cuda/index_select_split.cuh"
 #include "kernels/cuda/matmul_mma.cuh"
 #include "kernels/cuda/probe.cuh"
 #include "kernels/cuda/router.cuh"
@@ -33,6 +35,7 @@ void set_operations(DeviceTable& table) {
   table.index_scores = launch_index_scores;
   table.select = launch_select;
   table.translate = launch_translate;
+  table.best_logits = launch_best_logits;
   table.attention = launch_attention;
   table.probe_products = launch_probe_products;
 }

@@ -13,6 +13,8 @@
 
 /// Before a loop whose arrays are to stay in registers.
 #define PONDER_UNROLL _Pragma("unroll")
+/// Before one of unknown length whose loads are to be under way together.
+#define PONDER_UNROLL_8 _Pragma("unroll 8")
 
 namespace ponder::kernels {
 
@@ -70,6 +72,7 @@ __device__ __forceinline__ void wait_for_copies() {
 #else
 #include "kernels/cuda/emulator/simt.h"
 #define PONDER_UNROLL
+#define PONDER_UNROLL_8
 #endif
 
 namespace ponder::kernels {
@@ -91,6 +94,11 @@ __device__ __forceinline__ bool is_nan(float x) {
 
 /// Of all lanes, in an order that is fixed and the same in each of them.
 __device__ __forceinline__ float warp_sum(float x) {
+  for (unsigned mask = kWarp / 2; mask > 0; mask /= 2) x += __shfl_xor_sync(kAllLanes, x, mask);
+  return x;
+}
+
+__device__ __forceinline__ unsigned warp_sum(unsigned x) {
   for (unsigned mask = kWarp / 2; mask > 0; mask /= 2) x += __shfl_xor_sync(kAllLanes, x, mask);
   return x;
 }
@@ -127,6 +135,28 @@ __device__ int count_before(bool flag, SharedArray<int, N>& scratch, int& total)
     const int count = scratch[warp];
     if (warp < threadIdx.x / kWarp) before += count;
     total += count;
+  }
+  __syncthreads();
+  return before;
+}
+
+/// The sum over the threads before this one; `total`: over all of them. Every thread of the block
+/// calls it.
+template <std::size_t N>
+__device__ unsigned sum_before(unsigned x, SharedArray<unsigned, N>& scratch, unsigned& total) {
+  unsigned through = x;  // the sum over the lanes up to this one
+  for (unsigned delta = 1; delta < kWarp; delta *= 2) {
+    const unsigned below = __shfl_up_sync(kAllLanes, through, delta);
+    if (lane() >= delta) through += below;
+  }
+  if (lane() == kWarp - 1) scratch[threadIdx.x / kWarp] = through;
+  __syncthreads();
+  unsigned before = through - x;
+  total = 0;
+  for (unsigned warp = 0; warp < blockDim.x / kWarp; ++warp) {
+    const unsigned sum = scratch[warp];
+    if (warp < threadIdx.x / kWarp) before += sum;
+    total += sum;
   }
   __syncthreads();
   return before;

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <random>
 
 #include "engine/device_choice.h"
 #include "engine/logits.h"
@@ -119,13 +120,49 @@ TEST_P(DeviceFormats, LogitsAndSelectionsAreThoseOfTheCpu) {
   EXPECT_EQ(got.trace[0].selection, want.trace[0].selection);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    All, DeviceFormats,
-    ::testing::Values(
-        Format{"f32_int8_keys", WeightDType::f32, CacheDType::f32, IndexKeys::int8},
-        Format{"bf16_bf16_cache", WeightDType::bf16, CacheDType::bf16, IndexKeys::floating},
-        Format{"fp8_fp8_cache_fp8_keys", WeightDType::fp8, CacheDType::fp8, IndexKeys::fp8}),
-    [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(All, DeviceFormats,
+                         ::testing::Values(Format{"f32_int8_keys", WeightDType::f32,
+                                                  CacheDType::f32, IndexKeys::int8},
+                                           Format{"bf16_bf16_cache", WeightDType::bf16,
+                                                  CacheDType::bf16, IndexKeys::floating},
+                                           Format{"fp8_fp8_cache_fp8_keys", WeightDType::fp8,
+                                                  CacheDType::fp8, IndexKeys::fp8}),
+                         [](const auto& info) { return info.param.name; });
+
+/// One row after a context of random pages, long enough that several blocks select for it.
+TEST_F(DeviceModelTest, ARowOfALongContextSelectsTheBestOfItsScores) {
+  constexpr std::size_t kKeys = kernels::kSelectSplitKeysMin + 100;
+  nlohmann::json json = small_config_json();
+  json["max_position_embeddings"] = kKeys;
+  auto config = parse_config(json.dump());
+  ASSERT_TRUE(config.has_value()) << config.error().message;
+  auto model = Model::load(small_model_dir(), std::move(*config), on_device());
+  ASSERT_TRUE(model.has_value()) << model.error().message;
+  const std::size_t page_bytes = (*model)->cache_layout().page_bytes;
+  auto pool = (*model)->create_pool((kKeys / kPageTokens + 1) * page_bytes);
+  ASSERT_TRUE(pool.has_value());
+  BlockTable table(*pool);
+  std::mt19937 rng(3);
+  std::vector<float> page(page_bytes / sizeof(float));
+  while (table.capacity() < kKeys) {
+    table.append(*pool->acquire());
+    for (float& value : page) value = static_cast<float>(rng() % 2001) / 1000.0F - 1.0F;
+    ASSERT_EQ(device()->upload(pool->data(table.pages().back()), page.data(), page_bytes), 0);
+  }
+  const TokenId token = 7;
+  const BatchSegment segment{.table = &table, .first_position = kKeys - 1, .tokens = {&token, 1}};
+  RowTrace trace;
+  (*model)->forward({&segment, 1}, &trace);
+  ASSERT_TRUE((*model)->check().has_value());
+  for (const LayerTrace& layer : trace) {
+    ASSERT_EQ(layer.index_scores.size(), kKeys);
+    std::vector<std::int32_t> want((*model)->config().index_topk);
+    std::vector<std::uint32_t> scratch(kKeys);
+    kernels::scalar_table().topk(
+        {layer.index_scores.data(), kKeys, want.size(), want.data(), scratch.data()});
+    EXPECT_EQ(layer.selection, want);
+  }
+}
 
 /// A model of a few layers with shared indexers and everything else.
 class DeviceBits : public DeviceModelTest {

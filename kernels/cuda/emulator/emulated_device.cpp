@@ -23,6 +23,7 @@ constexpr std::size_t kAlignment = 256;
 struct Memory {
   std::map<void*, std::size_t> allocated;
   std::size_t used = 0;
+  std::size_t downloaded = 0;
   std::size_t limit = std::size_t{1} << 30;
   std::atomic<bool> is_lost = false;     // by a test while another thread computes
   std::vector<std::size_t> taken = {0};  // by others, of each device
@@ -126,6 +127,11 @@ int transfer(void* to, const void* from, std::size_t bytes) {
   return is_refused() ? kNotInACapture : move(to, from, bytes);
 }
 
+int download(void* to, const void* from, std::size_t bytes) {
+  memory().downloaded += bytes;
+  return transfer(to, from, bytes);
+}
+
 int copy(void* to, const void* from, std::size_t bytes) {
   if (!emulator::is_recording()) return move(to, from, bytes);
   emulator::submit([to, from, bytes] { move(to, from, bytes); });
@@ -190,7 +196,7 @@ const DeviceTable& emulated_device() {
     table.allocate = allocate;
     table.release = release;
     table.upload = transfer;
-    table.download = transfer;
+    table.download = download;
     table.copy = copy;
     table.wait = wait;
     table.begin_capture = begin_capture;
@@ -213,6 +219,7 @@ int emulated_device_in_use() { return memory().in_use; }
 
 void set_emulated_memory(std::size_t bytes_max) { memory().limit = bytes_max; }
 std::size_t emulated_memory_used() { return memory().used; }
+std::size_t emulated_bytes_downloaded() { return memory().downloaded; }
 void lose_emulated_device(bool is_lost) { memory().is_lost = is_lost; }
 void fail_emulated_captures(bool all) { graphs().all_fail = all; }
 EmulatedLaunches emulated_launches() {

@@ -22,6 +22,8 @@ int emulated_device_in_use();
 /// For tests of failures. The limit is 1 GiB to begin with.
 void set_emulated_memory(std::size_t bytes_max);
 std::size_t emulated_memory_used();
+/// By all downloads so far.
+std::size_t emulated_bytes_downloaded();
 /// From the next wait() or download() on the device is lost, as after a sticky error of CUDA.
 void lose_emulated_device(bool is_lost);
 

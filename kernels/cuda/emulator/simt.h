@@ -179,6 +179,14 @@ inline float __shfl_xor_sync(unsigned, float value, unsigned mask) {
   const auto bits = std::bit_cast<std::uint32_t>(value);
   return std::bit_cast<float>(emulator::exchange(bits, (threadIdx.x % 32) ^ mask));
 }
+inline unsigned __shfl_xor_sync(unsigned, unsigned value, unsigned mask) {
+  return emulator::exchange(value, (threadIdx.x % 32) ^ mask);
+}
+/// The value of the lane that is `delta` below; the lowest lanes get their own.
+inline unsigned __shfl_up_sync(unsigned, unsigned value, unsigned delta) {
+  const unsigned lane = threadIdx.x % 32;
+  return emulator::exchange(value, lane < delta ? lane : lane - delta);
+}
 inline int __popc(unsigned value) { return std::popcount(value); }
 inline unsigned __float_as_uint(float value) { return std::bit_cast<unsigned>(value); }
 inline float __uint_as_float(unsigned bits) { return std::bit_cast<float>(bits); }

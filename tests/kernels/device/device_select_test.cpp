@@ -3,6 +3,7 @@
 
 #include "kernels/index_select.h"
 #include "tests/kernels/device/device_pages.h"
+#include "tests/kernels/device/selection_reference.h"
 
 namespace ponder::kernels {
 namespace {
@@ -170,21 +171,6 @@ TEST_F(DeviceFloatingScores, AgreeForRowsThatShareThePagesOfASequence) {
   for (const DType dtype : {DType::bf16, DType::fp8_e4m3}) {
     expect_agreement({dtype, 3, 32, true, Rows::many()});
   }
-}
-
-/// What the scalar row selects of keys [first, n).
-std::vector<std::int32_t> reference_selection(const std::vector<float>& scores, std::size_t first,
-                                              std::size_t n, std::size_t k, std::size_t& num_nan) {
-  std::vector<std::int32_t> positions(k, -1);
-  std::vector<std::uint32_t> scratch(n);
-  const std::size_t visible = n > first ? n - first : 0;
-  const TopkResult result =
-      scalar_table().topk({scores.data() + first, visible, k, positions.data(), scratch.data()});
-  for (std::size_t i = 0; i < result.num_selected; ++i) {
-    positions[i] += static_cast<std::int32_t>(first);
-  }
-  num_nan = result.num_nan;
-  return positions;
 }
 
 TEST_F(DeviceSelect, SelectionsAreThoseOfTheCpuToTheLastTie) {

@@ -64,6 +64,22 @@ TEST(Simt, ShufflesAndVotesReachTheWholeWarpAndNoOther) {
   }
 }
 
+TEST(Simt, SumsOfTheThreadsBeforeOneReachAcrossWarps) {
+  std::vector<unsigned> before(96);
+  std::vector<unsigned> totals(96);
+  EXPECT_EQ(fault_of(
+                [&] {
+                  __shared__ SharedArray<unsigned, 3> scratch;
+                  before[threadIdx.x] = sum_before(threadIdx.x, scratch, totals[threadIdx.x]);
+                },
+                96),
+            "");
+  for (unsigned i = 0; i < 96; ++i) {
+    EXPECT_EQ(before[i], i * (i - 1) / 2) << i;
+    EXPECT_EQ(totals[i], 96U * 95U / 2U);
+  }
+}
+
 TEST(Simt, BlockSumsAndCountsAreWhatTheirNamesSay) {
   std::vector<float> sums(96);
   std::vector<int> before(96);

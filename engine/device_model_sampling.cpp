@@ -1,0 +1,163 @@
+// Sampling beside the logits: the device masks them and gives the best of each row and the sums of
+// all weights, and Sampler chooses by these. Rows for which they are not enough come to the host.
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <functional>
+
+#include "base/assert.h"
+#include "engine/device_model.h"
+#include "engine/device_workspace.h"
+
+namespace ponder::engine {
+namespace {
+
+// Nuclei of more tokens are rare where it matters what is chosen.
+constexpr std::size_t kBestMax = 512;
+
+std::size_t mask_words(std::size_t vocab) { return (vocab + 63) / 64; }
+
+/// What comes back of a step, one array after the other, so that it is one download. Nothing is
+/// summed up for the single best.
+struct BestLayout {
+  std::size_t rows;
+  std::size_t k;
+  std::size_t parts;
+  BestLayout(std::size_t rows, std::size_t k, std::size_t vocab)
+      : rows(rows), k(k), parts(k == 1 ? 0 : kernels::logits_parts(vocab)) {}
+  std::size_t ids() const { return rows * parts * sizeof(double); }
+  std::size_t logits() const { return ids() + rows * k * sizeof(std::int32_t); }
+  std::size_t bytes() const { return logits() + rows * k * sizeof(float); }
+};
+
+/// Those of one row, on the host.
+struct RowBest {
+  std::vector<TokenId> ids;
+  std::vector<float> logits;
+  std::vector<double> totals;
+};
+
+RowBest read_row(const BestLayout& layout, const std::vector<std::byte>& bytes, std::size_t row) {
+  const auto read = [&](auto* to, std::size_t at, std::size_t n) {
+    std::memcpy(to, bytes.data() + at + row * n * sizeof *to, n * sizeof *to);
+  };
+  RowBest best;
+  best.totals.resize(layout.parts);
+  std::vector<std::int32_t> ids(layout.k);
+  std::vector<float> logits(layout.k);
+  read(best.totals.data(), 0, layout.parts);
+  read(ids.data(), layout.ids(), layout.k);
+  read(logits.data(), layout.logits(), layout.k);
+  for (std::size_t i = 0; i < layout.k; ++i) {
+    if (std::isnan(logits[i]) || logits[i] == -HUGE_VALF) continue;
+    best.ids.push_back(static_cast<TokenId>(ids[i]));
+    best.logits.push_back(logits[i]);
+  }
+  return best;
+}
+
+}  // namespace
+
+void DeviceModel::take_sampling(Workspace& ws, ArrayTaker& take) const {
+  const std::size_t vocab = config_.vocab_size;
+  const std::size_t rows = ws.logits_rows_max;
+  take(ws.logits_info, rows);
+  take(ws.masks, rows * mask_words(vocab));
+  take(ws.best_logits, BestLayout(rows, std::min(kBestMax, vocab), vocab).bytes());
+  take(ws.part_maxima, rows * kernels::logits_parts(vocab));
+  take(ws.num_logits, rows);
+  take(ws.num_best, rows);
+}
+
+/// Of the rows in `normed`, all whose logits are wanted.
+std::span<const float> DeviceModel::apply_head(std::span<const BatchSegment> segments) {
+  std::vector<const RowSampling*> samplings;
+  for (const BatchSegment& segment : segments) {
+    if (segment.wants_logits) samplings.resize(samplings.size() + 1 + segment.num_drafts);
+    if (segment.sampling != nullptr) samplings.back() = segment.sampling;
+  }
+  const bool is_any = std::ranges::any_of(samplings, std::identity());
+  if (is_any && samplings.size() <= ws_->logits_rows_max) return sample_rows(samplings);
+  return apply_lm_head(ws_->normed, samplings.size());
+}
+
+/// The tokens that follow the rows in `normed`, or their logits.
+std::span<const float> DeviceModel::sample_rows(std::span<const RowSampling* const> samplings) {
+  const std::size_t vocab = config_.vocab_size;
+  const std::size_t rows = samplings.size();
+  multiply(weights_.lm_head, ws_->logits, ws_->normed, rows);
+  const bool is_greedy = upload_samplings(samplings);
+  choices_.assign(rows, {});
+  choose_tokens(samplings, is_greedy ? 1 : std::min(kBestMax, vocab));
+  logits_.resize(std::max(logits_.size(), rows * vocab));
+  for (std::size_t row = 0; row < rows; ++row) {
+    if (choices_[row].is_made) continue;
+    note(table().download(logits_.data() + row * vocab, ws_->logits + row * vocab,
+                          vocab * sizeof(float)));
+  }
+  return std::span(logits_).first(rows * vocab);
+}
+
+/// Returns whether only the best token of each row is wanted.
+bool DeviceModel::upload_samplings(std::span<const RowSampling* const> samplings) {
+  std::vector<kernels::LogitsRowInfo> info(samplings.size(), {0.0F, -1});
+  std::vector<std::uint64_t> masks;
+  bool is_greedy = true;
+  std::int32_t num_masks = 0;
+  for (std::size_t row = 0; row < samplings.size(); ++row) {
+    if (samplings[row] == nullptr) continue;
+    const RowSampling& sampling = *samplings[row];
+    info[row].temperature = sampling.params->temperature;
+    is_greedy = is_greedy && sampling.params->temperature == 0.0F;
+    if (sampling.mask.empty()) continue;
+    PONDER_ASSERT(sampling.mask.size() == mask_words(config_.vocab_size));
+    masks.insert(masks.end(), sampling.mask.begin(), sampling.mask.end());
+    info[row].mask = num_masks++;
+  }
+  upload(ws_->logits_info, std::span<const kernels::LogitsRowInfo>(info));
+  if (num_masks > 0) upload(ws_->masks, std::span<const std::uint64_t>(masks));
+  return is_greedy;
+}
+
+void DeviceModel::choose_tokens(std::span<const RowSampling* const> samplings, std::size_t k) {
+  const std::size_t vocab = config_.vocab_size;
+  const BestLayout layout(samplings.size(), k, vocab);
+  std::byte* const at = ws_->best_logits;
+  table().best_logits({.logits = ws_->logits,
+                       .rows = layout.rows,
+                       .vocab = vocab,
+                       .k = k,
+                       .rows_info = ws_->logits_info,
+                       .masks = reinterpret_cast<const std::uint32_t*>(ws_->masks),
+                       .mask_words = 2 * mask_words(vocab),
+                       .ids = reinterpret_cast<std::int32_t*>(at + layout.ids()),
+                       .best = reinterpret_cast<float*>(at + layout.logits()),
+                       .totals = reinterpret_cast<double*>(at),
+                       .part_maxima = ws_->part_maxima,
+                       .num_logits = ws_->num_logits,
+                       .num_selected = ws_->num_best,
+                       .workspace = ws_->select_workspace});
+  const std::vector<std::byte> bytes = download(at, layout.bytes());
+  for (std::size_t row = 0; row < layout.rows; ++row) {
+    if (samplings[row] == nullptr) continue;
+    const RowBest best = read_row(layout, bytes, row);
+    std::vector<float> part_logits;
+    const auto fetch_part = [&](std::size_t part) {
+      const std::size_t first = part * kernels::kLogitsPart;
+      part_logits = download(ws_->logits + row * vocab + first,
+                             std::min(kernels::kLogitsPart, vocab - first));
+      return std::span<const float>(part_logits);
+    };
+    const BestLogits listed{.ids = best.ids,
+                            .logits = best.logits,
+                            .is_all = best.ids.size() < k || k == vocab,
+                            .totals = best.totals,
+                            .part_size = kernels::kLogitsPart,
+                            .num_logits = vocab,
+                            .fetch_part = fetch_part};
+    choices_[row] = sampler_.sample(listed, *samplings[row]->params, samplings[row]->position);
+  }
+}
+
+}  // namespace ponder::engine
