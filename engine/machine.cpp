@@ -12,7 +12,8 @@ namespace {
 
 constexpr std::uint64_t kCacheBytesDefaultMax = std::uint64_t{4} << 30;
 
-std::uint64_t default_cache_bytes() {
+std::uint64_t cache_bytes(const EngineOptions& options) {
+  if (options.cache_bytes_max != 0) return options.cache_bytes_max;
   return std::min(machine_memory().total / 4, kCacheBytesDefaultMax);
 }
 
@@ -30,22 +31,22 @@ ModelOptions model_options(const EngineOptions& options, const kernels::DeviceTa
   how.activations = options.activations;
   how.has_drafts = options.draft_tokens_max > 0;
   how.device = device;
+  how.experts = options.experts;
+  how.cache_bytes = cache_bytes(options);
   return how;
 }
 
 Result<Machine> open_machine(const std::filesystem::path& model_dir, const EngineOptions& options,
                              const kernels::DeviceTable* device) {
   PONDER_TRY(auto model, Model::load(model_dir, model_options(options, device)));
-  const std::uint64_t bytes =
-      options.cache_bytes_max != 0 ? options.cache_bytes_max : default_cache_bytes();
-  PONDER_TRY(PagePool pool, model->create_pool(bytes));
+  PONDER_TRY(PagePool pool, model->create_pool(cache_bytes(options)));
   std::unique_ptr<PageStore> store;
   if (!options.spill_dir.empty() && !pool.is_on_host()) {
     return fail(Errc::invalid_argument, "spill_dir: pages on a device are not spilled");
   }
   if (!options.spill_dir.empty()) {
-    PONDER_TRY(const auto identity, cache_identity(model_dir, model->config(), pool.layout(),
-                                                   model->arithmetic_name()));
+    PONDER_TRY(const auto identity,
+               cache_identity(model_dir, model->config(), pool.layout(), model->arithmetic_name()));
     PONDER_TRY(store, PageStore::open(options.spill_dir, {.bytes_max = options.spill_bytes_max},
                                       identity, pool.layout().page_bytes));
   }

@@ -82,7 +82,9 @@ engine::CacheDType cache_dtype_of(const std::string& name);
 
 /// What `--device` says: cpu, cuda or auto. Requires: one of these.
 engine::DeviceChoice device_of(const std::string& name);
-/// Says on standard error that the CPU takes over.
+/// What `--experts` says: auto, device or host. Requires: one of these.
+engine::ExpertPlacement experts_of(const std::string& name);
+/// Says on standard error that the CPU takes over, or what stays in host memory.
 void tell_notice(const std::string& notice);
 
 /// What `--index-keys` says: floating, int8 or fp8. Requires: one of these.
