@@ -9,6 +9,7 @@
 #include "base/assert.h"
 #include "engine/device_random_weights.h"
 #include "engine/device_workspace.h"
+#include "engine/machine_memory.h"
 
 namespace ponder::engine {
 namespace {
@@ -27,6 +28,8 @@ Result<std::unique_ptr<Model>> DeviceModel::load(const std::filesystem::path& di
                                                  ModelConfig config, const ModelOptions& options) {
   PONDER_TRY(Checkpoint checkpoint, Checkpoint::open(dir));
   PONDER_TRY(std::shared_ptr<OpenDevice> device, OpenDevice::open(*options.device));
+  const std::uint64_t host_bytes_free =
+      options.memory_bytes_max != 0 ? options.memory_bytes_max : machine_memory().available;
   PONDER_TRY(ModelWeights weights, load_weights(checkpoint, config,
                                                 {.with_mtp = options.has_drafts,
                                                  .activations = options.activations,
@@ -38,8 +41,9 @@ Result<std::unique_ptr<Model>> DeviceModel::load(const std::filesystem::path& di
       new DeviceModel(std::move(config), options, std::move(layout), std::move(device)));
   PONDER_TRY(const DeviceNeed need, model->count_need(weights, options));
   const kernels::DeviceInfo& info = model->device_->info();
-  PONDER_TRY(model->plan_, plan_experts(need, options.experts,
-                                        {info.name, info.memory_bytes, info.memory_bytes_free}));
+  PONDER_TRY(model->plan_,
+             plan_experts(need, options.experts,
+                          {info.name, info.memory_bytes, info.memory_bytes_free, host_bytes_free}));
   PONDER_TRY(model->weights_, upload_weights(weights, model->arena_));
   PONDER_TRY(model->ws_, model->make_workspace(model->arena_));
   const std::vector<std::int32_t> absent(model->rows_max_, -1);

@@ -486,8 +486,6 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::filesystem::path& model_
   if (!device.why_not.empty() && options.on_notice) {
     options.on_notice(fmt::format("the CPU computes: {}", device.why_not));
   }
-  const std::string experts = machine->model->expert_placement();
-  if (!experts.empty() && options.on_notice) options.on_notice(experts);
   LoadModel load_spare;
   if (device.table != nullptr && options.device == DeviceChoice::automatic) {
     load_spare = [model_dir, how = model_options(options, nullptr)] {

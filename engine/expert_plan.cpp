@@ -40,10 +40,16 @@ std::string need_text(const DeviceNeed& need, std::size_t num_on_device, const D
 
 std::string plan_text(const DeviceNeed& need, std::size_t num_on_device, const DeviceRoom& room) {
   const std::string needed = need_text(need, num_on_device, room);
-  if (num_on_device == need.experts.size())
+  if (num_on_device == need.experts.size()) {
     return fmt::format("all weights on the GPU: {}", needed);
-  const std::string in_host_memory =
-      fmt::format("{} in host memory", layers_text(Layers(need.experts).subspan(num_on_device)));
+  }
+  const auto staying = Layers(need.experts).subspan(num_on_device);
+  std::string in_host_memory = fmt::format("{} in host memory", layers_text(staying));
+  if (bytes_of(staying) > room.host_bytes_free) {
+    in_host_memory +=
+        fmt::format(", of which {} are available: read from disk at almost every token",
+                    bytes_text(room.host_bytes_free));
+  }
   if (num_on_device == 0) {
     return fmt::format("routed experts of {}; on the GPU {}", in_host_memory, needed);
   }
@@ -69,7 +75,7 @@ Result<ExpertPlan> plan_experts(const DeviceNeed& need, ExpertPlacement placemen
   if (need.bytes_with(num_on_device) > room.bytes_free) {
     const bool is_without = num_on_device == 0 && !need.experts.empty();
     return fail(Errc::exhausted,
-                fmt::format("device {}: no memory for {}{}", room.name,
+                fmt::format("{}: no memory for {}{}", room.name,
                             is_without ? "the model even without its routed experts: " : "",
                             need_text(need, num_on_device, room)));
   }

@@ -28,11 +28,12 @@ struct DeviceNeed {
   std::uint64_t bytes_with(std::size_t num_layers) const;
 };
 
-/// The device that it should fit in.
+/// The device that it should fit in, and the host beside it.
 struct DeviceRoom {
   std::string name;
   std::uint64_t bytes = 0;
   std::uint64_t bytes_free = 0;
+  std::uint64_t host_bytes_free = 0;  // before experts were loaded there
 };
 
 struct ExpertPlan {
@@ -43,7 +44,8 @@ struct ExpertPlan {
 /// `automatic` takes as many layers as fit and leaves a 64th of the device's memory alone, for what
 /// its driver needs. They are taken from the first on: a row reads equally many bytes in each, so
 /// only the MTP layer differs, which comes last: no prompt passes through it.
-/// Fails (exhausted), with the numbers, when the device cannot hold what is to be on it.
+/// Fails (exhausted), with the numbers, when the device cannot hold what is to be on it. Experts
+/// that host memory cannot hold either are read from their files, as on the CPU: the text says so.
 Result<ExpertPlan> plan_experts(const DeviceNeed& need, ExpertPlacement placement,
                                 const DeviceRoom& room);
 

@@ -50,6 +50,8 @@ Result<Machine> open_machine(const std::filesystem::path& model_dir, const Engin
     PONDER_TRY(store, PageStore::open(options.spill_dir, {.bytes_max = options.spill_bytes_max},
                                       identity, pool.layout().page_bytes));
   }
+  const std::string experts = model->expert_placement();
+  if (!experts.empty() && options.on_notice) options.on_notice(experts);
   return Machine{std::move(model), std::move(pool), std::move(store)};
 }
 

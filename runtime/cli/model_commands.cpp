@@ -53,15 +53,16 @@ struct Inspection {
 
 /// The GPU that is asked about; of no name when there is none.
 engine::DeviceRoom gpu_room(const InspectOptions& options) {
+  const std::uint64_t host_bytes = engine::machine_memory().available;
   if (options.gpu_memory_gb > 0) {
     const auto bytes = static_cast<std::uint64_t>(options.gpu_memory_gb * 1e9);
-    return {"such a GPU", bytes, bytes};
+    return {"such a GPU", bytes, bytes, host_bytes};
   }
   const kernels::CudaLibrary library = kernels::load_cuda_library();
   if (library.table == nullptr) return {};
   const auto found = engine::find_device(*library.table);
   if (!found) return {};
-  return {found->info.name, found->info.memory_bytes, found->info.memory_bytes_free};
+  return {found->info.name, found->info.memory_bytes, found->info.memory_bytes_free, host_bytes};
 }
 
 /// config.json alone will do; then the amounts follow from it.

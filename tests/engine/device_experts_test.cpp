@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 
 #include "engine/convert_checkpoint.h"
@@ -108,6 +109,16 @@ class DeviceExperts : public ::testing::Test {
   }
 };
 
+double relative_distance(const std::vector<float>& a, const std::vector<float>& b) {
+  double squares = 0.0;
+  double difference = 0.0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    squares += double{b[i]} * b[i];
+    difference += (double{a[i]} - b[i]) * (double{a[i]} - b[i]);
+  }
+  return std::sqrt(difference / squares);
+}
+
 class DeviceExpertFormats : public DeviceExperts,
                             public ::testing::WithParamInterface<const char*> {};
 
@@ -115,15 +126,16 @@ TEST_P(DeviceExpertFormats, OnTheHostGiveTheNumbersOfTheDeviceAndOfTheCpu) {
   const auto tokens = prompt_below(40, 320);
   const fs::path& dir = wide_model_dir(GetParam());
   ModelOptions options = options_for(ExpertPlacement::host);
-  options.isa = "scalar";  // the same rounding of activations to codes on every machine
   const LogitsResult on_host = run(dir, options, tokens);
   const LogitsResult on_device = run(dir, options_for(ExpertPlacement::device), tokens);
-  // The same products of the same inputs, but for the order of sums and the last bit of exp.
-  expect_near(on_host, on_device, 2e-5F);
+  // The same products of the same inputs, but for the order of sums and the last bit of exp. Where
+  // activations become codes, that bit decides about a few of them, each of which is off by one of
+  // 127 steps then, and in the attention of a CPU about selections too.
   const bool has_codes = std::string_view(GetParam()).starts_with("int");
+  EXPECT_LT(relative_distance(on_host.logits, on_device.logits), has_codes ? 0.05 : 1e-5);
   if (!has_codes) {
     options.device = nullptr;
-    expect_near(on_host, run(dir, options, tokens), 2e-3F);
+    EXPECT_LT(relative_distance(on_host.logits, run(dir, options, tokens).logits), 1e-4);
   }
   for (std::size_t layer = 0; layer < on_host.trace.size(); ++layer) {
     EXPECT_EQ(on_host.trace[layer].experts, on_device.trace[layer].experts) << layer;

@@ -20,7 +20,7 @@ DeviceNeed three_layers() {
           .cache_bytes = 4 * kGB,
           .experts = {{3, 10 * kGB}, {4, 10 * kGB}, {5, 10 * kGB}}};
 }
-DeviceRoom room(std::uint64_t bytes_free) { return {"a device", 64 * kGB, bytes_free}; }
+DeviceRoom room(std::uint64_t bytes_free) { return {"a device", 64 * kGB, bytes_free, 1000 * kGB}; }
 
 std::size_t num_on_device(ExpertPlacement placement, std::uint64_t bytes_free) {
   const auto plan = plan_experts(three_layers(), placement, room(bytes_free));
@@ -49,7 +49,7 @@ TEST(ExpertPlan, WhatDoesNotFitIsRefusedWithTheNumbers) {
     ASSERT_FALSE(plan.has_value());
     EXPECT_EQ(plan.error().code, Errc::exhausted);
     EXPECT_EQ(plan.error().message,
-              "device a device: no memory for the model even without its routed experts: 20.00 GB "
+              "a device: no memory for the model even without its routed experts: 20.00 GB "
               "(weights 15.00 GB, workspace 1.00 GB, cache 4.00 GB) of 20.00 GB free on a device");
   }
   const auto plan = plan_experts(three_layers(), ExpertPlacement::device, room(50 * kGB - 1));
@@ -70,6 +70,18 @@ TEST(ExpertPlan, SaysWhichLayersLieWhere) {
       HasSubstr("routed experts of layers 3..4 (20.00 GB) on the GPU, of layer 5 (10.00 GB) "
                 "in host memory; on the GPU 40.00 GB"));
   EXPECT_THAT(text(60 * kGB), HasSubstr("all weights on the GPU: 50.00 GB"));
+}
+
+TEST(ExpertPlan, SaysWhenTheHostCannotHoldThemEither) {
+  const auto text = [](std::uint64_t host_bytes_free) {
+    DeviceRoom small = room(45 * kGB);
+    small.host_bytes_free = host_bytes_free;
+    return plan_experts(three_layers(), ExpertPlacement::automatic, small)->text;
+  };
+  EXPECT_THAT(text(10 * kGB - 1),
+              HasSubstr("of layer 5 (10.00 GB) in host memory, of which 10.00 GB are available: "
+                        "read from disk at almost every token; on the GPU"));
+  EXPECT_THAT(text(10 * kGB), HasSubstr("of layer 5 (10.00 GB) in host memory; on the GPU"));
 }
 
 TEST(ExpertPlan, AModelWithoutExpertsFitsOrDoesNot) {
