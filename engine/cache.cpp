@@ -173,28 +173,22 @@ void PagePool::remove_idle(PageId page) {
   --num_idle_;
 }
 
-BlockTable::BlockTable(PagePool& pool)
-    : pool_(&pool),
-      latents_(pool.layout().latent_offsets.size()),
-      index_keys_(pool.layout().index_offsets.size()) {}
+BlockTable::BlockTable(PagePool& pool) : pool_(&pool) {}
 
 BlockTable::BlockTable(BlockTable&& other) noexcept
     : pool_(other.pool_),
       pages_(std::exchange(other.pages_, {})),
-      latents_(std::move(other.latents_)),
-      index_keys_(std::move(other.index_keys_)) {}
+      addresses_(std::exchange(other.addresses_, {})) {}
 
 void BlockTable::append(PageId page) {
   pages_.push_back(page);
-  for (auto& addresses : latents_) addresses.push_back(nullptr);
-  for (auto& addresses : index_keys_) addresses.push_back(nullptr);
-  set_addresses(pages_.size() - 1);
+  addresses_.push_back(pool_->data(page));
 }
 
 void BlockTable::replace(std::size_t page_idx, PageId page) {
   pool_->release(pages_[page_idx]);
   pages_[page_idx] = page;
-  set_addresses(page_idx);
+  addresses_[page_idx] = pool_->data(page);
 }
 
 bool BlockTable::is_writable_at(std::size_t position) const {
@@ -203,15 +197,10 @@ bool BlockTable::is_writable_at(std::size_t position) const {
 
 void BlockTable::share_from(const BlockTable& other, std::size_t num_pages) {
   PONDER_ASSERT(pages_.empty() && num_pages <= other.pages_.size());
-  const auto share_first = [num_pages](auto& to, const auto& from) {
-    to.assign(from.begin(), from.begin() + static_cast<std::ptrdiff_t>(num_pages));
-  };
-  share_first(pages_, other.pages_);
+  const auto n = static_cast<std::ptrdiff_t>(num_pages);
+  pages_.assign(other.pages_.begin(), other.pages_.begin() + n);
+  addresses_.assign(other.addresses_.begin(), other.addresses_.begin() + n);
   for (const PageId page : pages_) pool_->share(page);
-  for (std::size_t i = 0; i < latents_.size(); ++i) share_first(latents_[i], other.latents_[i]);
-  for (std::size_t i = 0; i < index_keys_.size(); ++i) {
-    share_first(index_keys_[i], other.index_keys_[i]);
-  }
 }
 
 /// Later pages first: so an idle page of the prefix tree is never older than those below it.
@@ -221,19 +210,7 @@ void BlockTable::truncate(std::size_t num_pages) {
     pool_->release(pages_.back());
     pages_.pop_back();
   }
-  for (auto& addresses : latents_) addresses.resize(num_pages);
-  for (auto& addresses : index_keys_) addresses.resize(num_pages);
-}
-
-void BlockTable::set_addresses(std::size_t page_idx) {
-  const CacheLayout& layout = pool_->layout();
-  const std::byte* data = pool_->data(pages_[page_idx]);
-  for (std::size_t layer = 0; layer < latents_.size(); ++layer) {
-    latents_[layer][page_idx] = data + layout.latent_offsets[layer];
-    if (layout.index_offsets[layer] != CacheLayout::kNoBlock) {
-      index_keys_[layer][page_idx] = data + layout.index_offsets[layer];
-    }
-  }
+  addresses_.resize(num_pages);
 }
 
 std::byte* BlockTable::latent_row(std::size_t layer, std::size_t position) const {

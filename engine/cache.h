@@ -140,8 +140,8 @@ class BlockTable {
   void append(PageId page);
   /// Puts an equal page, of which it takes over one holder, in the place of one of its own.
   void replace(std::size_t page_idx, PageId page);
-  /// Shares the first pages of another sequence: a fork, which copies addresses and no rows. Of the
-  /// last one a beginning may be meant.
+  /// Shares the first pages of another sequence: a fork, which copies an address for each page,
+  /// whatever the layers, and no rows. Of the last one a beginning may be meant.
   /// Requires: empty.
   void share_from(const BlockTable& other, std::size_t num_pages);
   /// Lets go of all pages but the first `num_pages`, the last one first.
@@ -154,8 +154,9 @@ class BlockTable {
   /// Whether a new row at this position goes to a page of its own, or one that is yet to be added.
   bool is_writable_at(std::size_t position) const;
 
-  const void* const* latent_pages(std::size_t layer) const { return latents_[layer].data(); }
-  const void* const* index_pages(std::size_t layer) const { return index_keys_[layer].data(); }
+  /// Where each page begins; a layer's blocks lie CacheLayout::latent_offsets and index_offsets
+  /// further. Valid until the table changes.
+  const void* const* addresses() const { return addresses_.data(); }
   /// The cache row of a position. Requires: position < capacity(); to write it, is_writable_at().
   std::byte* latent_row(std::size_t layer, std::size_t position) const;
   std::byte* index_row(std::size_t layer, std::size_t position) const;
@@ -163,12 +164,9 @@ class BlockTable {
   std::byte* index_block(std::size_t layer, std::size_t position) const;
 
  private:
-  void set_addresses(std::size_t page_idx);
-
   PagePool* pool_;
   std::vector<PageId> pages_;
-  std::vector<std::vector<const void*>> latents_;     // [layers][pages]
-  std::vector<std::vector<const void*>> index_keys_;  // [layers][pages]
+  std::vector<const void*> addresses_;  // [pages]
 };
 
 }  // namespace ponder::engine

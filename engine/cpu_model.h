@@ -89,11 +89,11 @@ class CpuModel final : public Model {
   void round_index_to_int8(const Projections& wanted);
   void round_index_to_fp8(const Projections& wanted);
   void select(std::size_t layer, std::span<const BatchSegment> segments, RowTrace* trace);
-  void select_rows(const void* const* pages, std::size_t row, std::size_t num_rows,
-                   std::size_t first_key);
+  void select_rows(std::size_t layer, const BlockTable& table, std::size_t row,
+                   std::size_t num_rows, std::size_t first_key);
   template <class Visit>
-  void with_index_scores(const void* const* pages, std::size_t row, std::size_t num_rows,
-                         Visit visit);
+  void with_index_scores(std::size_t layer, const BlockTable& table, std::size_t row,
+                         std::size_t num_rows, Visit visit);
   void trace_selection(std::size_t layer, RowTrace& trace) const;
 
   // model_ffn.cpp

@@ -1,7 +1,7 @@
 #include <cstring>
 
-#include "engine/fp8_latent.h"
 #include "engine/cpu_model.h"
+#include "engine/fp8_latent.h"
 #include "engine/model_workspace.h"
 
 namespace ponder::engine {
@@ -17,7 +17,7 @@ constexpr float kIndexNormEps = 1e-6F;  // of the indexer's LayerNorm, whatever 
 }  // namespace
 
 void CpuModel::attention(std::size_t layer, std::span<const BatchSegment> segments,
-                      RowTrace* trace) {
+                         RowTrace* trace) {
   start_attention(layer, segments);
   const bool has_indexer = config_.layers[layer].indexer == IndexerKind::full;
   if (has_indexer) select(layer, segments, trace);
@@ -128,8 +128,8 @@ void CpuModel::rotate(const LayerDescriptor& layer, const Projections& wanted) {
   rope(ws_->latent.data() + c.kv_lora_rank, latent_dim, 1, latent_dim, layer.rope_layout);
   // In the indexer the rotated part comes first.
   if (wanted.index_queries) {
-    rope(ws_->index_q.data(), c.index_n_heads * c.index_head_dim, c.index_n_heads,
-         c.index_head_dim, layer.indexer_rope_layout);
+    rope(ws_->index_q.data(), c.index_n_heads * c.index_head_dim, c.index_n_heads, c.index_head_dim,
+         layer.indexer_rope_layout);
   }
   if (wanted.index_keys) {
     rope(ws_->index_k.data(), c.index_head_dim, 1, c.index_head_dim, layer.indexer_rope_layout);
@@ -156,7 +156,7 @@ void CpuModel::store_values(std::byte* to, const float* from, std::size_t n) {
 }
 
 void CpuModel::write_cache(std::size_t layer, std::span<const BatchSegment> segments,
-                        bool has_indexer) {
+                           bool has_indexer) {
   const std::size_t latent_dim = config_.kv_lora_rank + config_.qk_rope_head_dim;
   std::size_t row = 0;
   for (const BatchSegment& segment : segments) {
@@ -194,7 +194,7 @@ void CpuModel::attend(std::size_t layer, std::span<const BatchSegment> segments)
           .q_nope = ws_->q_absorbed.data() + row * heads * c.kv_lora_rank,
           .q_rope = ws_->q.data() + row * heads * c.qk_head_dim() + c.qk_nope_head_dim,
           .out = ws_->attended.data() + row * heads * c.kv_lora_rank,
-          .pages = segment.table->latent_pages(layer),
+          .pages = segment.table->addresses(),
           .slots = selected ? ws_->selection.data() + row * c.index_topk : nullptr,
           .num_slots =
               static_cast<std::size_t>(selected ? ws_->num_selected[row] : ws_->num_keys[row])};
@@ -211,7 +211,8 @@ void CpuModel::attend(std::size_t layer, std::span<const BatchSegment> segments)
                                   .cache_stride = layout_.latent_stride,
                                   .cache_dtype = layout_.dtype,
                                   .softmax_scale = static_cast<float>(c.softmax_scale),
-                                  .fp8 = fp8_latent_layout(c.kv_lora_rank, c.qk_rope_head_dim)});
+                                  .fp8 = fp8_latent_layout(c.kv_lora_rank, c.qk_rope_head_dim),
+                                  .block_offset = layout_.latent_offsets[layer]});
 }
 
 void CpuModel::project_output(const LayerWeights& weights) {

@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <numeric>
 
-#include "engine/index_fp8.h"
 #include "engine/cpu_model.h"
+#include "engine/index_fp8.h"
 #include "engine/model_workspace.h"
 
 namespace ponder::engine {
@@ -52,7 +52,7 @@ void CpuModel::round_index_to_int8(const Projections& wanted) {
 }
 
 void CpuModel::write_index_key(std::size_t layer, const BlockTable& table, std::size_t row,
-                            std::size_t position) {
+                               std::size_t position) {
   const std::size_t dim = config_.index_head_dim;
   const float* key = ws_->index_k.data() + row * dim;
   const std::size_t token = position % kPageTokens;
@@ -91,13 +91,13 @@ void CpuModel::select(std::size_t layer, std::span<const BatchSegment> segments,
     }
     // The MTP layer has no row at position 0.
     const std::size_t first_key = is_mtp ? 1 : 0;
-    if (row < last) select_rows(segment.table->index_pages(layer), row, last - row, first_key);
+    if (row < last) select_rows(layer, *segment.table, row, last - row, first_key);
     row = last;
   }
   if (trace != nullptr && ws_->num_selected[row - 1] != 0) {
     std::vector<float>& scores = (*trace)[layer].index_scores;
     scores.resize(static_cast<std::size_t>(ws_->num_keys[row - 1]));
-    with_index_scores(segments.back().table->index_pages(layer), row - 1, 1, [&](auto args) {
+    with_index_scores(layer, *segments.back().table, row - 1, 1, [&](auto args) {
       args.scores = scores.data();
       args.scores_stride = scores.size();
       kernels::index_scores(executor(), args);
@@ -105,10 +105,10 @@ void CpuModel::select(std::size_t layer, std::span<const BatchSegment> segments,
   }
 }
 
-void CpuModel::select_rows(const void* const* pages, std::size_t row, std::size_t num_rows,
-                        std::size_t first_key) {
+void CpuModel::select_rows(std::size_t layer, const BlockTable& table, std::size_t row,
+                           std::size_t num_rows, std::size_t first_key) {
   const std::size_t topk = config_.index_topk;
-  with_index_scores(pages, row, num_rows, [&](const auto& args) {
+  with_index_scores(layer, table, row, num_rows, [&](const auto& args) {
     ws_->selector.select(executor(), args,
                          {.positions = ws_->selection.data() + row * topk,
                           .stride = topk,
@@ -123,8 +123,8 @@ void CpuModel::select_rows(const void* const* pages, std::size_t row, std::size_
 
 /// Calls visit with the arguments of the score kernel for this kind of keys; scores are left open.
 template <class Visit>
-void CpuModel::with_index_scores(const void* const* pages, std::size_t row, std::size_t num_rows,
-                              Visit visit) {
+void CpuModel::with_index_scores(std::size_t layer, const BlockTable& table, std::size_t row,
+                                 std::size_t num_rows, Visit visit) {
   const ModelConfig& c = config_;
   const std::size_t index_dim = c.index_n_heads * c.index_head_dim;
   const float* head_weights = ws_->index_weights.data() + row * c.index_n_heads;
@@ -134,11 +134,12 @@ void CpuModel::with_index_scores(const void* const* pages, std::size_t row, std:
                                      .scores_stride = 0,
                                      .q = ws_->index_q_codes.data() + row * index_dim,
                                      .head_weights = head_weights,
-                                     .pages = pages,
+                                     .pages = table.addresses(),
                                      .num_keys = num_keys,
                                      .rows = num_rows,
                                      .heads = c.index_n_heads,
-                                     .dim = c.index_head_dim});
+                                     .dim = c.index_head_dim,
+                                     .block_offset = layout_.index_offsets[layer]});
   } else {
     visit(kernels::IndexScoresArgs{.scores = nullptr,
                                    .scores_stride = 0,
@@ -147,13 +148,14 @@ void CpuModel::with_index_scores(const void* const* pages, std::size_t row, std:
                                    .q_head_stride = c.index_head_dim,
                                    .head_weights = head_weights,
                                    .head_weights_stride = c.index_n_heads,
-                                   .pages = pages,
+                                   .pages = table.addresses(),
                                    .key_stride = layout_.index_stride,
                                    .key_dtype = layout_.key_dtype,
                                    .num_keys = num_keys,
                                    .rows = num_rows,
                                    .heads = c.index_n_heads,
-                                   .dim = c.index_head_dim});
+                                   .dim = c.index_head_dim,
+                                   .block_offset = layout_.index_offsets[layer]});
   }
 }
 

@@ -163,7 +163,8 @@ struct RouterArgs {
 };
 
 /// Lightning indexer, fp32: scores[r,s] = sum over h, ascending, of w[r,h] * max(<q[r,h], k[s]>, 0)
-/// Key s is row s % kPageSize of pages[s / kPageSize]. A NaN stays NaN; topk orders it.
+/// Key s is row s % kPageSize of the block at pages[s / kPageSize] + block_offset bytes. A NaN
+/// stays NaN; topk orders it.
 struct IndexScoresArgs {
   float* scores;  // [rows, scores_stride]; [r, 0..num_keys[r]) is written
   std::size_t scores_stride;
@@ -172,7 +173,7 @@ struct IndexScoresArgs {
   std::size_t q_head_stride;
   const float* head_weights;  // [rows, heads], all constant factors included
   std::size_t head_weights_stride;
-  const void* const* pages;  // each [kPageSize, key_stride] of key_dtype; of fp8_e4m3 followed by
+  const void* const* pages;  // block: [kPageSize, key_stride] of key_dtype; of fp8_e4m3 followed by
                              // [kPageSize] f32 scales, powers of two: a key is code * scale
   std::size_t key_stride;    // fp8_e4m3: a multiple of 4
   DType key_dtype;           // f32, bf16 or fp8_e4m3
@@ -180,6 +181,7 @@ struct IndexScoresArgs {
   std::size_t rows;
   std::size_t heads;
   std::size_t dim;  // <= kIndexHeadDimMax
+  std::size_t block_offset = 0;
 };
 
 /// The exact best `k` of `n` scores: score descending, then position ascending. -0.0 equals +0.0,
@@ -201,7 +203,7 @@ struct AttentionRow {
   const float* q_nope;        // [heads, kv_lora_rank], W_uk already absorbed
   const float* q_rope;        // [heads, qk_rope_head_dim]
   float* out;                 // [heads, kv_lora_rank], written
-  const void* const* pages;   // each [kPageSize, cache_stride] of cache_dtype
+  const void* const* pages;   // block, block_offset bytes further: [kPageSize, cache_stride]
   const std::int32_t* slots;  // [num_slots]; slot s is row s % kPageSize of pages[s / kPageSize];
                               // nullptr: 0, 1, .. num_slots - 1 (dense causal attention)
   std::size_t num_slots;      // 0 gives zeros
@@ -222,6 +224,7 @@ struct AttentionArgs {
   DType cache_dtype;         // f32, bf16 or fp8_e4m3
   float softmax_scale;
   Fp8LatentLayout fp8 = {};  // of a row of fp8_e4m3
+  std::size_t block_offset = 0;
 };
 
 /// What attention over a part of a row's slots leaves. With l the base-2 logits, softmax_scale *

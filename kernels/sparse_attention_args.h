@@ -49,11 +49,12 @@ struct IndexScoresI8Args {
   std::size_t scores_stride;
   const std::int8_t* q;          // [rows, heads, dim] codes, dense
   const float* head_weights;     // [rows, heads], dense; the query's scale included
-  const void* const* pages;      // in the layout above
+  const void* const* pages;      // block, block_offset bytes further, in the layout above
   const std::int32_t* num_keys;  // [rows] visible keys
   std::size_t rows;
   std::size_t heads;  // <= kIndexHeadsMax
   std::size_t dim;    // a power of two, 4 .. kIndexHeadDimMax
+  std::size_t block_offset = 0;
 };
 
 /// The best `k` scores seen so far, in the order of TopkArgs, while scores arrive in pieces of any

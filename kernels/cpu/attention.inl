@@ -36,7 +36,7 @@ struct AttentionBlock {
 inline const char* cache_row(const AttentionArgs& args, const AttentionRow& row, std::size_t i,
                              std::size_t element_size) {
   const std::size_t slot = row.slots == nullptr ? i : static_cast<std::size_t>(row.slots[i]);
-  return static_cast<const char*>(row.pages[slot / kPageSize]) +
+  return static_cast<const char*>(row.pages[slot / kPageSize]) + args.block_offset +
          slot % kPageSize * args.cache_stride * element_size;
 }
 

@@ -75,7 +75,7 @@ void attention_pack(const AttentionArgs& args, std::size_t row, std::size_t head
 
 inline const char* block_row(const AttentionArgs& args, const AttentionRow& row, std::size_t i) {
   const std::size_t slot = row.slots == nullptr ? i : static_cast<std::size_t>(row.slots[i]);
-  return static_cast<const char*>(row.pages[slot / kPageSize]) +
+  return static_cast<const char*>(row.pages[slot / kPageSize]) + args.block_offset +
          slot % kPageSize * args.cache_stride * (args.cache_dtype == DType::bf16 ? 2 : 1);
 }
 

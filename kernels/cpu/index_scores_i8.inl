@@ -73,6 +73,10 @@ void score_unit(const CodeRow& row, const std::int8_t* codes, const float* scale
   }
 }
 
+inline const std::int8_t* index_block(const IndexScoresI8Args& args, std::size_t key) {
+  return static_cast<const std::int8_t*>(args.pages[key / kPageSize]) + args.block_offset;
+}
+
 void score_code_row(const IndexScoresI8Args& args, std::size_t row, std::size_t key_begin,
                     std::size_t key_end) {
   CodeRow code_row;
@@ -86,11 +90,11 @@ void score_code_row(const IndexScoresI8Args& args, std::size_t row, std::size_t 
   float* out = args.scores + row * args.scores_stride;
   alignas(64) std::int8_t prepared[kPageSize * kIndexHeadDimMax];
   for (std::size_t key = key_begin; key < key_end; key += kPageSize) {
-    const auto* page = static_cast<const std::int8_t*>(args.pages[key / kPageSize]);
+    const auto* page = index_block(args, key);
     const auto* scales = reinterpret_cast<const float*>(page + kPageSize * args.dim);
     const std::size_t left = key_end - key < kPageSize ? key_end - key : kPageSize;
     const bool is_last = key + kPageSize >= key_end;
-    const void* next = is_last ? page : args.pages[key / kPageSize + 1];
+    const void* next = is_last ? page : index_block(args, key + kPageSize);
     const std::int8_t* codes = prepare_page(page, next, kPageSize * args.dim, prepared);
     for (std::size_t i = 0; i < left; i += kUnitKeys) {
       score_unit(code_row, codes + i * args.dim, scales + i, out + key + i, left - i);

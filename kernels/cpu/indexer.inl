@@ -50,12 +50,18 @@ std::size_t transpose_pairs(const bf16* const (&keys)[kLanes], std::size_t dim, 
   return d;
 }
 
+template <class K>
+const K* index_block(const IndexScoresArgs& args, std::size_t key) {
+  const auto* page = static_cast<const char*>(args.pages[key / kPageSize]);
+  return reinterpret_cast<const K*>(page + args.block_offset);
+}
+
 // The scale of a key of E4M3 codes: a power of two, so that the order of products is of no account.
 inline float key_scale(const IndexScoresArgs& args, std::size_t key) {
   float scale = 0.0f;
   __builtin_memcpy(&scale,
-                   static_cast<const fp8_e4m3*>(args.pages[key / kPageSize]) +
-                       kPageSize * args.key_stride + key % kPageSize * sizeof scale,
+                   index_block<fp8_e4m3>(args, key) + kPageSize * args.key_stride +
+                       key % kPageSize * sizeof scale,
                    sizeof scale);
   return scale;
 }
@@ -67,7 +73,7 @@ void load_group(const IndexScoresArgs& args, std::size_t key, std::size_t key_la
   const K* keys[kLanes];
   for (std::size_t lane = 0; lane < kLanes; ++lane) {
     const std::size_t s = key + lane < key_last ? key + lane : key_last;
-    keys[lane] = static_cast<const K*>(args.pages[s / kPageSize]) + s % kPageSize * args.key_stride;
+    keys[lane] = index_block<K>(args, s) + s % kPageSize * args.key_stride;
   }
   std::size_t d = 0;
   if constexpr (sizeof(K) == sizeof(bf16)) d = transpose_pairs(keys, args.dim, group, block);

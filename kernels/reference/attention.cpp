@@ -20,7 +20,7 @@ struct Head {
   double cache_at(std::size_t index, std::size_t dim) const noexcept {
     const std::size_t slot =
         row.slots == nullptr ? index : static_cast<std::size_t>(row.slots[index]);
-    const void* page = row.pages[slot / kPageSize];
+    const void* page = static_cast<const char*>(row.pages[slot / kPageSize]) + args.block_offset;
     const std::size_t i = slot % kPageSize * args.cache_stride + dim;
     if (args.cache_dtype == DType::f32) return static_cast<const float*>(page)[i];
     if (args.cache_dtype == DType::bf16) {

@@ -13,7 +13,7 @@ namespace ponder::kernels::scalar {
 namespace {
 
 float key_at(const IndexScoresArgs& args, std::size_t key, std::size_t dim) noexcept {
-  const void* page = args.pages[key / kPageSize];
+  const void* page = static_cast<const char*>(args.pages[key / kPageSize]) + args.block_offset;
   const std::size_t i = key % kPageSize * args.key_stride + dim;
   if (args.key_dtype == DType::f32) return static_cast<const float*>(page)[i];
   if (args.key_dtype == DType::fp8_e4m3) {
@@ -47,7 +47,8 @@ std::size_t code_offset(std::size_t token, std::size_t d, std::size_t dim) noexc
 }
 
 float score_i8(const IndexScoresI8Args& args, std::size_t row, std::size_t key) noexcept {
-  const auto* page = static_cast<const std::int8_t*>(args.pages[key / kPageSize]);
+  const auto* page =
+      static_cast<const std::int8_t*>(args.pages[key / kPageSize]) + args.block_offset;
   const std::size_t token = key % kPageSize;
   float sum = 0.0f;
   for (std::size_t h = 0; h < args.heads; ++h) {

@@ -13,8 +13,7 @@ namespace {
 CacheLayout layout() { return CacheLayout(testing::tiny_config(), kernels::DType::f32); }
 
 TEST(CacheLayout, BlocksOfAllLayersLieApartInsideOnePage) {
-  for (const auto dtype :
-       {kernels::DType::f32, kernels::DType::bf16, kernels::DType::fp8_e4m3}) {
+  for (const auto dtype : {kernels::DType::f32, kernels::DType::bf16, kernels::DType::fp8_e4m3}) {
     const CacheLayout l(testing::tiny_config(), dtype);
     const std::size_t latent_bytes = kPageTokens * l.latent_stride * l.latent_bytes;
     const std::size_t index_bytes = kPageTokens * l.index_stride * l.key_bytes;
@@ -87,10 +86,11 @@ TEST(BlockTable, RowsLieWhereTheKernelsLookForThem) {
     EXPECT_EQ(table.capacity(), 192U);
     for (std::size_t layer = 0; layer < 6; ++layer) {
       for (const std::size_t position : {0U, 63U, 64U, 191U}) {
-        const auto* page = static_cast<const std::byte*>(table.latent_pages(layer)[position / 64]);
-        EXPECT_EQ(table.latent_row(layer, position), page + position % 64 * l.latent_stride * 4);
-        page = static_cast<const std::byte*>(table.index_pages(layer)[position / 64]);
-        EXPECT_EQ(table.index_row(layer, position), page + position % 64 * l.index_stride * 4);
+        const auto* page = static_cast<const std::byte*>(table.addresses()[position / 64]);
+        EXPECT_EQ(table.latent_row(layer, position),
+                  page + l.latent_offsets[layer] + position % 64 * l.latent_stride * 4);
+        EXPECT_EQ(table.index_row(layer, position),
+                  page + l.index_offsets[layer] + position % 64 * l.index_stride * 4);
       }
     }
     const PageId other = *pool->acquire();

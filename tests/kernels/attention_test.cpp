@@ -81,9 +81,10 @@ struct Case {
     std::vector<const void*> result;
     for (const std::size_t page : page_order) {
       const std::size_t at = page * kPageSize * cache_stride();
-      if (dtype == DType::f32) result.push_back(cache.data() + at);
-      if (dtype == DType::bf16) result.push_back(cache_bf16.data() + at);
-      if (dtype == DType::fp8_e4m3) result.push_back(cache_fp8.data() + at);
+      const void* block = cache_fp8.data() + at;
+      if (dtype == DType::f32) block = cache.data() + at;
+      if (dtype == DType::bf16) block = cache_bf16.data() + at;
+      result.push_back(page_of(block));
     }
     return result;
   }
@@ -123,6 +124,7 @@ std::vector<float> with_args(const Case& c, Attend attend) {
   args.qk_rope_head_dim = c.shape.rope;
   args.q_nope_stride = c.shape.rank;
   args.q_rope_stride = c.shape.rope;
+  args.block_offset = kBlockOffset;
   args.out_stride = out_stride;
   args.cache_stride = c.cache_stride();
   args.fp8 = c.fp8_layout();
@@ -196,8 +198,8 @@ TEST_P(AttentionTest, MatchesScalarInManyPartsOfAWideModel) {
 }
 
 TEST_P(AttentionTest, AnFp8CacheGivesTheBitsOfTheBf16CacheThatItDecodesTo) {
-  const Shape shapes[] = {{1, 1, 2},      {3, 130, 6},   {8, 512, 64}, {17, 300, 31},
-                          {16, 1000, 24}, {129, 128, 32}};
+  const Shape shapes[] = {{1, 1, 2},     {3, 130, 6},    {8, 512, 64},
+                          {17, 300, 31}, {16, 1000, 24}, {129, 128, 32}};
   for (const Shape& shape : shapes) {
     SCOPED_TRACE(::testing::Message() << "heads=" << shape.heads << " rank=" << shape.rank);
     Case c(shape, {1, 33, 300}, 301, DType::fp8_e4m3, false, rng);

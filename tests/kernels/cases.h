@@ -33,6 +33,13 @@ inline std::vector<float> random_floats(std::size_t n, std::mt19937_64& rng) {
   return values;
 }
 
+/// Where the blocks of a test's pages begin: further in than their pages.
+inline constexpr std::size_t kBlockOffset = 320;
+/// The page whose block this is. Nobody follows the address without adding the offset.
+inline const void* page_of(const void* block) {
+  return reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(block) - kBlockOffset);
+}
+
 inline std::vector<bf16> to_bf16(const std::vector<float>& values) {
   std::vector<bf16> rounded(values.size());
   for (std::size_t i = 0; i < values.size(); ++i) rounded[i] = f32_to_bf16(values[i]);

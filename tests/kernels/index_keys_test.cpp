@@ -146,7 +146,8 @@ struct Case {
 std::vector<float> score(const KernelTable& table, const Case& c, std::size_t keys_per_call) {
   const std::size_t stride = c.max_keys + 3;
   std::vector<float> scores(c.num_keys.size() * stride, -7.0f);
-  std::vector<const void*> pages(c.pages.begin(), c.pages.end());
+  std::vector<const void*> pages;
+  for (const std::byte* block : c.pages) pages.push_back(page_of(block));
   pages.push_back(nullptr);  // whoever reads past the last page crashes
   for (std::size_t key = 0; key < c.max_keys; key += keys_per_call) {
     table.index_scores_i8({.scores = scores.data(),
@@ -157,7 +158,8 @@ std::vector<float> score(const KernelTable& table, const Case& c, std::size_t ke
                            .num_keys = c.num_keys.data(),
                            .rows = c.num_keys.size(),
                            .heads = c.heads,
-                           .dim = c.dim},
+                           .dim = c.dim,
+                           .block_offset = kBlockOffset},
                           0, c.num_keys.size(), key, std::min(c.max_keys, key + keys_per_call));
   }
   return scores;

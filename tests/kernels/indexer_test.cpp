@@ -66,9 +66,10 @@ std::vector<float> with_args(const Case& c, Score score) {
   std::vector<const void*> pages;
   for (const std::size_t page : c.page_order) {
     const std::size_t at = page * kPageSize * c.stride();
-    if (c.dtype == DType::f32) pages.push_back(c.keys.data() + at);
-    if (c.dtype == DType::bf16) pages.push_back(c.keys_bf16.data() + at);
-    if (c.dtype == DType::fp8_e4m3) pages.push_back(c.keys_fp8.data() + page * c.fp8_page_bytes());
+    const void* block = c.keys.data() + at;
+    if (c.dtype == DType::bf16) block = c.keys_bf16.data() + at;
+    if (c.dtype == DType::fp8_e4m3) block = c.keys_fp8.data() + page * c.fp8_page_bytes();
+    pages.push_back(page_of(block));
   }
   pages.push_back(nullptr);  // whoever reads past the last page crashes
   IndexScoresArgs args{};
@@ -86,6 +87,7 @@ std::vector<float> with_args(const Case& c, Score score) {
   args.rows = c.num_keys.size();
   args.heads = c.heads;
   args.dim = c.dim;
+  args.block_offset = kBlockOffset;
   score(args);
   return scores;
 }

@@ -63,11 +63,16 @@ inline std::string facts_of(const SessionState& state) {
   return out;
 }
 
-/// With PONDER_UPDATE_GOLDEN=1 the session becomes the golden log of this name.
+/// With PONDER_UPDATE_GOLDEN=1 the session becomes the golden log of this name; without it there
+/// has to be one.
 inline void keep_golden(const std::string& name, const SessionCopy& session) {
+  const auto lines = kGoldenDir / (name + ".jsonl");
   const char* update = std::getenv("PONDER_UPDATE_GOLDEN");
-  if (update == nullptr || *update == '\0') return;
-  std::ofstream(kGoldenDir / (name + ".jsonl"), std::ios::binary) << write_lines(session);
+  if (update == nullptr || *update == '\0') {
+    EXPECT_TRUE(std::filesystem::exists(lines)) << lines << " was never made";
+    return;
+  }
+  std::ofstream(lines, std::ios::binary) << write_lines(session);
   std::ofstream(kGoldenDir / (name + ".facts")) << facts_of(fold(session.records));
 }
 

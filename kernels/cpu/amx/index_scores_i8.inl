@@ -84,7 +84,8 @@ void score_tile_row(const IndexScoresI8Args& args, std::size_t row, std::size_t 
   Tiles tiles;
   float* out = args.scores + row * args.scores_stride;
   for (std::size_t key = key_begin; key < key_end; key += 2 * kIndexBlockKeys) {
-    const auto* page = static_cast<const std::int8_t*>(args.pages[key / kPageSize]);
+    const auto* page =
+        static_cast<const std::int8_t*>(args.pages[key / kPageSize]) + args.block_offset;
     const std::size_t token = key % kPageSize;
     const auto* scales = reinterpret_cast<const float*>(page + kPageSize * args.dim) + token;
     Vec scores[2] = {zero(), zero()};
