@@ -35,7 +35,8 @@ class DeviceModel final : public Model {
  public:
   static Result<std::unique_ptr<Model>> load(const std::filesystem::path& dir, ModelConfig config,
                                              const ModelOptions& options);
-  /// The same with random weights of this shape, for measuring (engine/device_random_weights.h).
+  /// The same with random weights of this shape, for measuring (engine/device_random_weights.h):
+  /// all of them on the device, whatever options.experts says.
   static Result<std::unique_ptr<Model>> with_random_weights(ModelConfig config,
                                                             const ModelOptions& options);
   /// What a batch of such a model takes of a device's memory beside weights and cache.
