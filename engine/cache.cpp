@@ -41,6 +41,14 @@ class HostPages final : public PageMemory {
   void copy(std::byte* to, const std::byte* from, std::size_t bytes) override {
     std::memcpy(to, from, bytes);
   }
+  bool read(std::span<std::byte> to, const std::byte* from) override {
+    std::memcpy(to.data(), from, to.size());
+    return true;
+  }
+  bool write(std::byte* to, std::span<const std::byte> from) override {
+    std::memcpy(to, from.data(), from.size());
+    return true;
+  }
 
  private:
   HugePages memory_;
@@ -103,6 +111,16 @@ PagePool::PagePool(CacheLayout layout, std::unique_ptr<PageMemory> memory, std::
 
 void PagePool::copy(PageId to, PageId from) {
   memory_->copy(data(to), data(from), layout_.page_bytes);
+}
+
+bool PagePool::read(PageId page, std::span<std::byte> to) const {
+  PONDER_ASSERT(to.size() == layout_.page_bytes);
+  return memory_->read(to, data(page));
+}
+
+bool PagePool::write(PageId page, std::span<const std::byte> from) {
+  PONDER_ASSERT(from.size() == layout_.page_bytes);
+  return memory_->write(data(page), from);
 }
 
 void PagePool::take_memory_of(PagePool other) {

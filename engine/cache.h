@@ -50,8 +50,12 @@ class PageMemory {
   virtual std::byte* data() const = 0;
   /// Whether data() may be followed.
   virtual bool is_on_host() const = 0;
-  /// Ordered with the forward passes that read and write the pages.
+  /// This and what follows is ordered with the forward passes that read and write the pages.
   virtual void copy(std::byte* to, const std::byte* from, std::size_t bytes) = 0;
+  /// From a page to the host, and from the host to a page. False: the device has failed, and what
+  /// is there now is worth nothing.
+  [[nodiscard]] virtual bool read(std::span<std::byte> to, const std::byte* from) = 0;
+  [[nodiscard]] virtual bool write(std::byte* to, std::span<const std::byte> from) = 0;
 };
 
 /// The pages themselves, who holds each one, and which of them wait for another use.
@@ -99,6 +103,9 @@ class PagePool {
   std::byte* data(PageId page) const { return data_ + index(page) * layout_.page_bytes; }
   bool is_on_host() const { return memory_->is_on_host(); }
   void copy(PageId to, PageId from);
+  /// The whole page, as PageMemory has it. Requires: `to` and `from` have layout().page_bytes.
+  [[nodiscard]] bool read(PageId page, std::span<std::byte> to) const;
+  [[nodiscard]] bool write(PageId page, std::span<const std::byte> from);
   /// Takes the other pool's pages in place of its own. Requires: all pages are free, of both; the
   /// layouts are equal; the other has as many pages.
   void take_memory_of(PagePool other);

@@ -51,6 +51,11 @@ Result<std::shared_ptr<OpenDevice>> OpenDevice::open(const kernels::DeviceTable&
 
 OpenDevice::~OpenDevice() { table_->close(); }
 
+int OpenDevice::note(int code) {
+  if (error_ == 0) error_ = code;
+  return error_;
+}
+
 Result<DeviceBuffer> DeviceBuffer::create(std::shared_ptr<OpenDevice> device, std::size_t bytes) {
   DeviceBuffer buffer;
   void* at = nullptr;
@@ -96,6 +101,17 @@ Result<std::byte*> DeviceArena::take(std::vector<DeviceBuffer>& buffers, std::si
   PONDER_TRY(DeviceBuffer buffer, DeviceBuffer::create(device_, bytes));
   buffers.push_back(std::move(buffer));
   return buffers.back().data();
+}
+
+bool DevicePageMemory::read(std::span<std::byte> to, const std::byte* from) {
+  if (device_->error() != 0) return false;
+  return device_->note(device_->table().download(to.data(), from, to.size())) == 0;
+}
+
+/// An upload does not wait: what goes wrong later, a forward pass finds.
+bool DevicePageMemory::write(std::byte* to, std::span<const std::byte> from) {
+  if (device_->error() != 0) return false;
+  return device_->note(device_->table().upload(to, from.data(), from.size())) == 0;
 }
 
 }  // namespace ponder::engine

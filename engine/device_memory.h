@@ -40,11 +40,17 @@ class OpenDevice {
   const kernels::DeviceTable& table() const { return *table_; }
   const kernels::DeviceInfo& info() const { return info_; }
 
+  /// Keeps the first code that is not 0: who shares a device that has failed learns of it, whoever
+  /// met the error. Returns what is kept.
+  int note(int code);
+  int error() const { return error_; }
+
  private:
   OpenDevice(const kernels::DeviceTable& table, const kernels::DeviceInfo& info)
       : table_(&table), info_(info) {}
   const kernels::DeviceTable* table_;
   kernels::DeviceInfo info_;
+  int error_ = 0;
 };
 
 /// A range of device memory, zeroed to begin with. Move-only. Shares the device with the others.
@@ -104,7 +110,7 @@ class DeviceArena {
   std::uint64_t bytes_ = 0;
 };
 
-/// Cache pages in device memory.
+/// Cache pages in device memory. Nothing is read from or written to a device that has failed.
 class DevicePageMemory final : public PageMemory {
  public:
   DevicePageMemory(std::shared_ptr<OpenDevice> device, DeviceBuffer memory)
@@ -112,8 +118,10 @@ class DevicePageMemory final : public PageMemory {
   std::byte* data() const override { return memory_.data(); }
   bool is_on_host() const override { return false; }
   void copy(std::byte* to, const std::byte* from, std::size_t bytes) override {
-    device_->table().copy(to, from, bytes);  // an error sticks and is found by the next forward
+    device_->note(device_->table().copy(to, from, bytes));
   }
+  bool read(std::span<std::byte> to, const std::byte* from) override;
+  bool write(std::byte* to, std::span<const std::byte> from) override;
 
  private:
   std::shared_ptr<OpenDevice> device_;

@@ -102,8 +102,8 @@ std::uint64_t DeviceModel::workspace_bytes(const ModelConfig& config, const Mode
   return arena.bytes();
 }
 
-Result<std::unique_ptr<Model>> DeviceModel::with_random_weights(ModelConfig config,
-                                                                const ModelOptions& options) {
+Result<std::unique_ptr<DeviceModel>> DeviceModel::with_random_weights(ModelConfig config,
+                                                                      const ModelOptions& options) {
   PONDER_TRY(std::shared_ptr<OpenDevice> device, OpenDevice::open(*options.device));
   const bool is_fp8 = options.cache_dtype == CacheDType::fp8;
   CacheLayout layout(config, is_fp8 ? kernels::DType::fp8_e4m3 : kernels::DType::bf16, false,
@@ -124,13 +124,14 @@ DeviceModel::DeviceModel(ModelConfig config, const ModelOptions& options, CacheL
       rows_max_(options.batch_rows_max),
       layout_(std::move(layout)),
       device_(std::move(device)),
-      arena_(device_) {}
+      arena_(device_),
+      graphs_(device_, options.device_graphs, options.on_notice) {}
 
 DeviceModel::~DeviceModel() = default;
 
 std::string DeviceModel::arithmetic_name() const {
-  return fmt::format("{} {}{}{}", table().name, device_->info().compute_capability,
-                     host_ == nullptr ? "" : ", ",
+  return fmt::format("{} {} version {}{}{}", table().name, device_->info().compute_capability,
+                     table().version, host_ == nullptr ? "" : ", ",
                      host_ == nullptr ? "" : host_->arithmetic_name());
 }
 
@@ -256,18 +257,29 @@ Result<PagePool> DeviceModel::create_pool(std::uint64_t bytes_max) {
                   num_pages);
 }
 
-void DeviceModel::note(int code) {
-  if (error_ == 0) error_ = code;
-}
-
 Status DeviceModel::check() const {
-  PONDER_CHECK(device_status(table(), error_, "forward pass"));
+  PONDER_CHECK(device_status(table(), device_->error(), "forward pass"));
   return host_ == nullptr ? Status() : host_->check();
 }
 
 std::span<const float> DeviceModel::forward(std::span<const BatchSegment> segments,
                                             RowTrace* trace) {
-  start_batch(segments);
+  set_rows(segments);
+  std::span<const float> logits;
+  if (trace == nullptr && can_capture() && is_decode(segments)) {
+    logits = decode(segments);
+  } else {
+    upload_step(segments);
+    compute_layers(trace);
+    logits = compute_logits(segments);
+  }
+  count_nan_scores();
+  if (weights_.mtp) extend_mtp_cache(segments);
+  return logits;
+}
+
+/// Without a trace, and without forced choices, it only launches operations.
+void DeviceModel::compute_layers(RowTrace* trace) {
   embed(ws_->input(Workspace::tokens));
   if (trace != nullptr) trace->assign(config_.num_hidden_layers, {});
   for (std::size_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
@@ -289,13 +301,9 @@ std::span<const float> DeviceModel::forward(std::span<const BatchSegment> segmen
       layer_trace->residual_norm = std::sqrt(squares);
     }
   }
-  const std::span<const float> logits = compute_logits(segments);
-  count_nan_scores();
-  if (weights_.mtp) extend_mtp_cache(segments);
-  return logits;
 }
 
-void DeviceModel::start_batch(std::span<const BatchSegment> segments) {
+void DeviceModel::set_rows(std::span<const BatchSegment> segments) {
   step_.positions.clear();
   step_.num_keys.clear();
   for (const BatchSegment& segment : segments) {
@@ -307,10 +315,14 @@ void DeviceModel::start_batch(std::span<const BatchSegment> segments) {
       step_.num_keys.push_back(step_.positions.back() + 1);
     }
   }
-  step_.rows = step_.positions.size();
+  step_.rows = step_.num_rows();
   PONDER_ASSERT(step_.rows > 0 && step_.rows <= rows_max_);
   step_.keys_max = static_cast<std::size_t>(*std::ranges::max_element(step_.num_keys));
   step_.pages = segments.front().table->pool().data(PageId{0});
+}
+
+/// Into memory that is the same in every step.
+void DeviceModel::upload_step(std::span<const BatchSegment> segments) {
   fill_rows(segments);
   upload_block_tables(segments);
   upload_rope_tables();
@@ -322,6 +334,10 @@ void DeviceModel::fill_rows(std::span<const BatchSegment> segments) {
     inputs[which * rows_max_ + row] = static_cast<std::int32_t>(value);
   };
   constexpr auto kAbsent = static_cast<std::size_t>(-1);
+  set(Workspace::num_rows, 0, step_.num_rows());
+  for (std::size_t empty = step_.num_rows(); empty < step_.rows; ++empty) {
+    for (const auto which : {Workspace::tokens, Workspace::slots}) set(which, empty, kAbsent);
+  }
   std::size_t row = 0;
   for (std::size_t s = 0; s < segments.size(); ++s) {
     const BatchSegment& segment = segments[s];
@@ -343,10 +359,7 @@ void DeviceModel::fill_rows(std::span<const BatchSegment> segments) {
 }
 
 void DeviceModel::upload_block_tables(std::span<const BatchSegment> segments) {
-  std::size_t stride = 0;
-  for (const BatchSegment& segment : segments) {
-    stride = std::max(stride, pages_for(segment.first_position + segment.tokens.size()));
-  }
+  const std::size_t stride = pages_for(step_.keys_max);
   std::vector<std::int32_t> tables(segments.size() * stride, -1);
   for (std::size_t s = 0; s < segments.size(); ++s) {
     const BatchSegment& segment = segments[s];
@@ -363,10 +376,10 @@ void DeviceModel::upload_block_tables(std::span<const BatchSegment> segments) {
 /// One fp32 product for the angle, as every public implementation has it, then exact functions.
 void DeviceModel::upload_rope_tables() {
   const std::size_t half = config_.qk_rope_head_dim / 2;
-  std::vector<float> cos(step_.rows * half);
+  std::vector<float> cos(step_.num_rows() * half);
   std::vector<float> sin(cos.size());
   const double amplitude = config_.rope_amplitude;
-  for (std::size_t row = 0; row < step_.rows; ++row) {
+  for (std::size_t row = 0; row < step_.num_rows(); ++row) {
     const auto position = static_cast<float>(step_.positions[row]);
     for (std::size_t j = 0; j < half; ++j) {
       const float angle = position * config_.inv_freq[j];

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/device_graphs.h"
 #include "engine/device_memory.h"
 #include "engine/device_weights.h"
 #include "engine/expert_plan.h"
@@ -29,6 +30,10 @@ namespace ponder::engine {
 /// (engine/expert_plan.h), stay in host memory: the CPU computes them while the device computes the
 /// shared ones. Their choice is the device's, and outputs are added up in the same order.
 ///
+/// Steps of decoding are launched as graphs (engine/device_graphs.h), but with experts in host
+/// memory: they are computed for as many rows and keys as their shape has. Rows beyond those of the
+/// step see nothing and write nothing.
+///
 /// A device that fails stays failed: check() says so from then on, and what forward() returned is
 /// worth nothing. All memory is allocated at load, so a step cannot run out of it.
 class DeviceModel final : public Model {
@@ -37,8 +42,8 @@ class DeviceModel final : public Model {
                                              const ModelOptions& options);
   /// The same with random weights of this shape, for measuring (engine/device_random_weights.h):
   /// all of them on the device, whatever options.experts says.
-  static Result<std::unique_ptr<Model>> with_random_weights(ModelConfig config,
-                                                            const ModelOptions& options);
+  static Result<std::unique_ptr<DeviceModel>> with_random_weights(ModelConfig config,
+                                                                  const ModelOptions& options);
   /// What a batch of such a model takes of a device's memory beside weights and cache.
   static std::uint64_t workspace_bytes(const ModelConfig& config, const ModelOptions& options);
   ~DeviceModel() override;
@@ -50,24 +55,28 @@ class DeviceModel final : public Model {
   std::size_t batch_rows_max() const override { return rows_max_; }
   const CacheLayout& cache_layout() const override { return layout_; }
   Result<PagePool> create_pool(std::uint64_t bytes_max) override;
-  std::span<const float> forward(std::span<const BatchSegment> segments, RowTrace* trace) override;
+  std::span<const float> forward(std::span<const BatchSegment> segments,
+                                 RowTrace* trace = nullptr) override;
   std::span<const float> draft(std::span<const DraftRow> rows) override;
   std::span<const float> hidden(std::size_t row) const override;
   void force(const ForcedChoices* choices) override { forced_ = choices; }
   Status check() const override;
   std::uint64_t num_nan_scores() const override { return num_nan_scores_; }
+  /// Whether steps of decoding are launched as graphs from now on, for measuring.
+  void use_graphs(bool wanted) { graphs_.turn(wanted); }
 
  private:
   struct Workspace;
   class ArrayTaker;
   /// What the operations of one step need to know of its rows.
   struct Step {
-    std::size_t rows = 0;
-    std::size_t keys_max = 0;    // of all rows
+    std::size_t rows = 0;  // that operations are launched for; those beyond num_rows() are empty
+    std::size_t keys_max = 0;    // of all rows, or more
     std::byte* pages = nullptr;  // the first page of the pool
     kernels::DeviceSequences sequences{};
-    std::vector<std::int32_t> positions;  // [rows]
-    std::vector<std::int32_t> num_keys;   // [rows]
+    std::vector<std::int32_t> positions;  // [num_rows()]
+    std::vector<std::int32_t> num_keys;   // the same
+    std::size_t num_rows() const { return positions.size(); }
   };
 
   DeviceModel(ModelConfig config, const ModelOptions& options, CacheLayout layout,
@@ -77,7 +86,7 @@ class DeviceModel final : public Model {
   void upload(T* to, std::span<const T> values);
   template <class T>
   std::vector<T> download(const T* from, std::size_t n);
-  void note(int code);
+  void note(int code) { device_->note(code); }
 
   // device_model.cpp
   Result<DeviceNeed> count_need(const ModelWeights& weights, const ModelOptions& options);
@@ -88,7 +97,9 @@ class DeviceModel final : public Model {
   void take_attention(Workspace& ws, ArrayTaker& take) const;
   void take_indexer(Workspace& ws, ArrayTaker& take) const;
   void take_ffn(Workspace& ws, ArrayTaker& take) const;
-  void start_batch(std::span<const BatchSegment> segments);
+  void set_rows(std::span<const BatchSegment> segments);
+  void upload_step(std::span<const BatchSegment> segments);
+  void compute_layers(RowTrace* trace);
   void fill_rows(std::span<const BatchSegment> segments);
   void upload_block_tables(std::span<const BatchSegment> segments);
   void upload_rope_tables();
@@ -99,6 +110,11 @@ class DeviceModel final : public Model {
   std::span<const float> compute_logits(std::span<const BatchSegment> segments);
   std::span<const float> apply_lm_head(const float* input, std::size_t num_rows);
   void count_nan_scores();
+
+  // device_model_decode.cpp
+  bool can_capture() const;
+  static bool is_decode(std::span<const BatchSegment> segments);
+  std::span<const float> decode(std::span<const BatchSegment> segments);
 
   // device_model_attention.cpp
   void start_attention(std::size_t layer);
@@ -140,8 +156,8 @@ class DeviceModel final : public Model {
   ExpertPlan plan_;
   std::unique_ptr<HostExperts> host_;  // null: all experts are on the device
   std::unique_ptr<Workspace> ws_;
+  DeviceGraphs graphs_;
   Step step_;
-  int error_ = 0;  // the first code that was not 0
   std::uint64_t num_nan_scores_ = 0;
   const ForcedChoices* forced_ = nullptr;
   std::vector<float> logits_;               // on the host

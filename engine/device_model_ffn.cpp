@@ -64,7 +64,8 @@ void DeviceModel::moe_ffn(std::size_t layer, const DeviceLayer& weights) {
                            .num_experts = c.n_routed_experts,
                            .expert_begin = ws_->expert_begin,
                            .slot_rows = ws_->slot_rows,
-                           .source_rows = ws_->source_rows});
+                           .source_rows = ws_->source_rows,
+                           .num_rows = ws_->input(Workspace::num_rows)});
   table().gather_rows({.y = ws_->expert_input,
                        .y_stride = c.hidden_size,
                        .table = ws_->normed,
@@ -105,7 +106,7 @@ void DeviceModel::moe_ffn_with_host(std::size_t layer, const DeviceLayer& weight
   note(table().download(host_rows_.data(), ws_->routing,
                         (ws_->routing_floats + rows * hidden) * sizeof(float)));
   shared_experts(weights.shared);
-  if (error_ != 0) return;  // nothing of the step will be used, nor is what came to be believed
+  if (device_->error() != 0) return;  // nothing of the step will be used, nor is what came to be believed
   const std::size_t slots = rows_max_ * config_.num_experts_per_tok;
   host_choices_.resize(slots);
   std::memcpy(host_choices_.data(), host_rows_.data(), slots * sizeof(std::int32_t));
@@ -114,7 +115,7 @@ void DeviceModel::moe_ffn_with_host(std::size_t layer, const DeviceLayer& weight
                          .rows = rows});
   host_output_.resize(rows_max_ * hidden);
   note(table().download(host_output_.data(), ws_->output, rows * hidden * sizeof(float)));
-  if (error_ != 0) return;
+  if (device_->error() != 0) return;
   host_->add_to(host_output_.data(), host_rows_.data() + slots);
   upload(ws_->output, std::span<const float>(host_output_).first(rows * hidden));
 }

@@ -53,7 +53,8 @@ std::span<const float> DeviceModel::draft(std::span<const DraftRow> rows) {
                         .first_position = rows[row].position,
                         .tokens = {&rows[row].token, 1}});
   }
-  start_batch(segments);
+  set_rows(segments);
+  upload_step(segments);
   combine_mtp_input();
   start_attention(layer);
   select_for_drafts(rows);

@@ -19,6 +19,7 @@ struct DeviceModel::Workspace {
     mtp_tokens,
     rows_before,
     num_nan,
+    num_rows,  // only the first: how many rows there are
     kNumInputs
   };
   std::int32_t* inputs = nullptr;

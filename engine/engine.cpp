@@ -28,12 +28,12 @@ namespace {
 constexpr std::size_t kForcedBytesMax = 256;
 constexpr std::uint32_t kDraftTokensMax = 8;
 
-using LoadModel = std::function<Result<std::unique_ptr<Model>>()>;
+using LoadSpare = std::function<Result<Spare>()>;
 
 class EngineImpl final : public Engine {
  public:
   /// `load_spare`: what goes on when the device is lost; empty: nothing does.
-  EngineImpl(Machine machine, Tokenizer tokenizer, LoadModel load_spare,
+  EngineImpl(Machine machine, Tokenizer tokenizer, LoadSpare load_spare,
              const EngineOptions& options);
   ~EngineImpl() override { cache_.spill(); }
 
@@ -81,7 +81,7 @@ class EngineImpl final : public Engine {
   std::unique_ptr<Model> model_;
   const ModelConfig config_;  // other threads read it, and the model may be replaced
   std::atomic<const char*> isa_name_;
-  LoadModel load_spare_;
+  LoadSpare load_spare_;
   std::function<void(const std::string&)> on_notice_;
   Tokenizer tokenizer_;
   PagePool pool_;
@@ -102,7 +102,7 @@ class EngineImpl final : public Engine {
   std::atomic<std::size_t> num_live_{0};
 };
 
-EngineImpl::EngineImpl(Machine machine, Tokenizer tokenizer, LoadModel load_spare,
+EngineImpl::EngineImpl(Machine machine, Tokenizer tokenizer, LoadSpare load_spare,
                        const EngineOptions& options)
     : model_(std::move(machine.model)),
       config_(model_->config()),
@@ -232,13 +232,15 @@ void EngineImpl::give_up_step(const Error& error) {
 
 /// Every request keeps its tokens; their cache rows are computed again.
 Status EngineImpl::move_to_spare(const std::string& why) {
-  PONDER_TRY(std::unique_ptr<Model> spare, load_spare_());
-  PONDER_TRY(PagePool pages, spare->create_pool(pool_.num_pages() * pool_.layout().page_bytes));
+  PONDER_TRY(Spare spare, load_spare_());
+  const std::uint64_t bytes = pool_.num_pages() * pool_.layout().page_bytes;
+  PONDER_TRY(PagePool pages, spare.model->create_pool(bytes));
   load_spare_ = nullptr;
   for (Request* request : scheduler_.start_over()) request->stats.was_moved = true;
   pool_.take_memory_of(std::move(pages));
-  speculation_.restart(*spare);
-  model_ = std::move(spare);
+  if (spare.store_identity) cache_.set_identity(*spare.store_identity);
+  speculation_.restart(*spare.model);
+  model_ = std::move(spare.model);
   isa_name_.store(model_->isa_name(), std::memory_order_relaxed);
   ++counted_.device_losses;
   if (on_notice_) on_notice_(fmt::format("{}; the CPU goes on ({})", why, model_->isa_name()));
@@ -486,11 +488,9 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::filesystem::path& model_
   if (!device.why_not.empty() && options.on_notice) {
     options.on_notice(fmt::format("the CPU computes: {}", device.why_not));
   }
-  LoadModel load_spare;
+  LoadSpare load_spare;
   if (device.table != nullptr && options.device == DeviceChoice::automatic) {
-    load_spare = [model_dir, how = model_options(options, nullptr)] {
-      return Model::load(model_dir, how);
-    };
+    load_spare = [model_dir, options] { return engine::load_spare(model_dir, options); };
   }
   return std::make_unique<EngineImpl>(std::move(*machine), std::move(tokenizer),
                                       std::move(load_spare), options);

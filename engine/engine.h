@@ -90,8 +90,10 @@ struct EngineOptions {
   ExpertPlacement experts = ExpertPlacement::automatic;
   /// What is taken for the GPU, for tests; null: the one of this machine.
   const kernels::DeviceTable* device_table = nullptr;
-  /// May be empty. Told, on the thread of open() or step(), when the CPU takes over, and why, and
-  /// which experts of a model on the GPU stay in host memory.
+  /// Whether a device launches steps of decoding as graphs. Changes no token, only the time.
+  bool device_graphs = true;
+  /// May be empty. Told, on the thread of open() or step(), when the CPU takes over, or graphs
+  /// cannot be used, and why, and which experts of a model on the GPU stay in host memory.
   std::function<void(const std::string&)> on_notice = {};
   /// Tokens that the MTP layer drafts ahead for each request and step; 0: none, and the layer is
   /// not loaded. Changes no token, only the time: see docs/engine.md.

@@ -17,6 +17,10 @@ std::uint64_t cache_bytes(const EngineOptions& options) {
   return std::min(machine_memory().total / 4, kCacheBytesDefaultMax);
 }
 
+Result<detail::Digest> store_identity(const std::filesystem::path& model_dir, const Model& model) {
+  return cache_identity(model_dir, model.config(), model.cache_layout(), model.arithmetic_name());
+}
+
 }  // namespace
 
 ModelOptions model_options(const EngineOptions& options, const kernels::DeviceTable* device) {
@@ -33,6 +37,8 @@ ModelOptions model_options(const EngineOptions& options, const kernels::DeviceTa
   how.device = device;
   how.experts = options.experts;
   how.cache_bytes = cache_bytes(options);
+  how.device_graphs = options.device_graphs;
+  how.on_notice = options.on_notice;
   return how;
 }
 
@@ -41,18 +47,22 @@ Result<Machine> open_machine(const std::filesystem::path& model_dir, const Engin
   PONDER_TRY(auto model, Model::load(model_dir, model_options(options, device)));
   PONDER_TRY(PagePool pool, model->create_pool(cache_bytes(options)));
   std::unique_ptr<PageStore> store;
-  if (!options.spill_dir.empty() && !pool.is_on_host()) {
-    return fail(Errc::invalid_argument, "spill_dir: pages on a device are not spilled");
-  }
   if (!options.spill_dir.empty()) {
-    PONDER_TRY(const auto identity,
-               cache_identity(model_dir, model->config(), pool.layout(), model->arithmetic_name()));
+    PONDER_TRY(const detail::Digest identity, store_identity(model_dir, *model));
     PONDER_TRY(store, PageStore::open(options.spill_dir, {.bytes_max = options.spill_bytes_max},
                                       identity, pool.layout().page_bytes));
   }
   const std::string experts = model->expert_placement();
   if (!experts.empty() && options.on_notice) options.on_notice(experts);
   return Machine{std::move(model), std::move(pool), std::move(store)};
+}
+
+Result<Spare> load_spare(const std::filesystem::path& model_dir, const EngineOptions& options) {
+  Spare spare;
+  PONDER_TRY(spare.model, Model::load(model_dir, model_options(options, nullptr)));
+  if (options.spill_dir.empty()) return spare;
+  PONDER_TRY(spare.store_identity, store_identity(model_dir, *spare.model));
+  return spare;
 }
 
 }  // namespace ponder::engine

@@ -2,9 +2,11 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "base/result.h"
 #include "engine/cache.h"
+#include "engine/detail/sha256.h"
 #include "engine/engine.h"
 #include "engine/model.h"
 #include "engine/page_store.h"
@@ -17,6 +19,13 @@ struct Machine {
   PagePool pool;                     // of the model, which outlives it
   std::unique_ptr<PageStore> store;  // null: nothing goes to disk
 };
+
+/// A model on the CPU that takes over from a device, and whose its pages are on disk.
+struct Spare {
+  std::unique_ptr<Model> model;
+  std::optional<detail::Digest> store_identity;  // nullopt: nothing goes to disk
+};
+Result<Spare> load_spare(const std::filesystem::path& model_dir, const EngineOptions& options);
 
 /// `device` null: the CPU. Tells options.on_notice which experts stay in host memory. Fails as
 /// Model::load() and PageStore::open() do, and with exhausted when the cache does not fit.

@@ -36,6 +36,10 @@ struct ModelOptions {
   /// On a device: what create_pool() will be asked for, to be left free. No less than the pages of
   /// a batch is.
   std::uint64_t cache_bytes = 0;
+  /// Whether a device launches steps of decoding as graphs (device_graphs.h). Changes no bit.
+  bool device_graphs = true;
+  /// May be empty. Told, on the thread of forward(), when it cannot, and why.
+  std::function<void(const std::string&)> on_notice = {};
 };
 
 /// Consecutive tokens of one sequence to be computed in one step. The earlier positions' cache rows

@@ -97,7 +97,7 @@ PageStore::Key PageStore::child(const Key& parent, std::span<const TokenId> toke
 
 fs::path PageStore::path_of(const Key& key) const { return dir_ / (detail::hex(key) + kSuffix); }
 
-void PageStore::write(const Key& key, std::span<const TokenId> tokens, const std::byte* page,
+void PageStore::write(const Key& key, std::span<const TokenId> tokens, const CopyPage& copy_page,
                       WhenBusy when_busy) {
   collect();
   if (contains(key)) return;
@@ -118,7 +118,11 @@ void PageStore::write(const Key& key, std::span<const TokenId> tokens, const std
     }
     changed_.wait(lock, has_room);
   }
-  job.rows.assign(page, page + page_bytes_);
+  job.rows.resize(page_bytes_);
+  if (!copy_page(job.rows)) {
+    ++counters_.pages_left_out;
+    return;
+  }
   ask(std::move(job));
   add(key, num_bytes);
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 #include <filesystem>
+#include <functional>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -40,8 +41,10 @@ namespace ponder::engine {
 class PageStore {
  public:
   struct Limits {
-    std::uint64_t bytes_max;  // on disk
+    std::uint64_t bytes_max;                               // on disk
     std::size_t queue_bytes_max = std::size_t{128} << 20;  // of pages that wait to be written
+    // Of pages on their way to memory that the host cannot write to (PrefixCache).
+    std::size_t staged_bytes_max = std::size_t{128} << 20;
   };
   /// Makes the folder if there is none. Fails with unavailable, naming it.
   static Result<std::unique_ptr<PageStore>> open(std::filesystem::path dir, Limits limits,
@@ -52,14 +55,20 @@ class PageStore {
   using Key = detail::Digest;
   /// The name before the first page.
   const Key& root() const { return identity_; }
+  const Limits& limits() const { return limits_; }
+  /// From now on pages of another cache are written and read: somebody else computes them.
+  void set_identity(const detail::Digest& identity) { identity_ = identity; }
   static Key child(const Key& parent, std::span<const TokenId> tokens);
 
   bool contains(const Key& key) const { return files_.contains(key); }
 
   /// What becomes of a page while too many wait to be written: left out, or waited for.
   enum class WhenBusy { leave_out, wait };
-  /// Takes a copy of the page, to be written unless it is there; what the disk refuses is left out.
-  void write(const Key& key, std::span<const TokenId> tokens, const std::byte* page,
+  /// Copies the page, of which it asks only where it is to be written. False: it cannot be read.
+  using CopyPage = std::function<bool(std::span<std::byte> to)>;
+  /// Takes a copy of the page, to be written unless it is there; what cannot be read, or the disk
+  /// refuses, is left out.
+  void write(const Key& key, std::span<const TokenId> tokens, const CopyPage& copy_page,
              WhenBusy when_busy);
 
   enum class ReadId : std::uint64_t {};
@@ -82,7 +91,7 @@ class PageStore {
     std::uint64_t pages_written = 0;
     std::uint64_t pages_read = 0;
     std::uint64_t pages_refused = 0;   // damaged, or not what their name says
-    std::uint64_t pages_left_out = 0;  // the disk was too slow, or refused them
+    std::uint64_t pages_left_out = 0;  // disk too slow or full, or the page could not be read
     std::uint64_t bytes = 0;           // on disk, or on the way
   };
   /// As of the last call of another method.
@@ -102,7 +111,7 @@ class PageStore {
     Key key{};
     std::string header = {};
     std::vector<std::byte> rows = {};  // write
-    std::byte* page = nullptr;    // read
+    std::byte* page = nullptr;         // read
     ReadId read{};
     bool is_right = false;
   };

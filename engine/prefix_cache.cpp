@@ -87,7 +87,8 @@ PrefixCache::Node* PrefixCache::find_full(const Node& parent, std::span<const To
 
 void PrefixCache::store(const Node& node, PageStore::WhenBusy when_busy) {
   if (store_ == nullptr || node.num_tokens < kPageTokens) return;
-  store_->write(node.key, node.tokens, pool_->data(node.page), when_busy);
+  const auto copy_page = [&](std::span<std::byte> to) { return pool_->read(node.page, to); };
+  store_->write(node.key, node.tokens, copy_page, when_busy);
 }
 
 void PrefixCache::spill() {

@@ -87,6 +87,12 @@ class PrefixCache {
   std::vector<RequestId> take_loaded(std::size_t num_spare);
   /// Waits a moment for something that take_loaded() can take. Requires: is_loading().
   void wait_for_load();
+  /// Ends all loads with what has come so far; returns whose they were. Waits for the disk.
+  std::vector<RequestId> end_loads();
+
+  /// Pages are computed by somebody else from now on, and stored as that one's. Requires: there is
+  /// a store, nothing is in the tree, and nothing is loading.
+  void set_identity(const detail::Digest& identity);
 
   PagePool& pool() { return *pool_; }
 
@@ -120,6 +126,7 @@ class PrefixCache {
     struct Flight {
       PageStore::ReadId read;
       PageId page;
+      std::vector<std::byte> staged;  // what comes, where the host cannot write to the page
     };
     std::span<const TokenId> page_tokens(std::size_t page_idx) const {
       return std::span(tokens).subspan(page_idx * kPageTokens, kPageTokens);
@@ -144,7 +151,7 @@ class PrefixCache {
   void hold(Load& load, Node& node);
   void ask_for_pages(Load& load, std::size_t& num_spare);
   void take_page(Load& load, bool is_right);
-  void end_loads();
+  bool has_room_to_stage() const;
   void store(const Node& node, PageStore::WhenBusy when_busy);
   bool evict_one();
   void remove(Node& node);
@@ -155,6 +162,7 @@ class PrefixCache {
   std::vector<Node*> nodes_;         // [pages of the pool] the node that keeps each page
   std::vector<Node*> last_matched_;  // shadow nodes of the latest match
   std::vector<std::unique_ptr<Load>> loads_;
+  std::size_t num_staged_ = 0;  // flights with `staged`
 };
 
 }  // namespace ponder::engine

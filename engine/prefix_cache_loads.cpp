@@ -14,7 +14,7 @@ constexpr std::size_t kReadsAhead = 4;  // of one prompt: enough to keep the dis
 }  // namespace
 
 bool PrefixCache::start_load(RequestId id, std::span<const TokenId> tokens, std::size_t num_spare) {
-  if (store_ == nullptr) return false;
+  if (store_ == nullptr || !has_room_to_stage()) return false;
   auto load = std::make_unique<Load>(Load{.id = id,
                                           .tokens = {tokens.begin(), tokens.end()},
                                           .held = BlockTable(*pool_),
@@ -41,9 +41,17 @@ void PrefixCache::hold(Load& load, Node& node) {
   load.at = &node;
 }
 
+/// Whether another page may be on its way through memory of the host. A load that has begun may
+/// always have one, so there are at most twice as many as the limit says.
+bool PrefixCache::has_room_to_stage() const {
+  return (num_staged_ + 1) * pool_->layout().page_bytes <= store_->limits().staged_bytes_max ||
+         num_staged_ == 0;
+}
+
 /// Begins to read the next pages, each into a page that nobody else is certain to need.
 void PrefixCache::ask_for_pages(Load& load, std::size_t& num_spare) {
   while (!load.is_complete && load.flights.size() < kReadsAhead) {
+    if (!load.flights.empty() && !has_room_to_stage()) return;
     const std::size_t page_idx = load.held.pages().size() + load.flights.size();
     load.is_complete = true;
     if ((page_idx + 1) * kPageTokens > load.tokens.size() || num_spare == 0) return;
@@ -53,7 +61,13 @@ void PrefixCache::ask_for_pages(Load& load, std::size_t& num_spare) {
     const auto page = acquire();
     if (!page) return;
     --num_spare;
-    load.flights.push_back({store_->start_read(key, tokens, pool_->data(*page)), *page});
+    std::vector<std::byte> staged;
+    if (!pool_->is_on_host()) {
+      staged.resize(pool_->layout().page_bytes);
+      ++num_staged_;
+    }
+    std::byte* const to = staged.empty() ? pool_->data(*page) : staged.data();
+    load.flights.push_back({store_->start_read(key, tokens, to), *page, std::move(staged)});
     load.key = key;
     load.is_complete = false;
   }
@@ -61,8 +75,13 @@ void PrefixCache::ask_for_pages(Load& load, std::size_t& num_spare) {
 
 /// The first page under way has come.
 void PrefixCache::take_page(Load& load, bool is_right) {
-  const PageId page = load.flights.front().page;
+  const Load::Flight flight = std::move(load.flights.front());
+  const PageId page = flight.page;
   load.flights.pop_front();
+  if (!flight.staged.empty()) {
+    --num_staged_;
+    is_right = is_right && !load.has_failed && pool_->write(page, flight.staged);
+  }
   load.has_failed = load.has_failed || !is_right;
   load.is_complete = load.is_complete || load.has_failed;
   if (!load.has_failed) {
@@ -106,14 +125,24 @@ void PrefixCache::wait_for_load() {
   store_->wait_a_moment();
 }
 
-void PrefixCache::end_loads() {
-  if (loads_.empty()) return;
+std::vector<RequestId> PrefixCache::end_loads() {
+  std::vector<RequestId> ended;
+  if (loads_.empty()) return ended;
   store_->finish();
   store_->take_reads();  // nobody wants them any more
   for (const auto& load : loads_) {
     for (const Load::Flight& flight : load->flights) pool_->release(flight.page);
+    ended.push_back(load->id);
   }
   loads_.clear();
+  num_staged_ = 0;
+  return ended;
+}
+
+void PrefixCache::set_identity(const detail::Digest& identity) {
+  PONDER_ASSERT(store_ != nullptr && root_.children.empty() && loads_.empty());
+  store_->set_identity(identity);
+  root_.key = store_->root();
 }
 
 }  // namespace ponder::engine

@@ -162,17 +162,19 @@ void Scheduler::end_load(RequestId id) {
 }
 
 void Scheduler::take_loaded() {
-  for (const RequestId id : cache_->take_loaded(num_spare())) {
-    blocked_ = nullptr;  // its pages can be had again
-    Request* request = find(id);
-    if (request != nullptr) {
-      Queue& queue = waiting_[class_of(*request)];
-      request->place = queue.insert(queue.begin(), request);
-    } else if (!shadow_.empty() && shadow_.front()->id == id) {
-      request = shadow_.front().get();
-    }
-    if (request != nullptr) request->is_loading = false;
+  for (const RequestId id : cache_->take_loaded(num_spare())) loaded(id);
+}
+
+void Scheduler::loaded(RequestId id) {
+  blocked_ = nullptr;  // its pages can be had again
+  Request* request = find(id);
+  if (request != nullptr) {
+    Queue& queue = waiting_[class_of(*request)];
+    request->place = queue.insert(queue.begin(), request);
+  } else if (!shadow_.empty() && shadow_.front()->id == id) {
+    request = shadow_.front().get();
   }
+  if (request != nullptr) request->is_loading = false;
 }
 
 void Scheduler::started(Request& request, Clock::Instant now) {
@@ -353,7 +355,11 @@ std::vector<Request*> Scheduler::start_over() {
     wait_again(**request);
   }
   park_shadow();
+  for (const RequestId id : cache_->end_loads()) loaded(id);
   cache_->clear();
+  // What is on disk is another now.
+  for (const auto& [id, request] : requests_) request->has_loaded = false;
+  for (const auto& shadow : shadow_) shadow->has_loaded = false;
   blocked_ = nullptr;
   return stopped;
 }

@@ -82,7 +82,8 @@ class Scheduler {
   void plan(std::size_t rows_max, std::vector<Work>& work, std::vector<BatchSegment>& segments);
   /// The rows planned for this request are computed. A shadow request may end by this.
   void computed(const Work& work);
-  /// All that run wait again, in their order, for what was computed is lost. Returns them.
+  /// All that run wait again, in their order, for what was computed is lost; loads end. Returns
+  /// those that ran. Nothing is known any more.
   std::vector<Request*> start_over();
   /// Ends the shadow request that has planned rows; what it had computed before stays known.
   void drop_shadow();
@@ -112,6 +113,7 @@ class Scheduler {
   static std::size_t num_wanted(const Request& request);
   bool is_certain(const Request& request);
   bool starts_loading(Request& request);
+  void loaded(RequestId id);
   void end_load(RequestId id);
   std::size_t num_spare();
   std::size_t num_reserved();

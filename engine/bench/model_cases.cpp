@@ -19,6 +19,7 @@ namespace {
 
 constexpr std::size_t kPageImages = 61;  // distinct pages of a cache; a prime
 constexpr std::size_t kPromptTokens = 128;
+constexpr std::size_t kWarmUpSteps = 3;
 
 constexpr const char* kDeepseekV32 = R"({
   "architectures": ["DeepseekV32ForCausalLM"], "model_type": "deepseek_v32",
@@ -91,9 +92,10 @@ class Stack {
 
   struct Step {
     double ms;
+    double ms_without_graph;   // launched operation by operation
     std::size_t num_distinct;  // contexts with pages of their own
   };
-  /// The median of a decode step.
+  /// The medians of a decode step.
   Result<Step> step(std::size_t batch, std::size_t context, std::size_t repetitions) {
     std::vector<BlockTable> tables;
     const std::size_t num_distinct = make_sequences(batch, context, tables);
@@ -109,17 +111,25 @@ class Stack {
                           .tokens = {&tokens[i], 1},
                           .wants_logits = true});
     }
-    model_->forward(segments);
+    const double by_graph = median_ms(segments, true, repetitions);
+    const double one_by_one = median_ms(segments, false, repetitions);
+    PONDER_CHECK(model_->check());
+    return Step{by_graph, one_by_one, num_distinct};
+  }
+
+ private:
+  double median_ms(std::span<const BatchSegment> segments, bool by_graph, std::size_t repetitions) {
+    model_->use_graphs(by_graph);
+    // The second step of a shape makes its graph.
+    for (std::size_t i = 0; i < kWarmUpSteps; ++i) model_->forward(segments);
     std::vector<double> times;
     for (std::size_t i = 0; i < repetitions; ++i) {
       times.push_back(1e3 * seconds_of([&] { model_->forward(segments); }));
     }
-    PONDER_CHECK(model_->check());
-    return Step{kernels::bench::median(std::move(times)), num_distinct};
+    return kernels::bench::median(std::move(times));
   }
 
- private:
-  Stack(const kernels::DeviceTable& device, std::unique_ptr<Model> model, PagePool pool)
+  Stack(const kernels::DeviceTable& device, std::unique_ptr<DeviceModel> model, PagePool pool)
       : device_(&device),
         model_(std::move(model)),
         pool_(std::make_unique<PagePool>(std::move(pool))) {}
@@ -159,7 +169,7 @@ class Stack {
   }
 
   const kernels::DeviceTable* device_;
-  std::unique_ptr<Model> model_;
+  std::unique_ptr<DeviceModel> model_;
   std::unique_ptr<PagePool> pool_;  // goes first
   std::minstd_rand rng_{1};
 };
@@ -200,6 +210,9 @@ void report_step(const StackOptions& options, const StackTime& dense, const Stac
                                          with_moe.step.num_distinct, with_moe.batch);
   report({fmt::format("step, {}+{} layers, {}", num_dense, num_moe, where), with_moe.step.ms,
           step_work(options.with_moe, with_moe.batch, with_moe.context), shared});
+  report({fmt::format("  without a graph, {}", where), with_moe.step.ms_without_graph,
+          step_work(options.with_moe, with_moe.batch, with_moe.context),
+          "launched operation by operation"});
   report({fmt::format("  of it a layer of experts, {}", where),
           (with_moe.step.ms - dense.step.ms) / static_cast<double>(num_moe),
           layer_decode_work(options.with_moe, FfnKind::moe, with_moe.batch, with_moe.context),
@@ -281,25 +294,30 @@ Status measure_stack(const kernels::DeviceTable& device, const StackOptions& opt
 Status measure_model(const kernels::DeviceTable& device, const std::filesystem::path& dir,
                      const std::vector<std::size_t>& batches, std::size_t steps,
                      const std::function<void(const Measurement&)>& report) {
-  ModelOptions options;
-  options.device = &device;
-  PONDER_TRY(const std::unique_ptr<Model> model, Model::load(dir, options));
-  const std::size_t pages = (kPromptTokens + steps + kPageTokens) / kPageTokens;
-  const std::size_t batch_max = *std::ranges::max_element(batches);
-  PONDER_TRY(PagePool pool,
-             model->create_pool(batch_max * pages * model->cache_layout().page_bytes));
-  for (const std::size_t batch : batches) {
-    Decoding decoding(*model, pool, batch, steps);
-    std::vector<double> times;
-    for (std::size_t i = 0; i < steps; ++i) {
-      times.push_back(1e3 * seconds_of([&] { decoding.step(); }));
+  for (const bool has_graphs : {true, false}) {
+    ModelOptions options;
+    options.device = &device;
+    options.device_graphs = has_graphs;
+    PONDER_TRY(const std::unique_ptr<Model> model, Model::load(dir, options));
+    const std::size_t pages = (kPromptTokens + kWarmUpSteps + steps + kPageTokens) / kPageTokens;
+    const std::size_t batch_max = *std::ranges::max_element(batches);
+    PONDER_TRY(PagePool pool,
+               model->create_pool(batch_max * pages * model->cache_layout().page_bytes));
+    for (const std::size_t batch : batches) {
+      Decoding decoding(*model, pool, batch, kWarmUpSteps + steps);
+      for (std::size_t i = 0; i < kWarmUpSteps; ++i) decoding.step();
+      std::vector<double> times;
+      for (std::size_t i = 0; i < steps; ++i) {
+        times.push_back(1e3 * seconds_of([&] { decoding.step(); }));
+      }
+      PONDER_CHECK(model->check());
+      const double ms = kernels::bench::median(std::move(times));
+      report({fmt::format("{}, batch {}{}", dir.filename().string(), batch,
+                          has_graphs ? "" : ", without graphs"),
+              ms,
+              {},
+              fmt::format("{:.0f} tokens/s", 1e3 * static_cast<double>(batch) / ms)});
     }
-    PONDER_CHECK(model->check());
-    const double ms = kernels::bench::median(std::move(times));
-    report({fmt::format("{}, batch {}", dir.filename().string(), batch),
-            ms,
-            {},
-            fmt::format("{:.0f} tokens/s", 1e3 * static_cast<double>(batch) / ms)});
   }
   return {};
 }

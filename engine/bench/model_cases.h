@@ -26,13 +26,15 @@ struct StackOptions {
 };
 
 /// Time of decode steps of a stack of layers with random FP8 weights, an FP8 cache and int8 keys:
-/// one token of each sequence, through the head to logits on the host, by the wall clock. What the
+/// one token of each sequence, through the head to logits on the host, by the wall clock; launched
+/// as a graph, and operation by operation. What the
 /// whole model would take follows from both stacks and is called an extrapolation. Sequences for
 /// whose pages `cache_bytes` will not do share those of others, which the note says.
 Status measure_stack(const kernels::DeviceTable& device, const StackOptions& options,
                      const std::function<void(const Measurement&)>& report);
 
-/// Greedy decoding of a checkpoint by the forward pass alone: tokens per second of all sequences.
+/// Greedy decoding of a checkpoint by the forward pass alone, with graphs and without: tokens per
+/// second of all sequences.
 Status measure_model(const kernels::DeviceTable& device, const std::filesystem::path& dir,
                      const std::vector<std::size_t>& batches, std::size_t steps,
                      const std::function<void(const Measurement&)>& report);

@@ -13,7 +13,9 @@ static_assert(kDeviceOutOfMemory == cudaErrorMemoryAllocation);
 struct Device {
   int index = 0;
   cudaStream_t stream = nullptr;
-  int error = cudaSuccess;                             // the first one that a launch left
+  int error = cudaSuccess;  // the first one that a launch left
+  bool is_capturing = false;
+  bool is_spoilt = false;                              // the capture met what it cannot keep
   std::array<cudaEvent_t, kDeviceEventsMax> events{};  // created when they are first recorded
 };
 
@@ -35,11 +37,13 @@ cudaError_t make_current(int device) {
 
 /// What is wrong with the device, if anything: a failed launch says so here at the latest.
 int state() {
+  if (the_device().is_capturing) return cudaSuccess;  // end_capture() tells
   if (the_device().error == cudaSuccess) the_device().error = cudaPeekAtLastError();
   return the_device().error;
 }
 
 int noted(cudaError_t error) {
+  if (the_device().is_capturing) return error;
   if (the_device().error == cudaSuccess && error != cudaSuccess) the_device().error = error;
   return state();
 }
@@ -78,8 +82,16 @@ void close() {
 
 const char* error_text(int code) { return cudaGetErrorString(static_cast<cudaError_t>(code)); }
 
+/// What may not be part of a graph: the host's memory will be another by the time that it runs, and
+/// nothing can be waited for.
+bool is_refused() {
+  if (the_device().is_capturing) the_device().is_spoilt = true;
+  return the_device().is_capturing;
+}
+
 /// A request beyond the memory is answered, and harms nothing.
 int allocate(void** at, std::size_t bytes) {
+  if (is_refused()) return cudaErrorStreamCaptureUnsupported;
   const cudaError_t error = cudaMallocAsync(at, bytes == 0 ? 1 : bytes, stream());
   if (error == cudaErrorMemoryAllocation) {
     cudaGetLastError();
@@ -95,12 +107,17 @@ void release(void* at) {
 
 /// From pageable memory: the call has read `from` when it returns.
 int upload(void* to, const void* from, std::size_t bytes) {
+  if (is_refused()) return cudaErrorStreamCaptureUnsupported;
   return noted(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream()));
 }
 
-int wait() { return noted(cudaStreamSynchronize(stream())); }
+int wait() {
+  if (is_refused()) return cudaErrorStreamCaptureUnsupported;
+  return noted(cudaStreamSynchronize(stream()));
+}
 
 int download(void* to, const void* from, std::size_t bytes) {
+  if (is_refused()) return cudaErrorStreamCaptureUnsupported;
   noted(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream()));
   return wait();
 }
@@ -109,7 +126,59 @@ int copy(void* to, const void* from, std::size_t bytes) {
   return noted(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream()));
 }
 
+int begin_capture() {
+  if (const int error = state()) return error;
+  const cudaError_t error = cudaStreamBeginCapture(stream(), cudaStreamCaptureModeThreadLocal);
+  if (error != cudaSuccess) {
+    cudaGetLastError();
+    return error;
+  }
+  the_device().is_capturing = true;
+  the_device().is_spoilt = false;
+  return 0;
+}
+
+/// The graph as the device wants it, in its memory; null when it cannot be had.
+cudaError_t instantiate(cudaGraph_t recorded, cudaGraphExec_t* graph) {
+  cudaError_t error = cudaGraphInstantiate(graph, recorded, 0);
+  if (error != cudaSuccess) {
+    *graph = nullptr;
+    return error;
+  }
+  error = cudaGraphUpload(*graph, stream());
+  if (error == cudaSuccess) return error;
+  cudaGraphExecDestroy(*graph);
+  *graph = nullptr;
+  return error;
+}
+
+/// Errors of the capture are taken away again; one of the device comes back with the next call.
+int end_capture(void** graph) {
+  *graph = nullptr;
+  cudaGraph_t recorded = nullptr;
+  cudaError_t error = cudaStreamEndCapture(stream(), &recorded);
+  the_device().is_capturing = false;
+  const cudaError_t launched = cudaGetLastError();
+  if (error == cudaSuccess) error = launched;
+  if (error == cudaSuccess && the_device().is_spoilt) error = cudaErrorStreamCaptureUnsupported;
+  cudaGraphExec_t executable = nullptr;
+  if (error == cudaSuccess) error = instantiate(recorded, &executable);
+  if (recorded != nullptr) cudaGraphDestroy(recorded);
+  cudaGetLastError();
+  *graph = executable;
+  return error;
+}
+
+int launch_graph(void* graph) {
+  return noted(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), stream()));
+}
+
+void release_graph(void* graph) {
+  if (graph != nullptr) cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph));
+}
+
 int record_event(std::size_t event) {
+  if (is_refused()) return cudaErrorStreamCaptureUnsupported;
   cudaEvent_t& at = the_device().events.at(event);
   const cudaStream_t queue = stream();
   if (at == nullptr) {
@@ -153,6 +222,10 @@ ponder_device_table() {
     table.download = download;
     table.copy = copy;
     table.wait = wait;
+    table.begin_capture = begin_capture;
+    table.end_capture = end_capture;
+    table.launch_graph = launch_graph;
+    table.release_graph = release_graph;
     table.record_event = record_event;
     table.event_ms = event_ms;
     table.native_stream = native_stream;

@@ -21,8 +21,9 @@
 
 namespace ponder::kernels {
 
-/// Grows with every change below; a library of another version is not used.
-inline constexpr std::uint32_t kDeviceTableVersion = 2;
+/// Grows with every change below, and when a kernel's results change in their bits. A library of
+/// another version is not used, nor are cache pages that another version has left on disk.
+inline constexpr std::uint32_t kDeviceTableVersion = 3;
 
 /// The one code that all backends share: what allocate() returns when memory will not do. It does
 /// not stick.
@@ -82,7 +83,8 @@ struct GatherRowsArgs {
   std::size_t dim;
 };
 
-/// Sorts the chosen experts' rows by expert, stably.
+/// Sorts the chosen experts' rows by expert, stably. Only the first *num_rows rows count: slots and
+/// places beyond them get -1.
 struct GroupByExpertArgs {
   const std::int32_t* experts;  // [num_slots]
   std::size_t num_slots;        // rows * topk
@@ -91,6 +93,7 @@ struct GroupByExpertArgs {
   std::int32_t* expert_begin;  // [num_experts + 1], written
   std::int32_t* slot_rows;     // [num_slots], written: the place of each slot
   std::int32_t* source_rows;   // [num_slots], written: the row at each place
+  const std::int32_t* num_rows = nullptr;  // [1]; nullptr: all
 };
 
 /// The pages of all sequences, and one layer's block in each.
@@ -251,6 +254,15 @@ struct DeviceTable {
   int (*download)(void* to, const void* from, std::size_t bytes);
   int (*copy)(void* to, const void* from, std::size_t bytes);
   int (*wait)();
+
+  // Graphs. Operations and copies on the device between begin_capture() and end_capture() are not
+  // run but kept, with their arguments, and run by each launch_graph(), in order. Nothing else may
+  // be called in between. A capture that fails is no error of the device: it does not stick, leaves
+  // null, and nothing was run.
+  int (*begin_capture)();
+  int (*end_capture)(void** graph);  // where begin_capture() returned 0
+  int (*launch_graph)(void* graph);
+  void (*release_graph)(void* graph);  // waits for nothing: the stream must have passed it
 
   // Time. An event passes when all that was launched before it is done.
   int (*record_event)(std::size_t event);  // < kDeviceEventsMax

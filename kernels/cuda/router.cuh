@@ -115,9 +115,16 @@ __global__ void router_kernel(RouterArgs args) {
 
 __global__ void group_by_expert_kernel(GroupByExpertArgs args) {
   __shared__ SharedArray<int, kExpertsMax + 1> begin;
+  const std::size_t num_slots = args.num_rows == nullptr
+                                    ? args.num_slots
+                                    : static_cast<std::size_t>(*args.num_rows) * args.topk;
+  for (std::size_t slot = num_slots + threadIdx.x; slot < args.num_slots; slot += blockDim.x) {
+    args.slot_rows[slot] = -1;
+    args.source_rows[slot] = -1;
+  }
   for (std::size_t e = threadIdx.x; e < args.num_experts; e += blockDim.x) {
     int count = 0;
-    for (std::size_t slot = 0; slot < args.num_slots; ++slot) {
+    for (std::size_t slot = 0; slot < num_slots; ++slot) {
       count += args.experts[slot] == static_cast<int>(e) ? 1 : 0;
     }
     begin[e + 1] = count;
@@ -132,7 +139,7 @@ __global__ void group_by_expert_kernel(GroupByExpertArgs args) {
     int next = begin[e];
     args.expert_begin[e] = next;
     if (e == args.num_experts) continue;
-    for (std::size_t slot = 0; slot < args.num_slots; ++slot) {
+    for (std::size_t slot = 0; slot < num_slots; ++slot) {
       if (args.experts[slot] != static_cast<int>(e)) continue;
       args.slot_rows[slot] = next;
       args.source_rows[next] = static_cast<std::int32_t>(slot / args.topk);

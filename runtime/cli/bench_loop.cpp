@@ -238,6 +238,7 @@ int bench_loop(const Environment& environment, const LoopOptions& options) {
   how.isa = environment.isa;
   how.device = device_of(options.model.device);
   how.experts = experts_of(options.model.experts);
+  how.device_graphs = has_device_graphs(environment);
   how.on_notice = tell_notice;
   how.cache_dtype = cache_dtype_of(options.model.cache_dtype);
   const auto engine = engine::Engine::open(*dir, how);

@@ -117,6 +117,7 @@ Result<std::unique_ptr<runtime::ModelClient>> open_model(const Environment& envi
   engine.isa = environment.isa;
   engine.device = device_of(options.device);
   engine.experts = experts_of(options.experts);
+  engine.device_graphs = has_device_graphs(environment);
   engine.on_notice = tell_notice;
   engine.cache_dtype = cache_dtype_of(options.cache_dtype);
   engine.index_keys = index_keys_of(options.index_keys);
@@ -225,6 +226,10 @@ engine::CacheDType cache_dtype_of(const std::string& name) {
   if (name == "fp8") return engine::CacheDType::fp8;
   PONDER_ASSERT(name == "auto");
   return engine::CacheDType::automatic;
+}
+
+bool has_device_graphs(const Environment& environment) {
+  return !environment.variable || environment.variable("PONDER_DEVICE_GRAPHS") != "off";
 }
 
 engine::DeviceChoice device_of(const std::string& name) {

@@ -16,6 +16,7 @@
 namespace ponder::engine::bench {
 namespace {
 
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
@@ -186,15 +187,19 @@ TEST_F(DeviceCases, AStackOfRandomLayersGivesNumbersForEveryBatchAndContext) {
   options.dense = small_config(1);
   options.with_moe = small_config(3);
   options.num_layers_of_model = 9;
+  const std::uint64_t graphs_before = kernels::emulated_launches().graphs;
   options.contexts = {64, 192};
   options.batches = {1, 3};
   options.cache_bytes = 600'000;
   options.repetitions = 1;
   const Status status = measure_stack(kernels::emulated_device(), options, keep());
   ASSERT_TRUE(status.has_value()) << status.error().message;
-  ASSERT_EQ(measured.size(), 12U);  // step, layer and extrapolation of each
+  ASSERT_EQ(measured.size(), 16U);  // step, the same without a graph, layer, extrapolation
   EXPECT_EQ(measured[0].name, "step, 1+2 layers, batch 1, 64 tokens");
-  EXPECT_THAT(measured[2].note, HasSubstr("EXTRAPOLATED"));
+  EXPECT_EQ(measured[1].name, "  without a graph, batch 1, 64 tokens");
+  EXPECT_GT(measured[1].ms, 0.0);
+  EXPECT_THAT(measured[3].note, HasSubstr("EXTRAPOLATED"));
+  EXPECT_GT(kernels::emulated_launches().graphs, graphs_before);
 }
 
 TEST_F(DeviceCases, SequencesShareContextsWhenTheCacheIsTooSmallAndTheNoteSaysSo) {
@@ -243,8 +248,10 @@ TEST_F(DeviceCases, AModelsTokensAreCountedForAllSequences) {
   const Status status =
       measure_model(kernels::emulated_device(), small_model_dir(), {1, 3}, 2, keep());
   ASSERT_TRUE(status.has_value()) << status.error().message;
-  ASSERT_EQ(measured.size(), 2U);
-  EXPECT_THAT(measured[1].note, HasSubstr("tokens/s"));
+  ASSERT_EQ(measured.size(), 4U);
+  EXPECT_THAT(measured[1].name, EndsWith("batch 3"));
+  EXPECT_THAT(measured[3].name, EndsWith("batch 3, without graphs"));
+  EXPECT_THAT(measured[3].note, HasSubstr("tokens/s"));
 }
 
 }  // namespace

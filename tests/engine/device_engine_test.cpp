@@ -151,17 +151,59 @@ TEST_F(DeviceEngine, OfSeveralDevicesTheOneWithTheMostFreeMemoryIsTaken) {
   EXPECT_EQ(kernels::emulated_device_in_use(), 1);
 }
 
+TEST_F(DeviceEngine, GraphsChangeNoTokenAndNoBit) {
+  std::vector<Outcome> outcomes[2];
+  for (const bool has_graphs : {true, false}) {
+    EngineOptions options = options_for(DeviceChoice::cuda);
+    options.device_graphs = has_graphs;
+    const auto engine = open(24, 64, options);
+    const std::uint64_t before = kernels::emulated_launches().graphs;
+    std::vector<Outcome>& of = outcomes[has_graphs ? 1 : 0];
+    of.resize(3);
+    // They come and go at different times, so steps have one to three rows, and prompts between.
+    for (std::size_t i = 0; i < of.size(); ++i) {
+      const auto length = static_cast<std::size_t>(58 + 4 * i);
+      ASSERT_TRUE(engine
+                      ->submit(request(prompt(length, static_cast<TokenId>(i + 1)),
+                                       static_cast<std::uint32_t>(6 + 3 * i), i),
+                               into(of[i]))
+                      .has_value());
+      for (int step = 0; step < 3; ++step) engine->step();
+    }
+    run_all(*engine);
+    const std::uint64_t launched = kernels::emulated_launches().graphs - before;
+    EXPECT_EQ(launched > 0, has_graphs);
+  }
+  for (std::size_t i = 0; i < outcomes[0].size(); ++i) {
+    EXPECT_EQ(outcomes[1][i].tokens, outcomes[0][i].tokens);
+    EXPECT_TRUE(same_bits(outcomes[1][i].logits, outcomes[0][i].logits)) << i;
+  }
+}
+
 // Failures.
+
+TEST_F(DeviceEngine, WhereNoGraphCanBeMadeTheEngineSaysSoOnceAndGoesOn) {
+  const Outcome want = run(*open_on_device(), request(prompt(30, 7), 8));
+  const auto engine = open_on_device();
+  kernels::fail_emulated_captures(true);
+  const Outcome got = run(*engine, request(prompt(30, 7), 8));
+  run(*engine, request(prompt(100, 3), 5));
+  kernels::fail_emulated_captures(false);
+  EXPECT_TRUE(same_bits(got.logits, want.logits));
+  EXPECT_THAT(notices_, ElementsAre(HasSubstr("one operation at a time")));
+}
 
 TEST_F(DeviceEngine, ALostDeviceFailsTheRequestsWithItsErrorWhereOnlyItIsWanted) {
   const auto engine = open_on(DeviceChoice::cuda);
   Outcome outcome;
-  ASSERT_TRUE(engine->submit(request(prompt(20, 7), 50), losing_after(2, outcome)).has_value());
+  const std::uint64_t graphs = kernels::emulated_launches().graphs;
+  ASSERT_TRUE(engine->submit(request(prompt(20, 7), 50), losing_after(5, outcome)).has_value());
   run_all(*engine);
   EXPECT_EQ(outcome.reason, FinishReason::failed);
   EXPECT_THAT(outcome.error, HasSubstr("device lost"));
-  EXPECT_EQ(outcome.tokens.size(), 2U);
-  kernels::lose_emulated_device(false);  // it stays lost for who has met it
+  EXPECT_EQ(outcome.tokens.size(), 5U);
+  EXPECT_GT(kernels::emulated_launches().graphs, graphs + 2);  // in the middle of them
+  kernels::lose_emulated_device(false);                        // it stays lost for who has met it
   EXPECT_EQ(run(*engine, request(prompt(5, 3), 2)).reason, FinishReason::failed);
   EXPECT_EQ(engine->stats().device_losses, 0U);
 }
@@ -220,15 +262,6 @@ TEST_F(DeviceEngine, WhatDoesNotFitOnTheDeviceRunsOnTheCpuOrNotAtAll) {
   const auto engine = open_on(DeviceChoice::automatic);
   EXPECT_THAT(notices_, ElementsAre(AllOf(HasSubstr("the CPU computes"), HasSubstr("no memory"))));
   EXPECT_EQ(run(*engine, request(prompt(10, 3), 2)).tokens.size(), 2U);
-}
-
-TEST_F(DeviceEngine, SpillingIsRefused) {
-  const testing::TempDir dir;
-  EngineOptions options = options_for(DeviceChoice::cuda);
-  options.spill_dir = dir.path();
-  const auto engine = Engine::open(model_dir(), options);
-  ASSERT_FALSE(engine.has_value());
-  EXPECT_EQ(engine.error().message, "spill_dir: pages on a device are not spilled");
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <thread>
 
@@ -46,8 +47,14 @@ class PageStoreTest : public ::testing::Test {
   static std::vector<std::byte> rows(int value) {
     return std::vector<std::byte>(kBytes, static_cast<std::byte>(value));
   }
+  static PageStore::CopyPage copy_of(std::vector<std::byte> page) {
+    return [page = std::move(page)](std::span<std::byte> to) {
+      std::ranges::copy(page, to.begin());
+      return true;
+    };
+  }
   static void write(PageStore& store, const PageStore::Key& key, TokenId first, int value) {
-    store.write(key, page_tokens(first), rows(value).data(), PageStore::WhenBusy::wait);
+    store.write(key, page_tokens(first), copy_of(rows(value)), PageStore::WhenBusy::wait);
     store.finish();
   }
   static bool reads(PageStore& store, const PageStore::Key& key, TokenId first, int value) {
@@ -168,7 +175,7 @@ TEST_F(PageStoreTest, WhatIsAskedForIsDoneInThatOrder) {
   for (TokenId i = 0; i < 6; ++i) {
     keys.push_back(PageStore::child(store->root(), page_tokens(i)));
     // Each write but the first two makes the oldest file go, which was read before.
-    store->write(keys[i], page_tokens(i), rows(static_cast<int>(i)).data(),
+    store->write(keys[i], page_tokens(i), copy_of(rows(static_cast<int>(i))),
                  PageStore::WhenBusy::wait);
     EXPECT_TRUE(store->contains(keys[i]));
     asked.push_back(store->start_read(keys[i], page_tokens(i), pages[i].data()));
@@ -188,11 +195,44 @@ TEST_F(PageStoreTest, WhatIsAskedForIsDoneInThatOrder) {
 TEST_F(PageStoreTest, PagesThatTheDiskIsTooSlowForAreLeftOutUnlessTheyAreWaitedFor) {
   auto store = open(1, {.bytes_max = 1 << 20, .queue_bytes_max = 0});
   const auto key = PageStore::child(store->root(), page_tokens(5));
-  store->write(key, page_tokens(5), rows(7).data(), PageStore::WhenBusy::leave_out);
+  store->write(key, page_tokens(5), copy_of(rows(7)), PageStore::WhenBusy::leave_out);
   EXPECT_FALSE(store->contains(key));
   EXPECT_EQ(store->counters().pages_left_out, 1U);
   write(*store, key, 5, 7);
   EXPECT_TRUE(reads(*store, key, 5, 7));
+}
+
+TEST_F(PageStoreTest, APageThatCannotBeReadIsNotWrittenAndOneThatIsThereNotAskedFor) {
+  auto store = open();
+  const auto key = PageStore::child(store->root(), page_tokens(5));
+  const auto fails_halfway = [](std::span<std::byte> to) {
+    std::ranges::fill(to.first(kBytes / 2), std::byte{7});
+    return false;
+  };
+  store->write(key, page_tokens(5), fails_halfway, PageStore::WhenBusy::wait);
+  store->finish();
+  EXPECT_FALSE(store->contains(key));
+  EXPECT_EQ(store->counters().pages_left_out, 1U);
+  EXPECT_EQ(store->counters().bytes, 0U);
+  EXPECT_TRUE(files_in(dir_.path() / "pages").empty());
+
+  write(*store, key, 5, 7);
+  store->write(key, page_tokens(5), fails_halfway, PageStore::WhenBusy::wait);
+  EXPECT_EQ(store->counters().pages_left_out, 1U);
+  EXPECT_TRUE(reads(*store, key, 5, 7));
+}
+
+TEST_F(PageStoreTest, AfterAChangeOfIdentityOtherPagesAreWrittenAndRead) {
+  auto store = open(1);
+  const auto before = PageStore::child(store->root(), page_tokens(5));
+  write(*store, before, 5, 7);
+  store->set_identity({2});
+  EXPECT_FALSE(store->contains(PageStore::child(store->root(), page_tokens(5))));
+  const auto after = PageStore::child(store->root(), page_tokens(5));
+  write(*store, after, 5, 8);
+  EXPECT_TRUE(reads(*store, after, 5, 8));
+  EXPECT_TRUE(reads(*open(2), after, 5, 8));
+  EXPECT_TRUE(reads(*open(1), before, 5, 7));
 }
 
 /// A process that writes pages dies at any moment; a later one reads what is whole, nothing else.
@@ -338,8 +378,8 @@ class SlowDisk : public EngineTraffic {
     /// Comes back when the page's turn has come to be read, and those before it have been.
     void let_go() const { testing::write_file(path, bytes); }
   };
-  static Held hold_page(const Engine& engine, const fs::path& dir,
-                        std::span<const TokenId> prompt, std::size_t page_idx) {
+  static Held hold_page(const Engine& engine, const fs::path& dir, std::span<const TokenId> prompt,
+                        std::size_t page_idx) {
     const CacheLayout layout(testing::tiny_config(), kernels::DType::f32);
     auto key = *cache_identity(golden_dir(), testing::tiny_config(), layout, engine.isa_name());
     for (std::size_t i = 0; i <= page_idx; ++i) {

@@ -5,7 +5,9 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <map>
+#include <memory>
 #include <utility>
 
 #include "kernels/cuda/operations.cuh"
@@ -15,6 +17,7 @@ namespace {
 
 constexpr int kNoSuchDevice = 101;  // as CUDA numbers them
 constexpr int kLost = 719;
+constexpr int kNotInACapture = 900;
 constexpr std::size_t kAlignment = 256;
 
 struct Memory {
@@ -27,12 +30,33 @@ struct Memory {
   std::array<std::chrono::steady_clock::time_point, kDeviceEventsMax> events;
 };
 
+using Graph = std::vector<std::function<void()>>;
+
+struct Graphs {
+  std::map<void*, std::unique_ptr<Graph>> known;
+  int capture_error = 0;  // of this capture
+  bool all_fail = false;
+  std::size_t num_launches = 0;
+};
+
+Graphs& graphs() {
+  static Graphs the_graphs;
+  return the_graphs;
+}
+
 Memory& memory() {
   static Memory the_memory;
   return the_memory;
 }
 
 int state() { return memory().is_lost ? kLost : 0; }
+
+/// For what a capture does not keep: as with CUDA, it fails, and the capture with it.
+bool is_refused() {
+  if (!emulator::is_recording()) return false;
+  graphs().capture_error = kNotInACapture;
+  return true;
+}
 
 int num_devices(int* count) {
   *count = static_cast<int>(memory().taken.size());
@@ -66,12 +90,15 @@ const char* error_text(int code) {
       return "out of memory";
     case kLost:
       return "device lost";
+    case kNotInACapture:
+      return "not permitted in a capture";
     default:
       return "unknown error";
   }
 }
 
 int allocate(void** at, std::size_t bytes) {
+  if (is_refused()) return kNotInACapture;
   const std::size_t size = (bytes + kAlignment - 1) / kAlignment * kAlignment;
   if (memory().used + size > memory().limit) return kDeviceOutOfMemory;
   *at = std::aligned_alloc(kAlignment, size == 0 ? kAlignment : size);
@@ -94,7 +121,48 @@ int move(void* to, const void* from, std::size_t bytes) {
   return state();
 }
 
+/// To or from the host.
+int transfer(void* to, const void* from, std::size_t bytes) {
+  return is_refused() ? kNotInACapture : move(to, from, bytes);
+}
+
+int copy(void* to, const void* from, std::size_t bytes) {
+  if (!emulator::is_recording()) return move(to, from, bytes);
+  emulator::submit([to, from, bytes] { move(to, from, bytes); });
+  return state();
+}
+
+int wait() { return is_refused() ? kNotInACapture : state(); }
+
+int begin_capture() {
+  if (is_refused() || state() != 0) return emulator::is_recording() ? kNotInACapture : state();
+  graphs().capture_error = 0;
+  emulator::start_recording();
+  return 0;
+}
+
+int end_capture(void** graph) {
+  *graph = nullptr;
+  auto work = std::make_unique<Graph>(emulator::stop_recording());
+  if (state() != 0) return state();
+  if (graphs().capture_error != 0) return graphs().capture_error;
+  if (graphs().all_fail) return kDeviceOutOfMemory;
+  *graph = work.get();
+  graphs().known[*graph] = std::move(work);
+  return 0;
+}
+
+int launch_graph(void* graph) {
+  if (is_refused()) return kNotInACapture;
+  ++graphs().num_launches;
+  for (const auto& work : *graphs().known.at(graph)) work();
+  return state();
+}
+
+void release_graph(void* graph) { graphs().known.erase(graph); }
+
 int record_event(std::size_t event) {
+  if (is_refused()) return kNotInACapture;
   memory().events.at(event) = std::chrono::steady_clock::now();
   return state();
 }
@@ -121,10 +189,14 @@ const DeviceTable& emulated_device() {
     table.error_text = error_text;
     table.allocate = allocate;
     table.release = release;
-    table.upload = move;
-    table.download = move;
-    table.copy = move;
-    table.wait = state;
+    table.upload = transfer;
+    table.download = transfer;
+    table.copy = copy;
+    table.wait = wait;
+    table.begin_capture = begin_capture;
+    table.end_capture = end_capture;
+    table.launch_graph = launch_graph;
+    table.release_graph = release_graph;
     table.record_event = record_event;
     table.event_ms = event_ms;
     table.native_stream = native_stream;
@@ -142,6 +214,10 @@ int emulated_device_in_use() { return memory().in_use; }
 void set_emulated_memory(std::size_t bytes_max) { memory().limit = bytes_max; }
 std::size_t emulated_memory_used() { return memory().used; }
 void lose_emulated_device(bool is_lost) { memory().is_lost = is_lost; }
+void fail_emulated_captures(bool all) { graphs().all_fail = all; }
+EmulatedLaunches emulated_launches() {
+  return {emulator::num_launches(), graphs().num_launches, graphs().known.size()};
+}
 void watch_emulated_memory(bool is_on) { emulator::watch_shared_memory(is_on); }
 
 }  // namespace ponder::kernels

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include "kernels/cuda/device_table.h"
@@ -23,6 +24,15 @@ void set_emulated_memory(std::size_t bytes_max);
 std::size_t emulated_memory_used();
 /// From the next wait() or download() on the device is lost, as after a sticky error of CUDA.
 void lose_emulated_device(bool is_lost);
+
+/// From now on end_capture() finds no memory for its graph.
+void fail_emulated_captures(bool all);
+struct EmulatedLaunches {
+  std::uint64_t operations;  // kernels that were launched one by one, since the program began
+  std::uint64_t graphs;      // launched since then
+  std::size_t graphs_held;   // captured and not released
+};
+EmulatedLaunches emulated_launches();
 
 /// Whether kernels' use of shared memory is watched (emulator/simt.h), as it is to begin with.
 void watch_emulated_memory(bool is_on);

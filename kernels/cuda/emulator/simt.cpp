@@ -173,6 +173,17 @@ void Machine::run(unsigned threads, const std::function<void()>& kernel) {
   }
 }
 
+struct Recording {
+  bool is_on = false;
+  std::vector<std::function<void()>> work;
+  std::uint64_t num_launches = 0;
+};
+
+Recording& the_recording() {
+  static Recording recording;
+  return recording;
+}
+
 /// Whether a barrier stands between an earlier access and the running thread.
 bool is_ordered(const Access& before) {
   Machine& m = machine();
@@ -217,6 +228,26 @@ void run_grid(Dim3 grid, unsigned threads, const std::function<void()>& kernel) 
     }
   }
 }
+
+void submit(std::function<void()> work) {
+  if (the_recording().is_on) {
+    the_recording().work.push_back(std::move(work));
+  } else {
+    ++the_recording().num_launches;
+    work();
+  }
+}
+
+void start_recording() { the_recording().is_on = true; }
+
+std::vector<std::function<void()>> stop_recording() {
+  the_recording().is_on = false;
+  return std::exchange(the_recording().work, {});
+}
+
+bool is_recording() noexcept { return the_recording().is_on; }
+
+std::uint64_t num_launches() noexcept { return the_recording().num_launches; }
 
 void sync_block() { machine().stop(State::at_block_barrier); }
 

@@ -23,6 +23,7 @@
 #include <functional>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 // CUDA spells its keywords so.
 #define __global__
@@ -46,6 +47,14 @@ struct Dim3 {
 /// follows from the seed. Requires: threads is a multiple of 32, at most 1024.
 void run_grid(Dim3 grid, unsigned threads, const std::function<void()>& kernel);
 void set_order_seed(std::uint64_t seed) noexcept;
+
+/// What is launched: it runs now, or, between the two calls that follow, is kept to be run later.
+void submit(std::function<void()> work);
+void start_recording();
+std::vector<std::function<void()>> stop_recording();
+bool is_recording() noexcept;
+/// Grids that were submitted and not recorded, since the program began.
+std::uint64_t num_launches() noexcept;
 
 void sync_block();
 void sync_warp();
@@ -179,7 +188,9 @@ inline unsigned __byte_perm(unsigned a, unsigned b, unsigned selector) {
 
 template <class Args>
 void launch(void (*kernel)(Args), dim3 grid, unsigned threads, const Args& args) {
-  emulator::run_grid(grid, threads, [kernel, &args] { kernel(args); });
+  emulator::submit([kernel, grid, threads, args] {
+    emulator::run_grid(grid, threads, [kernel, &args] { kernel(args); });
+  });
 }
 
 }  // namespace ponder::kernels

@@ -214,5 +214,35 @@ TEST_F(DeviceElementwise, SlotsAreGroupedByExpertStably) {
   }
 }
 
+TEST_F(DeviceElementwise, RowsBeyondTheNumberGivenAreInNoGroup) {
+  const std::size_t topk = 3;
+  const std::size_t num_experts = 5;
+  const std::vector<std::int32_t> experts = {4, 0, 2, 0, 4, 1, 0, 1, 2, 4, 3, 1};
+  const DeviceArray<std::int32_t> device_experts(device(), experts);
+  for (const std::int32_t num_rows : {0, 2, 4}) {
+    const DeviceArray<std::int32_t> begin(device(), num_experts + 1);
+    const DeviceArray<std::int32_t> slot_rows(device(), experts.size());
+    const DeviceArray<std::int32_t> source_rows(device(), experts.size());
+    const DeviceArray<std::int32_t> rows(device(), std::vector<std::int32_t>{num_rows});
+    device().group_by_expert({device_experts.data(), experts.size(), topk, num_experts,
+                              begin.data(), slot_rows.data(), source_rows.data(), rows.data()});
+    if (num_rows == 0) {
+      EXPECT_EQ(begin.download(), (std::vector<std::int32_t>{0, 0, 0, 0, 0, 0}));
+      EXPECT_EQ(slot_rows.download(), std::vector<std::int32_t>(12, -1));
+      EXPECT_EQ(source_rows.download(), std::vector<std::int32_t>(12, -1));
+    } else if (num_rows == 2) {
+      EXPECT_EQ(begin.download(), (std::vector<std::int32_t>{0, 2, 3, 4, 4, 6}));
+      EXPECT_EQ(slot_rows.download(),
+                (std::vector<std::int32_t>{4, 0, 3, 1, 5, 2, -1, -1, -1, -1, -1, -1}));
+      EXPECT_EQ(source_rows.download(),
+                (std::vector<std::int32_t>{0, 1, 1, 0, 0, 1, -1, -1, -1, -1, -1, -1}));
+    } else {
+      EXPECT_EQ(begin.download(), (std::vector<std::int32_t>{0, 3, 6, 8, 9, 12}));
+      EXPECT_EQ(source_rows.download(),
+                (std::vector<std::int32_t>{0, 1, 2, 1, 2, 3, 0, 2, 3, 0, 1, 3}));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace ponder::kernels

@@ -13,8 +13,8 @@ class DeviceSelect : public DeviceTest {};
 
 /// Rows of two sequences: each has others beside it, or many follow one another in a sequence.
 struct Rows {
-  std::vector<std::int32_t> sequences = {0, 1, 0, 1};
-  std::vector<std::int32_t> num_keys = {300, 1, 64, 129};
+  std::vector<std::int32_t> sequences = {0, 1, 0, 1, 0};
+  std::vector<std::int32_t> num_keys = {300, 1, 64, 129, 0};
 
   static Rows many() {
     Rows rows;
@@ -177,8 +177,9 @@ std::vector<std::int32_t> reference_selection(const std::vector<float>& scores, 
                                               std::size_t n, std::size_t k, std::size_t& num_nan) {
   std::vector<std::int32_t> positions(k, -1);
   std::vector<std::uint32_t> scratch(n);
+  const std::size_t visible = n > first ? n - first : 0;
   const TopkResult result =
-      scalar_table().topk({scores.data() + first, n - first, k, positions.data(), scratch.data()});
+      scalar_table().topk({scores.data() + first, visible, k, positions.data(), scratch.data()});
   for (std::size_t i = 0; i < result.num_selected; ++i) {
     positions[i] += static_cast<std::int32_t>(first);
   }
@@ -190,7 +191,7 @@ TEST_F(DeviceSelect, SelectionsAreThoseOfTheCpuToTheLastTie) {
   for (const std::size_t first_key : {0U, 1U}) {
     for (const std::size_t k : {1U, 64U, 250U}) {
       const std::vector<std::int32_t> num_keys = {1,   2,   64,  65,   66,  250, 251,
-                                                  256, 257, 700, 1000, 999, 513};
+                                                  256, 257, 700, 1000, 999, 513, 0};
       const std::size_t rows = num_keys.size();
       PagedSequences pages(device(), 64, 0, {1000, 1000}, rng);
       std::vector<std::int32_t> sequences;

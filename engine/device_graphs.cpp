@@ -1,0 +1,90 @@
+#include "engine/device_graphs.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <utility>
+
+#include "base/assert.h"
+
+namespace ponder::engine {
+namespace {
+
+constexpr std::size_t kFineRows = 64;  // from where rows go in steps of as many
+
+std::size_t pages_for(std::size_t keys) { return (keys + kPageTokens - 1) / kPageTokens; }
+
+}  // namespace
+
+std::size_t DeviceGraphs::shape_rows(std::size_t rows, std::size_t rows_max) {
+  PONDER_ASSERT(rows > 0 && rows <= rows_max);
+  const std::size_t rounded =
+      rows <= kFineRows ? std::bit_ceil(rows) : (rows + kFineRows - 1) / kFineRows * kFineRows;
+  return std::min(rounded, rows_max);
+}
+
+std::size_t DeviceGraphs::shape_keys(std::size_t keys, std::size_t index_topk,
+                                     std::size_t keys_most) {
+  PONDER_ASSERT(keys > 0 && keys <= keys_most);
+  const std::size_t pages = std::bit_ceil(pages_for(std::max(keys, index_topk)));
+  return std::min(pages * kPageTokens, keys_most);
+}
+
+DeviceGraphs::DeviceGraphs(std::shared_ptr<OpenDevice> device, bool is_on,
+                           std::function<void(const std::string&)> on_notice)
+    : device_(std::move(device)), is_on_(is_on), on_notice_(std::move(on_notice)) {}
+
+DeviceGraphs::~DeviceGraphs() {
+  for (const Entry& entry : entries_) {
+    if (entry.graph != nullptr) device_->table().release_graph(entry.graph);
+  }
+}
+
+void DeviceGraphs::run(const Shape& shape, const std::function<void()>& launch_all) {
+  if (!is_on_) return launch_all();
+  Entry* entry = find(shape);
+  if (entry == nullptr) {
+    add(shape);
+    return launch_all();
+  }
+  entry->used = ++num_runs_;
+  if (entry->graph == nullptr && !capture(*entry, launch_all)) return launch_all();
+  device_->note(device_->table().launch_graph(entry->graph));
+}
+
+DeviceGraphs::Entry* DeviceGraphs::find(const Shape& shape) {
+  const auto found = std::ranges::find(entries_, shape, &Entry::shape);
+  return found == entries_.end() ? nullptr : &*found;
+}
+
+void DeviceGraphs::add(const Shape& shape) {
+  if (entries_.size() == kGraphsMax) {
+    const auto oldest = std::ranges::min_element(entries_, {}, &Entry::used);
+    if (oldest->graph != nullptr) device_->table().release_graph(oldest->graph);
+    entries_.erase(oldest);
+  }
+  entries_.push_back({.shape = shape, .used = ++num_runs_});
+}
+
+bool DeviceGraphs::capture(Entry& entry, const std::function<void()>& launch_all) {
+  const kernels::DeviceTable& table = device_->table();
+  int code = table.begin_capture();
+  if (code == 0) {
+    launch_all();
+    code = table.end_capture(&entry.graph);
+  }
+  if (code == 0) return true;
+  is_on_ = false;
+  has_failed_ = true;
+  // A device that has failed is another matter, and found by what follows.
+  if (device_->note(table.wait()) == 0 && on_notice_) {
+    on_notice_(
+        fmt::format("device {}: steps are launched one operation at a time, for a graph "
+                    "could not be made: {} (error {})",
+                    table.name, table.error_text(code), code));
+  }
+  return false;
+}
+
+}  // namespace ponder::engine

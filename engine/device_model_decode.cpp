@@ -1,0 +1,39 @@
+// Steps in which every sequence has one row: computed for the rows and keys of a shape that graphs
+// are made for, so that nothing in a launch depends on the step.
+
+#include <algorithm>
+
+#include "engine/device_model.h"
+#include "engine/device_workspace.h"
+
+namespace ponder::engine {
+
+/// Whether the layers can be launched without the host in between.
+bool DeviceModel::can_capture() const {
+  return graphs_.is_on() && forced_ == nullptr && host_ == nullptr;
+}
+
+bool DeviceModel::is_decode(std::span<const BatchSegment> segments) {
+  return std::ranges::all_of(segments, [](const BatchSegment& segment) {
+    return segment.tokens.size() == 1 && segment.wants_logits && segment.num_drafts == 0;
+  });
+}
+
+/// The head is launched for the rows that there are, and not in the graph: it is one operation, and
+/// the logits of many rows come in several pieces.
+std::span<const float> DeviceModel::decode(std::span<const BatchSegment> segments) {
+  step_.rows = DeviceGraphs::shape_rows(step_.num_rows(), rows_max_);
+  step_.keys_max =
+      DeviceGraphs::shape_keys(step_.keys_max, config_.index_topk, config_.max_position_embeddings);
+  upload_step(segments);
+  graphs_.run({step_.rows, step_.keys_max, step_.pages}, [this] {
+    compute_layers(nullptr);
+    const std::size_t hidden = config_.hidden_size;
+    normalise(ws_->normed, hidden, ws_->hidden, hidden, weights_.norm, step_.rows, hidden,
+              config_.rms_norm_eps);
+  });
+  step_.rows = step_.num_rows();
+  return apply_lm_head(ws_->normed, step_.rows);
+}
+
+}  // namespace ponder::engine
