@@ -45,9 +45,7 @@ Result<std::unique_ptr<Model>> DeviceModel::load(const std::filesystem::path& di
              plan_experts(need, options.experts,
                           {info.name, info.memory_bytes, info.memory_bytes_free, host_bytes_free}));
   PONDER_TRY(model->weights_, upload_weights(weights, model->arena_));
-  PONDER_TRY(model->ws_, model->make_workspace(model->arena_));
-  const std::vector<std::int32_t> absent(model->rows_max_, -1);
-  model->upload(model->ws_->no_rows, std::span<const std::int32_t>(absent));
+  PONDER_CHECK(model->take_workspace());
   PONDER_CHECK(model->place_experts(std::move(checkpoint), std::move(weights), need, options));
   return model;
 }
@@ -111,9 +109,7 @@ Result<std::unique_ptr<DeviceModel>> DeviceModel::with_random_weights(ModelConfi
   std::unique_ptr<DeviceModel> model(
       new DeviceModel(std::move(config), options, std::move(layout), std::move(device)));
   PONDER_TRY(model->weights_, random_device_weights(model->config_, model->arena_));
-  PONDER_TRY(model->ws_, model->make_workspace(model->arena_));
-  const std::vector<std::int32_t> absent(model->rows_max_, -1);
-  model->upload(model->ws_->no_rows, std::span<const std::int32_t>(absent));
+  PONDER_CHECK(model->take_workspace());
   PONDER_CHECK(device_status(model->table(), model->table().wait(), "load"));
   return model;
 }
@@ -175,6 +171,13 @@ Result<std::unique_ptr<DeviceModel::Workspace>> DeviceModel::make_workspace(
   take_ffn(*ws, take);
   if (!take.status) return tl::unexpected(take.status.error());
   return ws;
+}
+
+Status DeviceModel::take_workspace() {
+  PONDER_TRY(ws_, make_workspace(arena_));
+  const std::vector<std::int32_t> absent(rows_max_, -1);
+  upload(ws_->no_rows, std::span<const std::int32_t>(absent));
+  return {};
 }
 
 void DeviceModel::take_routing(Workspace& ws, ArrayTaker& take) const {

@@ -92,6 +92,7 @@ class DeviceModel final : public Model {
   Result<DeviceNeed> count_need(const ModelWeights& weights, const ModelOptions& options);
   Status place_experts(Checkpoint checkpoint, ModelWeights weights, const DeviceNeed& need,
                        const ModelOptions& options);
+  Status take_workspace();
   Result<std::unique_ptr<Workspace>> make_workspace(DeviceArena& arena) const;
   void take_routing(Workspace& ws, ArrayTaker& take) const;
   void take_attention(Workspace& ws, ArrayTaker& take) const;

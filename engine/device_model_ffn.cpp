@@ -106,7 +106,8 @@ void DeviceModel::moe_ffn_with_host(std::size_t layer, const DeviceLayer& weight
   note(table().download(host_rows_.data(), ws_->routing,
                         (ws_->routing_floats + rows * hidden) * sizeof(float)));
   shared_experts(weights.shared);
-  if (device_->error() != 0) return;  // nothing of the step will be used, nor is what came to be believed
+  // Nothing of such a step will be used, nor is what came to be believed.
+  if (device_->error() != 0) return;
   const std::size_t slots = rows_max_ * config_.num_experts_per_tok;
   host_choices_.resize(slots);
   std::memcpy(host_choices_.data(), host_rows_.data(), slots * sizeof(std::int32_t));

@@ -418,6 +418,14 @@ TEST_F(DeviceExpertEngine, DraftsOfALayerWithExpertsOnTheHostChangeNoToken) {
   EXPECT_TRUE(same_bits(drafted.logits, plain.logits));
 }
 
+TEST_F(DeviceExpertEngine, StepsOfDecodingAreNoGraphsForTheHostIsInTheMiddle) {
+  // A graph would be tried when its shape comes for the second time, fail, and be complained of.
+  const auto engine = open_with(ExpertPlacement::host);
+  const Outcome outcome = run(*engine, request(prompt(10), 6));
+  EXPECT_EQ(outcome.tokens.size(), 6U);
+  EXPECT_THAT(notices_, ElementsAre(HasSubstr("in host memory")));
+}
+
 TEST_F(DeviceExpertEngine, WhenTheDeviceIsLostTheCpuGoesOn) {
   const auto engine = open_with(ExpertPlacement::host, DeviceChoice::automatic);
   Outcome outcome;
