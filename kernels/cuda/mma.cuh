@@ -49,12 +49,10 @@ __device__ __forceinline__ void mma_int8(int (&d)[4], const FragmentA& a, const 
       : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b.r[0]), "r"(b.r[1]));
 }
 
-/// Both bf16 halves of `pair` times 2^120, exactly.
-__device__ __forceinline__ unsigned raise_bf16_pair(unsigned pair) {
+/// The products of the two bf16 in either half, rounded to nearest; subnormals count.
+__device__ __forceinline__ unsigned multiply_bf16_pair(unsigned x, unsigned y) {
   unsigned result;
-  asm("fma.rn.bf16x2 %0, %1, %2, %3;"
-      : "=r"(result)
-      : "r"(pair), "r"(0x7b807b80u), "r"(0x80008000u));  // 2^120, -0
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(result) : "r"(x), "r"(y), "r"(0x80008000u));  // + -0
   return result;
 }
 #else
@@ -64,8 +62,15 @@ inline void mma_bf16(float (&d)[4], const FragmentA& a, const FragmentB& b) {
 inline void mma_int8(int (&d)[4], const FragmentA& a, const FragmentB& b) {
   emulator::multiply_int8(d, {{a.r[0], a.r[1], a.r[2], a.r[3]}, {b.r[0], b.r[1]}});
 }
-inline unsigned raise_bf16_pair(unsigned pair) { return emulator::raise_bf16_pair(pair); }
+inline unsigned multiply_bf16_pair(unsigned x, unsigned y) {
+  return emulator::multiply_bf16_pair(x, y);
+}
 #endif
+
+/// Both bf16 halves of `pair` times 2^120, exactly.
+__device__ __forceinline__ unsigned raise_bf16_pair(unsigned pair) {
+  return multiply_bf16_pair(pair, 0x7b807b80u);
+}
 
 }  // namespace
 }  // namespace ponder::kernels

@@ -31,6 +31,41 @@ void launch(void (*kernel)(Args), dim3 grid, unsigned threads, const Args& args)
   kernel<<<grid, threads, 0, stream()>>>(args);
 }
 
+/// The same with a `Memory` for each block, which may be larger than what __shared__ can have.
+template <class Memory, class Args>
+void launch_with_memory(void (*kernel)(Args), dim3 grid, unsigned threads, const Args& args) {
+  const cudaStream_t queue = stream();  // first: it makes the device the thread's current one
+  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(Memory));
+  kernel<<<grid, threads, sizeof(Memory), queue>>>(args);
+}
+/// That memory. Nobody sets it to anything.
+template <class Memory>
+__device__ __forceinline__ Memory& block_memory() {
+  extern __shared__ uint4 dynamic_memory[];
+  return *reinterpret_cast<Memory*>(dynamic_memory);
+}
+
+/// Asks for the line of global memory at an address.
+__device__ __forceinline__ void prefetch(const void* at) {
+  asm volatile("prefetch.global.L1 [%0];" : : "l"(at));
+}
+
+/// Begins to copy 16 bytes from global memory, aligned to as many, or zeros if there are none, into
+/// an element. They are there for the thread that copies when it has waited, and for others after
+/// a barrier behind that. Requires: `from` may be named even if it is not read.
+template <std::size_t N>
+__device__ __forceinline__ void copy_async(SharedArray<uint4, N>& to, std::size_t i,
+                                           const void* from, bool is_there) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+               :
+               : "r"(static_cast<unsigned>(__cvta_generic_to_shared(&to[i]))), "l"(from),
+                 "r"(is_there ? 16 : 0)
+               : "memory");
+}
+__device__ __forceinline__ void wait_for_copies() {
+  asm volatile("cp.async.wait_all;" ::: "memory");
+}
+
 }  // namespace ponder::kernels
 #else
 #include "kernels/cuda/emulator/simt.h"

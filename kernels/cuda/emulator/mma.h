@@ -13,7 +13,7 @@ namespace ponder::kernels::emulator {
 /// otherwise in the last bits.
 void multiply_bf16(float (&d)[4], const Fragments& own);
 void multiply_int8(int (&d)[4], const Fragments& own);
-/// fma.rn.bf16x2 by 2^120.
-std::uint32_t raise_bf16_pair(std::uint32_t pair);
+/// fma.rn.bf16x2 of x, y and -0.
+std::uint32_t multiply_bf16_pair(std::uint32_t x, std::uint32_t y);
 
 }  // namespace ponder::kernels::emulator

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -24,10 +25,17 @@ constexpr unsigned kLanes = 32;
 
 enum class State : std::uint8_t { ready, at_block_barrier, at_warp_barrier, at_exchange, done };
 
+struct Copy {
+  void* to;
+  ElementHistory* history;
+  std::array<std::byte, 16> bytes;
+};
+
 /// A thread of a block. Its fiber is used again for every block.
 struct Thread {
   explicit Thread(void (*body)()) : fiber(body) {}
   Fiber fiber;
+  std::vector<Copy> copies;  // that have begun
   State state = State::done;
 };
 
@@ -46,6 +54,7 @@ class Machine {
   void stop(State state);
   [[noreturn]] void fail(std::string what);
 
+  Thread& thread() { return *threads_[thread_index.x]; }
   Warp& warp() { return warps_[thread_index.x / kLanes]; }
   std::uint64_t block() const { return block_; }
   std::uint32_t epoch() const { return epoch_; }
@@ -76,7 +85,8 @@ Machine& machine() {
 void Machine::run_thread() {
   while (true) {
     (*machine().kernel_)();
-    Thread& self = *machine().threads_[thread_index.x];
+    Thread& self = machine().thread();
+    if (!self.copies.empty()) machine().fail("a copy into shared memory is not waited for");
     self.state = State::done;
     self.fiber.yield();
   }
@@ -91,7 +101,7 @@ void Machine::resume(unsigned thread) {
 }
 
 void Machine::stop(State state) {
-  Thread& self = *threads_[thread_index.x];
+  Thread& self = thread();
   self.state = state;
   self.fiber.yield();
 }
@@ -309,6 +319,23 @@ void note_atomic(ElementHistory& history) {
     report_fault("race on shared memory: atomic and access without a barrier");
   }
   note(history.atomic);
+}
+
+void start_copy(void* to, ElementHistory& history, const void* from) {
+  if (is_watched) note_write(history);
+  Copy copy{.to = to, .history = &history, .bytes = {}};
+  std::memcpy(copy.bytes.data(), from, copy.bytes.size());
+  std::memset(to, 0xFF, copy.bytes.size());
+  machine().thread().copies.push_back(copy);
+}
+
+void wait_for_copies() {
+  auto& copies = machine().thread().copies;
+  for (const Copy& copy : copies) {
+    if (is_watched) note_write(*copy.history);
+    std::memcpy(copy.to, copy.bytes.data(), copy.bytes.size());
+  }
+  copies.clear();
 }
 
 }  // namespace ponder::kernels::emulator

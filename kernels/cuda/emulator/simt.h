@@ -30,6 +30,7 @@
 #define __device__
 #define __shared__ static
 #define __forceinline__ inline
+#define __launch_bounds__(...)
 
 namespace ponder::kernels::emulator {
 
@@ -92,6 +93,11 @@ void note_write(ElementHistory& history);
 void note_atomic(ElementHistory& history);
 [[noreturn]] void report_fault(std::string what);
 
+/// Begins to copy 16 bytes into an element of shared memory: until the thread waits for its copies
+/// the element holds bytes of 0xFF, so that who does not wait computes something else.
+void start_copy(void* to, ElementHistory& history, const void* from);
+void wait_for_copies();
+
 extern Dim3 thread_index;
 extern Dim3 block_index;
 extern Dim3 block_size;
@@ -109,6 +115,9 @@ using dim3 = emulator::Dim3;
 
 struct alignas(16) uint4 {
   unsigned x, y, z, w;
+};
+struct alignas(8) uint2 {
+  unsigned x, y;
 };
 struct alignas(16) float4 {
   float x, y, z, w;
@@ -141,6 +150,11 @@ class SharedArray {
   Element operator[](std::size_t i) {
     check(i);
     return Element(values_[i], history_[i]);
+  }
+  void copy_async(std::size_t i, const void* from) {
+    static_assert(sizeof(T) == 16);
+    check(i);
+    emulator::start_copy(&values_[i], history_[i], from);
   }
   T add_atomically(std::size_t i, T value) {
     check(i);
@@ -192,5 +206,23 @@ void launch(void (*kernel)(Args), dim3 grid, unsigned threads, const Args& args)
     emulator::run_grid(grid, threads, [kernel, &args] { kernel(args); });
   });
 }
+
+template <class Memory, class Args>
+void launch_with_memory(void (*kernel)(Args), dim3 grid, unsigned threads, const Args& args) {
+  launch(kernel, grid, threads, args);
+}
+template <class Memory>
+Memory& block_memory() {
+  static Memory memory;
+  return memory;
+}
+
+template <std::size_t N>
+void copy_async(SharedArray<uint4, N>& to, std::size_t i, const void* from, bool is_there) {
+  constexpr uint4 kNone{};
+  to.copy_async(i, is_there ? from : &kNone);
+}
+inline void prefetch(const void*) {}
+inline void wait_for_copies() { emulator::wait_for_copies(); }
 
 }  // namespace ponder::kernels

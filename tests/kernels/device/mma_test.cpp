@@ -122,5 +122,12 @@ TEST(Mma, RaisingAPairShiftsTheExponentOfNormalAndSubnormalNumbers) {
   EXPECT_EQ(raised & 0xffffU, 0xb900U);  // -2^-13
 }
 
+TEST(Mma, PairsAreMultipliedByHalves) {
+  // 1.0078125^2 = 1.01568..., which bf16 rounds to 1.015625; and a NaN stays one.
+  EXPECT_EQ(multiply_bf16_pair(0x3f81c000U, 0x3f813e80U), 0x3f82bf00U);  // -2 * 0.25
+  EXPECT_GT(multiply_bf16_pair(0x7fc03f80U, 0x3f803f80U) >> 16 & 0x7fffU, 0x7f80U);
+  EXPECT_EQ(multiply_bf16_pair(0x00010000U, 0x40000000U), 0x00020000U);  // a subnormal
+}
+
 }  // namespace
 }  // namespace ponder::kernels

@@ -168,6 +168,59 @@ TEST(Simt, SharedMemoryKeepsNothingFromTheBlockBefore) {
   EXPECT_THROW(emulator::run_grid({2, 1, 1}, 64, kernel), Fault);
 }
 
+constexpr uint4 kGlobal{1, 2, 3, 4};
+
+TEST(Simt, WhatIsCopiedAsynchronouslyIsThereAfterTheWaitAndABarrier) {
+  EXPECT_EQ(fault_of([] {
+              __shared__ SharedArray<uint4, 64> values;
+              copy_async(values, threadIdx.x, &kGlobal, threadIdx.x % 2 == 0);
+              wait_for_copies();
+              __syncthreads();
+              const unsigned other = (threadIdx.x + 33) % 64;
+              const uint4 seen = values[other];
+              if (seen.w != (other % 2 == 0 ? 4U : 0U)) emulator::report_fault("wrong value");
+            }),
+            "");
+}
+
+TEST(Simt, WithoutTheWaitACopyIsNotThere) {
+  EXPECT_EQ(fault_of([] {
+              __shared__ SharedArray<uint4, 64> values;
+              copy_async(values, threadIdx.x, &kGlobal, true);
+              __syncthreads();
+              const uint4 seen = values[threadIdx.x];
+              if (seen.w == 4) emulator::report_fault("it is there");
+              wait_for_copies();
+            }),
+            "");
+  EXPECT_THAT(fault_of([] {
+                __shared__ SharedArray<uint4, 64> values;
+                copy_async(values, threadIdx.x, &kGlobal, true);
+              }),
+              HasSubstr("not waited for"));
+}
+
+TEST(Simt, ACopyIsAWriteForThoseWhoReadWithoutABarrier) {
+  EXPECT_THAT(fault_of([] {
+                __shared__ SharedArray<uint4, 64> values;
+                copy_async(values, threadIdx.x, &kGlobal, true);
+                wait_for_copies();
+                const uint4 seen = values[(threadIdx.x + 1) % 64];
+                if (seen.w != 4) emulator::report_fault("wrong value");
+              }),
+              ::testing::AnyOf(HasSubstr("race on shared memory"), HasSubstr("before it is")));
+  EXPECT_THAT(fault_of([] {
+                __shared__ SharedArray<uint4, 64> values;
+                copy_async(values, threadIdx.x, &kGlobal, true);
+                wait_for_copies();
+                __syncthreads();
+                const uint4 seen = values[0];
+                copy_async(values, threadIdx.x, &kGlobal, seen.w == 4);
+                wait_for_copies();
+              }),
+              HasSubstr("race on shared memory"));
+}
+
 TEST(Simt, AnIndexBeyondSharedMemoryIsAFault) {
   EXPECT_THAT(fault_of([] {
                 __shared__ SharedArray<int, 4> values;
