@@ -8,6 +8,7 @@
 #include <string>
 
 #include "engine/checkpoint.h"
+#include "engine/cpu_ffn.h"
 #include "engine/model.h"
 #include "engine/model_weights.h"
 #include "kernels/ops.h"
@@ -97,14 +98,8 @@ class CpuModel final : public Model {
 
   // model_ffn.cpp
   void feed_forward(std::size_t layer, RowTrace* trace);
-  void dense_ffn(const LayerWeights& weights);
   void moe_ffn(std::size_t layer, const LayerWeights& weights);
   void route(const LayerWeights& weights);
-  void group_by_expert(const LayerWeights& weights);
-  void expert_gate_up(const LayerWeights& weights);
-  void expert_down(const LayerWeights& weights);
-  template <class Visit>
-  void for_each_used_expert(const LayerWeights& weights, Visit visit) const;
 
   // model_mtp.cpp
   void extend_mtp_cache(std::span<const BatchSegment> segments);
@@ -122,6 +117,7 @@ class CpuModel final : public Model {
   ModelWeights weights_;
   const kernels::KernelTable* table_;
   kernels::ThreadPool pool_;
+  CpuFfn ffn_{config_, {table_, &pool_}};
   CacheLayout layout_;
   std::uint64_t num_nan_scores_ = 0;
   const ForcedChoices* forced_ = nullptr;

@@ -14,6 +14,10 @@ namespace ponder::engine {
 /// What computes. `automatic`: a GPU if one can be used, otherwise the CPU.
 enum class DeviceChoice : std::uint8_t { cpu, cuda, automatic };
 
+/// Where the routed experts of a model on a device are kept and computed (engine/expert_plan.h).
+/// `automatic`: on the device as far as they fit. On the CPU there is no choice.
+enum class ExpertPlacement : std::uint8_t { automatic, device, host };
+
 struct ChosenDevice {
   const kernels::DeviceTable* table = nullptr;  // null: the CPU
   std::string why_not;                          // automatic: why it is not a GPU

@@ -12,8 +12,6 @@ namespace ponder::engine {
 namespace {
 
 constexpr std::size_t kAlignment = 256;
-constexpr std::size_t kChunkBytes = std::size_t{8} << 20;
-constexpr std::size_t kPieceBytesMax = kChunkBytes / 8;  // that a chunk is divided into
 
 }  // namespace
 
@@ -87,19 +85,22 @@ DeviceBuffer::~DeviceBuffer() {
 Result<std::byte*> DeviceArena::allocate(std::size_t bytes) {
   const std::size_t needed = (bytes + kAlignment - 1) / kAlignment * kAlignment;
   // A large piece leaves the chunk to the small ones that follow it.
-  if (needed > kPieceBytesMax) {
-    PONDER_TRY(DeviceBuffer buffer, DeviceBuffer::create(device_, needed));
-    large_.push_back(std::move(buffer));
-    return large_.back().data();
-  }
-  if (chunks_.empty() || chunks_.back().size() - used_ < needed) {
-    PONDER_TRY(DeviceBuffer chunk, DeviceBuffer::create(device_, kChunkBytes));
-    chunks_.push_back(std::move(chunk));
+  if (needed > kPieceBytesMax) return take(large_, needed);
+  if (kChunkBytes - used_ < needed) {
+    PONDER_CHECK(take(chunks_, kChunkBytes));
     used_ = 0;
   }
-  std::byte* at = chunks_.back().data() + used_;
+  std::byte* const at = chunks_.empty() ? nullptr : chunks_.back().data() + used_;
   used_ += needed;
   return at;
+}
+
+Result<std::byte*> DeviceArena::take(std::vector<DeviceBuffer>& buffers, std::size_t bytes) {
+  bytes_ += bytes;
+  if (device_ == nullptr) return nullptr;
+  PONDER_TRY(DeviceBuffer buffer, DeviceBuffer::create(device_, bytes));
+  buffers.push_back(std::move(buffer));
+  return buffers.back().data();
 }
 
 bool DevicePageMemory::read(std::span<std::byte> to, const std::byte* from) {

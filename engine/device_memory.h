@@ -75,6 +75,11 @@ class DeviceBuffer {
 class DeviceArena {
  public:
   explicit DeviceArena(std::shared_ptr<OpenDevice> device) : device_(std::move(device)) {}
+  /// One that takes no memory and gives none: its pieces are null, and nothing is uploaded. What
+  /// would be taken, bytes() tells.
+  static DeviceArena that_counts() { return DeviceArena(nullptr); }
+  /// Taken so far. Pieces that are taken in the same order take equally much.
+  std::uint64_t bytes() const { return bytes_; }
   /// 256-byte aligned and zeroed.
   Result<std::byte*> allocate(std::size_t bytes);
   template <class T>
@@ -85,6 +90,7 @@ class DeviceArena {
   template <class T>
   Result<T*> upload(std::span<const T> values) {
     PONDER_TRY(T * at, allocate_array<T>(values.size()));
+    if (device_ == nullptr) return at;
     const auto& table = device_->table();
     PONDER_CHECK(
         device_status(table, table.upload(at, values.data(), values.size_bytes()), "upload"));
@@ -93,10 +99,15 @@ class DeviceArena {
   const std::shared_ptr<OpenDevice>& device() const { return device_; }
 
  private:
-  std::shared_ptr<OpenDevice> device_;
-  std::vector<DeviceBuffer> large_;   // of one piece each
-  std::vector<DeviceBuffer> chunks_;  // of small pieces
-  std::size_t used_ = 0;              // of the last chunk
+  static constexpr std::size_t kChunkBytes = std::size_t{8} << 20;
+  static constexpr std::size_t kPieceBytesMax = kChunkBytes / 8;  // that a chunk is divided into
+  Result<std::byte*> take(std::vector<DeviceBuffer>& buffers, std::size_t bytes);
+
+  std::shared_ptr<OpenDevice> device_;  // null: counts
+  std::vector<DeviceBuffer> large_;     // of one piece each
+  std::vector<DeviceBuffer> chunks_;    // of small pieces
+  std::size_t used_ = kChunkBytes;      // of the last chunk
+  std::uint64_t bytes_ = 0;
 };
 
 /// Cache pages in device memory. Nothing is read from or written to a device that has failed.

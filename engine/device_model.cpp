@@ -9,6 +9,7 @@
 #include "base/assert.h"
 #include "engine/device_random_weights.h"
 #include "engine/device_workspace.h"
+#include "engine/machine_memory.h"
 
 namespace ponder::engine {
 namespace {
@@ -17,6 +18,7 @@ namespace {
 constexpr std::size_t kScoreBytesMax = std::size_t{256} << 20;
 constexpr std::size_t kPartBytesMax = std::size_t{256} << 20;
 constexpr std::size_t kLogitsRowsTogether = 64;
+constexpr std::size_t kRoutingAlignment = 64;  // in floats, of what is read as vectors
 
 std::size_t pages_for(std::size_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
 
@@ -26,21 +28,76 @@ Result<std::unique_ptr<Model>> DeviceModel::load(const std::filesystem::path& di
                                                  ModelConfig config, const ModelOptions& options) {
   PONDER_TRY(Checkpoint checkpoint, Checkpoint::open(dir));
   PONDER_TRY(std::shared_ptr<OpenDevice> device, OpenDevice::open(*options.device));
-  // The host needs the matrices only until they are copied.
-  PONDER_TRY(const ModelWeights weights,
-             load_weights(checkpoint, config,
-                          {.with_mtp = options.has_drafts,
-                           .memory_bytes_max = options.memory_bytes_max,
-                           .copied_bytes_max = options.copied_bytes_max}));
+  const std::uint64_t host_bytes_free =
+      options.memory_bytes_max != 0 ? options.memory_bytes_max : machine_memory().available;
+  PONDER_TRY(ModelWeights weights, load_weights(checkpoint, config,
+                                                {.with_mtp = options.has_drafts,
+                                                 .activations = options.activations,
+                                                 .memory_bytes_max = options.memory_bytes_max,
+                                                 .copied_bytes_max = options.copied_bytes_max}));
   CacheLayout layout(config, choose_cache_dtype(options.cache_dtype, checkpoint, config),
                      options.has_drafts, options.index_keys);
   std::unique_ptr<DeviceModel> model(
       new DeviceModel(std::move(config), options, std::move(layout), std::move(device)));
+  PONDER_TRY(const DeviceNeed need, model->count_need(weights, options));
+  const kernels::DeviceInfo& info = model->device_->info();
+  PONDER_TRY(model->plan_,
+             plan_experts(need, options.experts,
+                          {info.name, info.memory_bytes, info.memory_bytes_free, host_bytes_free}));
   PONDER_TRY(model->weights_, upload_weights(weights, model->arena_));
-  PONDER_TRY(model->ws_, model->make_workspace());
-  PONDER_CHECK(device_status(model->table(), model->table().wait(), "load"));
-  PONDER_CHECK(checkpoint.check_unchanged());
+  PONDER_CHECK(model->take_workspace());
+  PONDER_CHECK(model->place_experts(std::move(checkpoint), std::move(weights), need, options));
   return model;
+}
+
+/// By taking everything in the order of load() from an arena that only counts.
+Result<DeviceNeed> DeviceModel::count_need(const ModelWeights& weights,
+                                           const ModelOptions& options) {
+  DeviceArena arena = DeviceArena::that_counts();
+  DeviceNeed need;
+  PONDER_TRY(weights_, upload_weights(weights, arena));
+  need.weight_bytes = arena.bytes();
+  PONDER_CHECK(make_workspace(arena));
+  need.workspace_bytes = arena.bytes() - need.weight_bytes;
+  for (std::size_t layer = 0; layer < weights.layers.size(); ++layer) {
+    if (weights.layers[layer].experts.empty()) continue;
+    const std::uint64_t before = arena.bytes();
+    PONDER_CHECK(upload_experts(weights.layers[layer], arena));
+    need.experts.push_back({layer, arena.bytes() - before});
+  }
+  const std::uint64_t pages =
+      std::max(options.cache_bytes / layout_.page_bytes, std::uint64_t{pages_for(rows_max_)});
+  need.cache_bytes = pages * layout_.page_bytes;
+  return need;
+}
+
+/// As planned. The host needs the weights only until they are copied, but for experts that stay.
+Status DeviceModel::place_experts(Checkpoint checkpoint, ModelWeights weights,
+                                  const DeviceNeed& need, const ModelOptions& options) {
+  std::vector<std::size_t> staying;
+  for (std::size_t i = 0; i < need.experts.size(); ++i) {
+    const std::size_t layer = need.experts[i].layer;
+    if (i < plan_.num_on_device) {
+      PONDER_TRY(weights_.layers[layer].experts, upload_experts(weights.layers[layer], arena_));
+    } else {
+      staying.push_back(layer);
+    }
+  }
+  PONDER_CHECK(device_status(table(), table().wait(), "load"));
+  PONDER_CHECK(checkpoint.check_unchanged());
+  if (staying.empty()) return {};
+  PONDER_TRY(host_, HostExperts::create(config_, options, std::move(checkpoint), std::move(weights),
+                                        staying));
+  return {};
+}
+
+std::uint64_t DeviceModel::workspace_bytes(const ModelConfig& config, const ModelOptions& options) {
+  DeviceModel model(config, options, CacheLayout(config, kernels::DType::bf16), nullptr);
+  if (options.has_drafts) model.weights_.mtp.emplace();
+  DeviceArena arena = DeviceArena::that_counts();
+  const auto counted = model.make_workspace(arena);
+  PONDER_ASSERT(counted.has_value());
+  return arena.bytes();
 }
 
 Result<std::unique_ptr<DeviceModel>> DeviceModel::with_random_weights(ModelConfig config,
@@ -52,7 +109,7 @@ Result<std::unique_ptr<DeviceModel>> DeviceModel::with_random_weights(ModelConfi
   std::unique_ptr<DeviceModel> model(
       new DeviceModel(std::move(config), options, std::move(layout), std::move(device)));
   PONDER_TRY(model->weights_, random_device_weights(model->config_, model->arena_));
-  PONDER_TRY(model->ws_, model->make_workspace());
+  PONDER_CHECK(model->take_workspace());
   PONDER_CHECK(device_status(model->table(), model->table().wait(), "load"));
   return model;
 }
@@ -69,21 +126,24 @@ DeviceModel::DeviceModel(ModelConfig config, const ModelOptions& options, CacheL
 DeviceModel::~DeviceModel() = default;
 
 std::string DeviceModel::arithmetic_name() const {
-  return fmt::format("{} {} version {}", table().name, device_->info().compute_capability,
-                     table().version);
+  return fmt::format("{} {} version {}{}{}", table().name, device_->info().compute_capability,
+                     table().version, host_ == nullptr ? "" : ", ",
+                     host_ == nullptr ? "" : host_->arithmetic_name());
 }
 
-Result<std::unique_ptr<DeviceModel::Workspace>> DeviceModel::make_workspace() {
+Result<std::unique_ptr<DeviceModel::Workspace>> DeviceModel::make_workspace(
+    DeviceArena& arena) const {
   auto ws = std::make_unique<Workspace>();
   ws->rows_max = rows_max_;
-  ArrayTaker take(arena_);
+  ArrayTaker take(arena);
   take(ws->inputs, Workspace::kNumInputs * rows_max_);
   ws->block_table_ints = rows_max_ * pages_for(config_.max_position_embeddings);
   take(ws->block_tables, ws->block_table_ints);
   for (auto* ints : {&ws->logits_rows, &ws->no_rows, &ws->num_selected}) take(*ints, rows_max_);
-  for (auto* of_hidden : {&ws->hidden, &ws->normed, &ws->output, &ws->final_hidden}) {
+  for (auto* of_hidden : {&ws->hidden, &ws->output, &ws->final_hidden}) {
     take(*of_hidden, rows_max_ * config_.hidden_size);
   }
+  take_routing(*ws, take);
   take(ws->mtp_input, weights_.mtp ? rows_max_ * 2 * config_.hidden_size : 0);
   ws->logits_rows_max = std::min<std::size_t>(rows_max_, kLogitsRowsTogether);
   take(ws->logits, ws->logits_rows_max * config_.vocab_size);
@@ -92,9 +152,24 @@ Result<std::unique_ptr<DeviceModel::Workspace>> DeviceModel::make_workspace() {
   take_indexer(*ws, take);
   take_ffn(*ws, take);
   if (!take.status) return tl::unexpected(take.status.error());
-  const std::vector<std::int32_t> absent(rows_max_, -1);
-  upload(ws->no_rows, std::span<const std::int32_t>(absent));
   return ws;
+}
+
+Status DeviceModel::take_workspace() {
+  PONDER_TRY(ws_, make_workspace(arena_));
+  const std::vector<std::int32_t> absent(rows_max_, -1);
+  upload(ws_->no_rows, std::span<const std::int32_t>(absent));
+  return {};
+}
+
+void DeviceModel::take_routing(Workspace& ws, ArrayTaker& take) const {
+  const std::size_t slots = rows_max_ * config_.num_experts_per_tok;
+  ws.routing_floats = (2 * slots + kRoutingAlignment - 1) / kRoutingAlignment * kRoutingAlignment;
+  take(ws.routing, ws.routing_floats + rows_max_ * config_.hidden_size);
+  if (ws.routing == nullptr) return;
+  ws.experts = reinterpret_cast<std::int32_t*>(ws.routing);
+  ws.expert_weights = ws.routing + slots;
+  ws.normed = ws.routing + ws.routing_floats;
 }
 
 void DeviceModel::take_attention(Workspace& ws, ArrayTaker& take) const {
@@ -147,8 +222,7 @@ void DeviceModel::take_ffn(Workspace& ws, ArrayTaker& take) const {
   take(ws.gate, ffn);
   take(ws.up, ffn);
   take(ws.router_logits, rows * c.n_routed_experts);
-  for (auto* ints : {&ws.experts, &ws.slot_rows, &ws.source_rows}) take(*ints, slots);
-  take(ws.expert_weights, slots);
+  for (auto* ints : {&ws.slot_rows, &ws.source_rows}) take(*ints, slots);
   take(ws.expert_begin, c.n_routed_experts + 1);
   take(ws.expert_input, slots * c.hidden_size);
   take(ws.expert_output, slots * c.hidden_size);
@@ -172,7 +246,8 @@ Result<PagePool> DeviceModel::create_pool(std::uint64_t bytes_max) {
 }
 
 Status DeviceModel::check() const {
-  return device_status(table(), device_->error(), "forward pass");
+  PONDER_CHECK(device_status(table(), device_->error(), "forward pass"));
+  return host_ == nullptr ? Status() : host_->check();
 }
 
 std::span<const float> DeviceModel::forward(std::span<const BatchSegment> segments,

@@ -11,6 +11,8 @@
 #include "engine/device_graphs.h"
 #include "engine/device_memory.h"
 #include "engine/device_weights.h"
+#include "engine/expert_plan.h"
+#include "engine/host_experts.h"
 #include "engine/model.h"
 #include "engine/sampler.h"
 
@@ -25,8 +27,13 @@ namespace ponder::engine {
 /// its slots, also where it sees everything, so there is one form of attention. A row's bits do not
 /// depend on the batch, the chunking or cache hits.
 ///
-/// Steps of decoding are launched as graphs (engine/device_graphs.h): they are computed for as many
-/// rows and keys as their shape has. Rows beyond those of the step see nothing and write nothing.
+/// Routed experts that the device's memory does not hold, or that are not to be there
+/// (engine/expert_plan.h), stay in host memory: the CPU computes them while the device computes the
+/// shared ones. Their choice is the device's, and outputs are added up in the same order.
+///
+/// Steps of decoding are launched as graphs (engine/device_graphs.h), but with experts in host
+/// memory: they are computed for as many rows and keys as their shape has. Rows beyond those of the
+/// step see nothing and write nothing.
 ///
 /// A device that fails stays failed: check() says so from then on, and what forward() returned is
 /// worth nothing. All memory is allocated at load, so a step cannot run out of it.
@@ -34,14 +41,18 @@ class DeviceModel final : public Model {
  public:
   static Result<std::unique_ptr<Model>> load(const std::filesystem::path& dir, ModelConfig config,
                                              const ModelOptions& options);
-  /// The same with random weights of this shape, for measuring (engine/device_random_weights.h).
+  /// The same with random weights of this shape, for measuring (engine/device_random_weights.h):
+  /// all of them on the device, whatever options.experts says.
   static Result<std::unique_ptr<DeviceModel>> with_random_weights(ModelConfig config,
                                                                   const ModelOptions& options);
+  /// What a batch of such a model takes of a device's memory beside weights and cache.
+  static std::uint64_t workspace_bytes(const ModelConfig& config, const ModelOptions& options);
   ~DeviceModel() override;
 
   const ModelConfig& config() const override { return config_; }
   const char* isa_name() const override { return table().name; }
   std::string arithmetic_name() const override;
+  std::string expert_placement() const override { return host_ == nullptr ? "" : plan_.text; }
   std::size_t batch_rows_max() const override { return rows_max_; }
   const CacheLayout& cache_layout() const override { return layout_; }
   Result<PagePool> create_pool(std::uint64_t bytes_max) override;
@@ -81,7 +92,12 @@ class DeviceModel final : public Model {
   void note(int code) { device_->note(code); }
 
   // device_model.cpp
-  Result<std::unique_ptr<Workspace>> make_workspace();
+  Result<DeviceNeed> count_need(const ModelWeights& weights, const ModelOptions& options);
+  Status place_experts(Checkpoint checkpoint, ModelWeights weights, const DeviceNeed& need,
+                       const ModelOptions& options);
+  Status take_workspace();
+  Result<std::unique_ptr<Workspace>> make_workspace(DeviceArena& arena) const;
+  void take_routing(Workspace& ws, ArrayTaker& take) const;
   void take_attention(Workspace& ws, ArrayTaker& take) const;
   void take_indexer(Workspace& ws, ArrayTaker& take) const;
   void take_ffn(Workspace& ws, ArrayTaker& take) const;
@@ -133,6 +149,7 @@ class DeviceModel final : public Model {
   void force_experts(std::size_t layer);
   void multiply_experts(const DeviceLinears& w, float* y, const float* x);
   void shared_experts(const DeviceFfn& ffn);
+  void moe_ffn_with_host(std::size_t layer, const DeviceLayer& weights);
 
   // device_model_mtp.cpp
   void extend_mtp_cache(std::span<const BatchSegment> segments);
@@ -147,6 +164,8 @@ class DeviceModel final : public Model {
   std::shared_ptr<OpenDevice> device_;
   DeviceArena arena_;  // of the weights and the workspace
   DeviceWeights weights_;
+  ExpertPlan plan_;
+  std::unique_ptr<HostExperts> host_;  // null: all experts are on the device
   std::unique_ptr<Workspace> ws_;
   DeviceGraphs graphs_;
   Step step_;
@@ -155,7 +174,10 @@ class DeviceModel final : public Model {
   std::vector<float> logits_;       // on the host
   std::vector<RowChoice> choices_;  // of the rows of logits_
   Sampler sampler_;
-  std::vector<float> final_hidden_;  // the same; [rows, hidden_size]
+  std::vector<float> final_hidden_;         // of the last step; [rows, hidden_size]
+  std::vector<float> host_rows_;            // of experts in host memory: Workspace::routing
+  std::vector<std::int32_t> host_choices_;  // of the same: [rows, num_experts_per_tok]
+  std::vector<float> host_output_;          // of the same: [rows, hidden_size]
 };
 
 }  // namespace ponder::engine

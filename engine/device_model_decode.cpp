@@ -9,7 +9,9 @@
 namespace ponder::engine {
 
 /// Whether the layers can be launched without the host in between.
-bool DeviceModel::can_capture() const { return graphs_.is_on() && forced_ == nullptr; }
+bool DeviceModel::can_capture() const {
+  return graphs_.is_on() && forced_ == nullptr && host_ == nullptr;
+}
 
 bool DeviceModel::is_decode(std::span<const BatchSegment> segments) {
   return std::ranges::all_of(segments, [](const BatchSegment& segment) {

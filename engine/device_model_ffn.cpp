@@ -1,3 +1,5 @@
+#include <cstring>
+
 #include "base/assert.h"
 #include "engine/device_model.h"
 #include "engine/device_workspace.h"
@@ -55,6 +57,7 @@ void DeviceModel::moe_ffn(std::size_t layer, const DeviceLayer& weights) {
                   .normalize = c.norm_topk_prob,
                   .scaling_factor = static_cast<float>(c.routed_scaling_factor)});
   if (forced_ != nullptr) force_experts(layer);
+  if (host_ != nullptr && host_->has(layer)) return moe_ffn_with_host(layer, weights);
   table().group_by_expert({.experts = ws_->experts,
                            .num_slots = num_slots,
                            .topk = c.num_experts_per_tok,
@@ -92,6 +95,30 @@ void DeviceModel::moe_ffn(std::size_t layer, const DeviceLayer& weights) {
                         .rows = step_.rows,
                         .slots = c.num_experts_per_tok,
                         .dim = c.hidden_size});
+}
+
+/// The routed experts on the CPU while the device computes the shared ones, to which they are added
+/// on the host: in the order and with the operation of an experts' layer on the device.
+void DeviceModel::moe_ffn_with_host(std::size_t layer, const DeviceLayer& weights) {
+  const std::size_t rows = step_.rows;
+  const std::size_t hidden = config_.hidden_size;
+  host_rows_.resize(ws_->routing_floats + rows_max_ * hidden);
+  note(table().download(host_rows_.data(), ws_->routing,
+                        (ws_->routing_floats + rows * hidden) * sizeof(float)));
+  shared_experts(weights.shared);
+  // Nothing of such a step will be used, nor is what came to be believed.
+  if (device_->error() != 0) return;
+  const std::size_t slots = rows_max_ * config_.num_experts_per_tok;
+  host_choices_.resize(slots);
+  std::memcpy(host_choices_.data(), host_rows_.data(), slots * sizeof(std::int32_t));
+  host_->compute(layer, {.x = host_rows_.data() + ws_->routing_floats,
+                         .experts = host_choices_.data(),
+                         .rows = rows});
+  host_output_.resize(rows_max_ * hidden);
+  note(table().download(host_output_.data(), ws_->output, rows * hidden * sizeof(float)));
+  if (device_->error() != 0) return;
+  host_->add_to(host_output_.data(), host_rows_.data() + slots);
+  upload(ws_->output, std::span<const float>(host_output_).first(rows * hidden));
 }
 
 /// Each expert's rows lie together; a row goes to an expert at most once.

@@ -126,11 +126,14 @@ Result<DeviceLayer> Uploader::layer(const LayerWeights& weights) {
   PONDER_TRY(result.router, one(weights.router));
   PONDER_TRY(result.router_bias, vector(weights.router_bias));
   PONDER_TRY(result.shared, ffn(weights.shared));
-  PONDER_TRY(result.experts, experts(weights.experts));
   return result;
 }
 
 }  // namespace
+
+Result<DeviceFfn> upload_experts(const LayerWeights& weights, DeviceArena& arena) {
+  return Uploader(arena).experts(weights.experts);
+}
 
 Result<DeviceWeights> upload_weights(const ModelWeights& weights, DeviceArena& arena) {
   Uploader uploader(arena);

@@ -45,7 +45,7 @@ struct DeviceLayer {
   DeviceLinears router;
   float* router_bias = nullptr;
   DeviceFfn shared;
-  DeviceFfn experts;  // [n_routed_experts]
+  DeviceFfn experts;  // [n_routed_experts]; none where they stay in host memory
 };
 
 struct DeviceMtp {
@@ -64,8 +64,11 @@ struct DeviceWeights {
   std::optional<DeviceMtp> mtp;
 };
 
-/// Fails with exhausted when the device has not enough memory, and with invalid_argument when the
-/// experts of a layer are stored in different types.
+/// Everything but the routed experts. Fails with exhausted when the device has not enough memory.
 Result<DeviceWeights> upload_weights(const ModelWeights& weights, DeviceArena& arena);
+
+/// The routed experts of one layer. Fails as upload_weights() does, and with invalid_argument when
+/// they are stored in different types.
+Result<DeviceFfn> upload_experts(const LayerWeights& weights, DeviceArena& arena);
 
 }  // namespace ponder::engine

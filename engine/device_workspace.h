@@ -32,8 +32,13 @@ struct DeviceModel::Workspace {
   std::int32_t* logits_rows = nullptr;  // [rows]
   std::int32_t* no_rows = nullptr;      // [rows] of -1
 
+  // What the CPU has to know of a layer whose experts it computes lies together, so that one copy
+  // brings it: `experts` and `expert_weights`, and routing_floats from the begin `normed`.
+  float* routing = nullptr;
+  std::size_t routing_floats = 0;
+
   float* hidden = nullptr;    // [rows, hidden_size] the residual stream
-  float* normed = nullptr;    // [rows, hidden_size]
+  float* normed = nullptr;    // [rows, hidden_size]; in `routing`
   float* output = nullptr;    // [rows, hidden_size] of a sub-layer
   float* rope_cos = nullptr;  // [rows, qk_rope_head_dim / 2]
   float* rope_sin = nullptr;  // the same
@@ -65,7 +70,7 @@ struct DeviceModel::Workspace {
   float* gate = nullptr;                 // FFN: rows * widths
   float* up = nullptr;                   // the same
   float* router_logits = nullptr;        // [rows, n_routed_experts]
-  std::int32_t* experts = nullptr;       // [rows, num_experts_per_tok]
+  std::int32_t* experts = nullptr;       // [rows, num_experts_per_tok]; in `routing`
   float* expert_weights = nullptr;       // the same
   std::int32_t* slot_rows = nullptr;     // the same: rows of expert_input
   std::int32_t* source_rows = nullptr;   // the row of `normed` at each place of expert_input

@@ -86,12 +86,14 @@ struct EngineOptions {
   /// used, and when it is lost: requests go on with the tokens that they have. With `cuda` they
   /// fail then, as all later ones do.
   DeviceChoice device = DeviceChoice::cpu;
+  /// With a GPU: where routed experts are kept and computed.
+  ExpertPlacement experts = ExpertPlacement::automatic;
   /// What is taken for the GPU, for tests; null: the one of this machine.
   const kernels::DeviceTable* device_table = nullptr;
   /// Whether a device launches steps of decoding as graphs. Changes no token, only the time.
   bool device_graphs = true;
   /// May be empty. Told, on the thread of open() or step(), when the CPU takes over, or graphs
-  /// cannot be used, and why.
+  /// cannot be used, and why, and which experts of a model on the GPU stay in host memory.
   std::function<void(const std::string&)> on_notice = {};
   /// Tokens that the MTP layer drafts ahead for each request and step; 0: none, and the layer is
   /// not loaded. Changes no token, only the time: see docs/engine.md.

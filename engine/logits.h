@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/result.h"
@@ -32,6 +33,7 @@ class LogitsRunner {
 
   const ModelConfig& config() const { return model_->config(); }
   const char* isa_name() const { return model_->isa_name(); }
+  std::string expert_placement() const { return model_->expert_placement(); }
   /// See Model::force.
   void force(const ForcedChoices* choices) { model_->force(choices); }
 

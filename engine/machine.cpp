@@ -12,7 +12,8 @@ namespace {
 
 constexpr std::uint64_t kCacheBytesDefaultMax = std::uint64_t{4} << 30;
 
-std::uint64_t default_cache_bytes() {
+std::uint64_t cache_bytes(const EngineOptions& options) {
+  if (options.cache_bytes_max != 0) return options.cache_bytes_max;
   return std::min(machine_memory().total / 4, kCacheBytesDefaultMax);
 }
 
@@ -34,6 +35,8 @@ ModelOptions model_options(const EngineOptions& options, const kernels::DeviceTa
   how.activations = options.activations;
   how.has_drafts = options.draft_tokens_max > 0;
   how.device = device;
+  how.experts = options.experts;
+  how.cache_bytes = cache_bytes(options);
   how.device_graphs = options.device_graphs;
   how.on_notice = options.on_notice;
   return how;
@@ -42,15 +45,15 @@ ModelOptions model_options(const EngineOptions& options, const kernels::DeviceTa
 Result<Machine> open_machine(const std::filesystem::path& model_dir, const EngineOptions& options,
                              const kernels::DeviceTable* device) {
   PONDER_TRY(auto model, Model::load(model_dir, model_options(options, device)));
-  const std::uint64_t bytes =
-      options.cache_bytes_max != 0 ? options.cache_bytes_max : default_cache_bytes();
-  PONDER_TRY(PagePool pool, model->create_pool(bytes));
+  PONDER_TRY(PagePool pool, model->create_pool(cache_bytes(options)));
   std::unique_ptr<PageStore> store;
   if (!options.spill_dir.empty()) {
     PONDER_TRY(const detail::Digest identity, store_identity(model_dir, *model));
     PONDER_TRY(store, PageStore::open(options.spill_dir, {.bytes_max = options.spill_bytes_max},
                                       identity, pool.layout().page_bytes));
   }
+  const std::string experts = model->expert_placement();
+  if (!experts.empty() && options.on_notice) options.on_notice(experts);
   return Machine{std::move(model), std::move(pool), std::move(store)};
 }
 

@@ -27,8 +27,8 @@ struct Spare {
 };
 Result<Spare> load_spare(const std::filesystem::path& model_dir, const EngineOptions& options);
 
-/// `device` null: the CPU. Fails as Model::load() and PageStore::open() do, and with exhausted when
-/// the cache does not fit.
+/// `device` null: the CPU. Tells options.on_notice which experts stay in host memory. Fails as
+/// Model::load() and PageStore::open() do, and with exhausted when the cache does not fit.
 Result<Machine> open_machine(const std::filesystem::path& model_dir, const EngineOptions& options,
                              const kernels::DeviceTable* device);
 

@@ -19,16 +19,6 @@ namespace {
 /// Each thread keeps candidates for 16 times as many keys, and each row of a batch a selection.
 constexpr std::size_t kIndexTopkMax = std::size_t{1} << 18;
 
-Result<const kernels::KernelTable*> find_table(const std::string& isa) {
-  if (isa.empty()) return &kernels::active();
-  std::string names;
-  for (const kernels::KernelTable* table : kernels::runnable_tables()) {
-    if (isa == table->name) return table;
-    names += fmt::format(" {}", table->name);
-  }
-  return fail(Errc::invalid_argument, fmt::format("isa \"{}\": this CPU can run:{}", isa, names));
-}
-
 /// The kernels keep small arrays on their stacks; a model beyond them is refused, not overrun.
 Status check_limits(const ModelConfig& config) {
   const auto at_most = [](const char* field, std::size_t value, std::size_t most) -> Status {
@@ -64,6 +54,16 @@ double l2_norm(std::span<const float> values) {
 
 }  // namespace
 
+Result<const kernels::KernelTable*> find_kernels(const std::string& isa) {
+  if (isa.empty()) return &kernels::active();
+  std::string names;
+  for (const kernels::KernelTable* table : kernels::runnable_tables()) {
+    if (isa == table->name) return table;
+    names += fmt::format(" {}", table->name);
+  }
+  return fail(Errc::invalid_argument, fmt::format("isa \"{}\": this CPU can run:{}", isa, names));
+}
+
 kernels::DType choose_cache_dtype(CacheDType wanted, const Checkpoint& checkpoint,
                                   const ModelConfig& config) {
   if (wanted == CacheDType::f32) return kernels::DType::f32;
@@ -95,7 +95,7 @@ Result<std::unique_ptr<Model>> Model::load(const std::filesystem::path& dir, Mod
 
 Result<std::unique_ptr<Model>> CpuModel::load(const std::filesystem::path& dir, ModelConfig config,
                                               const ModelOptions& options) {
-  PONDER_TRY(const kernels::KernelTable* table, find_table(options.isa));
+  PONDER_TRY(const kernels::KernelTable* table, find_kernels(options.isa));
   PONDER_TRY(Checkpoint checkpoint, Checkpoint::open(dir));
   std::unique_ptr<CpuModel> model(
       new CpuModel(std::move(checkpoint), std::move(config), options, *table));
@@ -295,8 +295,6 @@ void CpuModel::Workspace::resize(std::size_t num_rows) {
   const ModelConfig& c = config;
   const std::size_t heads = c.num_attention_heads;
   const std::size_t slots = num_rows * c.num_experts_per_tok;
-  const std::size_t moe_widths = c.num_experts_per_tok + c.n_shared_experts;
-  const std::size_t ffn_width = std::max(c.intermediate_size, moe_widths * c.moe_intermediate_size);
   positions.resize(num_rows);
   for (auto* rows_of_hidden : {&hidden, &normed, &output}) {
     rows_of_hidden->resize(num_rows * c.hidden_size);
@@ -323,15 +321,9 @@ void CpuModel::Workspace::resize(std::size_t num_rows) {
   topk_results.resize(num_rows);
   selection.resize(num_rows * c.index_topk);
   num_selected.resize(num_rows);
-  gate.resize(num_rows * ffn_width);
-  up.resize(gate.size());
   router_logits.resize(num_rows * c.n_routed_experts);
   experts.resize(slots);
   expert_weights.resize(slots);
-  slot_rows.resize(slots);
-  expert_begin.resize(c.n_routed_experts + 1);
-  expert_input.resize(slots * c.hidden_size);
-  expert_output.resize(slots * c.hidden_size);
 }
 
 }  // namespace ponder::engine

@@ -12,12 +12,9 @@
 #include "base/result.h"
 #include "engine/cache.h"
 #include "engine/config.h"
+#include "engine/device_choice.h"
 #include "engine/model_weights.h"
 #include "engine/row_sampling.h"
-
-namespace ponder::kernels {
-struct DeviceTable;
-}
 
 namespace ponder::engine {
 
@@ -32,9 +29,14 @@ struct ModelOptions {
   std::uint64_t memory_bytes_max = 0;  // that loading may allocate; 0: what the machine has free
   /// A larger checkpoint is read in place: its files must stay as they are.
   std::uint64_t copied_bytes_max = kCopiedBytesMax;
-  /// Where weights, cache and arithmetic are; null: the CPU. A device ignores num_threads,
-  /// isa and activations. Lifetime: as long as the model. One model at a time may use a device.
+  /// Where weights, cache and arithmetic are; null: the CPU. On a device num_threads, isa and
+  /// activations are those of experts in host memory. Lifetime: as long as the model. One model at
+  /// a time may use a device.
   const kernels::DeviceTable* device = nullptr;
+  ExpertPlacement experts = ExpertPlacement::automatic;  // with a device
+  /// On a device: what create_pool() will be asked for, to be left free. No less than the pages of
+  /// a batch is.
+  std::uint64_t cache_bytes = 0;
   /// Whether a device launches steps of decoding as graphs (device_graphs.h). Changes no bit.
   bool device_graphs = true;
   /// May be empty. Told, on the thread of forward(), when it cannot, and why.
@@ -116,6 +118,9 @@ class Model {
   virtual const char* isa_name() const = 0;
   /// That and, if not fp32, its inputs: results of equal names have equal bits.
   virtual std::string arithmetic_name() const = 0;
+  /// Where the routed experts are, with the numbers, when they are not where the rest is computed;
+  /// otherwise empty. One line.
+  virtual std::string expert_placement() const { return {}; }
   virtual std::size_t batch_rows_max() const = 0;
   virtual const CacheLayout& cache_layout() const = 0;
   /// Pages where this model reads and writes them, as many as fit in `bytes_max`. Lifetime: the
@@ -163,6 +168,10 @@ class Model {
 /// chosen ones do. logits: [n_routed_experts]; weights: [chosen.size()], written.
 void weigh_forced_experts(const ModelConfig& config, std::span<const std::int32_t> chosen,
                           const float* logits, float* weights);
+
+/// The row of kernels with this name; empty: the best that this CPU has. Fails (invalid_argument)
+/// naming the rows that it can run.
+Result<const kernels::KernelTable*> find_kernels(const std::string& isa);
 
 /// The type of a cache's latents when it is left to the model.
 kernels::DType choose_cache_dtype(CacheDType wanted, const Checkpoint& checkpoint,

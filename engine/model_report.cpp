@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "engine/cache.h"
+#include "engine/device_model.h"
 #include "engine/tensor_inventory.h"
 
 namespace ponder::engine {
@@ -177,6 +178,19 @@ std::uint64_t unfolded_bytes(const ModelConfig& config) {
     }
   }
   return bytes;
+}
+
+DeviceNeed device_need(const ModelConfig& config, const ModelAmounts& amounts,
+                       std::uint64_t cache_bytes) {
+  DeviceNeed need;
+  need.weight_bytes = amounts.resident.bytes + unfolded_bytes(config);
+  need.workspace_bytes = DeviceModel::workspace_bytes(config, ModelOptions());
+  need.cache_bytes = cache_bytes;
+  for (std::size_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+    const std::uint64_t bytes = amounts.layers[layer].routed_experts.bytes;
+    if (bytes > 0) need.experts.push_back({layer, bytes});
+  }
+  return need;
 }
 
 MemoryNeed memory_need(const ModelConfig& config, const ModelAmounts& amounts,

@@ -7,6 +7,7 @@
 
 #include "engine/checkpoint.h"
 #include "engine/config.h"
+#include "engine/expert_plan.h"
 #include "engine/machine_memory.h"
 
 /// What a model consists of and what it takes to run it, from its configuration and, where there
@@ -90,6 +91,11 @@ std::uint64_t cache_bytes_used(const ModelConfig& config, CacheDType dtype, Inde
 MemoryNeed memory_need(const ModelConfig& config, const ModelAmounts& amounts,
                        std::uint64_t context_tokens, std::uint64_t cache_bytes,
                        const MachineMemory& machine);
+
+/// What the main model takes of a GPU's memory, at most a few per cent too much: what is made of
+/// kv_b and the router at the start is counted beside what it is made of.
+DeviceNeed device_need(const ModelConfig& config, const ModelAmounts& amounts,
+                       std::uint64_t cache_bytes);
 
 /// Memory that loading allocates besides what it reads in place.
 std::uint64_t unfolded_bytes(const ModelConfig& config);

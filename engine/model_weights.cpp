@@ -43,6 +43,11 @@ class MatrixLoader {
         is_copied_(is_copied),
         packs_codes_(packs_codes) {}
   const Checkpoint& checkpoint() const { return checkpoint_; }
+  /// The same, but what is not read in place goes to another arena.
+  MatrixLoader into(Arena& arena) const {
+    const auto activations = may_round_x_ ? Activations::bf16 : Activations::f32;
+    return {checkpoint_, arena, activations, is_copied_, packs_codes_};
+  }
 
   Result<Linear> load(const std::string& name, std::size_t out, std::size_t in) const;
   Result<Linear> own_f32(std::span<const float> values, std::size_t out, std::size_t in) const;
@@ -305,8 +310,10 @@ Status LayerLoader::load_moe(LayerWeights& weights) const {
   if (c.n_shared_experts > 0) {
     PONDER_TRY(weights.shared, ffn("mlp.shared_experts", width * c.n_shared_experts));
   }
+  const MatrixLoader expert_matrices = matrices_.into(weights.expert_arena);
+  const LayerLoader experts(expert_matrices, config_, prefix_);
   for (std::size_t expert = 0; expert < c.n_routed_experts; ++expert) {
-    PONDER_TRY(FfnWeights loaded, ffn(fmt::format("mlp.experts.{}", expert), width));
+    PONDER_TRY(FfnWeights loaded, experts.ffn(fmt::format("mlp.experts.{}", expert), width));
     weights.experts.push_back(std::move(loaded));
   }
   return {};

@@ -23,7 +23,7 @@
 /// turned for the absorbed form of attention.
 namespace ponder::engine {
 
-/// One [out, in] matrix. Points into the checkpoint or into the arena of its ModelWeights.
+/// One [out, in] matrix. Points into the checkpoint or into an arena of its ModelWeights.
 struct Linear {
   const void* data = nullptr;
   kernels::DType dtype = kernels::DType::f32;
@@ -73,6 +73,7 @@ struct LayerWeights {
   std::vector<float> router_bias;
   FfnWeights shared;  // all shared experts as one; empty when there are none
   std::vector<FfnWeights> experts;
+  Arena expert_arena;  // of the experts that are not read in place, apart from everything else
 };
 
 /// What an MTP layer has beside the decoder layer. Its embedding and head are the model's.
@@ -84,7 +85,7 @@ struct MtpWeights {
 };
 
 struct ModelWeights {
-  Arena arena;                    // of the matrices that are not read in place
+  Arena arena;                    // of the other matrices that are not read in place
   bool is_read_in_place = false;  // some are, so that the files must stay as they are
   Linear embed_tokens;            // [vocab_size, hidden_size]
   std::vector<float> norm;        // [hidden_size]

@@ -51,15 +51,9 @@ struct CpuModel::Workspace {
   std::vector<std::int32_t> selection;     // [rows, index_topk]
   std::vector<std::int32_t> num_selected;  // [rows]; 0: every visible position
 
-  std::vector<float> gate;                // FFN: rows * widths
-  std::vector<float> up;                  // the same
-  std::vector<float> router_logits;       // [rows, n_routed_experts]
-  std::vector<std::int32_t> experts;      // [rows, num_experts_per_tok]
-  std::vector<float> expert_weights;      // [rows, num_experts_per_tok]
-  std::vector<std::int32_t> slot_rows;    // [rows, num_experts_per_tok] row in expert_input
-  std::vector<std::size_t> expert_begin;  // [n_routed_experts + 1] rows of each expert
-  std::vector<float> expert_input;        // [rows * num_experts_per_tok, hidden_size]
-  std::vector<float> expert_output;       // the same
+  std::vector<float> router_logits;   // [rows, n_routed_experts]
+  std::vector<std::int32_t> experts;  // [rows, num_experts_per_tok]
+  std::vector<float> expert_weights;  // [rows, num_experts_per_tok]
 
   std::vector<float> final_hidden;  // [rows, hidden_size], with an MTP layer
   std::vector<float> mtp_input;     // [rows, 2 * hidden_size]: embedding, hidden state; both normed

@@ -331,6 +331,11 @@ void add_model_commands(CLI::App& app, Action& action) {
                               "tokens of context (default: the model's positions)");
   add_cache_dtype_option(*inspect_command, inspect_options->cache_dtype, /*has_auto=*/false);
   add_index_keys_option(*inspect_command, inspect_options->index_keys);
+  inspect_command
+      ->add_option("--gpu-memory", inspect_options->gpu_memory_gb,
+                   "GB of a GPU, to see what of the model it would hold (default: this machine's)")
+      ->check(CLI::PositiveNumber);
+  add_experts_option(*inspect_command, inspect_options->experts);
   inspect_command->add_flag("--json", inspect_options->json, "print JSON");
   inspect_command->callback([&action, inspect_options] {
     action = [inspect_options] { return inspect_model(*inspect_options); };
@@ -365,6 +370,7 @@ void add_engine_commands(CLI::App& app, const Environment& environment, Action& 
   logits_command->add_flag("--trace", options->trace,
                            "also selections and experts of the last row");
   add_device_option(*logits_command, options->device);
+  add_experts_option(*logits_command, options->experts);
   add_cache_dtype_option(*logits_command, options->cache_dtype);
   add_index_keys_option(*logits_command, options->index_keys);
   add_activations_option(*logits_command, options->activations);

@@ -97,6 +97,7 @@ int bench_engine(const Environment& environment, const BenchOptions& options) {
   how.draft_tokens_max = options.model.num_drafts;
   how.isa = environment.isa;
   how.device = device_of(options.model.device);
+  how.experts = experts_of(options.model.experts);
   how.device_graphs = has_device_graphs(environment);
   how.on_notice = tell_notice;
   how.cache_dtype = cache_dtype_of(options.model.cache_dtype);

@@ -237,6 +237,7 @@ int bench_loop(const Environment& environment, const LoopOptions& options) {
   how.num_threads = options.model.num_threads;
   how.isa = environment.isa;
   how.device = device_of(options.model.device);
+  how.experts = experts_of(options.model.experts);
   how.device_graphs = has_device_graphs(environment);
   how.on_notice = tell_notice;
   how.cache_dtype = cache_dtype_of(options.model.cache_dtype);

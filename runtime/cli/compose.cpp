@@ -116,6 +116,7 @@ Result<std::unique_ptr<runtime::ModelClient>> open_model(const Environment& envi
   engine.draft_tokens_max = options.num_drafts;
   engine.isa = environment.isa;
   engine.device = device_of(options.device);
+  engine.experts = experts_of(options.experts);
   engine.device_graphs = has_device_graphs(environment);
   engine.on_notice = tell_notice;
   engine.cache_dtype = cache_dtype_of(options.cache_dtype);
@@ -236,6 +237,13 @@ engine::DeviceChoice device_of(const std::string& name) {
   if (name == "auto") return engine::DeviceChoice::automatic;
   PONDER_ASSERT(name == "cpu");
   return engine::DeviceChoice::cpu;
+}
+
+engine::ExpertPlacement experts_of(const std::string& name) {
+  if (name == "device") return engine::ExpertPlacement::device;
+  if (name == "host") return engine::ExpertPlacement::host;
+  PONDER_ASSERT(name == "auto");
+  return engine::ExpertPlacement::automatic;
 }
 
 void tell_notice(const std::string& notice) { fmt::print(stderr, "ponder: note: {}\n", notice); }

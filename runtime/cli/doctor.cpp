@@ -76,7 +76,10 @@ Finding check_gpu() {
   }
   const auto chosen = engine::find_device(*library.table);
   if (!chosen) return {Finding::State::broken, "gpu", chosen.error().message, ""};
-  return ok("gpu", fmt::format("{}; --device cuda takes {}", found, chosen->description()));
+  return ok(
+      "gpu",
+      fmt::format("{}; --device cuda takes {}; ponder model inspect says what of a model it holds",
+                  found, chosen->description()));
 }
 
 Finding check_sandbox() {

@@ -115,8 +115,12 @@ int logits_lines(const Environment& environment, const LogitsOptions& options) {
   if (!device) return complain(device.error().message);
   if (!device->why_not.empty()) tell_notice("the CPU computes: " + device->why_not);
   how.device = device->table;
+  how.experts = experts_of(options.experts);
   const auto model = engine::LogitsRunner::open(options.model_dir, how);
   if (!model) return complain(model.error().message);
+  if (const std::string experts = (*model)->expert_placement(); !experts.empty()) {
+    tell_notice(experts);
+  }
   return answer_lines([&](const std::string& line) {
     return with_json(line, [&](const json& request) -> json {
       const auto tokens = request.at("tokens").get<std::vector<engine::TokenId>>();

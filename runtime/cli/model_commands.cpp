@@ -8,9 +8,11 @@
 
 #include "engine/checkpoint.h"
 #include "engine/convert_checkpoint.h"
+#include "engine/device_memory.h"
 #include "engine/model_report.h"
 #include "engine/random_weights.h"
 #include "engine/tensor_check.h"
+#include "kernels/cuda_library.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/compose.h"
 
@@ -45,7 +47,23 @@ struct Inspection {
   std::string index_keys;
   std::uint64_t cache_bytes_per_token = 0;
   engine::MemoryNeed need;
+  engine::DeviceNeed device_need;
+  std::string device_plan;  // what the GPU would hold, or why it cannot; empty: there is none
 };
+
+/// The GPU that is asked about; of no name when there is none.
+engine::DeviceRoom gpu_room(const InspectOptions& options) {
+  const std::uint64_t host_bytes = engine::machine_memory().available;
+  if (options.gpu_memory_gb > 0) {
+    const auto bytes = static_cast<std::uint64_t>(options.gpu_memory_gb * 1e9);
+    return {"such a GPU", bytes, bytes, host_bytes};
+  }
+  const kernels::CudaLibrary library = kernels::load_cuda_library();
+  if (library.table == nullptr) return {};
+  const auto found = engine::find_device(*library.table);
+  if (!found) return {};
+  return {found->info.name, found->info.memory_bytes, found->info.memory_bytes_free, host_bytes};
+}
 
 /// config.json alone will do; then the amounts follow from it.
 Result<std::optional<engine::Checkpoint>> open_if_there(const fs::path& dir) {
@@ -78,6 +96,11 @@ Result<Inspection> inspect(const InspectOptions& options) {
       found.config, cache_dtype_of(options.cache_dtype), index_keys_of(options.index_keys));
   found.need = engine::memory_need(found.config, found.amounts, found.context_tokens,
                                    found.cache_bytes_per_token, engine::machine_memory());
+  found.device_need = engine::device_need(found.config, found.amounts, found.need.cache_bytes);
+  if (const engine::DeviceRoom room = gpu_room(options); !room.name.empty()) {
+    const auto plan = engine::plan_experts(found.device_need, experts_of(options.experts), room);
+    found.device_plan = plan ? plan->text : plan.error().message;
+  }
   if (!found.fault.empty()) {
     found.need.verdict = engine::Verdict::does_not_run;
     found.need.reason = found.fault;
@@ -88,6 +111,10 @@ Result<Inspection> inspect(const InspectOptions& options) {
 std::size_t count_layers(const engine::ModelConfig& config,
                          const std::function<bool(const engine::LayerDescriptor&)>& counts) {
   return static_cast<std::size_t>(std::ranges::count_if(config.layers, counts));
+}
+
+std::uint64_t experts_bytes(const engine::DeviceNeed& need) {
+  return need.bytes_with(need.experts.size()) - need.bytes_with(0);
 }
 
 json as_json(const Inspection& found) {
@@ -114,6 +141,11 @@ json as_json(const Inspection& found) {
           {"context_tokens", found.context_tokens},
           {"cache_bytes", found.need.cache_bytes},
           {"unfolded_bytes", found.need.unfolded_bytes},
+          {"gpu",
+           {{"weight_bytes", found.device_need.weight_bytes},
+            {"workspace_bytes", found.device_need.workspace_bytes},
+            {"experts_bytes", experts_bytes(found.device_need)},
+            {"plan", found.device_plan}}},
           {"runs_here", verdict_name(found.need.verdict)},
           {"reason", found.need.reason}};
 }
@@ -148,6 +180,19 @@ void print_layers(const Inspection& found) {
   fmt::print("{:<22} {} tensors; files: {}\n", "checkpoint", found.amounts.tensors, files);
 }
 
+void print_gpu(const Inspection& found) {
+  const engine::DeviceNeed& need = found.device_need;
+  std::string experts;
+  if (!need.experts.empty()) {
+    experts = fmt::format(", {} for routed experts of {} layers",
+                          engine::bytes_text(experts_bytes(need)), need.experts.size());
+  }
+  fmt::print("{:<22} {} for weights, {} for a batch, {} for the cache{}\n", "on a GPU",
+             engine::bytes_text(need.weight_bytes), engine::bytes_text(need.workspace_bytes),
+             engine::bytes_text(need.cache_bytes), experts);
+  if (!found.device_plan.empty()) fmt::print("{:<22} {}\n", "", found.device_plan);
+}
+
 void print(const Inspection& found) {
   const engine::ModelAmounts& amounts = found.amounts;
   const engine::MemoryNeed& need = found.need;
@@ -165,6 +210,7 @@ void print(const Inspection& found) {
              engine::bytes_text(need.cache_bytes), found.context_tokens,
              found.cache_bytes_per_token);
   fmt::print("{:<22} {}\n", "made at the start", engine::bytes_text(need.unfolded_bytes));
+  print_gpu(found);
   fmt::print("{:<22} {}: {}\n", "runs here", verdict_name(need.verdict), need.reason);
   for (const std::string& key : found.config.unknown_keys) {
     fmt::print("{:<22} the config's key {} is not known, and ignored\n", "note", key);

@@ -32,6 +32,15 @@ void add_device_option(CLI::App& command, std::string& device) {
       ->capture_default_str();
 }
 
+void add_experts_option(CLI::App& command, std::string& experts) {
+  command
+      .add_option("--experts", experts,
+                  "with a GPU, where routed experts are kept and computed: on it, in host memory, "
+                  "or (auto) as many layers' on it as fit")
+      ->check(CLI::IsMember({"auto", "device", "host"}))
+      ->capture_default_str();
+}
+
 void add_activations_option(CLI::App& command, std::string& activations) {
   command.add_option("--activations", activations, "what BF16 and FP8 weights are multiplied with")
       ->check(CLI::IsMember({"f32", "bf16"}))
@@ -81,6 +90,7 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
   command.add_option("--drafts", options.num_drafts,
                      "tokens that the model's MTP layer guesses ahead; changes none of them");
   add_device_option(command, options.device);
+  add_experts_option(command, options.experts);
   add_cache_dtype_option(command, options.cache_dtype);
   add_index_keys_option(command, options.index_keys);
   command.add_flag("--no-grammar", options.no_grammar, "do not constrain tool calls");

@@ -75,6 +75,33 @@ TEST(Model, InspectIsContentWithAConfiguration) {
   EXPECT_NE(done.out.find("671877944064 parameters     674.03 GB"), std::string::npos) << done.out;
 }
 
+TEST(Model, InspectSaysWhatAGpuWouldHold) {
+  const Scratch scratch;
+  const auto inspect = [&](std::vector<std::string> more) {
+    std::vector<std::string> arguments{"model",     "inspect", "tests/engine/data/deepseek_v32",
+                                       "--context", "4096",    "--gpu-memory",
+                                       "80"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const auto done = ponder(scratch.path(), arguments);
+    EXPECT_EQ(done.status, 0) << done.err;
+    return done.out;
+  };
+  const std::string some = inspect({});
+  EXPECT_NE(some.find("on a GPU               22.43 GB for weights, "), std::string::npos) << some;
+  EXPECT_NE(some.find("654.07 GB for routed experts of 58 layers"), std::string::npos) << some;
+  EXPECT_NE(some.find("routed experts of layers 3..6 (45.11 GB) on the GPU, of layers 7..60 "
+                      "(608.96 GB) in host memory"),
+            std::string::npos)
+      << some;
+  const json none = json::parse(inspect({"--experts", "host", "--json"}));
+  EXPECT_EQ(none.at("gpu").at("experts_bytes"), 58 * std::uint64_t{256} * 44'050'944);
+  EXPECT_EQ(none.at("gpu").at("plan").get<std::string>().find(
+                "routed experts of layers 3..60 (654.07 GB) in host memory"),
+            0U);
+  const std::string all = inspect({"--experts", "device"});
+  EXPECT_NE(all.find("such a GPU: no memory for 678."), std::string::npos) << all;
+}
+
 TEST(Model, MistakesEndInOneLine) {
   const Scratch scratch;
   const auto no_value = ponder(scratch.path(), {"model", "random", "--config", kConfig, "--out",

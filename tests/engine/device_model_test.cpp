@@ -86,6 +86,17 @@ TEST_F(DeviceModelTest, TheGoldenRunAgrees) {
   }
 }
 
+/// tests/engine/device_experts_test.cpp has more, on the emulated device alone.
+TEST_F(DeviceModelTest, TheGoldenRunAgreesWithExpertsInHostMemory) {
+  ModelOptions options = on_device();
+  options.experts = ExpertPlacement::host;
+  const LogitsResult result = run(golden_dir(), options, golden_prompt());
+  EXPECT_EQ(std::ranges::max_element(result.logits) - result.logits.begin(), 1939);
+  EXPECT_NEAR(result.logits[1939], 3.5534918F, kTolerance);
+  const std::vector<std::int32_t> experts = {1, 8, 3, 11};
+  EXPECT_EQ(result.trace[5].experts, experts);
+}
+
 TEST_F(DeviceModelTest, TheLastDenseRowAgrees) {
   const LogitsResult result = run(golden_dir(), on_device(), golden_prompt(64));
   EXPECT_EQ(std::ranges::max_element(result.logits) - result.logits.begin(), 2121);
