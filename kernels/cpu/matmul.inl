@@ -29,6 +29,14 @@ inline Vec weight_scale(const MatmulArgs& args, std::size_t n, std::size_t k) {
 template <class W>
 constexpr bool kIsScaled = sizeof(W) == 1;
 
+// Asks for what the next tile will read at k. The processor foresees little of it: a section of a
+// weight row ends before it has seen where the row leads.
+template <class W, int NR>
+inline __attribute__((always_inline)) void prefetch_next(const W* const (&w)[NR],
+                                                         std::size_t w_stride, std::size_t k) {
+  for (int j = 0; j < NR; ++j) __builtin_prefetch(w[j] + NR * w_stride + k);
+}
+
 // Adds the products of [k, k + 2 * kLanes) to all sums of the tile, in the order of k.
 template <class W, int MR, int NR>
 inline __attribute__((always_inline)) void multiply_pair(const float* const (&x)[MR],
@@ -126,10 +134,12 @@ void multiply_tile(const MatmulArgs& args, std::size_t m, std::size_t n, const S
     }
     if constexpr (kIsScaled<W>) {
       for (; k + 2 * kLanes <= end; k += 2 * kLanes) {
+        if constexpr (MR <= kTileRowsWide) prefetch_next(w, args.w_stride, k);
         multiply_pair<W, MR, NR>(x, w, scales, k, sums);
       }
     }
     for (; k + kLanes <= end; k += kLanes) {
+      if constexpr (MR <= kTileRowsWide) prefetch_next(w, args.w_stride, k);
       multiply_step<W, MR, NR, true>(x, w, scales, k, kLanes, sums);
     }
     if (k < end) {
