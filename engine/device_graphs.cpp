@@ -59,7 +59,7 @@ DeviceGraphs::Entry* DeviceGraphs::find(const Shape& shape) {
 }
 
 void DeviceGraphs::add(const Shape& shape) {
-  if (entries_.size() == kGraphsMax) {
+  if (entries_.size() >= graphs_max_) {
     const auto oldest = std::ranges::min_element(entries_, {}, &Entry::used);
     if (oldest->graph != nullptr) device_->table().release_graph(oldest->graph);
     entries_.erase(oldest);
@@ -67,6 +67,21 @@ void DeviceGraphs::add(const Shape& shape) {
   entries_.push_back({.shape = shape, .used = ++num_runs_});
 }
 
+/// For memory; false when there is none. What is left is as much as there may be from now on.
+bool DeviceGraphs::give_up_oldest_graph() {
+  auto oldest = entries_.end();
+  for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
+    if (entry->graph == nullptr) continue;
+    if (oldest == entries_.end() || entry->used < oldest->used) oldest = entry;
+  }
+  if (oldest == entries_.end()) return false;
+  device_->table().release_graph(oldest->graph);
+  entries_.erase(oldest);
+  graphs_max_ = entries_.size();
+  return true;
+}
+
+/// False: the step is still to be launched, and `entry` may be gone.
 bool DeviceGraphs::capture(Entry& entry, const std::function<void()>& launch_all) {
   const kernels::DeviceTable& table = device_->table();
   int code = table.begin_capture();
@@ -75,10 +90,12 @@ bool DeviceGraphs::capture(Entry& entry, const std::function<void()>& launch_all
     code = table.end_capture(&entry.graph);
   }
   if (code == 0) return true;
+  // A device that has failed is another matter, and found by what follows.
+  const bool is_alive = device_->note(table.wait()) == 0;
+  if (is_alive && code == kernels::kDeviceOutOfMemory && give_up_oldest_graph()) return false;
   is_on_ = false;
   has_failed_ = true;
-  // A device that has failed is another matter, and found by what follows.
-  if (device_->note(table.wait()) == 0 && on_notice_) {
+  if (is_alive && on_notice_) {
     on_notice_(
         fmt::format("device {}: steps are launched one operation at a time, for a graph "
                     "could not be made: {} (error {})",

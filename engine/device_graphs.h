@@ -18,8 +18,10 @@ namespace ponder::engine {
 /// A graph is made when its shape comes for the second time, so that what comes once costs nothing.
 /// There are at most kGraphsMax shapes; then the one that was used least recently goes.
 ///
-/// Where the device cannot make one (its memory is full, say), steps are launched as they were, for
-/// good, and that is said once. A graph that fails when it is launched is an error of the device.
+/// Where the device has no memory for another one, the one that was used least recently goes, and
+/// there are never more than those that are left. Where it can make none at all, steps are launched
+/// as they were, for good, and that is said once. A graph that fails when it is launched is an
+/// error of the device.
 ///
 /// Thread: none; the model's.
 class DeviceGraphs {
@@ -64,12 +66,14 @@ class DeviceGraphs {
   Entry* find(const Shape& shape);
   void add(const Shape& shape);
   bool capture(Entry& entry, const std::function<void()>& launch_all);
+  bool give_up_oldest_graph();
 
   std::shared_ptr<OpenDevice> device_;
   bool is_on_;
   bool has_failed_ = false;
   std::function<void(const std::string&)> on_notice_;
   std::vector<Entry> entries_;
+  std::size_t graphs_max_ = kGraphsMax;
   std::uint64_t num_runs_ = 0;
 };
 

@@ -76,8 +76,9 @@ class PrefixCache {
   void spill();
 
   /// Begins to bring back those pages of `tokens` that follow on what is in memory and are on disk,
-  /// using up to `num_spare` pages. False when there is nothing to wait for. Others may go on
-  /// meanwhile; match() finds what has come.
+  /// using up to `num_spare` pages. False when there is nothing to wait for, or, of a device's
+  /// pages, when other loads use up the host's memory for them (PageStore::Limits). Others may go
+  /// on meanwhile; match() finds what has come.
   bool start_load(RequestId id, std::span<const TokenId> tokens, std::size_t num_spare);
   /// Nobody waits for this load any more: it lets go of its pages, and of those under way as they
   /// come. Nothing happens when there is no such load.

@@ -349,13 +349,14 @@ void Scheduler::drop_shadow() {
 }
 
 std::vector<Request*> Scheduler::start_over() {
+  // Those that ran stand before those that only waited for pages.
+  for (const RequestId id : cache_->end_loads()) loaded(id);
   const std::vector<Request*> stopped = running_;
   for (auto request = stopped.rbegin(); request != stopped.rend(); ++request) {
     ++(*request)->num_preempted;
     wait_again(**request);
   }
   park_shadow();
-  for (const RequestId id : cache_->end_loads()) loaded(id);
   cache_->clear();
   // What is on disk is another now.
   for (const auto& [id, request] : requests_) request->has_loaded = false;

@@ -1,5 +1,6 @@
 #include "engine/bench/model_cases.h"
 
+#include <fmt/core.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -76,6 +77,9 @@ double seconds_of(const std::function<void()>& run) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+/// What changes the meaning of the figures: steps that are not graphs, for one.
+void say(const std::string& notice) { fmt::print(stderr, "note: {}\n", notice); }
+
 /// A model with random weights, and sequences in its cache.
 class Stack {
  public:
@@ -87,6 +91,7 @@ class Stack {
     model_options.index_keys = IndexKeys::int8;
     model_options.batch_rows_max =
         static_cast<std::uint32_t>(*std::ranges::max_element(options.batches));
+    model_options.on_notice = say;
     PONDER_TRY(auto model, DeviceModel::with_random_weights(config, model_options));
     PONDER_TRY(PagePool pool, model->create_pool(options.cache_bytes));
     Stack stack(device, std::move(model), std::move(pool));
@@ -306,6 +311,8 @@ Status measure_model(const kernels::DeviceTable& device, const std::filesystem::
     ModelOptions options;
     options.device = &device;
     options.device_graphs = has_graphs;
+    options.experts = ExpertPlacement::device;  // others have no graphs
+    options.on_notice = say;
     PONDER_TRY(const std::unique_ptr<Model> model, Model::load(dir, options));
     const std::size_t pages = (kPromptTokens + kWarmUpSteps + steps + kPageTokens) / kPageTokens;
     const std::size_t batch_max = *std::ranges::max_element(batches);

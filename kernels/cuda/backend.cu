@@ -14,6 +14,7 @@ struct Device {
   int index = 0;
   cudaStream_t stream = nullptr;
   int error = cudaSuccess;  // the first one that a launch left
+  bool reads_host = false;  // memory that is not pinned, by itself
   bool is_capturing = false;
   bool is_spoilt = false;                              // the capture met what it cannot keep
   std::array<cudaEvent_t, kDeviceEventsMax> events{};  // created when they are first recorded
@@ -67,8 +68,12 @@ int describe(int device, DeviceInfo* info) {
 }
 
 int open(int device) {
+  cudaGetLastError();  // of an earlier use that did not look; one that sticks comes back
   if (const cudaError_t error = make_current(device)) return error;
   the_device().index = device;
+  int reads_host = 0;
+  cudaDeviceGetAttribute(&reads_host, cudaDevAttrPageableMemoryAccess, device);
+  the_device().reads_host = reads_host != 0;
   return cudaStreamCreateWithFlags(&the_device().stream, cudaStreamNonBlocking);
 }
 
@@ -89,6 +94,11 @@ bool is_refused() {
   return the_device().is_capturing;
 }
 
+int wait() {
+  if (is_refused()) return cudaErrorStreamCaptureUnsupported;
+  return noted(cudaStreamSynchronize(stream()));
+}
+
 /// A request beyond the memory is answered, and harms nothing.
 int allocate(void** at, std::size_t bytes) {
   if (is_refused()) return cudaErrorStreamCaptureUnsupported;
@@ -105,15 +115,12 @@ void release(void* at) {
   if (at != nullptr) cudaFreeAsync(at, stream());
 }
 
-/// From pageable memory: the call has read `from` when it returns.
+/// From pageable memory. A driver that copies it aside has read `from` when the call returns; a
+/// device that reads the host's memory by itself may not have.
 int upload(void* to, const void* from, std::size_t bytes) {
   if (is_refused()) return cudaErrorStreamCaptureUnsupported;
-  return noted(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream()));
-}
-
-int wait() {
-  if (is_refused()) return cudaErrorStreamCaptureUnsupported;
-  return noted(cudaStreamSynchronize(stream()));
+  const int error = noted(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream()));
+  return error == cudaSuccess && the_device().reads_host ? wait() : error;
 }
 
 int download(void* to, const void* from, std::size_t bytes) {

@@ -115,7 +115,7 @@ __device__ __forceinline__ unsigned load_images(const SelectArgs& args, std::siz
 }
 
 template <unsigned kDigit>
-__global__ void count_digits_kernel(SplitSelectArgs args) {
+__global__ void __launch_bounds__(kPieceThreads) count_digits_kernel(SplitSelectArgs args) {
   __shared__ SharedArray<unsigned, Digit<kDigit>::kValues> counts;
   __shared__ SharedArray<unsigned, kPieceWarps> nan_counts;
   constexpr unsigned kShift = Digit<kDigit>::kShift;
@@ -244,7 +244,7 @@ __device__ void add_nan_counts(const SplitSelectArgs& args, std::size_t row, std
 }
 
 template <unsigned kDigit>
-__global__ void find_digit_kernel(SplitSelectArgs args) {
+__global__ void __launch_bounds__(kFindThreads) find_digit_kernel(SplitSelectArgs args) {
   __shared__ FindScratch scratch;
   const std::size_t row = blockIdx.x;
   if (!is_wanted<kDigit>(args, row)) return;
@@ -312,7 +312,7 @@ __device__ void write_piece(const SplitSelectArgs& args, const SelectionRow& to)
   }
 }
 
-__global__ void write_selection_kernel(SplitSelectArgs args) {
+__global__ void __launch_bounds__(kPieceThreads) write_selection_kernel(SplitSelectArgs args) {
   const SelectionRow to = selection_row(args.select, blockIdx.y);
   const auto n = static_cast<std::size_t>(args.select.num_keys[to.row]);
   const std::size_t num_selected = num_selected_of(args.select, to.row);

@@ -4,6 +4,8 @@
 
 #include <gmock/gmock.h>
 
+#include <limits>
+
 #include "engine/device_memory.h"
 #include "kernels/cuda/emulator/emulated_device.h"
 #include "tests/engine/small_model.h"
@@ -185,10 +187,10 @@ TEST_F(DeviceEngine, GraphsChangeNoTokenAndNoBit) {
 TEST_F(DeviceEngine, WhereNoGraphCanBeMadeTheEngineSaysSoOnceAndGoesOn) {
   const Outcome want = run(*open_on_device(), request(prompt(30, 7), 8));
   const auto engine = open_on_device();
-  kernels::fail_emulated_captures(true);
+  kernels::limit_emulated_graphs(0);
   const Outcome got = run(*engine, request(prompt(30, 7), 8));
   run(*engine, request(prompt(100, 3), 5));
-  kernels::fail_emulated_captures(false);
+  kernels::limit_emulated_graphs(std::numeric_limits<std::size_t>::max());
   EXPECT_TRUE(same_bits(got.logits, want.logits));
   EXPECT_THAT(notices_, ElementsAre(HasSubstr("one operation at a time")));
 }

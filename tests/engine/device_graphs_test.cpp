@@ -24,6 +24,8 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
+constexpr std::size_t kNoLimit = std::numeric_limits<std::size_t>::max();
+
 TEST(DeviceGraphShapes, HoldTheRowsAndAreFew) {
   std::vector<std::size_t> shapes;
   for (std::size_t rows = 1; rows <= 500; ++rows) {
@@ -174,7 +176,7 @@ class EmulatedGraphs : public GraphSteps {
   }
   void TearDown() override {
     GraphSteps::TearDown();
-    kernels::fail_emulated_captures(false);
+    kernels::limit_emulated_graphs(kNoLimit);
     kernels::lose_emulated_device(false);
   }
 };
@@ -388,16 +390,46 @@ TEST_F(EmulatedGraphs, OnlySoManyAreKeptAndTheOneUsedLeastRecentlyGoes) {
   EXPECT_EQ(held(), before);
 }
 
+TEST_F(EmulatedGraphs, WhereMemoryIsFullTheOneUsedLeastRecentlyMakesRoom) {
+  auto device = OpenDevice::open(*device_);
+  ASSERT_TRUE(device.has_value());
+  const std::size_t before = kernels::emulated_launches().graphs_held;
+  kernels::limit_emulated_graphs(before + 2);
+  std::vector<std::string> notices;
+  DeviceGraphs graphs(*device, true, [&](const std::string& notice) { notices.push_back(notice); });
+  std::size_t num_calls = 0;
+  const auto calls_of = [&](std::size_t rows) {
+    num_calls = 0;
+    graphs.run({rows, 64, nullptr}, [&] { ++num_calls; });
+    return num_calls;
+  };
+  for (const std::size_t rows : {1, 2}) {
+    for (int i = 0; i < 2; ++i) EXPECT_EQ(calls_of(rows), 1U);
+    EXPECT_EQ(calls_of(rows), 0U) << "by its graph";
+  }
+  EXPECT_EQ(calls_of(3), 1U);
+  EXPECT_EQ(calls_of(3), 2U) << "recorded, in vain, and launched";
+  EXPECT_EQ(kernels::emulated_launches().graphs_held, before + 1);
+  EXPECT_EQ(calls_of(2), 0U);
+  EXPECT_EQ(calls_of(3), 1U) << "recorded";
+  EXPECT_EQ(calls_of(3), 0U);
+  EXPECT_EQ(calls_of(2), 0U);
+  EXPECT_EQ(calls_of(1), 1U) << "in the place of 3";
+  EXPECT_EQ(kernels::emulated_launches().graphs_held, before + 1);
+  EXPECT_TRUE(graphs.is_on());
+  EXPECT_THAT(notices, IsEmpty());
+}
+
 // Failures.
 
 TEST_F(EmulatedGraphs, WhereNoGraphCanBeMadeStepsGoOnWithoutAndThatIsSaidOnce) {
   load({"", WeightDType::f32, CacheDType::f32, IndexKeys::floating});
   start_pairs({20, 30});
-  kernels::fail_emulated_captures(true);
+  kernels::limit_emulated_graphs(0);
   const std::uint64_t before = graphs_launched();
   expect_equal_steps({0, 1}, 3);
   expect_equal_steps({1}, 3);
-  kernels::fail_emulated_captures(false);
+  kernels::limit_emulated_graphs(kNoLimit);
   expect_equal_steps({0, 1}, 3);
   EXPECT_EQ(graphs_launched(), before);
   EXPECT_TRUE(model_->check().has_value());

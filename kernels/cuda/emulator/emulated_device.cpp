@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <utility>
@@ -36,7 +37,7 @@ using Graph = std::vector<std::function<void()>>;
 struct Graphs {
   std::map<void*, std::unique_ptr<Graph>> known;
   int capture_error = 0;  // of this capture
-  bool all_fail = false;
+  std::size_t held_max = std::numeric_limits<std::size_t>::max();
   std::size_t num_launches = 0;
 };
 
@@ -152,7 +153,7 @@ int end_capture(void** graph) {
   auto work = std::make_unique<Graph>(emulator::stop_recording());
   if (state() != 0) return state();
   if (graphs().capture_error != 0) return graphs().capture_error;
-  if (graphs().all_fail) return kDeviceOutOfMemory;
+  if (graphs().known.size() >= graphs().held_max) return kDeviceOutOfMemory;
   *graph = work.get();
   graphs().known[*graph] = std::move(work);
   return 0;
@@ -221,7 +222,7 @@ void set_emulated_memory(std::size_t bytes_max) { memory().limit = bytes_max; }
 std::size_t emulated_memory_used() { return memory().used; }
 std::size_t emulated_bytes_downloaded() { return memory().downloaded; }
 void lose_emulated_device(bool is_lost) { memory().is_lost = is_lost; }
-void fail_emulated_captures(bool all) { graphs().all_fail = all; }
+void limit_emulated_graphs(std::size_t held_max) { graphs().held_max = held_max; }
 EmulatedLaunches emulated_launches() {
   return {emulator::num_launches(), graphs().num_launches, graphs().known.size()};
 }

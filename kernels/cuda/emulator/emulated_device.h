@@ -27,8 +27,8 @@ std::size_t emulated_bytes_downloaded();
 /// From the next wait() or download() on the device is lost, as after a sticky error of CUDA.
 void lose_emulated_device(bool is_lost);
 
-/// From now on end_capture() finds no memory for its graph.
-void fail_emulated_captures(bool all);
+/// From now on end_capture() finds no memory for its graph when so many are held.
+void limit_emulated_graphs(std::size_t held_max);
 struct EmulatedLaunches {
   std::uint64_t operations;  // kernels that were launched one by one, since the program began
   std::uint64_t graphs;      // launched since then

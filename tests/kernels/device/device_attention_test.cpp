@@ -51,6 +51,25 @@ TEST_F(DeviceAttention, AgreesAtTheShapesOfLargeModels) {
   }
 }
 
+/// One row, a few and many, for which blocks take 16, 32 and 64 heads; on a GPU with contexts for
+/// which all of them have enough to do, on the emulated device shorter ones.
+TEST_F(DeviceAttention, RowsOfLargeModelsHaveTheirBitsWhateverABlockTakes) {
+  const bool is_gpu = &device() != &emulated_device();
+  const auto slots = static_cast<std::int32_t>(is_gpu ? 2048 : 40);
+  const std::size_t rows = is_gpu ? 8 : 2;
+  for (const DType dtype : {DType::bf16, DType::fp8_e4m3}) {
+    const Shape s{128, 512, 64, dtype};
+    PagedSequences pages = make_pages(s, static_cast<std::size_t>(slots));
+    const AttentionCase c =
+        make_case(s, pages, std::vector(rows, slots), static_cast<std::size_t>(slots));
+    const auto together = run(s, pages, c, rows);
+    EXPECT_TRUE(all_close(together, reference(s, pages, c), kAttentionTolerance)) << s.text();
+    for (std::size_t at_once = 1; at_once < rows; at_once *= 2) {
+      EXPECT_TRUE(same_bits(run(s, pages, c, at_once), together)) << at_once << " at once";
+    }
+  }
+}
+
 TEST_F(DeviceAttention, ANanInTheCacheStaysWithTheRowsThatReadIt) {
   for (const Shape& s : {Shape{2, 16, 4, DType::f32}, Shape{2, 16, 8, DType::bf16},
                          Shape{2, 16, 8, DType::fp8_e4m3}}) {
