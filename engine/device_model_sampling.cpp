@@ -39,16 +39,17 @@ struct RowBest {
 };
 
 RowBest read_row(const BestLayout& layout, const std::vector<std::byte>& bytes, std::size_t row) {
-  const auto read = [&](auto* to, std::size_t at, std::size_t n) {
-    std::memcpy(to, bytes.data() + at + row * n * sizeof *to, n * sizeof *to);
+  const auto read = [&]<class T>(std::vector<T>& to, std::size_t at) {
+    const std::size_t size = to.size() * sizeof(T);
+    if (size > 0) std::memcpy(to.data(), bytes.data() + at + row * size, size);
   };
   RowBest best;
   best.totals.resize(layout.parts);
   std::vector<std::int32_t> ids(layout.k);
   std::vector<float> logits(layout.k);
-  read(best.totals.data(), 0, layout.parts);
-  read(ids.data(), layout.ids(), layout.k);
-  read(logits.data(), layout.logits(), layout.k);
+  read(best.totals, 0);
+  read(ids, layout.ids());
+  read(logits, layout.logits());
   for (std::size_t i = 0; i < layout.k; ++i) {
     if (std::isnan(logits[i]) || logits[i] == -HUGE_VALF) continue;
     best.ids.push_back(static_cast<TokenId>(ids[i]));

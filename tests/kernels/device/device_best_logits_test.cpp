@@ -2,7 +2,10 @@
 // it would choose from the whole row; where it is not, it says so.
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstdint>
+#include <cstring>
 #include <optional>
 
 #include "engine/sampler.h"
@@ -30,8 +33,11 @@ struct Best {
   std::vector<float> logits;
   std::vector<double> totals;
   bool operator==(const Best& other) const {
+    const auto have_equal_bits = [](float a, float b) {
+      return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b);
+    };
     return ids == other.ids && totals == other.totals &&
-           std::memcmp(logits.data(), other.logits.data(), logits.size() * sizeof(float)) == 0;
+           std::ranges::equal(logits, other.logits, have_equal_bits);
   }
 };
 
