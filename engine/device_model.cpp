@@ -267,7 +267,7 @@ std::span<const float> DeviceModel::forward(std::span<const BatchSegment> segmen
   return logits;
 }
 
-/// Without a trace, and without forced choices, it only launches operations.
+/// Without a trace, forced choices and experts in host memory, it only launches operations.
 void DeviceModel::compute_layers(RowTrace* trace) {
   embed(ws_->input(Workspace::tokens));
   if (trace != nullptr) trace->assign(config_.num_hidden_layers, {});

@@ -20,8 +20,8 @@ namespace ponder::engine {
 
 /// The forward pass on a device: weights, cache pages and all rows of a step lie in its memory, and
 /// only tokens, block tables, rotation angles and masks go in, only the best logits (where sampling
-/// needs them, all; and with an MTP layer hidden states) come out. What the host has to look at in
-/// between is inspection alone: traces, forced choices, selections that drafts share.
+/// needs them, all; and with an MTP layer hidden states) come out. In between the host looks at
+/// traces, forced choices, selections that drafts share, and the rows of experts that it computes.
 ///
 /// Numerics: fp32, as CpuModel's; sums have another order. Every row attends through the list of
 /// its slots, also where it sees everything, so there is one form of attention. A row's bits do not
@@ -29,14 +29,16 @@ namespace ponder::engine {
 ///
 /// Routed experts that the device's memory does not hold, or that are not to be there
 /// (engine/expert_plan.h), stay in host memory: the CPU computes them while the device computes the
-/// shared ones. Their choice is the device's, and outputs are added up in the same order.
+/// shared ones. Their choice is the device's, and outputs are added up in the same order. In each
+/// such layer normed rows, choices and the shared experts' output come out, and sums go in.
 ///
 /// Steps of decoding are launched as graphs (engine/device_graphs.h), but with experts in host
 /// memory: they are computed for as many rows and keys as their shape has. Rows beyond those of the
 /// step see nothing and write nothing.
 ///
 /// A device that fails stays failed: check() says so from then on, and what forward() returned is
-/// worth nothing. All memory is allocated at load, so a step cannot run out of it.
+/// worth nothing. All memory is allocated at load, and a step asks for none; what the driver takes
+/// for graphs, and for kernels at their first launch, is not counted in it.
 class DeviceModel final : public Model {
  public:
   static Result<std::unique_ptr<Model>> load(const std::filesystem::path& dir, ModelConfig config,

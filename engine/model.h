@@ -94,8 +94,8 @@ struct ForcedChoices {
 };
 
 /// The forward pass: ragged batches of (sequence, position) rows through all layers, on the CPU
-/// (engine/cpu_model.h) or on a device with memory of its own (engine/device_model.h). Scheduling,
-/// the prefix cache, grammars and sampling do not know which.
+/// (engine/cpu_model.h) or on a device with memory of its own (engine/device_model.h). Scheduling
+/// and grammars do not know which; TokenChoice asks can_sample(), the prefix cache is_on_host().
 ///
 /// A row's results depend on its own sequence and position alone: not on the batch, the chunking or
 /// cache hits.

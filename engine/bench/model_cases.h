@@ -26,10 +26,10 @@ struct StackOptions {
 };
 
 /// Time of decode steps of a stack of layers with random FP8 weights, an FP8 cache and int8 keys:
-/// one token of each sequence, through the head to logits on the host, by the wall clock; launched
-/// as a graph, and operation by operation. What the
-/// whole model would take follows from both stacks and is called an extrapolation. Sequences for
-/// whose pages `cache_bytes` will not do share those of others, which the note says.
+/// one token of each sequence, through the head to the likeliest token, which alone comes back to
+/// the host, by the wall clock; launched as a graph, and operation by operation. What the whole
+/// model would take follows from both stacks and is called an extrapolation. Sequences for whose
+/// pages `cache_bytes` will not do share those of others, which the note says.
 Status measure_stack(const kernels::DeviceTable& device, const StackOptions& options,
                      const std::function<void(const Measurement&)>& report);
 

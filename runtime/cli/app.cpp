@@ -39,6 +39,8 @@ environment:
   PONDER_CONFIG    configuration file (docs/configuration.md)
   BRAVE_API_KEY, TAVILY_API_KEY  keys of search providers (docs/web.md)
   PONDER_ISA       forces a kernel row: scalar, avx2, avx512, avx512vnni, avx512bf16, amx
+  PONDER_DEVICE_GRAPHS  on (default): a GPU's steps of decoding are launched as graphs; off: they
+                   are launched operation by operation
   NO_COLOR         no colours
 )";
 

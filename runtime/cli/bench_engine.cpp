@@ -92,13 +92,15 @@ int bench_engine(const Environment& environment, const BenchOptions& options) {
   const auto dir =
       runtime::find_model({options.model.model, environment.model, environment.executable});
   if (!dir) return complain(dir.error().message);
+  const auto graphs = has_device_graphs(environment);
+  if (!graphs) return complain(graphs.error().message);
   engine::EngineOptions how;
   how.num_threads = options.model.num_threads;
   how.draft_tokens_max = options.model.num_drafts;
   how.isa = environment.isa;
   how.device = device_of(options.model.device);
   how.experts = experts_of(options.model.experts);
-  how.device_graphs = has_device_graphs(environment);
+  how.device_graphs = *graphs;
   how.on_notice = tell_notice;
   how.cache_dtype = cache_dtype_of(options.model.cache_dtype);
   how.index_keys = index_keys_of(options.model.index_keys);

@@ -233,12 +233,14 @@ int bench_loop(const Environment& environment, const LoopOptions& options) {
   const auto dir =
       runtime::find_model({options.model.model, environment.model, environment.executable});
   if (!dir) return complain(dir.error().message);
+  const auto graphs = has_device_graphs(environment);
+  if (!graphs) return complain(graphs.error().message);
   engine::EngineOptions how;
   how.num_threads = options.model.num_threads;
   how.isa = environment.isa;
   how.device = device_of(options.model.device);
   how.experts = experts_of(options.model.experts);
-  how.device_graphs = has_device_graphs(environment);
+  how.device_graphs = *graphs;
   how.on_notice = tell_notice;
   how.cache_dtype = cache_dtype_of(options.model.cache_dtype);
   const auto engine = engine::Engine::open(*dir, how);

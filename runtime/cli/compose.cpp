@@ -117,7 +117,7 @@ Result<std::unique_ptr<runtime::ModelClient>> open_model(const Environment& envi
   engine.isa = environment.isa;
   engine.device = device_of(options.device);
   engine.experts = experts_of(options.experts);
-  engine.device_graphs = has_device_graphs(environment);
+  PONDER_TRY(engine.device_graphs, has_device_graphs(environment));
   engine.on_notice = tell_notice;
   engine.cache_dtype = cache_dtype_of(options.cache_dtype);
   engine.index_keys = index_keys_of(options.index_keys);
@@ -228,8 +228,13 @@ engine::CacheDType cache_dtype_of(const std::string& name) {
   return engine::CacheDType::automatic;
 }
 
-bool has_device_graphs(const Environment& environment) {
-  return !environment.variable || environment.variable("PONDER_DEVICE_GRAPHS") != "off";
+Result<bool> has_device_graphs(const Environment& environment) {
+  const std::string word =
+      environment.variable ? environment.variable("PONDER_DEVICE_GRAPHS") : std::string();
+  if (word.empty() || word == "on") return true;
+  if (word == "off") return false;
+  return fail(Errc::invalid_argument,
+              fmt::format("PONDER_DEVICE_GRAPHS is on or off, not \"{}\"", word));
 }
 
 engine::DeviceChoice device_of(const std::string& name) {

@@ -84,8 +84,9 @@ engine::CacheDType cache_dtype_of(const std::string& name);
 engine::DeviceChoice device_of(const std::string& name);
 /// What `--experts` says: auto, device or host. Requires: one of these.
 engine::ExpertPlacement experts_of(const std::string& name);
-/// Not where PONDER_DEVICE_GRAPHS is "off", to find out whether they are what is wrong.
-bool has_device_graphs(const Environment& environment);
+/// What PONDER_DEVICE_GRAPHS says, on (also without it) or off, to find out whether they are what
+/// is wrong; `invalid_argument` for another word.
+Result<bool> has_device_graphs(const Environment& environment);
 /// Says on standard error that the CPU takes over, or what stays in host memory.
 void tell_notice(const std::string& notice);
 
