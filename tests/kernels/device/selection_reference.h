@@ -1,9 +1,9 @@
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
-#include "kernels/index_select.h"
-#include "kernels/kernel_table.h"
+#include "kernels/dispatch.h"
 
 namespace ponder::kernels {
 
