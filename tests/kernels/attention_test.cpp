@@ -81,12 +81,14 @@ struct Case {
     std::vector<const void*> result;
     for (const std::size_t page : page_order) {
       const std::size_t at = page * kPageSize * cache_stride();
-      const void* block = cache_fp8.data() + at;
-      if (dtype == DType::f32) block = cache.data() + at;
-      if (dtype == DType::bf16) block = cache_bf16.data() + at;
-      result.push_back(page_of(block));
+      result.push_back(page_of(cache_at(at)));
     }
     return result;
+  }
+  const void* cache_at(std::size_t at) const {
+    if (dtype == DType::f32) return &cache[at];
+    if (dtype == DType::bf16) return &cache_bf16[at];
+    return &cache_fp8[at];
   }
 
   Shape shape;
