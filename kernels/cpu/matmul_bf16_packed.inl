@@ -13,47 +13,84 @@
 namespace ponder::kernels {
 namespace {
 
+// Up to so many rows of x weights are unpacked in registers, for each tile of them again.
+constexpr std::size_t kPackedFewRows = 6;
 constexpr std::size_t kPackedAheadBytes = 4096;  // as kStreamAheadBytes
 static_assert(kSection == kPackedSection && kPackedColumns % kLanes == 0);
 
 // Adds the products of `count` columns, which lie as bf16 in rows `stride` apart.
-template <int MR>
+template <int MR, int NR>
 inline __attribute__((always_inline)) void multiply_raw(const bf16* rows, std::size_t stride,
                                                         std::size_t count,
                                                         const float* const (&x)[MR],
-                                                        Vec (&sums)[MR][kPackedRows]) {
-  const bf16* w[kPackedRows];
-  for (std::size_t j = 0; j < kPackedRows; ++j) w[j] = rows + j * stride;
-  const Vec unscaled[kPackedRows] = {};
+                                                        Vec (&sums)[MR][NR]) {
+  const bf16* w[NR];
+  for (int j = 0; j < NR; ++j) w[j] = rows + static_cast<std::size_t>(j) * stride;
+  const Vec unscaled[NR] = {};
   std::size_t k = 0;
   for (; k + kLanes <= count; k += kLanes) {
-    multiply_step<bf16, MR, kPackedRows, true>(x, w, unscaled, k, kLanes, sums);
+    multiply_step<bf16, MR, NR, true>(x, w, unscaled, k, kLanes, sums);
   }
-  if (k < count) multiply_step<bf16, MR, kPackedRows, false>(x, w, unscaled, k, count - k, sums);
+  if (k < count) multiply_step<bf16, MR, NR, false>(x, w, unscaled, k, count - k, sums);
 }
 
-// The pair's and the row's numbers are constants, so that the sums stay in registers.
-template <int MR, std::size_t J>
+// J is a constant, so that the sums stay in registers.
+template <int MR, int NR, int J>
 inline __attribute__((always_inline)) void multiply_row(const PairOfRows& pair,
                                                         const float* const (&x)[MR],
-                                                        Vec (&sums)[MR][kPackedRows]) {
+                                                        Vec (&sums)[MR][NR]) {
   each_vector<J % 2>(pair, [&](std::size_t column, Vec weights) __attribute__((always_inline)) {
 #pragma GCC unroll 8
     for (int i = 0; i < MR; ++i) sums[i][J] = fma(load(x[i] + column), weights, sums[i][J]);
   });
 }
 
-template <int MR>
-inline __attribute__((always_inline)) void multiply_block(const std::uint8_t* block,
-                                                          UpperBytes table,
-                                                          const float* const (&x)[MR],
-                                                          Vec (&sums)[MR][kPackedRows]) {
-  const PairOfRows first = load_pair_of_rows(block, table);
-  multiply_row<MR, 0>(first, x, sums);
-  multiply_row<MR, 1>(first, x, sums);
-  const PairOfRows second = load_pair_of_rows(block + kPackedPairBytes, table);
-  multiply_row<MR, 2>(second, x, sums);
-  multiply_row<MR, 3>(second, x, sums);
+// The pairs of a block from `pairs` on, as many as there are sums for.
+template <int MR, int NR>
+inline __attribute__((always_inline)) void multiply_pairs_of_rows(const std::uint8_t* pairs,
+                                                                  UpperBytes table,
+                                                                  const float* const (&x)[MR],
+                                                                  Vec (&sums)[MR][NR]) {
+  const PairOfRows first = load_pair_of_rows(pairs, table);
+  multiply_row<MR, NR, 0>(first, x, sums);
+  multiply_row<MR, NR, 1>(first, x, sums);
+  if constexpr (NR > 2) {
+    const PairOfRows second = load_pair_of_rows(pairs + kPackedPairBytes, table);
+    multiply_row<MR, NR, 2>(second, x, sums);
+    multiply_row<MR, NR, 3>(second, x, sums);
+  }
+}
+
+// The sums of rows m to m + MR of x with rows first_row to first_row + NR of a part.
+template <int MR, int NR>
+inline __attribute__((always_inline)) void add_part(const MatmulArgs& args, const Section& section,
+                                                    const PackedPart& part, std::size_t m,
+                                                    std::size_t first_row, Vec (&sums)[MR][NR]) {
+  const float* x[MR];
+#pragma GCC unroll 8
+  for (int i = 0; i < MR; ++i) {
+    x[i] = args.x + (m + static_cast<std::size_t>(i)) * args.x_stride + section.k_begin;
+    for (Vec& sum : sums[i]) sum = zero();
+  }
+  const std::uint8_t* at = part.at;
+  for (std::size_t block = 0; block < part.blocks; ++block) {
+    const std::uint8_t window = part.windows[block];
+    for (std::size_t line = 0; line < kPackedBlockBytes; line += 64) {
+      __builtin_prefetch(at + kPackedAheadBytes + line);
+    }
+    if (window == kPackedRaw) {
+      const bf16* rows = reinterpret_cast<const bf16*>(at) + first_row * kPackedColumns;
+      multiply_raw(rows, kPackedColumns, kPackedColumns, x, sums);
+    } else {
+      multiply_pairs_of_rows(at + first_row / 2 * kPackedPairBytes, upper_bytes(window), x, sums);
+    }
+    at += block_bytes(window);
+    for (int i = 0; i < MR; ++i) x[i] += kPackedColumns;
+  }
+  if (part.columns_left > 0) {
+    const bf16* rows = reinterpret_cast<const bf16*>(at) + first_row * part.columns_left;
+    multiply_raw(rows, part.columns_left, part.columns_left, x, sums);
+  }
 }
 
 // Columns [n, n + 4) of y, of which those outside the range are left alone.
@@ -74,35 +111,31 @@ inline void add_columns(const MatmulRange& range, std::size_t n, bool is_first, 
 template <int MR>
 void multiply_part(const MatmulArgs& args, const MatmulRange& range, const Section& section,
                    const PackedPart& part, std::size_t m, std::size_t n) {
-  const float* x[MR];
-  Vec sums[MR][kPackedRows];
+  __m128 totals[MR];
+  if constexpr (MR <= kPackedTileRowsWide) {
+    Vec sums[MR][4];
+    add_part(args, section, part, m, 0, sums);
 #pragma GCC unroll 8
-  for (int i = 0; i < MR; ++i) {
-    x[i] = args.x + (m + static_cast<std::size_t>(i)) * args.x_stride + section.k_begin;
-    for (Vec& sum : sums[i]) sum = zero();
-  }
-  const std::uint8_t* at = part.at;
-  for (std::size_t block = 0; block < part.blocks; ++block) {
-    const std::uint8_t window = part.windows[block];
-    for (std::size_t line = 0; line < kPackedBlockBytes; line += 64) {
-      __builtin_prefetch(at + kPackedAheadBytes + line);
+    for (int i = 0; i < MR; ++i) {
+      totals[i] = sum4(sums[i][0], sums[i][1], sums[i][2], sums[i][3]);
     }
-    if (window == kPackedRaw) {
-      multiply_raw<MR>(reinterpret_cast<const bf16*>(at), kPackedColumns, kPackedColumns, x, sums);
-    } else {
-      multiply_block<MR>(at, upper_bytes(window), x, sums);
+  } else {
+    Vec first[MR][2];
+    add_part(args, section, part, m, 0, first);
+#pragma GCC unroll 8
+    for (int i = 0; i < MR; ++i) totals[i] = sum4(first[i][0], first[i][1], zero(), zero());
+    Vec second[MR][2];
+    add_part(args, section, part, m, 2, second);
+#pragma GCC unroll 8
+    for (int i = 0; i < MR; ++i) {
+      const __m128 sum = sum4(second[i][0], second[i][1], zero(), zero());
+      totals[i] = _mm_movelh_ps(totals[i], sum);
     }
-    at += block_bytes(window);
-    for (int i = 0; i < MR; ++i) x[i] += kPackedColumns;
-  }
-  if (part.columns_left > 0) {
-    const auto* rows = reinterpret_cast<const bf16*>(at);
-    multiply_raw<MR>(rows, part.columns_left, part.columns_left, x, sums);
   }
 #pragma GCC unroll 8
   for (int i = 0; i < MR; ++i) {
-    add_columns(range, n, section.is_first, sum4(sums[i][0], sums[i][1], sums[i][2], sums[i][3]),
-                args.y + (m + static_cast<std::size_t>(i)) * args.y_stride + n);
+    float* y = args.y + (m + static_cast<std::size_t>(i)) * args.y_stride + n;
+    add_columns(range, n, section.is_first, totals[i], y);
   }
 }
 
@@ -116,55 +149,34 @@ void multiply_part_rows(const MatmulArgs& args, const MatmulRange& range, const 
   }
 }
 
-// The weights of a part, kSection apart.
-void unpack_part(const PackedPart& part, float* unpacked) {
+// The weights of a part as bf16, kSection apart.
+void unpack_part(const PackedPart& part, bf16* unpacked) {
   const std::uint8_t* at = part.at;
-  std::size_t k = 0;
-  for (std::size_t block = 0; block < part.blocks; ++block, k += kPackedColumns) {
+  for (std::size_t block = 0; block < part.blocks; ++block, unpacked += kPackedColumns) {
     const std::uint8_t window = part.windows[block];
-    const auto* raw = reinterpret_cast<const bf16*>(at);
-    for (std::size_t pair = 0; pair < kPackedRows / 2; ++pair) {
-      float* first = unpacked + 2 * pair * kSection + k;
-      float* second = first + kSection;
-      if (window == kPackedRaw) {
-        for (std::size_t i = 0; i < kPackedColumns; i += kLanes) {
-          store(first + i, load(raw + 2 * pair * kPackedColumns + i));
-          store(second + i, load(raw + (2 * pair + 1) * kPackedColumns + i));
-        }
-        continue;
+    for (std::size_t line = 0; line < kPackedBlockBytes; line += 64) {
+      __builtin_prefetch(at + kPackedAheadBytes + line);
+    }
+    if (window == kPackedRaw) {
+      for (std::size_t row = 0; row < kPackedRows; ++row) {
+        const std::uint8_t* raw = at + row * kPackedColumns * sizeof(bf16);
+        __builtin_memcpy(unpacked + row * kSection, raw, kPackedColumns * sizeof(bf16));
       }
-      const PairOfRows rows = load_pair_of_rows(at + pair * kPackedPairBytes, upper_bytes(window));
-      each_vector<0>(rows,
-                     [&](std::size_t column, Vec weights) { store(first + column, weights); });
-      each_vector<1>(rows,
-                     [&](std::size_t column, Vec weights) { store(second + column, weights); });
+    } else {
+      const UpperBytes table = upper_bytes(window);
+      const PairOfRows first = load_pair_of_rows(at, table);
+      const PairOfRows second = load_pair_of_rows(at + kPackedPairBytes, table);
+      store_row<0>(first, unpacked);
+      store_row<1>(first, unpacked + kSection);
+      store_row<0>(second, unpacked + 2 * kSection);
+      store_row<1>(second, unpacked + 3 * kSection);
     }
     at += block_bytes(window);
   }
-  for (std::size_t j = 0; j < kPackedRows; ++j) {
-    const bf16* rest = reinterpret_cast<const bf16*>(at) + j * part.columns_left;
-    float* to = unpacked + j * kSection + k;
-    for (std::size_t i = 0; i < part.columns_left; i += kLanes) {
-      const std::size_t left = part.columns_left - i;
-      store(to + i, left < kLanes ? load_some(rest + i, left) : load(rest + i));
-    }
+  const std::size_t bytes = part.columns_left * sizeof(bf16);
+  for (std::size_t row = 0; row < kPackedRows; ++row) {
+    __builtin_memcpy(unpacked + row * kSection, at + row * bytes, bytes);
   }
-}
-
-// The same products by way of memory, for more rows of x than it takes to unpack in registers once.
-void multiply_part_unpacked(const MatmulArgs& args, const MatmulRange& range,
-                            const Section& section, const PackedPart& part, std::size_t n) {
-  alignas(64) float unpacked[kPackedRows * kSection];
-  unpack_part(part, unpacked);
-  const std::size_t begin = n < range.n_begin ? range.n_begin : n;
-  const std::size_t end = n + kPackedRows < range.n_end ? n + kPackedRows : range.n_end;
-  MatmulArgs rows = args;
-  rows.y = args.y + begin;
-  rows.x = args.x + section.k_begin;
-  rows.w = unpacked + (begin - n) * kSection;
-  rows.w_stride = kSection;
-  multiply_section<float>(rows, {range.m_begin, range.m_end, 0, end - begin},
-                          {0, section.k_end - section.k_begin, section.is_first});
 }
 
 inline std::size_t band_end(const MatmulArgs& args, std::size_t begin) {
@@ -181,35 +193,39 @@ void multiply_band(const MatmulArgs& args, const MatmulRange& range, std::size_t
     parts.begin_section(k);
     for (std::size_t row = n; row < end; row += kPackedRows, parts.next_stripe()) {
       if (row >= range.n_end || row + kPackedRows <= range.n_begin) continue;
-      if (range.m_end - range.m_begin > kPackedDirectRows) {
-        multiply_part_unpacked(args, range, section, parts.part(), row);
-      } else {
-        multiply_part_rows<kPackedTileRows>(args, range, section, parts.part(), range.m_begin, row);
-      }
+      multiply_part_rows<kPackedTileRows>(args, range, section, parts.part(), range.m_begin, row);
     }
     k = section.k_end;
   } while (k < args.k);
 }
 
+// Rows of w that are unpacked at once: as many as a chunk of unpacked ones has, so that they and a
+// tile's rows of x stay in the first-level cache.
+constexpr std::size_t kUnpackedRows = 8;
+
 // Many rows of x by a section of the band that begins at row n of w.
 void multiply_band_unpacked(const MatmulArgs& args, const MatmulRange& range,
                             const Section& section, std::size_t n) {
   const std::size_t end = band_end(args, n);
-  alignas(64) float unpacked[kPackedBandRows * kSection];
+  alignas(64) bf16 unpacked[kUnpackedRows * kSection];
   PackedBand parts(args, n / kPackedBandRows);
   parts.seek(section.k_begin, (end - n + kPackedRows - 1) / kPackedRows);
-  for (std::size_t row = n; row < end; row += kPackedRows, parts.next_stripe()) {
-    unpack_part(parts.part(), unpacked + (row - n) * kSection);
+  for (; n < end; n += kUnpackedRows) {
+    const std::size_t rows_end = end - n < kUnpackedRows ? end : n + kUnpackedRows;
+    for (std::size_t row = n; row < rows_end; row += kPackedRows, parts.next_stripe()) {
+      unpack_part(parts.part(), unpacked + (row - n) * kSection);
+    }
+    const std::size_t first = n < range.n_begin ? range.n_begin : n;
+    const std::size_t last = rows_end < range.n_end ? rows_end : range.n_end;
+    if (first >= last) continue;
+    MatmulArgs part = args;
+    part.y = args.y + first;
+    part.x = args.x + section.k_begin;
+    part.w = unpacked + (first - n) * kSection;
+    part.w_stride = kSection;
+    multiply_section<bf16>(part, {range.m_begin, range.m_end, 0, last - first},
+                           {0, section.k_end - section.k_begin, section.is_first});
   }
-  const std::size_t first = n < range.n_begin ? range.n_begin : n;
-  MatmulArgs part = args;
-  part.y = args.y + first;
-  part.x = args.x + section.k_begin;
-  part.w = unpacked + (first - n) * kSection;
-  part.w_stride = kSection;
-  const std::size_t columns = (end < range.n_end ? end : range.n_end) - first;
-  multiply_section<float>(part, {range.m_begin, range.m_end, 0, columns},
-                          {0, section.k_end - section.k_begin, section.is_first});
 }
 
 void multiply_packed(const MatmulArgs& args, const MatmulRange& range) {

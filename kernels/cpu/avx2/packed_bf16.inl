@@ -60,5 +60,29 @@ inline __attribute__((always_inline)) void each_vector(const PairOfRows& pair, F
   f(7 * kLanes, widen_high(words[1]));
 }
 
+// The lower words of all lanes of both halves, then the upper ones.
+inline void store_words(__m256i first_half, __m256i second_half, bf16* to) {
+  const __m256i mask = _mm256_set1_epi32(0xffff);
+  const __m256i lower =
+      _mm256_packus_epi32(_mm256_and_si256(first_half, mask), _mm256_and_si256(second_half, mask));
+  const __m256i upper =
+      _mm256_packus_epi32(_mm256_srli_epi32(first_half, 16), _mm256_srli_epi32(second_half, 16));
+  auto* words = reinterpret_cast<__m256i*>(to);
+  _mm256_storeu_si256(words, _mm256_permute4x64_epi64(lower, 0xd8));
+  _mm256_storeu_si256(words + 1, _mm256_permute4x64_epi64(upper, 0xd8));
+}
+
+// Writes the 64 weights of a row.
+template <int ROW>
+inline void store_row(const PairOfRows& pair, bf16* to) {
+  const std::uint8_t* at = pair.bytes + (1 + ROW) * kPackedColumns;
+  const __m256i upper[2] = {load_upper_bytes<ROW>(pair, 0), load_upper_bytes<ROW>(pair, 1)};
+  const __m256i lower[2] = {load_bytes(at), load_bytes(at + 32)};
+  store_words(_mm256_unpacklo_epi8(lower[0], upper[0]), _mm256_unpacklo_epi8(lower[1], upper[1]),
+              to);
+  store_words(_mm256_unpackhi_epi8(lower[0], upper[0]), _mm256_unpackhi_epi8(lower[1], upper[1]),
+              to + 4 * kLanes);
+}
+
 }  // namespace
 }  // namespace ponder::kernels

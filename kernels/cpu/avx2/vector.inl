@@ -15,12 +15,9 @@ constexpr std::size_t kLanes = 8;
 constexpr int kTileRows = 3;
 // With at most so many rows of x a tile takes 8 rows of w instead of 4.
 constexpr int kTileRowsWide = 1;
-// Rows of x that meet 4 rows of packed weights at once.
-constexpr int kPackedTileRows = 1;
-// Up to so many rows of x packed weights are unpacked in registers, once for each tile of them.
-constexpr std::size_t kPackedDirectRows = 2;
-// Up to so many, packed weights are read stripe by stripe.
-constexpr std::size_t kPackedFewRows = 8;
+// Rows of x that meet packed weights at once: 4 rows of w, or 2 if there are more than the second.
+constexpr int kPackedTileRows = 4;
+constexpr int kPackedTileRowsWide = 1;
 // Heads whose logits attention computes at once, against 4 cache rows.
 constexpr int kLogitHeads = 2;
 // Groups of kLanes keys that the indexer keeps in registers at once.

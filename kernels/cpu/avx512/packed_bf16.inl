@@ -44,5 +44,19 @@ inline __attribute__((always_inline)) void each_vector(const PairOfRows& pair, F
   f(3 * kLanes, widen_high(second));
 }
 
+// Writes the 64 weights of a row.
+template <int ROW>
+inline void store_row(const PairOfRows& pair, bf16* to) {
+  const __m512i lower = _mm512_load_si512(pair.lower + ROW * kPackedColumns);
+  // The lower words of all lanes, then the upper ones.
+  const __m512i lane =
+      _mm512_setr_epi32(0x20000, 0x60004, 0xa0008, 0xe000c, 0x120010, 0x160014, 0x1a0018, 0x1e001c,
+                        0x30001, 0x70005, 0xb0009, 0xf000d, 0x130011, 0x170015, 0x1b0019, 0x1f001d);
+  const __m512i first = _mm512_unpacklo_epi8(lower, pair.upper[ROW]);
+  const __m512i second = _mm512_unpackhi_epi8(lower, pair.upper[ROW]);
+  _mm512_storeu_si512(to, _mm512_permutexvar_epi16(lane, first));
+  _mm512_storeu_si512(to + 2 * kLanes, _mm512_permutexvar_epi16(lane, second));
+}
+
 }  // namespace
 }  // namespace ponder::kernels
