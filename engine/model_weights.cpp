@@ -1,6 +1,8 @@
 #include "engine/model_weights.h"
 
 #include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstring>
@@ -50,6 +52,16 @@ struct Placement {
   bool packs_bf16 = false;
   kernels::ThreadPool* pool = nullptr;
 };
+
+/// Takes pages of a mapped file out of this process, which has what it needs from them. They come
+/// back if they are read after all.
+void forget_pages(const std::byte* data, std::size_t num_bytes) {
+  const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto begin = (reinterpret_cast<std::uintptr_t>(data) + page - 1) / page * page;
+  const auto end = (reinterpret_cast<std::uintptr_t>(data) + num_bytes) / page * page;
+  // Only memory is at stake, so its result does not matter.
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
 
 /// Makes Linear matrices out of tensors and values.
 class MatrixLoader {
@@ -135,7 +147,9 @@ Result<const void*> MatrixLoader::pack_bf16_matrix(const StoredMatrix& matrix) c
     PONDER_CHECK(checkpoint_.check_finite(*matrix.values));
   }
   const auto* rows = reinterpret_cast<const kernels::bf16*>(matrix.values->data);
-  return pack_bf16(rows, matrix.out, matrix.in, arena_, placement_.pool);
+  PONDER_TRY(const void* packed, pack_bf16(rows, matrix.out, matrix.in, arena_, placement_.pool));
+  if (packed != nullptr) forget_pages(matrix.values->data, matrix.values->num_bytes);
+  return packed;
 }
 
 /// The scales of each 16 rows together, in the order in which a product needs them.
