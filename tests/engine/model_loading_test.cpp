@@ -43,6 +43,14 @@ TEST(ModelLoading, RefusesASelectionBeyondTheKernelsBeforeItTakesMemoryForIt) {
   EXPECT_THAT(model.error().message, HasSubstr("index_topk: 1099511627776 is more than"));
 }
 
+/// Reads a model in place, however small.
+ModelOptions in_place(std::uint64_t memory_bytes_max = 0) {
+  ModelOptions options;
+  options.copied_bytes_max = 1;
+  options.memory_bytes_max = memory_bytes_max;
+  return options;
+}
+
 /// The golden model with one element of one tensor replaced by the bytes.
 void break_element(const fs::path& dir, WeightDType dtype, const std::string& name,
                    std::size_t element, const std::string& bytes) {
@@ -116,7 +124,9 @@ TEST(ModelLoading, AFileTruncatedUnderARunningModelFailsTheRequestAndNotTheProce
   const TempDir dir;
   const fs::path path = write_sparse_checkpoint(dir.path());
   ASSERT_GT(fs::file_size(path), std::size_t{1} << 30);
-  auto runner = LogitsRunner::open(dir.path(), {});
+  ModelOptions options;
+  options.packs_bf16 = false;  // so that all weights are read in place
+  auto runner = LogitsRunner::open(dir.path(), options);
   ASSERT_TRUE(runner) << runner.error().message;
   const std::vector<TokenId> prompt = golden_prompt(4);
   const auto before = (*runner)->run(prompt, false);
@@ -129,6 +139,18 @@ TEST(ModelLoading, AFileTruncatedUnderARunningModelFailsTheRequestAndNotTheProce
   EXPECT_THAT(after.error().message, HasSubstr("model.safetensors: parts could not be read"));
 }
 
+TEST(ModelLoading, AFileTruncatedUnderAPackedModelFailsTheRequestAsWell) {
+  const TempDir dir;
+  fs::copy(golden_dir(WeightDType::bf16), dir.path(), fs::copy_options::recursive);
+  auto runner = LogitsRunner::open(dir.path(), in_place());
+  ASSERT_TRUE(runner) << runner.error().message;
+  ASSERT_TRUE((*runner)->run(golden_prompt(3), false));
+  fs::resize_file(dir.path() / "model.safetensors", 1000);
+  const auto after = (*runner)->run(golden_prompt(3), false);
+  ASSERT_FALSE(after);
+  EXPECT_EQ(after.error().code, Errc::corrupt);
+}
+
 TEST(ModelLoading, ACopiedModelDoesNotCareAboutItsFile) {
   const TempDir dir;
   fs::copy(golden_dir(WeightDType::bf16), dir.path(), fs::copy_options::recursive);
@@ -139,14 +161,6 @@ TEST(ModelLoading, ACopiedModelDoesNotCareAboutItsFile) {
   const auto after = (*runner)->run(golden_prompt(3), false);
   ASSERT_TRUE(after) << after.error().message;
   EXPECT_EQ(after->logits, before->logits);
-}
-
-/// The golden model, read in place, with `memory_bytes_max`.
-ModelOptions in_place(std::uint64_t memory_bytes_max = 0) {
-  ModelOptions options;
-  options.copied_bytes_max = 1;
-  options.memory_bytes_max = memory_bytes_max;
-  return options;
 }
 
 /// What loading allocates of the golden model at least.
