@@ -139,7 +139,7 @@ Result<std::unique_ptr<DeviceModel::Workspace>> DeviceModel::make_workspace(
   take(ws->inputs, Workspace::kNumInputs * rows_max_);
   ws->block_table_ints = rows_max_ * pages_for(config_.max_position_embeddings);
   take(ws->block_tables, ws->block_table_ints);
-  for (auto* ints : {&ws->logits_rows, &ws->no_rows, &ws->num_selected}) take(*ints, rows_max_);
+  for (auto* ints : {&ws->logits_rows, &ws->num_selected}) take(*ints, rows_max_);
   for (auto* of_hidden : {&ws->hidden, &ws->output, &ws->final_hidden}) {
     take(*of_hidden, rows_max_ * config_.hidden_size);
   }
@@ -157,8 +157,6 @@ Result<std::unique_ptr<DeviceModel::Workspace>> DeviceModel::make_workspace(
 
 Status DeviceModel::take_workspace() {
   PONDER_TRY(ws_, make_workspace(arena_));
-  const std::vector<std::int32_t> absent(rows_max_, -1);
-  upload(ws_->no_rows, std::span<const std::int32_t>(absent));
   return {};
 }
 
@@ -199,9 +197,6 @@ void DeviceModel::take_indexer(Workspace& ws, ArrayTaker& take) const {
   take(ws.index_k, rows * c.index_head_dim);
   take(ws.index_weights, rows * c.index_n_heads);
   take(ws.index_q_codes, rows * c.index_n_heads * c.index_head_dim);
-  take(ws.index_k_codes, rows * c.index_head_dim);
-  take(ws.index_q_scales, rows * c.index_n_heads);
-  take(ws.index_k_scales, rows);
   const std::size_t keys = c.max_position_embeddings;
   ws.num_scores = std::max(keys, std::min(rows * keys, kScoreBytesMax / sizeof(float)));
   take(ws.scores, ws.num_scores);
@@ -224,7 +219,6 @@ void DeviceModel::take_ffn(Workspace& ws, ArrayTaker& take) const {
   take(ws.router_logits, rows * c.n_routed_experts);
   for (auto* ints : {&ws.slot_rows, &ws.source_rows}) take(*ints, slots);
   take(ws.expert_begin, c.n_routed_experts + 1);
-  take(ws.expert_input, slots * c.hidden_size);
   take(ws.expert_output, slots * c.hidden_size);
   const std::size_t x_values =
       std::max({rows * 2 * c.hidden_size, rows * c.q_lora_rank,
@@ -267,9 +261,11 @@ std::span<const float> DeviceModel::forward(std::span<const BatchSegment> segmen
   return logits;
 }
 
-/// Without a trace, forced choices and experts in host memory, it only launches operations.
+/// From the embedding to the final norm. Without a trace, forced choices and experts in host
+/// memory, it only launches operations.
 void DeviceModel::compute_layers(RowTrace* trace) {
   embed(ws_->input(Workspace::tokens));
+  start_layers(0);
   if (trace != nullptr) trace->assign(config_.num_hidden_layers, {});
   for (std::size_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
     LayerTrace* const layer_trace = trace == nullptr ? nullptr : &(*trace)[layer];
@@ -403,21 +399,40 @@ void DeviceModel::normalise(float* y, std::size_t y_stride, const float* x, std:
                     .eps = static_cast<float>(eps)});
 }
 
-/// y = x @ w^T, both dense.
-void DeviceModel::multiply(const DeviceLinears& w, float* y, const float* x, std::size_t rows) {
-  table().matmul({.y = y,
-                  .y_stride = w.out,
-                  .x = x,
-                  .x_stride = w.in,
-                  .w = w.matrices,
-                  .w_dtype = w.dtype,
-                  .batch = 1,
-                  .m = rows,
-                  .m_total = rows,
-                  .n = w.out,
-                  .k = w.in,
-                  .x_codes = ws_->x_codes,
-                  .x_scales = ws_->x_scales});
+/// What the first layer of a stack reads.
+void DeviceModel::start_layers(std::size_t first) {
+  const std::size_t hidden = config_.hidden_size;
+  normalise(ws_->normed, hidden, ws_->hidden, hidden, weights_.layers[first].input_layernorm,
+            step_.rows, hidden, config_.rms_norm_eps);
+}
+
+/// y = x @ w^T for matrices that share x, all dense. Where they are int8 or int4, codes of x are
+/// made once.
+void DeviceModel::multiply(std::initializer_list<Product> products, const float* x,
+                           std::size_t rows) {
+  kernels::DeviceMatmulArgs args{};
+  args.x = x;
+  args.batch = 1;
+  args.m = rows;
+  args.m_total = rows;
+  multiply_all(products, args);
+}
+
+void DeviceModel::multiply_all(std::initializer_list<Product> products,
+                               kernels::DeviceMatmulArgs args) {
+  args.x_codes = ws_->x_codes;
+  args.x_scales = ws_->x_scales;
+  for (const auto& [w, y] : products) {
+    args.y = y;
+    args.y_stride = w.out;
+    args.x_stride = w.in;
+    args.w = w.matrices;
+    args.w_dtype = w.dtype;
+    args.n = w.out;
+    args.k = w.in;
+    table().matmul(args);
+    args.x_is_coded |= w.dtype == kernels::DType::int8 || w.dtype == kernels::DType::int4;
+  }
 }
 
 std::span<const float> DeviceModel::compute_logits(std::span<const BatchSegment> segments) {
@@ -435,14 +450,12 @@ std::span<const float> DeviceModel::compute_logits(std::span<const BatchSegment>
   upload(ws_->logits_rows, std::span<const std::int32_t>(rows));
   table().gather_rows({.y = ws_->normed,
                        .y_stride = hidden,
-                       .table = ws_->hidden,
+                       .table = ws_->final_hidden,
                        .dtype = kernels::DType::f32,
                        .indices = ws_->logits_rows,
                        .rows = rows.size(),
                        .dim = hidden});
-  normalise(ws_->normed, hidden, ws_->normed, hidden, weights_.norm, rows.size(), hidden,
-            config_.rms_norm_eps);
-  return apply_head(segments);
+  return apply_head(segments, ws_->normed);
 }
 
 std::span<const float> DeviceModel::apply_lm_head(const float* input, std::size_t num_rows) {
@@ -450,7 +463,7 @@ std::span<const float> DeviceModel::apply_lm_head(const float* input, std::size_
   logits_.assign(num_rows * vocab, 0.0F);
   for (std::size_t row = 0; row < num_rows; row += ws_->logits_rows_max) {
     const std::size_t n = std::min(num_rows - row, ws_->logits_rows_max);
-    multiply(weights_.lm_head, ws_->logits, input + row * config_.hidden_size, n);
+    multiply({{weights_.lm_head, ws_->logits}}, input + row * config_.hidden_size, n);
     note(table().download(logits_.data() + row * vocab, ws_->logits, n * vocab * sizeof(float)));
   }
   return logits_;

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <initializer_list>
 #include <memory>
 #include <span>
 #include <string>
@@ -83,6 +84,10 @@ class DeviceModel final : public Model {
     std::vector<std::int32_t> num_keys;   // the same
     std::size_t num_rows() const { return positions.size(); }
   };
+  struct Product {
+    const DeviceLinears& w;
+    float* y;
+  };
 
   DeviceModel(ModelConfig config, const ModelOptions& options, CacheLayout layout,
               std::shared_ptr<OpenDevice> device);
@@ -112,15 +117,18 @@ class DeviceModel final : public Model {
   void embed(const std::int32_t* tokens);
   void normalise(float* y, std::size_t y_stride, const float* x, std::size_t x_stride,
                  const float* weight, std::size_t rows, std::size_t dim, double eps);
-  void multiply(const DeviceLinears& w, float* y, const float* x, std::size_t rows);
+  void start_layers(std::size_t first);
+  void multiply(std::initializer_list<Product> products, const float* x, std::size_t rows);
+  void multiply_all(std::initializer_list<Product> products, kernels::DeviceMatmulArgs args);
   std::span<const float> compute_logits(std::span<const BatchSegment> segments);
   std::span<const float> apply_lm_head(const float* input, std::size_t num_rows);
   void count_nan_scores();
 
   // device_model_sampling.cpp
   void take_sampling(Workspace& ws, ArrayTaker& take) const;
-  std::span<const float> apply_head(std::span<const BatchSegment> segments);
-  std::span<const float> sample_rows(std::span<const RowSampling* const> samplings);
+  std::span<const float> apply_head(std::span<const BatchSegment> segments, const float* hidden);
+  std::span<const float> sample_rows(std::span<const RowSampling* const> samplings,
+                                     const float* hidden);
   bool upload_samplings(std::span<const RowSampling* const> samplings);
   void choose_tokens(std::span<const RowSampling* const> samplings, std::size_t k);
 
@@ -132,10 +140,8 @@ class DeviceModel final : public Model {
   // device_model_attention.cpp
   void start_attention(std::size_t layer);
   void finish_attention(std::size_t layer);
-  void project(const DeviceLayer& weights, bool has_indexer);
-  void rotate(const LayerDescriptor& layer, bool has_indexer);
-  void round_index();
-  void write_cache(std::size_t layer, bool has_indexer);
+  void finish_latents(std::size_t layer);
+  void finish_queries(std::size_t layer);
   void select(std::size_t layer, LayerTrace* trace);
   void score_rows(std::size_t layer, std::size_t first, std::size_t num_rows, std::size_t stride);
   void force_selections(std::size_t layer);
@@ -147,11 +153,16 @@ class DeviceModel final : public Model {
   // device_model_ffn.cpp
   void feed_forward(std::size_t layer, LayerTrace* trace);
   void dense_ffn(const DeviceFfn& ffn);
-  void moe_ffn(std::size_t layer, const DeviceLayer& weights);
+  void moe_ffn(std::size_t layer, kernels::ResidualNormArgs& sum);
+  void choose_experts(std::size_t layer);
   void force_experts(std::size_t layer);
-  void multiply_experts(const DeviceLinears& w, float* y, const float* x);
-  void shared_experts(const DeviceFfn& ffn);
-  void moe_ffn_with_host(std::size_t layer, const DeviceLayer& weights);
+  void routed_experts(const DeviceFfn& ffn);
+  void multiply_experts(std::initializer_list<Product> products, const float* x,
+                        const std::int32_t* x_rows);
+  void multiply_silu(std::size_t rows, std::size_t width);
+  void moe_ffn_with_host(std::size_t layer, const DeviceFfn& shared);
+  kernels::ResidualNormArgs sum_into(float* normed, const float* norm) const;
+  kernels::ResidualNormArgs sum_after(std::size_t layer) const;
 
   // device_model_mtp.cpp
   void extend_mtp_cache(std::span<const BatchSegment> segments);

@@ -26,14 +26,9 @@ std::span<const float> DeviceModel::decode(std::span<const BatchSegment> segment
   step_.keys_max =
       DeviceGraphs::shape_keys(step_.keys_max, config_.index_topk, config_.max_position_embeddings);
   upload_step(segments);
-  graphs_.run({step_.rows, step_.keys_max, step_.pages}, [this] {
-    compute_layers(nullptr);
-    const std::size_t hidden = config_.hidden_size;
-    normalise(ws_->normed, hidden, ws_->hidden, hidden, weights_.norm, step_.rows, hidden,
-              config_.rms_norm_eps);
-  });
+  graphs_.run({step_.rows, step_.keys_max, step_.pages}, [this] { compute_layers(nullptr); });
   step_.rows = step_.num_rows();
-  return apply_head(segments);
+  return apply_head(segments, ws_->final_hidden);
 }
 
 }  // namespace ponder::engine

@@ -71,23 +71,25 @@ void DeviceModel::take_sampling(Workspace& ws, ArrayTaker& take) const {
   take(ws.num_best, rows);
 }
 
-/// Of the rows in `normed`, all whose logits are wanted.
-std::span<const float> DeviceModel::apply_head(std::span<const BatchSegment> segments) {
+/// Of final hidden states, of all rows whose logits are wanted.
+std::span<const float> DeviceModel::apply_head(std::span<const BatchSegment> segments,
+                                               const float* hidden) {
   std::vector<const RowSampling*> samplings;
   for (const BatchSegment& segment : segments) {
     if (segment.wants_logits) samplings.resize(samplings.size() + 1 + segment.num_drafts);
     if (segment.sampling != nullptr) samplings.back() = segment.sampling;
   }
   const bool is_any = std::ranges::any_of(samplings, std::identity());
-  if (is_any && samplings.size() <= ws_->logits_rows_max) return sample_rows(samplings);
-  return apply_lm_head(ws_->normed, samplings.size());
+  if (is_any && samplings.size() <= ws_->logits_rows_max) return sample_rows(samplings, hidden);
+  return apply_lm_head(hidden, samplings.size());
 }
 
-/// The tokens that follow the rows in `normed`, or their logits.
-std::span<const float> DeviceModel::sample_rows(std::span<const RowSampling* const> samplings) {
+/// The tokens that follow the rows, or their logits.
+std::span<const float> DeviceModel::sample_rows(std::span<const RowSampling* const> samplings,
+                                                const float* hidden) {
   const std::size_t vocab = config_.vocab_size;
   const std::size_t rows = samplings.size();
-  multiply(weights_.lm_head, ws_->logits, ws_->normed, rows);
+  multiply({{weights_.lm_head, ws_->logits}}, hidden, rows);
   const bool is_greedy = upload_samplings(samplings);
   choices_.assign(rows, {});
   choose_tokens(samplings, is_greedy ? 1 : std::min(kBestMax, vocab));

@@ -30,7 +30,6 @@ struct DeviceModel::Workspace {
   std::int32_t* block_tables = nullptr;
   std::size_t block_table_ints = 0;
   std::int32_t* logits_rows = nullptr;  // [rows]
-  std::int32_t* no_rows = nullptr;      // [rows] of -1
 
   // What the CPU has to know of a layer whose experts it computes lies together, so that one copy
   // brings it: `experts` and `expert_weights`, and routing_floats from the begin `normed`.
@@ -57,9 +56,6 @@ struct DeviceModel::Workspace {
   float* index_k = nullptr;              // [rows, index_head_dim]
   float* index_weights = nullptr;        // [rows, index_n_heads]
   std::int8_t* index_q_codes = nullptr;  // like index_q
-  std::int8_t* index_k_codes = nullptr;  // like index_k
-  float* index_q_scales = nullptr;       // [rows, index_n_heads]
-  float* index_k_scales = nullptr;       // [rows]
   float* scores = nullptr;               // [rows together, keys]
   std::size_t num_scores = 0;
   std::uint32_t* select_workspace = nullptr;  // of both selections: keys, best logits
@@ -72,15 +68,14 @@ struct DeviceModel::Workspace {
   float* router_logits = nullptr;        // [rows, n_routed_experts]
   std::int32_t* experts = nullptr;       // [rows, num_experts_per_tok]; in `routing`
   float* expert_weights = nullptr;       // the same
-  std::int32_t* slot_rows = nullptr;     // the same: rows of expert_input
-  std::int32_t* source_rows = nullptr;   // the row of `normed` at each place of expert_input
+  std::int32_t* slot_rows = nullptr;     // the same: rows of expert_output
+  std::int32_t* source_rows = nullptr;   // the row of `normed` that each of them is made of
   std::int32_t* expert_begin = nullptr;  // [n_routed_experts + 1]
-  float* expert_input = nullptr;         // [rows * num_experts_per_tok, hidden_size]
-  float* expert_output = nullptr;        // the same
+  float* expert_output = nullptr;        // [rows * num_experts_per_tok, hidden_size]
   std::int8_t* x_codes = nullptr;        // of a product with int8 or int4 weights
   float* x_scales = nullptr;
 
-  float* final_hidden = nullptr;  // [rows, hidden_size]
+  float* final_hidden = nullptr;  // [rows, hidden_size] normed, what the head reads
   float* mtp_input = nullptr;     // [rows, 2 * hidden_size]
   float* logits = nullptr;        // [rows together, vocab_size]
 

@@ -9,7 +9,7 @@
 // cores; bound by arithmetic for many rows, by bytes for few.
 
 #include "kernels/cuda/device_table.h"
-#include "kernels/cuda/numeric.cuh"
+#include "kernels/cuda/fours.cuh"
 
 namespace ponder::kernels {
 namespace {
@@ -21,6 +21,13 @@ constexpr unsigned kMatmulThreads = 128;
 constexpr unsigned kOwnRows = 4;     // of a thread
 constexpr unsigned kOwnColumns = 4;  // of a thread
 constexpr unsigned kThreadColumns = kTileColumns / kOwnColumns;
+
+/// Where a row's inputs are in x. Requires: the row is in a group.
+__device__ __forceinline__ std::size_t x_offset_of(const DeviceMatmulArgs& args, std::size_t row) {
+  const std::size_t from =
+      args.x_rows == nullptr ? row : static_cast<std::size_t>(args.x_rows[row]);
+  return from * args.x_stride;
+}
 
 /// The rows and the matrix of a block.
 struct MatmulTile {
@@ -89,7 +96,7 @@ __global__ void matmul_kernel(DeviceMatmulArgs args) {
       const std::size_t row = tile.row_begin + i / kTileDepth;
       const std::size_t k = begin + i % kTileDepth;
       const bool is_inside = row < tile.row_end && k < args.k;
-      x_tile[i] = is_inside ? args.x[tile.x_offset + row * args.x_stride + k] : 0.0f;
+      x_tile[i] = is_inside ? args.x[tile.x_offset + x_offset_of(args, row) + k] : 0.0f;
     }
     for (unsigned i = threadIdx.x; i < kTileColumns * kTileDepth; i += kMatmulThreads) {
       const std::size_t column = tile.column_begin + i / kTileDepth;
@@ -113,26 +120,35 @@ __global__ void matmul_kernel(DeviceMatmulArgs args) {
   store_tile(args, tile, y);
 }
 
-/// x as int8 with a scale for each kActivationGroup inputs: a warp for each group.
+/// x as int8 with a scale for each kActivationGroup inputs: a warp for each group, four inputs for
+/// a lane.
 __global__ void quantize_activations_kernel(DeviceMatmulArgs args) {
+  static_assert(kActivationGroup == 4 * kWarp);
   const std::size_t groups = args.k / kActivationGroup;
   const std::size_t n = args.m_total * groups;
+  const bool is_aligned = has_aligned_fours(args.x, args.x_stride);
   for (std::size_t i = global_thread() / kWarp; i < n; i += num_global_threads() / kWarp) {
-    const float* x = args.x + i / groups * args.x_stride + i % groups * kActivationGroup;
+    if (args.x_rows != nullptr && args.x_rows[i / groups] < 0) continue;
+    const float* x = args.x + x_offset_of(args, i / groups) + i % groups * kActivationGroup;
+    const Four four = load_four(x, 4 * lane(), kActivationGroup, is_aligned);
     float largest = 0.0f;
     bool all_finite = true;
-    for (unsigned k = lane(); k < kActivationGroup; k += kWarp) {
-      largest = fmaxf(largest, fabsf(x[k]));
-      all_finite = all_finite && is_finite(x[k]);
+    PONDER_UNROLL
+    for (unsigned k = 0; k < 4; ++k) {
+      largest = fmaxf(largest, fabsf(four.x[k]));
+      all_finite = all_finite && is_finite(four.x[k]);
     }
     largest = warp_max(largest);
     all_finite = __ballot_sync(kAllLanes, all_finite) == kAllLanes;
     const bool is_zero = !all_finite || largest < kSmallestActivation;
     const float factor = is_zero ? 0.0f : 127.0f / largest;
-    std::int8_t* codes = args.x_codes + i * kActivationGroup;
-    for (unsigned k = lane(); k < kActivationGroup; k += kWarp) {
-      codes[k] = static_cast<std::int8_t>(is_zero ? 0.0f : rintf(x[k] * factor));
+    unsigned codes = 0;
+    PONDER_UNROLL
+    for (unsigned k = 0; k < 4; ++k) {
+      const float code = is_zero ? 0.0f : rintf(four.x[k] * factor);
+      codes |= int8_code(code) << (8 * k);
     }
+    store_codes(args.x_codes + i * kActivationGroup + 4 * lane(), codes, 4);
     if (lane() == 0) {
       args.x_scales[i] = !all_finite ? quiet_nan() : is_zero ? 0.0f : largest / 127.0f;
     }

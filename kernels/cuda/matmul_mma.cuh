@@ -220,8 +220,10 @@ __device__ MmaSums<kTilesW, kTilesX> multiply_part(const DeviceMatmulArgs& args,
   PONDER_UNROLL
   for (unsigned j = 0; j < kTilesX; ++j) {
     const std::size_t row = first_row + kMmaRows * j + lane_group();
-    const float* from = args.x + blockIdx.z * args.x_batch_stride + row * args.x_stride;
-    x[j] = row < rows.end ? from : nullptr;
+    x[j] = nullptr;
+    if (row < rows.end) {
+      x[j] = args.x + blockIdx.z * args.x_batch_stride + x_offset_of(args, row);
+    }
   }
   const bool is_aligned = has_aligned_rows(args);
   const std::size_t chunks = (args.k + kMmaChunk - 1) / kMmaChunk;
@@ -433,8 +435,10 @@ void launch_matmul(const DeviceMatmulArgs& args) {
   if (args.w_dtype == DType::f32) return launch_matmul_f32(args);
   if (args.w_dtype == DType::bf16) return launch_matmul_mma<DType::bf16>(args);
   if (args.w_dtype == DType::fp8_e4m3) return launch_matmul_mma<DType::fp8_e4m3>(args);
-  const std::size_t lanes = args.m_total * (args.k / kActivationGroup) * kWarp;
-  launch(quantize_activations_kernel, blocks_for(lanes, kMatmulThreads), kMatmulThreads, args);
+  if (!args.x_is_coded) {
+    const std::size_t lanes = args.m_total * (args.k / kActivationGroup) * kWarp;
+    launch(quantize_activations_kernel, blocks_for(lanes, kMatmulThreads), kMatmulThreads, args);
+  }
   if (args.w_dtype == DType::int8) return launch_matmul_codes_mma<DType::int8>(args);
   launch_matmul_codes_mma<DType::int4>(args);
 }
