@@ -410,18 +410,22 @@ void DeviceModel::start_layers(std::size_t first) {
 /// made once.
 void DeviceModel::multiply(std::initializer_list<Product> products, const float* x,
                            std::size_t rows) {
+  multiply_all(products, rows_of(x, rows));
+}
+
+kernels::DeviceMatmulArgs DeviceModel::rows_of(const float* x, std::size_t rows) const {
   kernels::DeviceMatmulArgs args{};
   args.x = x;
   args.batch = 1;
   args.m = rows;
   args.m_total = rows;
-  multiply_all(products, args);
+  args.x_codes = ws_->x_codes;
+  args.x_scales = ws_->x_scales;
+  return args;
 }
 
 void DeviceModel::multiply_all(std::initializer_list<Product> products,
                                kernels::DeviceMatmulArgs args) {
-  args.x_codes = ws_->x_codes;
-  args.x_scales = ws_->x_scales;
   for (const auto& [w, y] : products) {
     args.y = y;
     args.y_stride = w.out;

@@ -119,6 +119,7 @@ class DeviceModel final : public Model {
                  const float* weight, std::size_t rows, std::size_t dim, double eps);
   void start_layers(std::size_t first);
   void multiply(std::initializer_list<Product> products, const float* x, std::size_t rows);
+  kernels::DeviceMatmulArgs rows_of(const float* x, std::size_t rows) const;
   void multiply_all(std::initializer_list<Product> products, kernels::DeviceMatmulArgs args);
   std::span<const float> compute_logits(std::span<const BatchSegment> segments);
   std::span<const float> apply_lm_head(const float* input, std::size_t num_rows);
@@ -156,10 +157,10 @@ class DeviceModel final : public Model {
   void moe_ffn(std::size_t layer, kernels::ResidualNormArgs& sum);
   void choose_experts(std::size_t layer);
   void force_experts(std::size_t layer);
-  void routed_experts(const DeviceFfn& ffn);
-  void multiply_experts(std::initializer_list<Product> products, const float* x,
-                        const std::int32_t* x_rows);
-  void multiply_silu(std::size_t rows, std::size_t width);
+  void group_rows();
+  void multiply_experts(std::initializer_list<Product> products, kernels::DeviceMatmulArgs rows);
+  void activate(std::size_t n, bool as_codes);
+  kernels::DeviceMatmulArgs activated(std::size_t first, bool as_codes) const;
   void moe_ffn_with_host(std::size_t layer, const DeviceFfn& shared);
   kernels::ResidualNormArgs sum_into(float* normed, const float* norm) const;
   kernels::ResidualNormArgs sum_after(std::size_t layer) const;

@@ -5,6 +5,14 @@
 #include "engine/device_workspace.h"
 
 namespace ponder::engine {
+namespace {
+
+/// Whether a product with these weights reads codes.
+bool has_codes(const DeviceLinears& w) {
+  return w.dtype == kernels::DType::int8 || w.dtype == kernels::DType::int4;
+}
+
+}  // namespace
 
 /// hidden += output; and its norm.
 kernels::ResidualNormArgs DeviceModel::sum_into(float* normed, const float* norm) const {
@@ -45,40 +53,62 @@ void DeviceModel::feed_forward(std::size_t layer, LayerTrace* trace) {
 }
 
 void DeviceModel::dense_ffn(const DeviceFfn& ffn) {
+  const bool as_codes = has_codes(ffn.down);
   multiply({{ffn.gate, ws_->gate}, {ffn.up, ws_->up}}, ws_->normed, step_.rows);
-  multiply_silu(step_.rows, ffn.gate.out);
-  multiply({{ffn.down, ws_->output}}, ws_->gate, step_.rows);
+  activate(step_.rows * ffn.gate.out, as_codes);
+  multiply_all({{ffn.down, ws_->output}}, activated(0, as_codes));
 }
 
-/// gate = silu(gate) * up
-void DeviceModel::multiply_silu(std::size_t rows, std::size_t width) {
-  table().silu_mul({.y = ws_->gate,
-                    .y_stride = width,
+/// gate = silu(gate) * up for so many values, or their codes, which is all that a product with int8
+/// or int4 weights reads.
+void DeviceModel::activate(std::size_t n, bool as_codes) {
+  table().silu_mul({.y = as_codes ? nullptr : ws_->gate,
                     .gate = ws_->gate,
-                    .gate_stride = width,
                     .up = ws_->up,
-                    .up_stride = width,
-                    .rows = rows,
-                    .dim = width});
+                    .n = n,
+                    .codes = as_codes ? ws_->x_codes : nullptr,
+                    .scales = as_codes ? ws_->x_scales : nullptr});
+}
+
+/// What activate() has left, from value `first` on, as the rows of a product.
+kernels::DeviceMatmulArgs DeviceModel::activated(std::size_t first, bool as_codes) const {
+  kernels::DeviceMatmulArgs args = rows_of(ws_->gate + first, step_.rows);
+  if (!as_codes) return args;
+  args.x_codes += first;
+  args.x_scales += first / kernels::kActivationGroup;
+  args.x_is_coded = true;
+  return args;
 }
 
 /// `sum` gets the routed experts' outputs, which are added to the shared ones' in `output` in
-/// ascending slot order, unless the host has done so.
+/// ascending slot order, unless the host has done so. The shared experts' values lie behind the
+/// routed ones'.
 void DeviceModel::moe_ffn(std::size_t layer, kernels::ResidualNormArgs& sum) {
-  const DeviceLayer& weights = weights_.layers[layer];
+  const DeviceFfn& experts = weights_.layers[layer].experts;
+  const DeviceFfn& shared = weights_.layers[layer].shared;
   choose_experts(layer);
   if (forced_ != nullptr) force_experts(layer);
-  if (host_ != nullptr && host_->has(layer)) return moe_ffn_with_host(layer, weights.shared);
-  routed_experts(weights.experts);
+  if (host_ != nullptr && host_->has(layer)) return moe_ffn_with_host(layer, shared);
+  group_rows();
+  const bool has_shared = shared.gate.batch > 0;
+  const bool as_codes = has_codes(experts.down) && (!has_shared || has_codes(shared.down));
+  const std::size_t num_routed =
+      step_.rows * config_.num_experts_per_tok * config_.moe_intermediate_size;
+  kernels::DeviceMatmulArgs rows = rows_of(ws_->normed, step_.rows);
+  rows.x_rows = ws_->source_rows;
+  multiply_experts({{experts.gate, ws_->gate}, {experts.up, ws_->up}}, rows);
+  if (has_shared) {
+    multiply({{shared.gate, ws_->gate + num_routed}, {shared.up, ws_->up + num_routed}},
+             ws_->normed, step_.rows);
+  }
+  activate(num_routed + (has_shared ? step_.rows * shared.gate.out : 0), as_codes);
+  multiply_experts({{experts.down, ws_->expert_output}}, activated(0, as_codes));
+  if (has_shared) multiply_all({{shared.down, ws_->output}}, activated(num_routed, as_codes));
+  if (!has_shared) sum.output = nullptr;
   sum.expert_output = ws_->expert_output;
   sum.expert_rows = ws_->slot_rows;
   sum.expert_weights = ws_->expert_weights;
   sum.slots = config_.num_experts_per_tok;
-  if (weights.shared.gate.batch == 0) {
-    sum.output = nullptr;
-  } else {
-    dense_ffn(weights.shared);
-  }
 }
 
 void DeviceModel::choose_experts(std::size_t layer) {
@@ -99,33 +129,25 @@ void DeviceModel::choose_experts(std::size_t layer) {
                   .scaling_factor = static_cast<float>(c.routed_scaling_factor)});
 }
 
-void DeviceModel::routed_experts(const DeviceFfn& ffn) {
+/// Each expert's rows lie together; a row goes to an expert at most once.
+void DeviceModel::group_rows() {
   const ModelConfig& c = config_;
-  const std::size_t num_slots = step_.rows * c.num_experts_per_tok;
   table().group_by_expert({.experts = ws_->experts,
-                           .num_slots = num_slots,
+                           .num_slots = step_.rows * c.num_experts_per_tok,
                            .topk = c.num_experts_per_tok,
                            .num_experts = c.n_routed_experts,
                            .expert_begin = ws_->expert_begin,
                            .slot_rows = ws_->slot_rows,
                            .source_rows = ws_->source_rows,
                            .num_rows = ws_->input(Workspace::num_rows)});
-  multiply_experts({{ffn.gate, ws_->gate}, {ffn.up, ws_->up}}, ws_->normed, ws_->source_rows);
-  multiply_silu(num_slots, c.moe_intermediate_size);
-  multiply_experts({{ffn.down, ws_->expert_output}}, ws_->gate, nullptr);
 }
 
-/// Each expert's rows lie together; a row goes to an expert at most once.
-void DeviceModel::multiply_experts(std::initializer_list<Product> products, const float* x,
-                                   const std::int32_t* x_rows) {
-  kernels::DeviceMatmulArgs args{};
-  args.x = x;
-  args.x_rows = x_rows;
-  args.batch = config_.n_routed_experts;
-  args.group_begin = ws_->expert_begin;
-  args.m = step_.rows;
-  args.m_total = step_.rows * config_.num_experts_per_tok;
-  multiply_all(products, args);
+void DeviceModel::multiply_experts(std::initializer_list<Product> products,
+                                   kernels::DeviceMatmulArgs rows) {
+  rows.batch = config_.n_routed_experts;
+  rows.group_begin = ws_->expert_begin;
+  rows.m_total = step_.rows * config_.num_experts_per_tok;
+  multiply_all(products, rows);
 }
 
 /// The routed experts on the CPU while the device computes the shared ones, to which they are added

@@ -134,6 +134,17 @@ struct ResidualNormArgs {
   float eps;
 };
 
+/// y = silu(gate) * up, silu(z) = z / (1 + exp(-z)), or the codes of y for a product with int8 or
+/// int4 weights.
+struct DeviceSiluArgs {
+  float* y;                      // [n], may be gate or up; nullptr: only codes are wanted
+  const float* gate;             // [n]
+  const float* up;               // [n]
+  std::size_t n;                 // with codes a multiple of kActivationGroup
+  std::int8_t* codes = nullptr;  // [n], written: DeviceMatmulArgs::x_codes
+  float* scales = nullptr;       // [n / kActivationGroup], written
+};
+
 /// What the first projections of a row come to. Slot s is row s % kPageSize of page s / kPageSize;
 /// of a row with slot -1 nothing is written to the cache.
 struct QueryLatents {
@@ -383,7 +394,7 @@ struct DeviceTable {
   void (*residual_norm)(const ResidualNormArgs& args);
   void (*latents)(const LatentsArgs& args);
   void (*queries)(const QueriesArgs& args);
-  void (*silu_mul)(const SiluMulArgs& args);
+  void (*silu_mul)(const DeviceSiluArgs& args);
   void (*router)(const RouterArgs& args);
   void (*group_by_expert)(const GroupByExpertArgs& args);
   void (*index_scores)(const DeviceIndexScoresArgs& args);

@@ -88,23 +88,23 @@ __global__ void __launch_bounds__(kNormThreadsMax) residual_norm_kernel(Residual
                    again);
 }
 
-__global__ void silu_mul_kernel(SiluMulArgs args) {
-  const bool is_aligned = args.dim % 4 == 0 && has_aligned_fours(args.gate, args.gate_stride) &&
-                          has_aligned_fours(args.up, args.up_stride) &&
-                          has_aligned_fours(args.y, args.y_stride);
-  const unsigned row_fours = ceil_div(args.dim, 4);
-  const unsigned n = static_cast<unsigned>(args.rows) * row_fours;
-  for (auto at = static_cast<unsigned>(global_thread()); at < n; at += gridDim.x * blockDim.x) {
-    const std::size_t row = at / row_fours;
-    const std::size_t i = std::size_t{4} * (at % row_fours);
-    const Four gate = load_four(args.gate + row * args.gate_stride, i, args.dim, is_aligned);
-    const Four up = load_four(args.up + row * args.up_stride, i, args.dim, is_aligned);
+/// A warp's fours are a group of codes.
+__global__ void silu_mul_kernel(DeviceSiluArgs args) {
+  const bool is_aligned = args.n % 4 == 0 && is_aligned_to(args.gate, 16) &&
+                          is_aligned_to(args.up, 16) && is_aligned_to(args.y, 16);
+  for (std::size_t i = 4 * global_thread(); i < args.n; i += 4 * num_global_threads()) {
+    const Four gate = load_four(args.gate, i, args.n, is_aligned);
+    const Four up = load_four(args.up, i, args.n, is_aligned);
     Four y;
     PONDER_UNROLL
     for (unsigned k = 0; k < 4; ++k) {
       y.x[k] = gate.x[k] / (1.0f + expf(-gate.x[k])) * up.x[k];
     }
-    store_four(args.y + row * args.y_stride, i, args.dim, y, is_aligned);
+    if (args.codes != nullptr) {
+      const std::size_t group = i / kActivationGroup;
+      store_activation_codes(args.codes + group * kActivationGroup, args.scales + group, y);
+    }
+    if (args.y != nullptr) store_four(args.y, i, args.n, y, is_aligned);
   }
 }
 
@@ -177,8 +177,8 @@ template <class Args>
 void launch_elements(void (*kernel)(Args), std::size_t n, const Args& args) {
   if (n > 0) launch(kernel, blocks_for(n, kElementThreads), kElementThreads, args);
 }
-void launch_silu_mul(const SiluMulArgs& args) {
-  launch_elements(silu_mul_kernel, args.rows * ceil_div(args.dim, 4), args);
+void launch_silu_mul(const DeviceSiluArgs& args) {
+  launch_elements(silu_mul_kernel, (args.n + 3) / 4, args);
 }
 void launch_gather_rows(const GatherRowsArgs& args) {
   launch_elements(gather_rows_kernel, args.rows * ceil_div(args.dim, 4), args);

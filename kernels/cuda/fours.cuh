@@ -109,5 +109,29 @@ __device__ __forceinline__ unsigned e4m3_codes(const Four& four, float scale) {
   return codes;
 }
 
+/// A group of activations as int8 with one scale, by a warp; each lane has four of them.
+__device__ __forceinline__ void store_activation_codes(std::int8_t* codes, float* scale,
+                                                       const Four& four) {
+  static_assert(kActivationGroup == 4 * kWarp);
+  float largest = 0.0f;
+  bool all_finite = true;
+  PONDER_UNROLL
+  for (unsigned k = 0; k < 4; ++k) {
+    largest = fmaxf(largest, fabsf(four.x[k]));
+    all_finite = all_finite && is_finite(four.x[k]);
+  }
+  largest = warp_max(largest);
+  all_finite = __ballot_sync(kAllLanes, all_finite) == kAllLanes;
+  const bool is_zero = !all_finite || largest < kSmallestActivation;
+  const float factor = is_zero ? 0.0f : 127.0f / largest;
+  unsigned four_codes = 0;
+  PONDER_UNROLL
+  for (unsigned k = 0; k < 4; ++k) {
+    four_codes |= int8_code(is_zero ? 0.0f : rintf(four.x[k] * factor)) << (8 * k);
+  }
+  store_codes(codes + 4 * lane(), four_codes, 4);
+  if (lane() == 0) *scale = !all_finite ? quiet_nan() : is_zero ? 0.0f : largest / 127.0f;
+}
+
 }  // namespace
 }  // namespace ponder::kernels

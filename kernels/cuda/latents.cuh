@@ -6,7 +6,7 @@
 //
 // A third of the grid for each. A block has a row of latents, which it reads once: 16 bytes for
 // each thread, so that a warp has a group of the FP8 format and knows its scale. A warp has an
-// index key, four of which share a block. For one row of DeepSeek-V3.2: 8.8 KB are read, 6 KiB of
+// index key, four of which share a block. For one row of DeepSeek-V3.2: 8,960 B are read, 6 KiB of
 // queries' latent, 656 B of FP8 latent and 132 B of int8 key written.
 
 #include "kernels/cuda/index_keys.cuh"

@@ -123,7 +123,6 @@ __global__ void matmul_kernel(DeviceMatmulArgs args) {
 /// x as int8 with a scale for each kActivationGroup inputs: a warp for each group, four inputs for
 /// a lane.
 __global__ void quantize_activations_kernel(DeviceMatmulArgs args) {
-  static_assert(kActivationGroup == 4 * kWarp);
   const std::size_t groups = args.k / kActivationGroup;
   const std::size_t n = args.m_total * groups;
   const bool is_aligned = has_aligned_fours(args.x, args.x_stride);
@@ -131,27 +130,7 @@ __global__ void quantize_activations_kernel(DeviceMatmulArgs args) {
     if (args.x_rows != nullptr && args.x_rows[i / groups] < 0) continue;
     const float* x = args.x + x_offset_of(args, i / groups) + i % groups * kActivationGroup;
     const Four four = load_four(x, 4 * lane(), kActivationGroup, is_aligned);
-    float largest = 0.0f;
-    bool all_finite = true;
-    PONDER_UNROLL
-    for (unsigned k = 0; k < 4; ++k) {
-      largest = fmaxf(largest, fabsf(four.x[k]));
-      all_finite = all_finite && is_finite(four.x[k]);
-    }
-    largest = warp_max(largest);
-    all_finite = __ballot_sync(kAllLanes, all_finite) == kAllLanes;
-    const bool is_zero = !all_finite || largest < kSmallestActivation;
-    const float factor = is_zero ? 0.0f : 127.0f / largest;
-    unsigned codes = 0;
-    PONDER_UNROLL
-    for (unsigned k = 0; k < 4; ++k) {
-      const float code = is_zero ? 0.0f : rintf(four.x[k] * factor);
-      codes |= int8_code(code) << (8 * k);
-    }
-    store_codes(args.x_codes + i * kActivationGroup + 4 * lane(), codes, 4);
-    if (lane() == 0) {
-      args.x_scales[i] = !all_finite ? quiet_nan() : is_zero ? 0.0f : largest / 127.0f;
-    }
+    store_activation_codes(args.x_codes + i * kActivationGroup, args.x_scales + i, four);
   }
 }
 

@@ -129,20 +129,60 @@ TEST_F(DeviceResidual, SumsAndTheirNormHaveTheBitsOfSingleOperations) {
 }
 
 TEST_F(DeviceElementwise, SiluMulAgreesUpToTheEndsOfTheRange) {
-  for (const std::size_t dim : {71U, 72U}) {
-    const std::size_t rows = 3;
-    auto gate = random_floats(rows * dim, rng);
-    for (float& z : gate) z *= 100.0F;
-    const auto up = random_floats(rows * dim, rng);
-    put_special_values(gate, rng);
-    std::vector<float> want(rows * dim);
-    scalar_table().silu_mul({want.data(), dim, gate.data(), dim, up.data(), dim, rows, dim}, 0,
-                            rows);
-    const DeviceArray<float> gates(device(), gate);
-    const DeviceArray<float> ups(device(), up);
-    device().silu_mul({gates.data(), dim, gates.data(), dim, ups.data(), dim, rows, dim});
-    EXPECT_TRUE(all_close(gates.download(), want, kTolerance)) << dim;
+  for (const std::size_t n : {1U, 71U, 300U}) {
+    for (const std::size_t offset : {0U, 1U}) {
+      auto gate = random_floats(offset + n, rng);
+      for (float& z : gate) z *= 100.0F;
+      auto up = random_floats(offset + n, rng);
+      put_special_values(gate, rng);
+      std::vector<float> want = gate;
+      scalar_table().silu_mul(
+          {want.data() + offset, n, gate.data() + offset, n, up.data() + offset, n, 1, n}, 0, 1);
+      const DeviceArray<float> gates(device(), gate), ups(device(), up);
+      device().silu_mul({gates.data() + offset, gates.data() + offset, ups.data() + offset, n});
+      EXPECT_TRUE(all_close(gates.download(), want, kTolerance)) << n;
+    }
   }
+}
+
+/// The codes are those that a product makes of the same values.
+TEST_F(DeviceElementwise, SiluMulGivesTheCodesOfItsValues) {
+  const std::size_t groups = 7;
+  const std::size_t n = groups * kActivationGroup;
+  auto gate = random_floats(n, rng);
+  auto up = random_floats(n, rng);
+  std::fill_n(up.begin() + kActivationGroup, kActivationGroup, 0.0F);
+  gate[3 * kActivationGroup + 5] = kNan;
+  up[4 * kActivationGroup + 127] = kInf;
+  for (std::size_t i = 0; i < kActivationGroup; ++i) up[5 * kActivationGroup + i] *= 1e-38F;
+  const DeviceArray<float> gates(device(), gate), ups(device(), up), y(device(), n);
+  const DeviceArray<std::int8_t> codes(device(), n), alone(device(), n), want(device(), n);
+  const DeviceArray<float> scales(device(), groups), alone_scales(device(), groups);
+  const DeviceArray<float> want_scales(device(), groups);
+  device().silu_mul({y.data(), gates.data(), ups.data(), n, codes.data(), scales.data()});
+  device().silu_mul({nullptr, gates.data(), ups.data(), n, alone.data(), alone_scales.data()});
+  const DeviceArray<std::uint8_t> weights(device(), std::vector<std::uint8_t>(n));
+  const DeviceArray<bf16> weight_scales(device(), std::vector<bf16>(groups * kScaleRows));
+  const DeviceMatrix matrix{weights.data(), nullptr, weight_scales.data(), 0, 128,
+                            DType::int8,    false};
+  const DeviceArray<DeviceMatrix> matrices(device(), std::vector{matrix});
+  const DeviceArray<float> product(device(), 1);
+  DeviceMatmulArgs args{};
+  args.y = product.data();
+  args.x = y.data();
+  args.w = matrices.data();
+  args.w_dtype = DType::int8;
+  args.batch = args.m = args.m_total = args.n = 1;
+  args.y_stride = 1;
+  args.x_stride = args.k = n;
+  args.x_codes = want.data();
+  args.x_scales = want_scales.data();
+  device().matmul(args);
+  EXPECT_EQ(codes.download(), want.download());
+  EXPECT_EQ(alone.download(), want.download());
+  EXPECT_TRUE(all_close(scales.download(), want_scales.download(), {}));
+  EXPECT_TRUE(all_close(alone_scales.download(), want_scales.download(), {}));
+  EXPECT_TRUE(std::isnan(want_scales.download()[3]));
 }
 
 TEST_F(DeviceElementwise, GatheredRowsAreWidenedAndAbsentOnesAreZeros) {
