@@ -46,10 +46,11 @@ __global__ void __launch_bounds__(kNormThreadsMax) rms_norm_kernel(RmsNormArgs a
 template <bool kIsAligned, bool kHasExperts>
 __device__ __forceinline__ Four layer_output(const ResidualNormArgs& args, std::size_t i) {
   const std::size_t r = blockIdx.x;
-  const float* output = args.output + r * args.dim;
-  if (!kHasExperts) return load_four(output, i, args.dim, kIsAligned);
   Four sum{};
-  if (args.output != nullptr) sum = load_four(output, i, args.dim, kIsAligned);
+  if (!kHasExperts || args.output != nullptr) {
+    sum = load_four(args.output + r * args.dim, i, args.dim, kIsAligned);
+  }
+  if (!kHasExperts) return sum;
   PONDER_UNROLL_8
   for (std::size_t slot = r * args.slots; slot < (r + 1) * args.slots; ++slot) {
     const std::int32_t source = args.expert_rows[slot];

@@ -37,7 +37,8 @@ __device__ __forceinline__ void normalise_query_latent(const LatentsArgs& args, 
   }
 }
 
-/// Values i to i + 3 of a latent, by all lanes: those of a warp are a group of the FP8 format.
+/// Values i to i + 3 of a latent, by all lanes: those of a warp are a group of the FP8 format. What
+/// lies beyond the rank is 0.
 __device__ __forceinline__ void write_latent_values(const KvLatents& kv, std::byte* block,
                                                     std::size_t at, std::size_t i,
                                                     const Four& four) {
@@ -50,7 +51,6 @@ __device__ __forceinline__ void write_latent_values(const KvLatents& kv, std::by
   bool all_finite = true;
   PONDER_UNROLL
   for (unsigned k = 0; k < 4; ++k) {
-    if (k >= n) continue;
     absmax = fmaxf(absmax, fabsf(four.x[k]));
     all_finite = all_finite && is_finite(four.x[k]);
   }

@@ -87,7 +87,10 @@ class DeviceResidual : public DeviceTest {
     if (c.dim == 300) {
       hidden[c.offset + 3] = kNan;
       output[c.offset + c.dim + 7] = kInf;
-      expert_output[c.offset + 4 * c.dim + 9] = kNan;  // of a row that some do not choose
+      expert_output[c.offset + 9] = kNan;  // of row 0, which the first one does not choose
+      std::fill_n(expert_rows.begin(), std::min<std::size_t>(c.slots, 2), -1);
+      std::replace(expert_rows.begin(), expert_rows.begin() + static_cast<std::ptrdiff_t>(c.slots),
+                   0, 2);
     }
     std::vector<float> want(hidden.begin() + static_cast<std::ptrdiff_t>(c.offset), hidden.end());
     std::vector<float> want_normed(kRows * c.dim);
