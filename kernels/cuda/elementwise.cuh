@@ -12,7 +12,7 @@ namespace {
 
 constexpr unsigned kNormThreadsMax = 512;
 constexpr unsigned kElementThreads = 128;
-using NormRow = SharedArray<float, kNormThreadsMax * kOwnFloats>;
+using NormRow = SharedRow<kNormThreadsMax * kOwnFloats>;
 
 /// y <- weight * x * scale, the row's x being in `row`, or else where `load` has it.
 template <class Load>
@@ -41,18 +41,14 @@ __global__ void __launch_bounds__(kNormThreadsMax) rms_norm_kernel(RmsNormArgs a
                    row, load);
 }
 
-/// What a layer adds to the residual stream, from element i of the block's row on. The rows of all
-/// its experts are asked for at once; one that is not there is read from row 0 and left out.
-template <bool kIsAligned, bool kHasExperts>
-__device__ __forceinline__ Four layer_output(const ResidualNormArgs& args, std::size_t i) {
-  const std::size_t r = blockIdx.x;
-  Four sum{};
-  if (!kHasExperts || args.output != nullptr) {
-    sum = load_four(args.output + r * args.dim, i, args.dim, kIsAligned);
-  }
-  if (!kHasExperts) return sum;
+/// The rows of all experts are asked for at once; one that is not there is read from row 0 and left
+/// out.
+template <bool kIsAligned>
+__device__ __forceinline__ void add_experts(const ResidualNormArgs& args, std::size_t i,
+                                            Four& sum) {
+  const std::size_t end = (blockIdx.x + std::size_t{1}) * args.slots;
   PONDER_UNROLL_8
-  for (std::size_t slot = r * args.slots; slot < (r + 1) * args.slots; ++slot) {
+  for (std::size_t slot = end - args.slots; slot < end; ++slot) {
     const std::int32_t source = args.expert_rows[slot];
     const bool is_there = source >= 0;
     const std::size_t from = is_there ? static_cast<std::size_t>(source) * args.dim : 0;
@@ -63,6 +59,16 @@ __device__ __forceinline__ Four layer_output(const ResidualNormArgs& args, std::
       sum.x[k] = is_there ? fmaf(weight, x.x[k], sum.x[k]) : sum.x[k];
     }
   }
+}
+
+/// What a layer adds to the residual stream, from element i of the block's row on.
+template <bool kIsAligned, bool kHasExperts>
+__device__ __forceinline__ Four layer_output(const ResidualNormArgs& args, std::size_t i) {
+  Four sum{};
+  if (!kHasExperts || args.output != nullptr) {
+    sum = load_four(args.output + blockIdx.x * args.dim, i, args.dim, kIsAligned);
+  }
+  if constexpr (kHasExperts) add_experts<kIsAligned>(args, i, sum);
   return sum;
 }
 

@@ -49,13 +49,12 @@ __device__ __forceinline__ void store_four(float* row, std::size_t i, std::size_
 
 /// The same in shared memory; i is a multiple of 4, and all four are there.
 template <std::size_t N>
-__device__ __forceinline__ Four take_four(SharedArray<float, N>& row, std::size_t i) {
+__device__ __forceinline__ Four take_four(SharedRow<N>& row, std::size_t i) {
   const float4 four = load_shared(row, i);
   return {{four.x, four.y, four.z, four.w}};
 }
 template <std::size_t N>
-__device__ __forceinline__ void put_four(SharedArray<float, N>& row, std::size_t i,
-                                         const Four& four) {
+__device__ __forceinline__ void put_four(SharedRow<N>& row, std::size_t i, const Four& four) {
   store_shared(row, i, {four.x[0], four.x[1], four.x[2], four.x[3]});
 }
 

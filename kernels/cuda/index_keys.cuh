@@ -12,7 +12,7 @@ namespace {
 
 constexpr unsigned kIndexThreads = 128;
 constexpr unsigned kIndexWarps = kIndexThreads / kWarp;
-using IndexRows = SharedArray<float, kIndexWarps * kIndexHeadDimMax>;
+using IndexRows = SharedRow<kIndexWarps * kIndexHeadDimMax>;
 
 /// The warp's row: its place in shared memory.
 __device__ __forceinline__ std::size_t own_index_row() {

@@ -19,7 +19,7 @@ namespace {
 constexpr unsigned kLatentThreads = 128;
 static_assert(kLatentThreads == kRowChains && 4 * kWarp == kFp8LatentGroup &&
               kLatentThreads == kIndexThreads);
-using LatentRow = SharedArray<float, kLatentThreads * kOwnFloats>;
+using LatentRow = SharedRow<kLatentThreads * kOwnFloats>;
 
 __device__ __forceinline__ void normalise_query_latent(const LatentsArgs& args, LatentRow& row) {
   const std::size_t dim = args.queries.dim;

@@ -22,11 +22,15 @@ constexpr unsigned kOwnRows = 4;     // of a thread
 constexpr unsigned kOwnColumns = 4;  // of a thread
 constexpr unsigned kThreadColumns = kTileColumns / kOwnColumns;
 
-/// Where a row's inputs are in x. Requires: the row is in a group.
-__device__ __forceinline__ std::size_t x_offset_of(const DeviceMatmulArgs& args, std::size_t row) {
-  const std::size_t from =
-      args.x_rows == nullptr ? row : static_cast<std::size_t>(args.x_rows[row]);
-  return from * args.x_stride;
+/// The row of x that stands in the place of a row. Requires: the row is in a group.
+__device__ __forceinline__ int x_row_of(const DeviceMatmulArgs& args, std::size_t row) {
+  return args.x_rows == nullptr ? static_cast<int>(row) : args.x_rows[row];
+}
+/// The inputs of a row of x, for the block's one of the batch.
+__device__ __forceinline__ const float* inputs_of(const DeviceMatmulArgs& args, int x_row) {
+  const auto row = static_cast<unsigned>(x_row);
+  const auto stride = static_cast<unsigned>(args.x_stride);
+  return args.x + blockIdx.z * args.x_batch_stride + static_cast<std::size_t>(row) * stride;
 }
 
 /// The rows and the matrix of a block.
@@ -35,7 +39,6 @@ struct MatmulTile {
   std::size_t row_begin;  // in x and y
   std::size_t row_end;
   std::size_t column_begin;
-  std::size_t x_offset;
   std::size_t y_offset;
 };
 
@@ -51,7 +54,6 @@ __device__ bool find_tile(const DeviceMatmulArgs& args, MatmulTile& tile) {
   tile.row_begin = begin + static_cast<std::size_t>(blockIdx.y) * kTileRows;
   tile.row_end = end;
   tile.column_begin = static_cast<std::size_t>(blockIdx.x) * kTileColumns;
-  tile.x_offset = b * args.x_batch_stride;
   tile.y_offset = b * args.y_batch_stride;
   if (tile.row_begin >= tile.row_end) return false;
   tile.w = args.w[b];
@@ -96,7 +98,7 @@ __global__ void matmul_kernel(DeviceMatmulArgs args) {
       const std::size_t row = tile.row_begin + i / kTileDepth;
       const std::size_t k = begin + i % kTileDepth;
       const bool is_inside = row < tile.row_end && k < args.k;
-      x_tile[i] = is_inside ? args.x[tile.x_offset + x_offset_of(args, row) + k] : 0.0f;
+      x_tile[i] = is_inside ? inputs_of(args, x_row_of(args, row))[k] : 0.0f;
     }
     for (unsigned i = threadIdx.x; i < kTileColumns * kTileDepth; i += kMatmulThreads) {
       const std::size_t column = tile.column_begin + i / kTileDepth;
@@ -127,8 +129,9 @@ __global__ void quantize_activations_kernel(DeviceMatmulArgs args) {
   const std::size_t n = args.m_total * groups;
   const bool is_aligned = has_aligned_fours(args.x, args.x_stride);
   for (std::size_t i = global_thread() / kWarp; i < n; i += num_global_threads() / kWarp) {
-    if (args.x_rows != nullptr && args.x_rows[i / groups] < 0) continue;
-    const float* x = args.x + x_offset_of(args, i / groups) + i % groups * kActivationGroup;
+    const int x_row = x_row_of(args, i / groups);
+    if (x_row < 0) continue;
+    const float* x = inputs_of(args, x_row) + i % groups * kActivationGroup;
     const Four four = load_four(x, 4 * lane(), kActivationGroup, is_aligned);
     store_activation_codes(args.x_codes + i * kActivationGroup, args.x_scales + i, four);
   }

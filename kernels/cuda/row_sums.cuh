@@ -52,8 +52,8 @@ __device__ __forceinline__ void prefetch_row(const float* row, std::size_t dim) 
 /// each thread is whole in `row` afterwards, and each thread may read there what it has loaded,
 /// without a barrier. Requires: at least kRowChains threads, and `row` has kOwnFloats for each.
 template <std::size_t N, class Load, class Keep>
-__device__ float rms_norm_scale(SharedArray<float, N>& row, std::size_t dim, float eps,
-                                const Load& load, const Keep& keep) {
+__device__ float rms_norm_scale(SharedRow<N>& row, std::size_t dim, float eps, const Load& load,
+                                const Keep& keep) {
   const std::size_t piece = std::size_t{kOwnFloats} * blockDim.x;
   float squares = 0.0f;
   for (std::size_t begin = 0; begin < dim; begin += piece) {

@@ -20,19 +20,20 @@ namespace ponder::kernels {
 
 template <class T, std::size_t N>
 struct SharedArray {
-  alignas(16) T values[N];
+  T values[N];
   __device__ T& operator[](std::size_t i) { return values[i]; }
   __device__ T add_atomically(std::size_t i, T value) { return atomicAdd(&values[i], value); }
 };
 
-/// Four elements of shared memory at once, from i on, a multiple of 4.
+/// Floats that are also read four at a time, from i on, a multiple of 4.
 template <std::size_t N>
-__device__ __forceinline__ float4 load_shared(SharedArray<float, N>& from, std::size_t i) {
+struct alignas(16) SharedRow : SharedArray<float, N> {};
+template <std::size_t N>
+__device__ __forceinline__ float4 load_shared(SharedRow<N>& from, std::size_t i) {
   return *reinterpret_cast<const float4*>(&from[i]);
 }
 template <std::size_t N>
-__device__ __forceinline__ void store_shared(SharedArray<float, N>& to, std::size_t i,
-                                             const float4& four) {
+__device__ __forceinline__ void store_shared(SharedRow<N>& to, std::size_t i, const float4& four) {
   *reinterpret_cast<float4*>(&to[i]) = four;
 }
 

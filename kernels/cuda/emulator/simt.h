@@ -227,12 +227,14 @@ Memory& block_memory() {
 }
 
 template <std::size_t N>
-float4 load_shared(SharedArray<float, N>& from, std::size_t i) {
+class SharedRow : public SharedArray<float, N> {};
+template <std::size_t N>
+float4 load_shared(SharedRow<N>& from, std::size_t i) {
   if (i % 4 != 0) emulator::report_fault("four elements from " + std::to_string(i) + " on");
   return {from[i], from[i + 1], from[i + 2], from[i + 3]};
 }
 template <std::size_t N>
-void store_shared(SharedArray<float, N>& to, std::size_t i, const float4& four) {
+void store_shared(SharedRow<N>& to, std::size_t i, const float4& four) {
   if (i % 4 != 0) emulator::report_fault("four elements from " + std::to_string(i) + " on");
   to[i] = four.x;
   to[i + 1] = four.y;
