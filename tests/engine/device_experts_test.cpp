@@ -153,6 +153,20 @@ INSTANTIATE_TEST_SUITE_P(All, DeviceExpertFormats,
                            return name;
                          });
 
+/// Of the rows that a layer's first projections read, a feed-forward's first products, those of
+/// routed experts, and the head. SwiGLU rounds what it computes itself. Narrower matrices are no
+/// codes.
+TEST_F(DeviceExperts, CodesOfRowsAreMadeOnce) {
+  const auto launches_with = [](const std::string& format) {
+    const std::uint64_t before = kernels::emulated_launches().operations;
+    run(wide_model_dir(format), options_for(ExpertPlacement::device), prompt_below(5, 320));
+    return kernels::emulated_launches().operations - before;
+  };
+  const std::uint64_t num_layers = 4;
+  const std::uint64_t num_moe_layers = 3;
+  EXPECT_EQ(launches_with("int8") - launches_with("bf16"), 2 * num_layers + num_moe_layers + 1);
+}
+
 TEST_F(DeviceExperts, ALayerWithoutSharedExpertsAddsToNothing) {
   const auto tokens = prompt_below(20, 320);
   const fs::path& dir = wide_model_dir("f32", 0);
