@@ -123,7 +123,7 @@ struct DeviceRope {
 struct ResidualNormArgs {
   float* hidden;                    // [rows, dim]
   const float* output;              // [rows, dim]; beside experts nullptr: zeros
-  const float* expert_output;       // [*, dim]
+  const float* expert_output;       // [*, dim]; row 0 may be read for -1
   const std::int32_t* expert_rows;  // [rows, slots]
   const float* expert_weights;      // [rows, slots]
   std::size_t slots;                // 0: no experts
