@@ -23,7 +23,7 @@ namespace ponder::kernels {
 
 /// Grows with every change below, and when a kernel's results change in their bits. A library of
 /// another version is not used, nor are cache pages that another version has left on disk.
-inline constexpr std::uint32_t kDeviceTableVersion = 5;
+inline constexpr std::uint32_t kDeviceTableVersion = 6;
 
 /// The one code that all backends share: what allocate() returns when memory will not do. It does
 /// not stick.
@@ -335,6 +335,71 @@ struct DeviceAttentionArgs {
   std::size_t parts_max;  // ceil(most slots of a row / kDevicePartSlots)
 };
 
+/// The latents of pages as fp32, as they are cached: page i becomes keys [64 i, 64 (i + 1)).
+struct ReadLatentsArgs {
+  DevicePages cache;  // f32, bf16 or fp8_e4m3
+  Fp8LatentLayout fp8;
+  const std::int32_t* pages;      // [pages_read]
+  const std::int32_t* page_keys;  // [pages_read] how many of a page's rows there are
+  float* latents;  // [64 pages_read, kv_lora_rank + qk_rope_head_dim], written; zeros beyond those
+  std::size_t pages_read;
+  std::size_t kv_lora_rank;
+  std::size_t qk_rope_head_dim;
+};
+
+/// Attention over the keys and values of each head, for the rows of a prompt that see all positions
+/// up to their own (kernels/cuda/attention_expanded.cuh). Keys lie in pages; a sequence's follow
+/// each other, from position 0 on.
+inline constexpr std::size_t kExpandedRows = 64;          // of a tile
+inline constexpr std::size_t kExpandedColumns = 32;       // of a stage
+inline constexpr std::size_t kExpandedStageWords = 2048;  // 64 keys in two bf16 for each number
+inline constexpr std::size_t kExpandedColumnsMax = 256;   // of a head's keys, and of its values
+
+/// Rows of one sequence at neighbouring positions.
+struct ExpandedTile {
+  std::int32_t first_row;
+  std::int32_t num_rows;    // 1 to kExpandedRows
+  std::int32_t first_page;  // of its sequence's keys
+  std::int32_t num_keys;    // that the first row sees; each row after it sees one more
+};
+
+constexpr std::size_t expanded_stages(std::size_t columns) {
+  return (columns + kExpandedColumns - 1) / kExpandedColumns;
+}
+/// 32-bit words of ExpandedAttentionArgs::workspace for each head and page of keys.
+constexpr std::size_t expanded_workspace_words(std::size_t key_columns, std::size_t value_columns) {
+  return (expanded_stages(key_columns) + expanded_stages(value_columns)) * kExpandedStageWords;
+}
+/// Whether there is a kernel for heads of this shape.
+constexpr bool fits_expanded(std::size_t kv_lora_rank, std::size_t qk_nope_head_dim,
+                             std::size_t qk_rope_head_dim, std::size_t v_head_dim) {
+  return kv_lora_rank % 4 == 0 && (qk_nope_head_dim | qk_rope_head_dim | v_head_dim) % 8 == 0 &&
+         qk_nope_head_dim + qk_rope_head_dim <= kExpandedColumnsMax &&
+         v_head_dim <= kExpandedColumnsMax;
+}
+
+struct ExpandedAttentionArgs {
+  const float* q;  // [rows, heads, qk_nope_head_dim + qk_rope_head_dim] with these strides
+  std::size_t q_row_stride;
+  std::size_t q_head_stride;
+  float* out;  // [rows, heads, v_head_dim] with these strides; the tiles' rows are written
+  std::size_t out_row_stride;
+  std::size_t out_head_stride;
+  const float* keys;     // [heads, 64 pages, qk_nope_head_dim]: what each head makes of latents
+  const float* values;   // [heads, 64 pages, v_head_dim]
+  const float* latents;  // [64 pages, kv_lora_rank + qk_rope_head_dim], for the last columns
+  const ExpandedTile* tiles;
+  std::size_t num_tiles;
+  std::size_t pages;
+  std::size_t heads;  // <= 65535
+  std::size_t kv_lora_rank;
+  std::size_t qk_nope_head_dim;
+  std::size_t qk_rope_head_dim;
+  std::size_t v_head_dim;
+  float softmax_scale;
+  std::uint32_t* workspace;  // overwritten: heads * pages * expanded_workspace_words()
+};
+
 /// Products of registers alone, on every processor at once: what a kernel made of tensor-core
 /// instructions could reach. Each block has kProbeWarps warps, and each warp multiplies `rounds`
 /// times kProbeTiles tiles of 16 x 8 x 16 (bf16) or 16 x 8 x 32 (int8).
@@ -402,6 +467,9 @@ struct DeviceTable {
   void (*translate)(const TranslateArgs& args);
   void (*best_logits)(const BestLogitsArgs& args);
   void (*attention)(const DeviceAttentionArgs& args);
+  void (*read_latents)(const ReadLatentsArgs& args);
+  /// Requires: fits_expanded(); pointers aligned to 16 bytes, strides to 4 floats.
+  void (*attention_expanded)(const ExpandedAttentionArgs& args);
   void (*probe_products)(const ProbeProductsArgs& args);
 };
 

@@ -3,6 +3,7 @@
 // All operations of a DeviceTable, for the file that adds the device itself.
 
 #include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/attention_expanded.cuh"
 #include "kernels/cuda/best_logits.cuh"
 #include "kernels/cuda/elementwise.cuh"
 #include "kernels/cuda/index_scores_mma.cuh"
@@ -32,6 +33,8 @@ void set_operations(DeviceTable& table) {
   table.translate = launch_translate;
   table.best_logits = launch_best_logits;
   table.attention = launch_attention;
+  table.read_latents = launch_read_latents;
+  table.attention_expanded = launch_attention_expanded;
   table.probe_products = launch_probe_products;
 }
 
