@@ -14,4 +14,10 @@ Result<ChosenDevice> choose_device(DeviceChoice choice, const kernels::DeviceTab
   return ChosenDevice{library.table, library.reason};
 }
 
+Status check_prompt_attention(PromptAttention attention, DeviceChoice choice) {
+  if (attention == PromptAttention::gathered || choice != DeviceChoice::cpu) return {};
+  return fail(Errc::invalid_argument,
+              "prompt attention: expanded is computed on a GPU alone, and the device is cpu");
+}
+
 }  // namespace ponder::engine

@@ -40,11 +40,14 @@ Result<std::unique_ptr<Model>> DeviceModel::load(const std::filesystem::path& di
   std::unique_ptr<DeviceModel> model(
       new DeviceModel(std::move(config), options, std::move(layout), std::move(device)));
   PONDER_TRY(const DeviceNeed need, model->count_need(weights, options));
+  if (options.prompt_attention != model->prompt_attention_ && options.on_notice) {
+    options.on_notice("prompt attention: the GPU has no expanded form for heads of this shape");
+  }
   const kernels::DeviceInfo& info = model->device_->info();
   PONDER_TRY(model->plan_,
              plan_experts(need, options.experts,
                           {info.name, info.memory_bytes, info.memory_bytes_free, host_bytes_free}));
-  PONDER_TRY(model->weights_, upload_weights(weights, model->arena_));
+  PONDER_TRY(model->weights_, upload_weights(weights, model->arena_, model->prompt_attention_));
   PONDER_CHECK(model->take_workspace());
   PONDER_CHECK(model->place_experts(std::move(checkpoint), std::move(weights), need, options));
   return model;
@@ -55,7 +58,7 @@ Result<DeviceNeed> DeviceModel::count_need(const ModelWeights& weights,
                                            const ModelOptions& options) {
   DeviceArena arena = DeviceArena::that_counts();
   DeviceNeed need;
-  PONDER_TRY(weights_, upload_weights(weights, arena));
+  PONDER_TRY(weights_, upload_weights(weights, arena, prompt_attention_));
   need.weight_bytes = arena.bytes();
   PONDER_CHECK(make_workspace(arena));
   need.workspace_bytes = arena.bytes() - need.weight_bytes;
@@ -108,6 +111,7 @@ Result<std::unique_ptr<DeviceModel>> DeviceModel::with_random_weights(ModelConfi
                      options.index_keys);
   std::unique_ptr<DeviceModel> model(
       new DeviceModel(std::move(config), options, std::move(layout), std::move(device)));
+  model->prompt_attention_ = PromptAttention::gathered;
   PONDER_TRY(model->weights_, random_device_weights(model->config_, model->arena_));
   PONDER_CHECK(model->take_workspace());
   PONDER_CHECK(device_status(model->table(), model->table().wait(), "load"));
@@ -118,6 +122,7 @@ DeviceModel::DeviceModel(ModelConfig config, const ModelOptions& options, CacheL
                          std::shared_ptr<OpenDevice> device)
     : config_(std::move(config)),
       rows_max_(options.batch_rows_max),
+      prompt_attention_(can_expand(config_) ? options.prompt_attention : PromptAttention::gathered),
       layout_(std::move(layout)),
       device_(std::move(device)),
       arena_(device_),
@@ -126,9 +131,10 @@ DeviceModel::DeviceModel(ModelConfig config, const ModelOptions& options, CacheL
 DeviceModel::~DeviceModel() = default;
 
 std::string DeviceModel::arithmetic_name() const {
-  return fmt::format("{} {} version {}{}{}", table().name, device_->info().compute_capability,
+  return fmt::format("{} {} version {}{}{}{}", table().name, device_->info().compute_capability,
                      table().version, host_ == nullptr ? "" : ", ",
-                     host_ == nullptr ? "" : host_->arithmetic_name());
+                     host_ == nullptr ? "" : host_->arithmetic_name(),
+                     prompt_form_end() == 0 ? "" : ", prompts expanded");
 }
 
 Result<std::unique_ptr<DeviceModel::Workspace>> DeviceModel::make_workspace(
@@ -149,6 +155,7 @@ Result<std::unique_ptr<DeviceModel::Workspace>> DeviceModel::make_workspace(
   take(ws->logits, ws->logits_rows_max * config_.vocab_size);
   take_sampling(*ws, take);
   take_attention(*ws, take);
+  take_expanded(*ws, take);
   take_indexer(*ws, take);
   take_ffn(*ws, take);
   if (!take.status) return tl::unexpected(take.status.error());
@@ -305,6 +312,7 @@ void DeviceModel::set_rows(std::span<const BatchSegment> segments) {
   PONDER_ASSERT(step_.rows > 0 && step_.rows <= rows_max_);
   step_.keys_max = static_cast<std::size_t>(*std::ranges::max_element(step_.num_keys));
   step_.pages = segments.front().table->pool().data(PageId{0});
+  plan_rows(segments);
 }
 
 /// Into memory that is the same in every step.
@@ -312,6 +320,7 @@ void DeviceModel::upload_step(std::span<const BatchSegment> segments) {
   fill_rows(segments);
   upload_block_tables(segments);
   upload_rope_tables();
+  upload_plan();
 }
 
 void DeviceModel::fill_rows(std::span<const BatchSegment> segments) {

@@ -28,6 +28,11 @@ namespace ponder::engine {
 /// its slots, also where it sees everything, so there is one form of attention. A row's bits do not
 /// depend on the batch, the chunking or cache hits.
 ///
+/// With PromptAttention::expanded there are two: a prompt's rows before prompt_form_end() attend to
+/// keys and values of each head, each product to 3 * 2^-18 of itself, also where a step has but one
+/// of them. Bits then depend on the row's sequence, its position and where its prompt ends.
+/// Heads that the kernel is not made for, and rows whose selection is forced, gather.
+///
 /// Routed experts that the device's memory does not hold, or that are not to be there
 /// (engine/expert_plan.h), stay in host memory: the CPU computes them while the device computes the
 /// shared ones. Their choice is the device's, and outputs are added up in the same order. In each
@@ -45,11 +50,13 @@ class DeviceModel final : public Model {
   static Result<std::unique_ptr<Model>> load(const std::filesystem::path& dir, ModelConfig config,
                                              const ModelOptions& options);
   /// The same with random weights of this shape, for measuring (engine/device_random_weights.h):
-  /// all of them on the device, whatever options.experts says.
+  /// all of them on the device, whatever options.experts says, and prompts gathered.
   static Result<std::unique_ptr<DeviceModel>> with_random_weights(ModelConfig config,
                                                                   const ModelOptions& options);
   /// What a batch of such a model takes of a device's memory beside weights and cache.
   static std::uint64_t workspace_bytes(const ModelConfig& config, const ModelOptions& options);
+  /// What the main model's matrices for expanded prompts take, in BF16.
+  static std::uint64_t turned_key_bytes(const ModelConfig& config, PromptAttention attention);
   ~DeviceModel() override;
 
   const ModelConfig& config() const override { return config_; }
@@ -57,6 +64,7 @@ class DeviceModel final : public Model {
   std::string arithmetic_name() const override;
   std::string expert_placement() const override { return host_ == nullptr ? "" : plan_.text; }
   std::size_t batch_rows_max() const override { return rows_max_; }
+  std::size_t prompt_form_end() const override;
   const CacheLayout& cache_layout() const override { return layout_; }
   Result<PagePool> create_pool(std::uint64_t bytes_max) override;
   std::span<const float> forward(std::span<const BatchSegment> segments,
@@ -74,6 +82,27 @@ class DeviceModel final : public Model {
  private:
   struct Workspace;
   class ArrayTaker;
+  /// Consecutive rows of a step.
+  struct RowRun {
+    std::size_t first_row;
+    std::size_t num_rows;
+    std::size_t end() const { return first_row + num_rows; }
+  };
+  /// Sequences whose keys are unfolded together: pages and tiles of RowPlan.
+  struct ExpandedPart {
+    std::size_t first_page;
+    std::size_t num_pages;
+    std::size_t first_tile;
+    std::size_t num_tiles;
+  };
+  /// Which form of attention the rows of a step take.
+  struct RowPlan {
+    std::vector<RowRun> gathered;
+    std::vector<ExpandedPart> expanded;   // empty: all rows gather
+    std::vector<std::int32_t> pages;      // of the expanded rows' keys
+    std::vector<std::int32_t> page_keys;  // [pages] rows that there are
+    std::vector<kernels::ExpandedTile> tiles;
+  };
   /// What the operations of one step need to know of its rows.
   struct Step {
     std::size_t rows = 0;  // that operations are launched for; those beyond num_rows() are empty
@@ -82,6 +111,7 @@ class DeviceModel final : public Model {
     kernels::DeviceSequences sequences{};
     std::vector<std::int32_t> positions;  // [num_rows()]
     std::vector<std::int32_t> num_keys;   // the same
+    RowPlan plan;
     std::size_t num_rows() const { return positions.size(); }
   };
   struct Product {
@@ -135,7 +165,7 @@ class DeviceModel final : public Model {
 
   // device_model_decode.cpp
   bool can_capture() const;
-  static bool is_decode(std::span<const BatchSegment> segments);
+  bool is_decode(std::span<const BatchSegment> segments) const;
   std::span<const float> decode(std::span<const BatchSegment> segments);
 
   // device_model_attention.cpp
@@ -143,6 +173,7 @@ class DeviceModel final : public Model {
   void finish_attention(std::size_t layer);
   void finish_latents(std::size_t layer);
   void finish_queries(std::size_t layer);
+  void attend_gathered(std::size_t layer, RowRun run);
   void select(std::size_t layer, LayerTrace* trace);
   void score_rows(std::size_t layer, std::size_t first, std::size_t num_rows, std::size_t stride);
   void force_selections(std::size_t layer);
@@ -150,6 +181,16 @@ class DeviceModel final : public Model {
   void trace_selection(LayerTrace& trace);
   kernels::DevicePages latent_pages(std::size_t layer) const;
   kernels::DevicePages index_pages(std::size_t layer) const;
+
+  // device_model_expanded.cpp
+  static bool can_expand(const ModelConfig& config);
+  void take_expanded(Workspace& ws, ArrayTaker& take) const;
+  void plan_rows(std::span<const BatchSegment> segments);
+  void plan_expanded(const BatchSegment& segment, std::size_t first_row, std::size_t num_rows);
+  void upload_plan();
+  void attend_expanded(std::size_t layer);
+  void attend_expanded_heads(std::size_t layer, const ExpandedPart& part, std::size_t first_head,
+                             std::size_t heads);
 
   // device_model_ffn.cpp
   void feed_forward(std::size_t layer, LayerTrace* trace);
@@ -174,6 +215,7 @@ class DeviceModel final : public Model {
 
   ModelConfig config_;
   std::size_t rows_max_;
+  PromptAttention prompt_attention_;
   CacheLayout layout_;
   std::shared_ptr<OpenDevice> device_;
   DeviceArena arena_;  // of the weights and the workspace

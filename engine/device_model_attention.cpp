@@ -182,49 +182,62 @@ void DeviceModel::trace_selection(LayerTrace& trace) {
 }
 
 void DeviceModel::finish_attention(std::size_t layer) {
+  const DeviceLayer& weights = weights_.layers[layer];
+  if (step_.plan.expanded.empty()) {
+    attend_gathered(layer, {0, step_.rows});
+  } else {
+    for (const RowRun& run : step_.plan.gathered) attend_gathered(layer, run);
+    attend_expanded(layer);
+  }
+  multiply({{weights.o, ws_->output}}, ws_->values, step_.rows);
+  table().residual_norm(sum_into(ws_->normed, weights.post_attention_layernorm));
+}
+
+/// From the rows' queries to their values.
+void DeviceModel::attend_gathered(std::size_t layer, RowRun run) {
   const ModelConfig& c = config_;
   const DeviceLayer& weights = weights_.layers[layer];
   const std::size_t heads = c.num_attention_heads;
   const auto multiply_heads = [&](const DeviceLinears& w, float* y, const float* x,
                                   std::size_t x_head_stride) {
-    table().matmul({.y = y,
+    table().matmul({.y = y + run.first_row * heads * w.out,
                     .y_stride = heads * w.out,
                     .y_batch_stride = w.out,
-                    .x = x,
+                    .x = x + run.first_row * heads * x_head_stride,
                     .x_stride = heads * x_head_stride,
                     .x_batch_stride = x_head_stride,
                     .w = w.matrices,
                     .w_dtype = w.dtype,
                     .batch = heads,
-                    .m = step_.rows,
-                    .m_total = step_.rows,
+                    .m = run.num_rows,
+                    .m_total = run.num_rows,
                     .n = w.out,
                     .k = w.in});
   };
   multiply_heads(weights.key_up, ws_->q_absorbed, ws_->q, c.qk_head_dim());
-  table().attention({.q_nope = ws_->q_absorbed,
-                     .q_nope_row_stride = heads * c.kv_lora_rank,
-                     .q_nope_head_stride = c.kv_lora_rank,
-                     .q_rope = ws_->q + c.qk_nope_head_dim,
-                     .q_rope_row_stride = heads * c.qk_head_dim(),
-                     .q_rope_head_stride = c.qk_head_dim(),
-                     .out = ws_->attended,
-                     .cache = latent_pages(layer),
-                     .fp8 = fp8_latent_layout(c.kv_lora_rank, c.qk_rope_head_dim),
-                     .slots = ws_->selected_slots,
-                     .num_slots = ws_->num_selected,
-                     .slots_stride = c.index_topk,
-                     .rows = step_.rows,
-                     .heads = heads,
-                     .kv_lora_rank = c.kv_lora_rank,
-                     .qk_rope_head_dim = c.qk_rope_head_dim,
-                     .softmax_scale = static_cast<float>(c.softmax_scale),
-                     .parts = ws_->parts,
-                     .rows_together = ws_->attention_rows_together,
-                     .parts_max = ws_->attention_parts_max});
+  const std::size_t first_latent = run.first_row * heads * c.kv_lora_rank;
+  table().attention(
+      {.q_nope = ws_->q_absorbed + first_latent,
+       .q_nope_row_stride = heads * c.kv_lora_rank,
+       .q_nope_head_stride = c.kv_lora_rank,
+       .q_rope = ws_->q + run.first_row * heads * c.qk_head_dim() + c.qk_nope_head_dim,
+       .q_rope_row_stride = heads * c.qk_head_dim(),
+       .q_rope_head_stride = c.qk_head_dim(),
+       .out = ws_->attended + first_latent,
+       .cache = latent_pages(layer),
+       .fp8 = fp8_latent_layout(c.kv_lora_rank, c.qk_rope_head_dim),
+       .slots = ws_->selected_slots + run.first_row * c.index_topk,
+       .num_slots = ws_->num_selected + run.first_row,
+       .slots_stride = c.index_topk,
+       .rows = run.num_rows,
+       .heads = heads,
+       .kv_lora_rank = c.kv_lora_rank,
+       .qk_rope_head_dim = c.qk_rope_head_dim,
+       .softmax_scale = static_cast<float>(c.softmax_scale),
+       .parts = ws_->parts,
+       .rows_together = ws_->attention_rows_together,
+       .parts_max = ws_->attention_parts_max});
   multiply_heads(weights.value_up, ws_->values, ws_->attended, c.kv_lora_rank);
-  multiply({{weights.o, ws_->output}}, ws_->values, step_.rows);
-  table().residual_norm(sum_into(ws_->normed, weights.post_attention_layernorm));
 }
 
 }  // namespace ponder::engine

@@ -13,10 +13,12 @@ bool DeviceModel::can_capture() const {
   return graphs_.is_on() && forced_ == nullptr && host_ == nullptr;
 }
 
-bool DeviceModel::is_decode(std::span<const BatchSegment> segments) {
-  return std::ranges::all_of(segments, [](const BatchSegment& segment) {
-    return segment.tokens.size() == 1 && segment.wants_logits && segment.num_drafts == 0;
-  });
+/// A prompt's last row, alone in its step, looks like one that is generated.
+bool DeviceModel::is_decode(std::span<const BatchSegment> segments) const {
+  return step_.plan.expanded.empty() &&
+         std::ranges::all_of(segments, [](const BatchSegment& segment) {
+           return segment.tokens.size() == 1 && segment.wants_logits && segment.num_drafts == 0;
+         });
 }
 
 /// The head is launched for the rows that there are, and not in the graph: it is one operation, and

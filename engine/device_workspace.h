@@ -52,6 +52,17 @@ struct DeviceModel::Workspace {
   std::size_t attention_rows_together = 0;
   std::size_t attention_parts_max = 0;
 
+  // Of expanded prompts; null without them.
+  std::size_t expanded_pages_max = 0;               // of keys that lie in memory together
+  std::size_t expanded_heads_max = 0;               // the same of heads
+  float* expanded_latents = nullptr;                // [64 pages, kv_lora_rank + qk_rope_head_dim]
+  float* expanded_keys = nullptr;                   // [heads, 64 pages, qk_nope_head_dim]
+  float* expanded_values = nullptr;                 // [heads, 64 pages, v_head_dim]
+  std::uint32_t* expanded_stages = nullptr;         // as tensor cores read them
+  std::int32_t* expanded_pages = nullptr;           // [rows, pages] of a step
+  std::int32_t* expanded_page_keys = nullptr;       // the same
+  kernels::ExpandedTile* expanded_tiles = nullptr;  // [rows]
+
   float* index_q = nullptr;              // [rows, index_n_heads, index_head_dim]
   float* index_k = nullptr;              // [rows, index_head_dim]
   float* index_weights = nullptr;        // [rows, index_n_heads]

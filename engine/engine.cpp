@@ -111,7 +111,7 @@ EngineImpl::EngineImpl(Machine machine, Tokenizer tokenizer, LoadSpare load_spar
       pool_(std::move(machine.pool)),
       store_(std::move(machine.store)),
       cache_(pool_, store_.get()),
-      scheduler_(cache_),
+      scheduler_(cache_, model_->prompt_form_end()),
       speculation_(*model_, cache_, options.draft_tokens_max),
       batch_rows_max_(options.batch_rows_max),
       masks_(tokenizer_, model_->config().vocab_size),
@@ -239,6 +239,7 @@ Status EngineImpl::move_to_spare(const std::string& why) {
   PONDER_TRY(PagePool pages, spare.model->create_pool(bytes));
   load_spare_ = nullptr;
   for (Request* request : scheduler_.start_over()) request->stats.was_moved = true;
+  scheduler_.set_prompt_form_end(spare.model->prompt_form_end());
   pool_.take_memory_of(std::move(pages));
   if (spare.store_identity) cache_.set_identity(*spare.store_identity);
   speculation_.restart(*spare.model);
@@ -350,6 +351,7 @@ Status EngineImpl::grow_branch(Request& request) {
   request.tokens.insert(request.tokens.begin(), begin,
                         begin + static_cast<std::ptrdiff_t>(num_tokens));
   request.stats.tokens_prompt = static_cast<std::uint32_t>(request.tokens.size());
+  request.num_prompt = parent->num_prompt_of_branch(num_tokens, request.tokens.size());
   request.tokens_max =
       std::min<std::size_t>(request.tokens.size() + request.spec.tokens_generated_max,
                             config().max_position_embeddings);
@@ -471,10 +473,10 @@ void EngineImpl::update_stats() {
 Result<std::unique_ptr<Engine>> Engine::open(const std::filesystem::path& model_dir,
                                              const EngineOptions& options) {
   if (options.draft_tokens_max > kDraftTokensMax) {
-    return fail(Errc::invalid_argument,
-                fmt::format("draft_tokens_max: {} is more than {}", options.draft_tokens_max,
-                            kDraftTokensMax));
+    return fail(Errc::invalid_argument, fmt::format("draft_tokens_max: {} is more than {}",
+                                                    options.draft_tokens_max, kDraftTokensMax));
   }
+  PONDER_CHECK(check_prompt_attention(options.prompt_attention, options.device));
   PONDER_TRY(Tokenizer tokenizer, Tokenizer::load(model_dir / "tokenizer.json"));
   PONDER_TRY(ChosenDevice device, choose_device(options.device, options.device_table));
   auto machine = open_machine(model_dir, options, device.table);

@@ -88,6 +88,9 @@ struct EngineOptions {
   DeviceChoice device = DeviceChoice::cpu;
   /// With a GPU: where routed experts are kept and computed.
   ExpertPlacement experts = ExpertPlacement::automatic;
+  /// With a GPU: how attention of a prompt's first rows is computed. `expanded` changes what a
+  /// prompt's tokens come to in the last bits (docs/cuda.md); refused for DeviceChoice::cpu.
+  PromptAttention prompt_attention = PromptAttention::gathered;
   /// What is taken for the GPU, for tests; null: the one of this machine.
   const kernels::DeviceTable* device_table = nullptr;
   /// Whether a device launches steps of decoding as graphs. Changes no token, only the time.

@@ -44,8 +44,11 @@ Result<LogitsResult> LogitsRunner::run(std::span<const TokenId> tokens, bool wit
   for (std::size_t begin = 0; begin < tokens.size(); begin += chunk) {
     const auto part = tokens.subspan(begin, std::min(chunk, tokens.size() - begin));
     const bool is_last = begin + part.size() == tokens.size();
-    const BatchSegment segment{
-        .table = &table, .first_position = begin, .tokens = part, .wants_logits = is_last};
+    const BatchSegment segment{.table = &table,
+                               .first_position = begin,
+                               .tokens = part,
+                               .wants_logits = is_last,
+                               .prompt_end = tokens.size()};
     const auto logits =
         model_->forward({&segment, 1}, is_last && with_trace ? &result.trace : nullptr);
     result.logits.assign(logits.begin(), logits.end());

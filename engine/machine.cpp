@@ -36,6 +36,7 @@ ModelOptions model_options(const EngineOptions& options, const kernels::DeviceTa
   how.has_drafts = options.draft_tokens_max > 0;
   how.device = device;
   how.experts = options.experts;
+  how.prompt_attention = options.prompt_attention;
   how.cache_bytes = cache_bytes(options);
   how.device_graphs = options.device_graphs;
   how.on_notice = options.on_notice;

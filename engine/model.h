@@ -33,7 +33,8 @@ struct ModelOptions {
   /// activations are those of experts in host memory. Lifetime: as long as the model. One model at
   /// a time may use a device.
   const kernels::DeviceTable* device = nullptr;
-  ExpertPlacement experts = ExpertPlacement::automatic;  // with a device
+  ExpertPlacement experts = ExpertPlacement::automatic;          // with a device
+  PromptAttention prompt_attention = PromptAttention::gathered;  // with a device
   /// On a device: what create_pool() will be asked for, to be left free. No less than the pages of
   /// a batch is.
   std::uint64_t cache_bytes = 0;
@@ -55,6 +56,9 @@ struct BatchSegment {
   std::size_t num_drafts = 0;
   /// The first tokens whose cache rows exist already and stay: computed for what they lead to.
   std::size_t num_known = 0;
+  /// Tokens at positions before this one are a prompt's: those before Model::prompt_form_end() may
+  /// be computed in its form. What is generated, and what follows on it, is behind it.
+  std::size_t prompt_end = 0;
   /// With an MTP layer: the final hidden state of the position before the first; empty: none.
   std::span<const float> hidden_before = {};
   /// With wants_logits and without drafts, for a model that can_sample(): it may choose the token
@@ -98,7 +102,9 @@ struct ForcedChoices {
 /// and grammars do not know which; TokenChoice asks can_sample(), the prefix cache is_on_host().
 ///
 /// A row's results depend on its own sequence and position alone: not on the batch, the chunking or
-/// cache hits.
+/// cache hits. With PromptAttention::expanded they depend also on the prompt_end of the sequence,
+/// if that is below prompt_form_end(): cache rows are shared only by sequences that agree in it up
+/// to there.
 ///
 /// Thread: none; one forward at a time.
 class Model {
@@ -122,6 +128,8 @@ class Model {
   /// otherwise empty. One line.
   virtual std::string expert_placement() const { return {}; }
   virtual std::size_t batch_rows_max() const = 0;
+  /// A prompt's rows at positions before this one have bits of their own; 0: there are none.
+  virtual std::size_t prompt_form_end() const { return 0; }
   virtual const CacheLayout& cache_layout() const = 0;
   /// Pages where this model reads and writes them, as many as fit in `bytes_max`. Lifetime: the
   /// model must outlive them.

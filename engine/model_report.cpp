@@ -181,10 +181,13 @@ std::uint64_t unfolded_bytes(const ModelConfig& config) {
 }
 
 DeviceNeed device_need(const ModelConfig& config, const ModelAmounts& amounts,
-                       std::uint64_t cache_bytes) {
+                       std::uint64_t cache_bytes, PromptAttention prompt_attention) {
+  ModelOptions options;
+  options.prompt_attention = prompt_attention;
   DeviceNeed need;
-  need.weight_bytes = amounts.resident.bytes + unfolded_bytes(config);
-  need.workspace_bytes = DeviceModel::workspace_bytes(config, ModelOptions());
+  need.weight_bytes = amounts.resident.bytes + unfolded_bytes(config) +
+                      DeviceModel::turned_key_bytes(config, prompt_attention);
+  need.workspace_bytes = DeviceModel::workspace_bytes(config, options);
   need.cache_bytes = cache_bytes;
   for (std::size_t layer = 0; layer < config.num_hidden_layers; ++layer) {
     const std::uint64_t bytes = amounts.layers[layer].routed_experts.bytes;

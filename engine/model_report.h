@@ -95,7 +95,8 @@ MemoryNeed memory_need(const ModelConfig& config, const ModelAmounts& amounts,
 /// What the main model takes of a GPU's memory, at most a few per cent too much: what is made of
 /// kv_b and the router at the start is counted beside what it is made of.
 DeviceNeed device_need(const ModelConfig& config, const ModelAmounts& amounts,
-                       std::uint64_t cache_bytes);
+                       std::uint64_t cache_bytes,
+                       PromptAttention prompt_attention = PromptAttention::gathered);
 
 /// Memory that loading allocates besides what it reads in place.
 std::uint64_t unfolded_bytes(const ModelConfig& config);

@@ -22,6 +22,11 @@ struct Request {
   std::size_t num_pending() const { return tokens.size() - num_computed; }
   bool is_decoding() const { return stats.tokens_generated > 0; }
   std::size_t num_pages_max() const;
+  /// `num_prompt` of a branch with so many of this one's tokens, which has `num_given` in all: what
+  /// follows on generated tokens is no prompt's beginning any more.
+  std::size_t num_prompt_of_branch(std::size_t num_in_common, std::size_t num_given) const {
+    return num_in_common <= num_prompt ? num_given : num_prompt;
+  }
 
   /// Where a forked request comes from, until its pages have been taken over.
   struct Branch {
@@ -35,6 +40,7 @@ struct Request {
   bool is_shadow = false;        // computes its tokens and ends; nothing is sampled
   std::size_t tokens_max;        // prompt and answer together
   std::vector<TokenId> tokens;   // the prompt, then what was sampled
+  std::size_t num_prompt;        // leading tokens that were given, before any that was generated
   std::size_t num_computed = 0;  // leading tokens whose cache rows exist
   BlockTable table;
   std::optional<Branch> branch;

@@ -38,6 +38,7 @@ Request::Request(RequestId id, GenerationRequest spec_in, RequestCallbacks callb
       callbacks(std::move(callbacks)),
       tokens_max(tokens_max),
       tokens(std::move(spec.prompt)),
+      num_prompt(tokens.size()),
       table(pool) {
   stats.tokens_prompt = static_cast<std::uint32_t>(tokens.size());
 }
@@ -150,7 +151,7 @@ std::vector<Request*> Scheduler::admit(Clock::Instant now) {
 /// Whether the request has pages on disk and now waits for them.
 bool Scheduler::starts_loading(Request& request) {
   if (std::exchange(request.has_loaded, true)) return false;
-  const auto tokens = std::span(request.tokens).first(num_reusable(request));
+  const auto tokens = known_tokens(request, num_reusable(request));
   request.is_loading = cache_->start_load(request.id, tokens, num_spare());
   return request.is_loading;
 }
@@ -222,7 +223,8 @@ bool Scheduler::try_start(Request& request) {
 /// forked request's parent where the tree does not know as many tokens.
 PrefixCache::Match Scheduler::find_pages(Request& request, PrefixCache::LastPage last_page) {
   const auto tokens = std::span(request.tokens).first(num_reusable(request));
-  const PrefixCache::Match match = cache_->match(tokens, request.table, last_page);
+  const PrefixCache::Match match =
+      cache_->match(known_tokens(request, tokens.size()), request.table, last_page);
   request.num_computed = match.num_tokens;
   const Request* parent = request.branch ? find(request.branch->parent) : nullptr;
   if (parent == nullptr || !parent->is_running) return match;
@@ -232,12 +234,29 @@ PrefixCache::Match Scheduler::find_pages(Request& request, PrefixCache::LastPage
   in_common = static_cast<std::size_t>(
       std::ranges::mismatch(tokens.first(in_common), computed_tokens(*parent)).in1 -
       tokens.begin());
+  const std::size_t own = num_prompt_rows(request);
+  const std::size_t theirs = num_prompt_rows(*parent);
+  if (own != theirs) in_common = std::min({in_common, own, theirs});
   if (last_page == PrefixCache::LastPage::whole) in_common -= in_common % kPageTokens;
   if (in_common <= match.num_tokens) return match;
   request.table.clear();
   request.table.share_from(parent->table, (in_common + kPageTokens - 1) / kPageTokens);
   request.num_computed = in_common;
   return match;
+}
+
+/// How many leading rows have the bits that they have in a prompt, where these are others.
+std::size_t Scheduler::num_prompt_rows(const Request& request) const {
+  return std::min(request.num_prompt, prompt_form_end_);
+}
+
+/// Of the first `num_tokens` tokens those that the tree may know: rows behind them have the bits of
+/// generated ones, and what follows on such, where a prompt would have given others.
+std::span<const TokenId> Scheduler::known_tokens(const Request& request,
+                                                 std::size_t num_tokens) const {
+  const std::size_t in_prompt = num_prompt_rows(request);
+  if (in_prompt < prompt_form_end_) num_tokens = std::min(num_tokens, in_prompt);
+  return std::span(request.tokens).first(num_tokens);
 }
 
 /// Pages that the request may still ask for: new ones, and a copy of one that others read as well.
@@ -316,6 +335,7 @@ void Scheduler::wait_again(Request& request) {
 void Scheduler::truncate(Request& request, std::size_t num_tokens) {
   PONDER_ASSERT(num_tokens > 0 && num_tokens < request.tokens.size());
   request.tokens.resize(num_tokens);
+  request.num_prompt = std::min(request.num_prompt, num_tokens);
   if (request.branch) {
     request.branch->num_tokens = std::min(request.branch->num_tokens, num_tokens);
   }
@@ -331,7 +351,7 @@ void Scheduler::truncate(Request& request, std::size_t num_tokens) {
 void Scheduler::give_up_pages(Request& request) {
   const auto origin =
       request.is_shadow ? PrefixCache::Origin::shadow : PrefixCache::Origin::request;
-  cache_->insert(computed_tokens(request), request.table, true, origin);
+  cache_->insert(known_tokens(request, request.num_computed), request.table, true, origin);
   request.table.clear();
   request.num_computed = 0;
 }
@@ -451,14 +471,16 @@ void Scheduler::take(const Work& work, std::vector<BatchSegment>& segments) {
       {.table = &request.table,
        .first_position = request.num_computed,
        .tokens = std::span(request.tokens).subspan(request.num_computed, work.num_rows),
-       .wants_logits = is_last && !request.is_shadow});
+       .wants_logits = is_last && !request.is_shadow,
+       .prompt_end = request.num_prompt});
 }
 
 void Scheduler::computed(const Work& work) {
   Request& request = *work.request;
   const std::size_t pages_before = request.num_computed / kPageTokens;
   request.num_computed += work.num_rows;
-  const std::size_t pages_full = request.num_computed / kPageTokens;
+  const std::size_t num_known = known_tokens(request, request.num_computed).size();
+  const std::size_t pages_full = num_known / kPageTokens;
   if (pages_full > pages_before) {
     const auto full = computed_tokens(request).first(pages_full * kPageTokens);
     const auto origin =

@@ -41,6 +41,10 @@ namespace ponder::engine {
 /// Pages on disk. Whose turn it is and who has pages there waits for them beside the queues, while
 /// others start and go on; then it is at the head of its queue.
 ///
+/// Two forms. Where a prompt's rows have bits of their own up to some position (prompt_form_end),
+/// the tree knows only rows that a prompt gives as well: of a request that generates before that
+/// position what it had before, and a branch shares what both have computed in the same form.
+///
 /// Shadow prefill. When nothing runs and nothing waits, prompts that may come are computed in small
 /// batches. Real work takes their pages away at once, and resumes them when it has ended.
 ///
@@ -55,7 +59,11 @@ class Scheduler {
   static constexpr std::size_t kShadowMax = 16;  // the oldest is forgotten first
   static constexpr std::size_t kShadowRowsMax = 128;
 
-  explicit Scheduler(PrefixCache& cache) : cache_(&cache) {}
+  /// `prompt_form_end` as Model has it.
+  explicit Scheduler(PrefixCache& cache, std::size_t prompt_form_end = 0)
+      : cache_(&cache), prompt_form_end_(prompt_form_end) {}
+  /// Another model computes from now on. Requires: nothing is known.
+  void set_prompt_form_end(std::size_t end) { prompt_form_end_ = end; }
 
   void add(std::unique_ptr<Request> request);
   /// A prompt that may come; forgotten when a request that begins with it is added.
@@ -110,6 +118,8 @@ class Scheduler {
   void started(Request& request, Clock::Instant now);
   bool try_start(Request& request);
   PrefixCache::Match find_pages(Request& request, PrefixCache::LastPage last_page);
+  std::size_t num_prompt_rows(const Request& request) const;
+  std::span<const TokenId> known_tokens(const Request& request, std::size_t num_tokens) const;
   static std::size_t num_wanted(const Request& request);
   bool is_certain(const Request& request);
   bool starts_loading(Request& request);
@@ -128,6 +138,7 @@ class Scheduler {
   void take(const Work& work, std::vector<BatchSegment>& segments);
 
   PrefixCache* cache_;
+  std::size_t prompt_form_end_;
   std::unordered_map<RequestId, std::unique_ptr<Request>> requests_;  // waiting and running
   std::array<Queue, kPriorities> waiting_;                            // by priority
   std::array<std::uint32_t, kPriorities> passed_over_{};  // starts ahead of each queue's first

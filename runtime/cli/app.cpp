@@ -338,6 +338,7 @@ void add_model_commands(CLI::App& app, Action& action) {
                    "GB of a GPU, to see what of the model it would hold (default: this machine's)")
       ->check(CLI::PositiveNumber);
   add_experts_option(*inspect_command, inspect_options->experts);
+  add_prompt_attention_option(*inspect_command, inspect_options->prompt_attention);
   inspect_command->add_flag("--json", inspect_options->json, "print JSON");
   inspect_command->callback([&action, inspect_options] {
     action = [inspect_options] { return inspect_model(*inspect_options); };
@@ -373,6 +374,7 @@ void add_engine_commands(CLI::App& app, const Environment& environment, Action& 
                            "also selections and experts of the last row");
   add_device_option(*logits_command, options->device);
   add_experts_option(*logits_command, options->experts);
+  add_prompt_attention_option(*logits_command, options->prompt_attention);
   add_cache_dtype_option(*logits_command, options->cache_dtype);
   add_index_keys_option(*logits_command, options->index_keys);
   add_activations_option(*logits_command, options->activations);

@@ -240,6 +240,7 @@ int bench_loop(const Environment& environment, const LoopOptions& options) {
   how.isa = environment.isa;
   how.device = device_of(options.model.device);
   how.experts = experts_of(options.model.experts);
+  how.prompt_attention = prompt_attention_of(options.model.prompt_attention);
   how.device_graphs = *graphs;
   how.on_notice = tell_notice;
   how.cache_dtype = cache_dtype_of(options.model.cache_dtype);

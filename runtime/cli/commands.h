@@ -50,8 +50,9 @@ struct ModelOptions {
   std::uint64_t seed = 0;
   bool no_grammar = false;
   std::uint32_t num_threads = 0;
-  std::string device = "cpu";       // or cuda, auto
-  std::string experts = "auto";     // or device, host
+  std::string device = "cpu";                 // or cuda, auto
+  std::string experts = "auto";               // or device, host
+  std::string prompt_attention = "gathered";  // or expanded
   std::filesystem::path spill_dir;  // cache pages that memory has no room for; empty: nowhere
   std::uint32_t spill_gib_max = 16;
   std::uint32_t num_drafts = 0;
@@ -232,11 +233,12 @@ struct McpTryOptions {
 
 struct LogitsOptions {
   std::filesystem::path model_dir;
-  std::string device = "cpu";           // or cuda, auto
-  std::string experts = "auto";         // or device, host
-  std::string cache_dtype = "auto";     // or f32, bf16, fp8
-  std::string index_keys = "floating";  // or int8, fp8
-  std::string activations = "f32";      // or bf16
+  std::string device = "cpu";                 // or cuda, auto
+  std::string experts = "auto";               // or device, host
+  std::string prompt_attention = "gathered";  // or expanded
+  std::string cache_dtype = "auto";           // or f32, bf16, fp8
+  std::string index_keys = "floating";        // or int8, fp8
+  std::string activations = "f32";            // or bf16
   bool trace = false;
 };
 
@@ -250,11 +252,12 @@ struct RandomModelOptions {
 
 struct InspectOptions {
   std::filesystem::path dir;
-  std::uint64_t context_tokens = 0;     // 0: as many as the model knows positions
-  std::string cache_dtype = "bf16";     // or f32, fp8
-  std::string index_keys = "floating";  // or int8, fp8
-  double gpu_memory_gb = 0;             // of a GPU that may not be here; 0: this machine's
-  std::string experts = "auto";         // or device, host
+  std::uint64_t context_tokens = 0;           // 0: as many as the model knows positions
+  std::string cache_dtype = "bf16";           // or f32, fp8
+  std::string index_keys = "floating";        // or int8, fp8
+  double gpu_memory_gb = 0;                   // of a GPU that may not be here; 0: this machine's
+  std::string experts = "auto";               // or device, host
+  std::string prompt_attention = "gathered";  // or expanded
   bool json = false;
 };
 

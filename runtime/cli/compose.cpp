@@ -117,6 +117,7 @@ Result<std::unique_ptr<runtime::ModelClient>> open_model(const Environment& envi
   engine.isa = environment.isa;
   engine.device = device_of(options.device);
   engine.experts = experts_of(options.experts);
+  engine.prompt_attention = prompt_attention_of(options.prompt_attention);
   PONDER_TRY(engine.device_graphs, has_device_graphs(environment));
   engine.on_notice = tell_notice;
   engine.cache_dtype = cache_dtype_of(options.cache_dtype);
@@ -249,6 +250,12 @@ engine::ExpertPlacement experts_of(const std::string& name) {
   if (name == "host") return engine::ExpertPlacement::host;
   PONDER_ASSERT(name == "auto");
   return engine::ExpertPlacement::automatic;
+}
+
+engine::PromptAttention prompt_attention_of(const std::string& name) {
+  if (name == "expanded") return engine::PromptAttention::expanded;
+  PONDER_ASSERT(name == "gathered");
+  return engine::PromptAttention::gathered;
 }
 
 void tell_notice(const std::string& notice) { fmt::print(stderr, "ponder: note: {}\n", notice); }

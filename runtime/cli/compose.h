@@ -84,6 +84,8 @@ engine::CacheDType cache_dtype_of(const std::string& name);
 engine::DeviceChoice device_of(const std::string& name);
 /// What `--experts` says: auto, device or host. Requires: one of these.
 engine::ExpertPlacement experts_of(const std::string& name);
+/// What `--prompt-attention` says: gathered or expanded. Requires: one of these.
+engine::PromptAttention prompt_attention_of(const std::string& name);
 /// What PONDER_DEVICE_GRAPHS says, on (also without it) or off, to find out whether they are what
 /// is wrong; `invalid_argument` for another word.
 Result<bool> has_device_graphs(const Environment& environment);

@@ -111,11 +111,16 @@ int logits_lines(const Environment& environment, const LogitsOptions& options) {
   how.index_keys = index_keys_of(options.index_keys);
   if (options.activations == "bf16") how.activations = engine::Activations::bf16;
   how.isa = environment.isa;
+  how.prompt_attention = prompt_attention_of(options.prompt_attention);
+  const Status allowed =
+      engine::check_prompt_attention(how.prompt_attention, device_of(options.device));
+  if (!allowed) return complain(allowed.error().message);
   const auto device = engine::choose_device(device_of(options.device));
   if (!device) return complain(device.error().message);
   if (!device->why_not.empty()) tell_notice("the CPU computes: " + device->why_not);
   how.device = device->table;
   how.experts = experts_of(options.experts);
+  how.on_notice = tell_notice;
   const auto model = engine::LogitsRunner::open(options.model_dir, how);
   if (!model) return complain(model.error().message);
   if (const std::string experts = (*model)->expert_placement(); !experts.empty()) {

@@ -96,7 +96,8 @@ Result<Inspection> inspect(const InspectOptions& options) {
       found.config, cache_dtype_of(options.cache_dtype), index_keys_of(options.index_keys));
   found.need = engine::memory_need(found.config, found.amounts, found.context_tokens,
                                    found.cache_bytes_per_token, engine::machine_memory());
-  found.device_need = engine::device_need(found.config, found.amounts, found.need.cache_bytes);
+  found.device_need = engine::device_need(found.config, found.amounts, found.need.cache_bytes,
+                                          prompt_attention_of(options.prompt_attention));
   if (const engine::DeviceRoom room = gpu_room(options); !room.name.empty()) {
     const auto plan = engine::plan_experts(found.device_need, experts_of(options.experts), room);
     found.device_plan = plan ? plan->text : plan.error().message;

@@ -98,6 +98,14 @@ TEST(Model, InspectSaysWhatAGpuWouldHold) {
   EXPECT_EQ(none.at("gpu").at("plan").get<std::string>().find(
                 "routed experts of layers 3..60 (654.07 GB) in host memory"),
             0U);
+  // Keys' matrices once more, turned; keys and values of 43 heads and 2,048 positions.
+  const json expanded =
+      json::parse(inspect({"--experts", "host", "--prompt-attention", "expanded", "--json"}));
+  const auto more = [&](const char* what) {
+    return expanded.at("gpu").at(what).get<double>() - none.at("gpu").at(what).get<double>();
+  };
+  EXPECT_EQ(more("weight_bytes"), 61.0 * 128 * 128 * 512 * 2);
+  EXPECT_NEAR(more("workspace_bytes"), 43.0 * 4'718'592 + 2048 * 576 * 4, 300e3);
   const std::string all = inspect({"--experts", "device"});
   EXPECT_NE(all.find("such a GPU: no memory for 678."), std::string::npos) << all;
 }
@@ -108,6 +116,12 @@ TEST(Model, MistakesEndInOneLine) {
                                                 (scratch / "x").string(), "--set", "vocab_size"});
   EXPECT_EQ(no_value.status, 1);
   EXPECT_EQ(no_value.err, "ponder: error: --set vocab_size: not KEY=VALUE\n");
+  const auto on_cpu = ponder(scratch.path(), {"logits", "--model", "engine/models/mini",
+                                              "--prompt-attention", "expanded"});
+  EXPECT_EQ(on_cpu.status, 1);
+  EXPECT_EQ(on_cpu.err,
+            "ponder: error: prompt attention: expanded is computed on a GPU alone, and the device "
+            "is cpu\n");
   const auto nowhere = ponder(scratch.path(), {"model", "inspect", "/nonexistent"});
   EXPECT_EQ(nowhere.status, 1);
   EXPECT_NE(nowhere.err.find("/nonexistent/config.json: cannot open"), std::string::npos);
