@@ -20,8 +20,6 @@ constexpr std::size_t kPartBytesMax = std::size_t{256} << 20;
 constexpr std::size_t kLogitsRowsTogether = 64;
 constexpr std::size_t kRoutingAlignment = 64;  // in floats, of what is read as vectors
 
-std::size_t pages_for(std::size_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
-
 }  // namespace
 
 Result<std::unique_ptr<Model>> DeviceModel::load(const std::filesystem::path& dir,
@@ -65,10 +63,13 @@ Result<DeviceNeed> DeviceModel::count_need(const ModelWeights& weights,
     PONDER_CHECK(upload_experts(weights.layers[layer], arena));
     need.experts.push_back({layer, arena.bytes() - before});
   }
-  const std::uint64_t pages =
-      std::max(options.cache_bytes / layout_.page_bytes, std::uint64_t{pages_for(rows_max_)});
-  need.cache_bytes = pages * layout_.page_bytes;
+  need.cache_bytes = cache_bytes(layout_, options);
   return need;
+}
+
+std::uint64_t DeviceModel::cache_bytes(const CacheLayout& layout, const ModelOptions& options) {
+  const std::uint64_t of_a_batch = pages_for(options.batch_rows_max);
+  return std::max(options.cache_bytes / layout.page_bytes, of_a_batch) * layout.page_bytes;
 }
 
 /// As planned. The host needs the weights only until they are copied, but for experts that stay.

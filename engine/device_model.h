@@ -49,6 +49,8 @@ class DeviceModel final : public Model {
                                                                   const ModelOptions& options);
   /// What a batch of such a model takes of a device's memory beside weights and cache.
   static std::uint64_t workspace_bytes(const ModelConfig& config, const ModelOptions& options);
+  /// What is kept free for its cache: whole pages, those of a batch at least.
+  static std::uint64_t cache_bytes(const CacheLayout& layout, const ModelOptions& options);
   ~DeviceModel() override;
 
   const ModelConfig& config() const override { return config_; }

@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "engine/engine.h"
+#include "engine/sampling_params.h"
 #include "engine/tokenizer.h"
 
 namespace ponder::engine {

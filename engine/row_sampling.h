@@ -4,7 +4,7 @@
 #include <optional>
 #include <span>
 
-#include "engine/engine.h"
+#include "engine/sampling_params.h"
 #include "engine/tokenizer.h"
 
 namespace ponder::engine {

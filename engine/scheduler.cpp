@@ -43,9 +43,7 @@ Request::Request(RequestId id, GenerationRequest spec_in, RequestCallbacks callb
 }
 
 /// The last token of an answer is never computed: nothing follows it.
-std::size_t Request::num_pages_max() const {
-  return (tokens_max - (is_shadow ? 0 : 1) + kPageTokens - 1) / kPageTokens;
-}
+std::size_t Request::num_pages_max() const { return pages_for(tokens_max - (is_shadow ? 0 : 1)); }
 
 std::size_t Scheduler::class_of(const Request& request) {
   return static_cast<std::size_t>(request.spec.priority);
@@ -235,7 +233,7 @@ PrefixCache::Match Scheduler::find_pages(Request& request, PrefixCache::LastPage
   if (last_page == PrefixCache::LastPage::whole) in_common -= in_common % kPageTokens;
   if (in_common <= match.num_tokens) return match;
   request.table.clear();
-  request.table.share_from(parent->table, (in_common + kPageTokens - 1) / kPageTokens);
+  request.table.share_from(parent->table, pages_for(in_common));
   request.num_computed = in_common;
   return match;
 }
@@ -322,7 +320,7 @@ void Scheduler::truncate(Request& request, std::size_t num_tokens) {
   if (!request.is_running) return;
   // The logits of the last token are wanted again.
   request.num_computed = std::min(request.num_computed, num_tokens - 1);
-  request.table.truncate((request.num_computed + kPageTokens - 1) / kPageTokens);
+  request.table.truncate(pages_for(request.num_computed));
   blocked_ = nullptr;
   // Pages that it let go of may have other holders, and its last page other readers.
   if (cache_->num_available() < num_reserved()) wait_again(request);

@@ -162,7 +162,7 @@ class Stack {
   /// page that it writes to for itself.
   std::size_t make_sequences(std::size_t batch, std::size_t context,
                              std::vector<BlockTable>& tables) {
-    const std::size_t pages = (context + kPageTokens - 1) / kPageTokens;
+    const std::size_t pages = pages_for(context);
     if (pool_->num_pages() < pages - 1 + batch) return 0;
     const std::size_t room = pool_->num_pages() - batch;
     const std::size_t num_distinct = pages == 1 ? batch : std::min(batch, room / (pages - 1));
