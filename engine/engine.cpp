@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <functional>
+#include <optional>
 #include <utility>
 #include <variant>
 
@@ -476,19 +477,18 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::filesystem::path& model_
                             kDraftTokensMax));
   }
   PONDER_TRY(Tokenizer tokenizer, Tokenizer::load(model_dir / "tokenizer.json"));
-  PONDER_TRY(ChosenDevice device, choose_device(options.device, options.device_table));
-  auto machine = open_machine(model_dir, options, device.table);
-  if (!machine && device.table != nullptr && options.device == DeviceChoice::automatic) {
-    device = {nullptr, machine.error().message};
-    machine = open_machine(model_dir, options, nullptr);
-  }
-  if (!machine) return tl::unexpected(machine.error());
+  std::optional<Machine> machine;
+  bool is_on_device = false;
+  PONDER_CHECK(open_on_chosen_device(
+      options.device, options.device_table, options.on_notice,
+      [&](const kernels::DeviceTable* device) -> Status {
+        PONDER_TRY(machine, open_machine(model_dir, options, device));
+        is_on_device = device != nullptr;
+        return {};
+      }));
   PONDER_CHECK(check_ids_fit(tokenizer, machine->model->config()));
-  if (!device.why_not.empty() && options.on_notice) {
-    options.on_notice(fmt::format("the CPU computes: {}", device.why_not));
-  }
   LoadSpare load_spare;
-  if (device.table != nullptr && options.device == DeviceChoice::automatic) {
+  if (is_on_device && options.device == DeviceChoice::automatic) {
     load_spare = [model_dir, options] { return engine::load_spare(model_dir, options); };
   }
   return std::make_unique<EngineImpl>(std::move(*machine), std::move(tokenizer),

@@ -14,7 +14,7 @@
 #include "engine/tensor_check.h"
 #include "kernels/cuda_library.h"
 #include "runtime/cli/commands.h"
-#include "runtime/cli/compose.h"
+#include "runtime/cli/engine_options.h"
 
 /// `ponder model inspect|convert|random`.
 namespace ponder::cli {

@@ -281,6 +281,38 @@ TEST_F(DeviceExperts, ReadInPlaceTheyAreComputedFromTheFileAndItsChangeIsNoticed
   EXPECT_EQ(changed.error().code, Errc::corrupt);
 }
 
+TEST_F(DeviceExperts, LogitsAreThoseOfARunWhoseCacheLeavesRoomForSomeExperts) {
+  std::vector<std::string> notices;
+  EngineOptions options;
+  options.device = DeviceChoice::cuda;
+  options.device_table = &kernels::emulated_device();
+  options.batch_rows_max = 96;
+  options.cache_bytes_max = kMemory - 50'000'000;
+  options.on_notice = [&](const std::string& notice) { notices.push_back(notice); };
+  ASSERT_TRUE(Engine::open(golden_dir(), options).has_value());
+  ASSERT_THAT(notices, ElementsAre(HasSubstr("in host memory")));
+  auto runner = LogitsRunner::open_as_engine(golden_dir(), options);
+  ASSERT_TRUE(runner.has_value()) << runner.error().message;
+  EXPECT_THAT(notices, ElementsAre(notices[0], notices[0]));
+  EXPECT_EQ((*runner)->expert_placement(), notices[0]);
+  EXPECT_TRUE((*runner)->run(golden_prompt(70), false).has_value());
+}
+
+TEST_F(DeviceExperts, LogitsOfAModelThatNoDeviceHoldsAreTheCpus) {
+  std::vector<std::string> notices;
+  EngineOptions options;
+  options.device = DeviceChoice::automatic;
+  options.device_table = &kernels::emulated_device();
+  options.on_notice = [&](const std::string& notice) { notices.push_back(notice); };
+  kernels::set_emulated_memory(kernels::emulated_memory_used() + kChunk);
+  auto runner = LogitsRunner::open_as_engine(golden_dir(), options);
+  ASSERT_TRUE(runner.has_value()) << runner.error().message;
+  EXPECT_STRNE((*runner)->isa_name(), "emulated");
+  EXPECT_THAT(notices, ElementsAre(HasSubstr("the CPU computes: ")));
+  options.device = DeviceChoice::cuda;
+  EXPECT_FALSE(LogitsRunner::open_as_engine(golden_dir(), options).has_value());
+}
+
 /// Chunks and batches, with all experts on the host and with some.
 class DeviceExpertBits : public DeviceExperts, public ::testing::WithParamInterface<bool> {
  protected:
