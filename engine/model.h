@@ -169,6 +169,9 @@ class Model {
 void weigh_forced_experts(const ModelConfig& config, std::span<const std::int32_t> chosen,
                           const float* logits, float* weights);
 
+/// Fails (invalid_argument) when drafts are wanted of a model without an MTP layer.
+Status check_drafts(const ModelConfig& config, const ModelOptions& options);
+
 /// The row of kernels with this name; empty: the best that this CPU has. Fails (invalid_argument)
 /// naming the rows that it can run.
 Result<const kernels::KernelTable*> find_kernels(const std::string& isa);

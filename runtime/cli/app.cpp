@@ -333,6 +333,11 @@ void add_model_commands(CLI::App& app, Action& action) {
                               "tokens of context (default: the model's positions)");
   add_cache_dtype_option(*inspect_command, inspect_options->cache_dtype, /*has_auto=*/false);
   add_index_keys_option(*inspect_command, inspect_options->index_keys);
+  add_drafts_option(*inspect_command, inspect_options->num_drafts);
+  inspect_command
+      ->add_option("--memory", inspect_options->memory_gb,
+                   "GB of a machine, to see how it would run the model (default: this machine's)")
+      ->check(CLI::PositiveNumber);
   inspect_command
       ->add_option("--gpu-memory", inspect_options->gpu_memory_gb,
                    "GB of a GPU, to see what of the model it would hold (default: this machine's)")

@@ -248,6 +248,8 @@ struct InspectOptions {
   std::uint64_t context_tokens = 0;     // 0: as many as the model knows positions
   std::string cache_dtype = "bf16";     // or f32, fp8
   std::string index_keys = "floating";  // or int8, fp8
+  std::uint32_t num_drafts = 0;         // more than 0: with the MTP layer
+  double memory_gb = 0;                 // of a machine that may not be this one; 0: this one's
   double gpu_memory_gb = 0;             // of a GPU that may not be here; 0: this machine's
   std::string experts = "auto";         // or device, host
   bool json = false;
