@@ -248,6 +248,7 @@ class PagesElsewhere : public ::testing::Test {
 };
 
 using ::testing::ElementsAre;
+using LoadStart = PrefixCache::LoadStart;
 
 TEST_F(PagesElsewhere, WhatIsOnItsWayTakesABoundedAmountOfMemory) {
   make_cache(3);
@@ -256,12 +257,13 @@ TEST_F(PagesElsewhere, WhatIsOnItsWayTakesABoundedAmountOfMemory) {
   leave_on_disk(first, 10);
   leave_on_disk(second, 20);
   EXPECT_EQ(pool_->num_free(), kPages);
-  ASSERT_TRUE(cache_->start_load(RequestId{1}, first, kPages));
+  ASSERT_EQ(cache_->start_load(RequestId{1}, first, kPages), LoadStart::begun);
   EXPECT_EQ(pool_->num_free(), kPages - 3);  // three pages are under way, not four
-  EXPECT_FALSE(cache_->start_load(RequestId{2}, second, kPages));
+  EXPECT_EQ(cache_->start_load(RequestId{2}, second, kPages), LoadStart::later);
+  EXPECT_EQ(cache_->start_load(RequestId{3}, tokens_of(9000, 5), kPages), LoadStart::nothing);
   EXPECT_THAT(load_all(), ElementsAre(RequestId{1}));
   EXPECT_THAT(known(first), ElementsAre(10, 11, 12, 13, 14));
-  ASSERT_TRUE(cache_->start_load(RequestId{2}, second, kPages));
+  ASSERT_EQ(cache_->start_load(RequestId{2}, second, kPages), LoadStart::begun);
   load_all();
   EXPECT_THAT(known(second), ElementsAre(20, 21, 22, 23, 24));
 }
@@ -272,8 +274,8 @@ TEST_F(PagesElsewhere, ALoadThatHasBegunGoesOnBesideOnesThatTakeAllRoom) {
   const auto second = tokens_of(5000, 6);
   leave_on_disk(first, 10);
   leave_on_disk(second, 20);
-  ASSERT_TRUE(cache_->start_load(RequestId{1}, first, 1));  // one page under way
-  ASSERT_TRUE(cache_->start_load(RequestId{2}, second, kPages));
+  ASSERT_EQ(cache_->start_load(RequestId{1}, first, 1), LoadStart::begun);  // one page under way
+  ASSERT_EQ(cache_->start_load(RequestId{2}, second, kPages), LoadStart::begun);
   load_all();
   EXPECT_THAT(known(second), ElementsAre(20, 21, 22, 23, 24, 25));
 }
@@ -283,10 +285,113 @@ TEST_F(PagesElsewhere, APageThatTheDeviceDoesNotTakeEndsTheLoad) {
   const auto tokens = tokens_of(1000, 4);
   leave_on_disk(tokens, 10);
   *write_fails_ = true;
-  ASSERT_TRUE(cache_->start_load(RequestId{1}, tokens, kPages));
+  ASSERT_EQ(cache_->start_load(RequestId{1}, tokens, kPages), LoadStart::begun);
   EXPECT_THAT(load_all(), ElementsAre(RequestId{1}));
   EXPECT_THAT(known(tokens), IsEmpty());
   EXPECT_EQ(pool_->num_free(), kPages);
+}
+
+/// Requests with pages there, more than have room on the way back.
+class PagesInTurn : public PagesElsewhere {
+ protected:
+  void SetUp() override {
+    make_cache(1);
+    for (TokenId id = 1; id <= 4; ++id) leave_on_disk(tokens_of(1000 * id, 3), 10);
+    scheduler_ = std::make_unique<Scheduler>(*cache_);
+  }
+  void TearDown() override {
+    for (std::uint64_t id = 1; id <= 11; ++id) scheduler_->remove(RequestId{id});
+    load_all();
+  }
+  void add(TokenId id, Priority priority = Priority::normal,
+           Deadline deadline = Deadline::never()) {
+    GenerationRequest spec;
+    spec.prompt = tokens_of(1000 * (id % 10), 3);
+    spec.prompt.push_back(5);
+    spec.tokens_generated_max = 4;
+    spec.priority = priority;
+    spec.deadline = deadline;
+    const std::size_t tokens_max = spec.prompt.size() + 4;
+    scheduler_->add(std::make_unique<Request>(RequestId{id}, std::move(spec), RequestCallbacks{},
+                                              tokens_max, *pool_));
+  }
+  /// Those that start now, with the tokens that they need not compute.
+  std::vector<std::pair<RequestId, std::size_t>> admit() {
+    std::vector<std::pair<RequestId, std::size_t>> started;
+    for (const Request* request : scheduler_->admit({})) {
+      started.emplace_back(request->id, request->num_computed);
+    }
+    return started;
+  }
+  /// Until nothing is on its way; those that started meanwhile.
+  std::vector<std::pair<RequestId, std::size_t>> admit_loaded() {
+    std::vector<std::pair<RequestId, std::size_t>> started;
+    while (cache_->is_loading()) {
+      cache_->wait_for_load();
+      scheduler_->take_loaded();
+      for (const auto& one : admit()) started.push_back(one);
+    }
+    return started;
+  }
+
+  std::unique_ptr<Scheduler> scheduler_;
+};
+
+using ::testing::Pair;
+constexpr std::size_t kAll = 3 * kPageTokens;
+
+TEST_F(PagesInTurn, WhoFindsNoRoomWaitsForItAndComputesNothingThatIsThere) {
+  for (const TokenId id : {1, 2, 3, 7}) add(id);  // of the last nothing is on disk
+  EXPECT_THAT(admit(), ElementsAre(Pair(RequestId{7}, 0U)));
+  EXPECT_EQ(pool_->num_free(), kPages - 1);  // one page is on its way
+  EXPECT_THAT(admit(), IsEmpty());
+  EXPECT_EQ(scheduler_->num_waiting(), 3U);
+  EXPECT_THAT(admit_loaded(), ElementsAre(Pair(RequestId{1}, kAll), Pair(RequestId{2}, kAll),
+                                          Pair(RequestId{3}, kAll)));
+  EXPECT_EQ(store_->counters().pages_read, 9U);
+}
+
+TEST_F(PagesInTurn, WhoEndsWhileItWaitsForRoomIsGone) {
+  const Clock::Instant soon{std::chrono::milliseconds(5)};
+  for (const TokenId id : {1, 2}) add(id);
+  add(3, Priority::normal, Deadline(soon));
+  add(4);
+  EXPECT_THAT(admit(), IsEmpty());
+  ASSERT_NE(scheduler_->remove(RequestId{2}), nullptr);
+  EXPECT_THAT(scheduler_->expired(soon), ElementsAre(RequestId{3}));
+  ASSERT_NE(scheduler_->remove(RequestId{3}), nullptr);
+  EXPECT_THAT(admit_loaded(), ElementsAre(Pair(RequestId{1}, kAll), Pair(RequestId{4}, kAll)));
+  EXPECT_EQ(store_->counters().pages_read, 6U);
+}
+
+TEST_F(PagesInTurn, AHigherPriorityHasItsTurnFirst) {
+  for (const TokenId id : {1, 2, 3}) add(id);
+  EXPECT_THAT(admit(), IsEmpty());
+  add(4, Priority::high);
+  EXPECT_THAT(admit(), IsEmpty());
+  EXPECT_THAT(admit_loaded(), ElementsAre(Pair(RequestId{1}, kAll), Pair(RequestId{4}, kAll),
+                                          Pair(RequestId{2}, kAll), Pair(RequestId{3}, kAll)));
+}
+
+TEST_F(PagesInTurn, WhoHasItsPagesWhenItsTurnComesStartsAtOnce) {
+  for (const TokenId id : {1, 11}) add(id);  // the same prompt
+  EXPECT_THAT(admit(), IsEmpty());
+  EXPECT_THAT(admit_loaded(), ElementsAre(Pair(RequestId{1}, kAll), Pair(RequestId{11}, kAll)));
+  EXPECT_EQ(store_->counters().pages_read, 3U);
+}
+
+TEST_F(PagesInTurn, WhenAllStartsOverTheyStandInTheirOrderBehindThoseThatRan) {
+  add(7);
+  add(8);
+  for (const TokenId id : {1, 2, 3}) add(id);
+  EXPECT_EQ(admit().size(), 2U);
+  EXPECT_EQ(scheduler_->start_over().size(), 2U);
+  EXPECT_FALSE(cache_->is_loading());
+  EXPECT_EQ(pool_->num_free(), kPages);
+  cache_->set_identity({2});  // under which nothing is on disk
+  EXPECT_THAT(admit(),
+              ElementsAre(Pair(RequestId{7}, 0U), Pair(RequestId{8}, 0U), Pair(RequestId{1}, 0U),
+                          Pair(RequestId{2}, 0U), Pair(RequestId{3}, 0U)));
 }
 
 TEST_F(PagesElsewhere, WhoWaitsForPagesWhenAllStartsOverStandsInTheQueueAgain) {
