@@ -298,7 +298,8 @@ void DeviceModel::set_rows(std::span<const BatchSegment> segments) {
   step_.num_keys.clear();
   for (const BatchSegment& segment : segments) {
     PONDER_ASSERT(!segment.tokens.empty());
-    PONDER_ASSERT(segment.sampling == nullptr || (segment.wants_logits && segment.num_drafts == 0));
+    PONDER_ASSERT(segment.samplings.empty() ||
+                  (segment.wants_logits && segment.samplings.size() == 1 + segment.num_drafts));
     PONDER_ASSERT(segment.first_position + segment.tokens.size() <= segment.table->capacity());
     PONDER_ASSERT(&segment.table->pool() == &segments.front().table->pool());
     for (std::size_t i = 0; i < segment.tokens.size(); ++i) {

@@ -121,10 +121,14 @@ class DeviceModel final : public Model {
 
   // device_model_sampling.cpp
   void take_sampling(Workspace& ws, ArrayTaker& take) const;
+  using Samplings = std::span<const RowSampling* const>;  // of rows; null: the logits are wanted
   std::span<const float> apply_head(std::span<const BatchSegment> segments);
-  std::span<const float> sample_rows(std::span<const RowSampling* const> samplings);
-  bool upload_samplings(std::span<const RowSampling* const> samplings);
-  void choose_tokens(std::span<const RowSampling* const> samplings, std::size_t k);
+  std::span<const float> apply_head(const float* input, Samplings samplings);
+  void sample_rows(const float* input, std::size_t first, Samplings samplings);
+  bool upload_samplings(Samplings samplings);
+  std::size_t upload_penalties(std::vector<const RowSampling*>& samplings);
+  void choose_tokens(std::size_t first, Samplings samplings, std::size_t k,
+                     std::size_t num_penalties);
 
   // device_model_decode.cpp
   bool can_capture() const;

@@ -119,7 +119,7 @@ class Stack {
                           .first_position = context - 1,
                           .tokens = {&tokens[i], 1},
                           .wants_logits = true,
-                          .sampling = &kGreedy});
+                          .samplings = {&kGreedy, 1}});
     }
     const double by_graph = median_ms(segments, true, repetitions);
     const double one_by_one = median_ms(segments, false, repetitions);
@@ -264,7 +264,7 @@ class Decoding {
                           .first_position = position_,
                           .tokens = {&tokens_[i], 1},
                           .wants_logits = true,
-                          .sampling = &kGreedy});
+                          .samplings = {&kGreedy, 1}});
     }
     const std::span<const float> logits = model_.forward(segments);
     const std::span<const RowChoice> choices = model_.choices();

@@ -97,8 +97,14 @@ class DeviceSampling : public EngineTraffic {
         requests.back().grammar = *b.compile("", b.text_until("the"));
       }
     }
-    requests.push_back(sampled(first++, 0.5F, 0.5F));
-    requests.back().sampling.presence_penalty = 2.0F;
+    for (const float top_p : {0.5F, 0.999F, 1.0F}) {  // the best, the whole row, parts of it
+      requests.push_back(sampled(first++, top_p, top_p, 12));
+      requests.back().sampling.repetition_penalty = 1.3F;
+      requests.back().sampling.presence_penalty = 2.0F;
+    }
+    requests.push_back(sampled(first++, 0.0F, 1.0F, 12));
+    requests.back().sampling.frequency_penalty = 0.7F;
+    requests.back().grammar = some_grammar();
     return requests;
   }
 };
@@ -138,11 +144,14 @@ TEST_F(DeviceSampling, ABatchOfEveryKindGivesEachTheTokensThatItHasAlone) {
 TEST_F(DeviceSampling, DraftsChangeNoTokenHere) {
   const auto engine = open_on_device();
   const auto drafting = open_on_device(DeviceChoice::cuda, 2);
-  for (const float temperature : {0.0F, 0.02F}) {
-    const GenerationRequest r = sampled(7, temperature, 0.9F, 8);
+  for (GenerationRequest r : every_kind()) {
+    r.tokens_generated_max = 16;
     const Outcome drafted = run_beside(*drafting, r);
-    EXPECT_GT(drafted.stats.tokens_drafted, 0U);
     EXPECT_EQ(drafted.tokens, run_beside(*engine, r).tokens);
+    // Also the drafts are those that are taken from logits on the host.
+    const Outcome heard = run(*drafting, r);
+    EXPECT_EQ(drafted.stats.tokens_drafted, heard.stats.tokens_drafted);
+    EXPECT_EQ(drafted.stats.tokens_accepted, heard.stats.tokens_accepted);
   }
 }
 
@@ -167,9 +176,54 @@ TEST_F(DeviceSampling, WhatComesBackOfAStepIsCountedInBytes) {
   // Without top_p a part of the row comes too, and where the best are not enough the whole.
   EXPECT_EQ(bytes_per_token(sampled(5, 0.1F, 1.0F)), kNanBytes + kBestBytes + kRow / 2);
   EXPECT_EQ(bytes_per_token(sampled(5, 1.0F, 0.999F)), kNanBytes + kBestBytes + kRow);
-  GenerationRequest penalized = sampled(5, 1.0F, 0.95F);
+  // Penalties are taken off there.
+  GenerationRequest penalized = sampled(5, 0.02F, 0.95F);
   penalized.sampling.frequency_penalty = 0.5F;
-  EXPECT_EQ(bytes_per_token(penalized), kNanBytes + kRow);
+  penalized.sampling.repetition_penalty = 1.2F;
+  EXPECT_EQ(bytes_per_token(penalized), kNanBytes + kBestBytes);
+}
+
+TEST_F(DeviceSampling, OfDraftsAndRowsThatVerifyThemNoRowComesBack) {
+  const auto drafting = open_on_device(DeviceChoice::cuda, 2);
+  for (const float temperature : {0.0F, 0.02F}) {
+    GenerationRequest r = sampled(7, temperature, 0.9F, 8);
+    r.sampling.presence_penalty = 0.1F;
+    Outcome outcome;
+    ASSERT_TRUE(drafting->submit(std::move(r), tokens_into(outcome)).has_value());
+    drafting->step();
+    const std::size_t before = kernels::emulated_bytes_downloaded();
+    run_all(*drafting);
+    EXPECT_EQ(outcome.tokens.size(), 8U);
+    EXPECT_GT(outcome.stats.tokens_drafted, 0U);
+    // Beside hidden states, 256 bytes for a row and a draft, less than a row in all steps.
+    EXPECT_LT(kernels::emulated_bytes_downloaded() - before,
+              temperature == 0.0F ? kVocab * sizeof(float) / 2 : 30 * (kBestBytes + 300));
+  }
+}
+
+/// With so few tokens that penalties of several requests are more than the device takes of a step.
+class DeviceSamplingOfFewTokens : public DeviceSampling {
+ protected:
+  const std::filesystem::path& model_dir() const override { return small_model_dir(); }
+};
+
+TEST_F(DeviceSamplingOfFewTokens, WhosePenaltiesAreTooManyIsSampledOnTheHost) {
+  const auto engine = open_on_device();
+  std::vector<GenerationRequest> requests;
+  for (TokenId first = 3; first < 7; ++first) {
+    GenerationRequest r = sampled(first, 1.0F, 0.9F, 6);
+    for (TokenId token = 0; token < 200; ++token) r.prompt.push_back(token);
+    r.sampling.repetition_penalty = 1.5F;
+    requests.push_back(r);
+  }
+  std::vector<Outcome> alone;
+  for (const auto& r : requests) alone.push_back(run(*engine, r));
+  std::vector<Outcome> together(requests.size());
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    ASSERT_TRUE(engine->submit(requests[i], tokens_into(together[i])).has_value());
+  }
+  run_all(*engine);
+  for (std::size_t i = 0; i < alone.size(); ++i) EXPECT_EQ(together[i].tokens, alone[i].tokens);
 }
 
 TEST_F(DeviceSampling, NoTokenOfAStepIsDeliveredInWhichTheDeviceWasLost) {
