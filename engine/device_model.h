@@ -33,8 +33,8 @@ namespace ponder::engine {
 /// such layer normed rows, choices and the shared experts' output come out, and sums go in.
 ///
 /// Steps of decoding are launched as graphs (engine/device_graphs.h), but with experts in host
-/// memory: they are computed for as many rows and keys as their shape has. Rows beyond those of the
-/// step see nothing and write nothing.
+/// memory of other layers than the MTP layer: they are computed for as many rows and keys as their
+/// shape has. Rows beyond those of the step see nothing and write nothing.
 ///
 /// A device that fails stays failed: check() says so from then on, and what forward() returned is
 /// worth nothing. All memory is allocated at load, and a step asks for none; what the driver takes

@@ -453,9 +453,40 @@ TEST_F(DeviceExpertEngine, DraftsOfALayerWithExpertsOnTheHostChangeNoToken) {
 TEST_F(DeviceExpertEngine, StepsOfDecodingAreNoGraphsForTheHostIsInTheMiddle) {
   // A graph would be tried when its shape comes for the second time, fail, and be complained of.
   const auto engine = open_with(ExpertPlacement::host);
+  const auto graphs = kernels::emulated_launches().graphs;
   const Outcome outcome = run(*engine, request(prompt(10), 6));
   EXPECT_EQ(outcome.tokens.size(), 6U);
+  EXPECT_EQ(kernels::emulated_launches().graphs, graphs);
   EXPECT_THAT(notices_, ElementsAre(HasSubstr("in host memory")));
+}
+
+TEST_F(DeviceExpertEngine, WhereOnlyTheDraftsLayerHasExpertsOnTheHostTheOthersAreGraphs) {
+  is_golden_ = true;
+  const std::size_t before = kernels::emulated_memory_used();
+  std::size_t taken = 0;
+  Outcome on_device;
+  const auto sampled = [](Engine& engine) {
+    Outcome outcome;
+    RequestCallbacks callbacks = into(outcome);
+    callbacks.on_logits = {};
+    EXPECT_TRUE(engine.submit(request(prompt(20), 16), std::move(callbacks)).has_value());
+    run_all(engine);
+    return outcome;
+  };
+  {
+    const auto engine = open_with(ExpertPlacement::device, DeviceChoice::cuda, 1);
+    taken = kernels::emulated_memory_used() - before;
+    on_device = sampled(*engine);
+  }
+  kernels::set_emulated_memory(before + taken - 1'000'000);
+  const auto engine = open_with(ExpertPlacement::automatic, DeviceChoice::cuda, 1);
+  ASSERT_THAT(notices_, ElementsAre(HasSubstr("on the GPU, of layer 6 (8.4 MB) in host memory")));
+  const auto graphs = kernels::emulated_launches().graphs;
+  const Outcome outcome = sampled(*engine);
+  EXPECT_GT(kernels::emulated_launches().graphs, graphs);  // in the pauses between drafts
+  EXPECT_GT(outcome.stats.tokens_drafted, 0U);
+  EXPECT_EQ(outcome.tokens, on_device.tokens);
+  EXPECT_EQ(notices_.size(), 1U);
 }
 
 TEST_F(DeviceExpertEngine, WhenTheDeviceIsLostTheCpuGoesOn) {
