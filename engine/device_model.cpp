@@ -251,8 +251,15 @@ Status DeviceModel::check() const {
   return host_ == nullptr ? Status() : host_->check();
 }
 
+void DeviceModel::give_up() {
+  PONDER_ASSERT(device_->error() != 0);
+  is_given_up_ = true;
+  host_.reset();
+}
+
 std::span<const float> DeviceModel::forward(std::span<const BatchSegment> segments,
                                             RowTrace* trace) {
+  if (is_given_up_) return {};
   set_rows(segments);
   choices_.clear();
   std::span<const float> logits;

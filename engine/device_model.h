@@ -68,6 +68,7 @@ class DeviceModel final : public Model {
   std::span<const float> hidden(std::size_t row) const override;
   void force(const ForcedChoices* choices) override { forced_ = choices; }
   Status check() const override;
+  void give_up() override;
   std::uint64_t num_nan_scores() const override { return num_nan_scores_; }
   /// Whether steps of decoding are launched as graphs from now on, for measuring.
   void use_graphs(bool wanted) { graphs_.turn(wanted); }
@@ -179,6 +180,7 @@ class DeviceModel final : public Model {
   Step step_;
   std::uint64_t num_nan_scores_ = 0;
   const ForcedChoices* forced_ = nullptr;
+  bool is_given_up_ = false;
   std::vector<float> logits_;       // on the host
   std::vector<RowChoice> choices_;  // of the rows of logits_
   Sampler sampler_;

@@ -236,6 +236,7 @@ void EngineImpl::give_up_step(const Error& error) {
 
 /// Every request keeps its tokens; their cache rows are computed again.
 Status EngineImpl::move_to_spare(const std::string& why) {
+  model_->give_up();  // there may not be room for the experts of both
   PONDER_TRY(Spare spare, load_spare_());
   const std::uint64_t bytes = pool_.num_pages() * pool_.layout().page_bytes;
   PONDER_TRY(PagePool pages, spare.model->create_pool(bytes));

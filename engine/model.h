@@ -163,6 +163,11 @@ class Model {
   /// unavailable when the device was lost.
   virtual Status check() const = 0;
 
+  /// check() fails, and another model is to take its place: lets go of what it holds of the host's
+  /// memory, so that there is room for that. From now on check() still fails, and forward() gives
+  /// nothing.
+  virtual void give_up() {}
+
   /// Index scores that were NaN so far: not zero means broken weights.
   virtual std::uint64_t num_nan_scores() const = 0;
 };

@@ -28,6 +28,15 @@ using ::testing::Not;
 constexpr std::size_t kMemory = std::size_t{1} << 30;
 constexpr std::size_t kChunk = std::size_t{8} << 20;  // in which the device's memory is taken
 
+/// The smallest memory of which so much may be taken: a 64th is left alone.
+std::size_t memory_with(std::size_t bytes) {
+  const auto may_be_taken = [](std::size_t memory) { return memory - memory / 64; };
+  std::size_t memory = bytes / 63 * 64;
+  while (may_be_taken(memory) < bytes) ++memory;
+  while (may_be_taken(memory - 1) >= bytes) --memory;
+  return memory;
+}
+
 /// Widths that every format can store, three layers of experts, and an odd number for a token.
 nlohmann::json wide_config_json(std::size_t n_shared_experts) {
   nlohmann::json config = small_config_json();
@@ -222,9 +231,9 @@ TEST_F(DeviceExperts, WhatIsPlannedIsWhatIsTaken) {
       const auto pool = (*model)->create_pool((*model)->cache_layout().page_bytes);
       taken = kernels::emulated_memory_used() - before;
     }
-    kernels::set_emulated_memory(before + taken);
+    kernels::set_emulated_memory(memory_with(before + taken));
     EXPECT_TRUE(Model::load(golden_dir(), options_for(experts)).has_value());
-    kernels::set_emulated_memory(before + taken - 1);
+    kernels::set_emulated_memory(memory_with(before + taken) - 1);
     const auto refused = Model::load(golden_dir(), options_for(experts));
     ASSERT_FALSE(refused.has_value());
     EXPECT_EQ(refused.error().code, Errc::exhausted);
@@ -235,7 +244,7 @@ TEST_F(DeviceExperts, WhatIsPlannedIsWhatIsTaken) {
 
 TEST_F(DeviceExperts, RoomForTheCacheIsKept) {
   ModelOptions options = options_for(ExpertPlacement::automatic);
-  options.cache_bytes = kMemory - 50'000'000;  // with all experts the golden model takes more
+  options.cache_bytes = kMemory - 60'000'000;  // with all experts the golden model takes more
   const auto model = Model::load(golden_dir(), options);
   ASSERT_TRUE(model.has_value()) << model.error().message;
   EXPECT_THAT((*model)->expert_placement(), HasSubstr("in host memory"));
@@ -287,7 +296,7 @@ TEST_F(DeviceExperts, LogitsAreThoseOfARunWhoseCacheLeavesRoomForSomeExperts) {
   options.device = DeviceChoice::cuda;
   options.device_table = &kernels::emulated_device();
   options.batch_rows_max = 96;
-  options.cache_bytes_max = kMemory - 50'000'000;
+  options.cache_bytes_max = kMemory - 60'000'000;
   options.on_notice = [&](const std::string& notice) { notices.push_back(notice); };
   ASSERT_TRUE(Engine::open(golden_dir(), options).has_value());
   ASSERT_THAT(notices, ElementsAre(HasSubstr("in host memory")));
@@ -508,6 +517,42 @@ TEST_F(DeviceExpertEngine, WhenTheDeviceIsLostTheCpuGoesOn) {
   const Outcome on_cpu =
       run(*open_with(ExpertPlacement::host, DeviceChoice::cpu), request(continued, 5));
   EXPECT_EQ(std::vector<TokenId>(outcome.tokens.begin() + 3, outcome.tokens.end()), on_cpu.tokens);
+}
+
+TEST_F(DeviceExpertEngine, WhatALostDevicesExpertsHoldIsFreeBeforeTheCpuLoadsItsOwn) {
+  // Where it cannot load them, what was let go of stays gone.
+  const testing::TempDir dir;
+  for (const char* file : {"config.json", "model.safetensors", "tokenizer.json"}) {
+    fs::copy_file(wide_model_dir("bf16") / file, dir.path() / file);
+  }
+  const fs::path weights = dir.path() / "model.safetensors";
+  const auto is_mapped = [&] {
+    return testing::read_file("/proc/self/maps").find(weights.string()) != std::string::npos;
+  };
+  EngineOptions options;
+  options.device = DeviceChoice::automatic;
+  options.device_table = &kernels::emulated_device();
+  options.experts = ExpertPlacement::host;
+  options.copied_bytes_max = 0;  // experts are read where they are
+  options.num_threads = 2;
+  options.cache_bytes_max = 1 << 20;
+  const auto engine = Engine::open(dir.path(), options);
+  ASSERT_TRUE(engine.has_value()) << engine.error().message;
+  ASSERT_TRUE(is_mapped());
+  Outcome lost;
+  RequestCallbacks callbacks = into(lost);
+  callbacks.on_token = [&](TokenId) {
+    kernels::lose_emulated_device(true);
+    fs::remove(weights);
+  };
+  ASSERT_TRUE((*engine)->submit(request(prompt(30), 8), std::move(callbacks)).has_value());
+  run_all(**engine);
+  EXPECT_EQ(lost.reason, FinishReason::failed);
+  EXPECT_THAT(lost.error, HasSubstr("the CPU cannot go on"));
+  EXPECT_FALSE(is_mapped());
+  const Outcome later = run(**engine, request(prompt(20), 2));
+  EXPECT_EQ(later.reason, FinishReason::failed);
+  EXPECT_THAT(later.error, HasSubstr("device"));
 }
 
 TEST_F(DeviceExpertEngine, OnTheCpuThePlacementSaysNothing) {
