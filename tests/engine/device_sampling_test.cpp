@@ -1,10 +1,10 @@
 // Tokens that are sampled beside the logits are those that are sampled from them, whatever is in a
-// batch, and little comes back from the device for them. On the emulated device.
+// batch, and little comes back from the device for them. On the emulated device, or a GPU.
 
 #include <gtest/gtest.h>
 
 #include "engine/grammar.h"
-#include "kernels/cuda/emulator/emulated_device.h"
+#include "tests/engine/device_of_test.h"
 #include "tests/engine/small_model.h"
 #include "tests/engine/traffic.h"
 
@@ -33,20 +33,19 @@ const std::filesystem::path& wide_model_dir() {
   return dir.path();
 }
 
-class DeviceSampling : public EngineTraffic {
+class DeviceSampling : public EngineTraffic, protected DeviceOfTest {
  protected:
-  void SetUp() override { kernels::watch_emulated_memory(false); }
-  void TearDown() override {
-    kernels::watch_emulated_memory(true);
-    kernels::lose_emulated_device(false);
+  void SetUp() override {
+    if (!take_device()) GTEST_SKIP() << no_device();
   }
+  void TearDown() override { mend_emulator(); }
   const std::filesystem::path& model_dir() const override { return wide_model_dir(); }
 
   std::unique_ptr<Engine> open_on_device(DeviceChoice choice = DeviceChoice::cuda,
                                          std::uint32_t num_drafts = 0) {
     EngineOptions options;
     options.device = choice;
-    options.device_table = &kernels::emulated_device();
+    options.device_table = device_table();
     options.draft_tokens_max = num_drafts;
     return open(24, 64, options);
   }
@@ -142,12 +141,18 @@ TEST_F(DeviceSampling, ABatchOfEveryKindGivesEachTheTokensThatItHasAlone) {
 }
 
 TEST_F(DeviceSampling, DraftsChangeNoTokenHere) {
-  const auto engine = open_on_device();
+  std::vector<GenerationRequest> requests = every_kind();
+  for (GenerationRequest& r : requests) r.tokens_generated_max = 16;
+  std::vector<std::vector<TokenId>> plain;
+  {
+    const auto engine = open_on_device();
+    for (const GenerationRequest& r : requests) plain.push_back(run_beside(*engine, r).tokens);
+  }
   const auto drafting = open_on_device(DeviceChoice::cuda, 2);
-  for (GenerationRequest r : every_kind()) {
-    r.tokens_generated_max = 16;
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    const GenerationRequest& r = requests[i];
     const Outcome drafted = run_beside(*drafting, r);
-    EXPECT_EQ(drafted.tokens, run_beside(*engine, r).tokens);
+    EXPECT_EQ(drafted.tokens, plain[i]) << i;
     // Also the drafts are those that are taken from logits on the host.
     const Outcome heard = run(*drafting, r);
     EXPECT_EQ(drafted.stats.tokens_drafted, heard.stats.tokens_drafted);
@@ -156,6 +161,7 @@ TEST_F(DeviceSampling, DraftsChangeNoTokenHere) {
 }
 
 TEST_F(DeviceSampling, WhatComesBackOfAStepIsCountedInBytes) {
+  use_emulator();
   const auto engine = open_on_device();
   /// After the prompt, for each token.
   const auto bytes_per_token = [&](GenerationRequest r) {
@@ -184,6 +190,7 @@ TEST_F(DeviceSampling, WhatComesBackOfAStepIsCountedInBytes) {
 }
 
 TEST_F(DeviceSampling, OfDraftsAndRowsThatVerifyThemNoRowComesBack) {
+  use_emulator();
   const auto drafting = open_on_device(DeviceChoice::cuda, 2);
   for (const float temperature : {0.0F, 0.02F}) {
     GenerationRequest r = sampled(7, temperature, 0.9F, 8);
@@ -227,6 +234,7 @@ TEST_F(DeviceSamplingOfFewTokens, WhosePenaltiesAreTooManyIsSampledOnTheHost) {
 }
 
 TEST_F(DeviceSampling, NoTokenOfAStepIsDeliveredInWhichTheDeviceWasLost) {
+  use_emulator();
   const Outcome undisturbed = run_beside(*open_on_device(), sampled(9, 0.02F, 0.9F, 8));
   const auto engine = open_on_device(DeviceChoice::automatic);
   Outcome outcome;

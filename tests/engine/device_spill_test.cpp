@@ -1,5 +1,6 @@
 // Cache pages of a device on disk: written and brought back through memory of the host, never when
-// the device has failed, and never taken for those of another arithmetic. On the emulated device.
+// the device has failed, and never taken for those of another arithmetic. On the emulated device,
+// or a GPU.
 
 #include <gmock/gmock.h>
 
@@ -8,7 +9,7 @@
 
 #include "engine/prefix_cache.h"
 #include "engine/scheduler.h"
-#include "kernels/cuda/emulator/emulated_device.h"
+#include "tests/engine/device_of_test.h"
 #include "tests/engine/small_model.h"
 #include "tests/engine/traffic.h"
 
@@ -27,20 +28,19 @@ std::vector<fs::path> page_files(const fs::path& dir) {
   return files;
 }
 
-class DeviceSpill : public EngineTraffic {
+class DeviceSpill : public EngineTraffic, protected DeviceOfTest {
  protected:
-  void SetUp() override { kernels::watch_emulated_memory(false); }
-  void TearDown() override {
-    kernels::watch_emulated_memory(true);
-    kernels::lose_emulated_device(false);
+  void SetUp() override {
+    if (!take_device()) GTEST_SKIP() << no_device();
   }
+  void TearDown() override { mend_emulator(); }
   const fs::path& model_dir() const override { return small_model_dir(); }
   fs::path spill_dir() const { return dir_.path() / "spill"; }
 
   std::unique_ptr<Engine> open_on(DeviceChoice choice, std::uint64_t num_pages = 8) {
     EngineOptions options;
     options.device = choice;
-    options.device_table = &kernels::emulated_device();
+    options.device_table = device_table();
     options.spill_dir = spill_dir();
     return open(num_pages, 64, options);
   }
@@ -97,6 +97,7 @@ TEST_F(DeviceSpill, PagesComeBackInThisRunAndTheNextWithTheBitsThatTheyHad) {
 }
 
 TEST_F(DeviceSpill, NoPageOfALostDeviceIsWritten) {
+  use_emulator();
   auto engine = open_on(DeviceChoice::cuda);
   const Outcome lost = run_and_lose(*engine, request(prompt(140, 7), 9));
   EXPECT_EQ(lost.reason, FinishReason::failed);
@@ -106,6 +107,7 @@ TEST_F(DeviceSpill, NoPageOfALostDeviceIsWritten) {
 }
 
 TEST_F(DeviceSpill, ADeviceThatIsLostWhilePagesAreWrittenFailsTheNextStep) {
+  use_emulator();
   auto engine = open_on(DeviceChoice::cuda, 2);
   run(*engine, request(prompt(128, 7), 1));  // two full pages
   kernels::lose_emulated_device(true);
@@ -136,6 +138,7 @@ TEST_F(DeviceSpill, PagesOfTheCpuAndOfADeviceAreKeptApart) {
 }
 
 TEST_F(DeviceSpill, WhatTheCpuComputesAfterTheLossIsWrittenAsItsOwn) {
+  use_emulator();
   const auto tokens = prompt(140, 7);
   const auto want = run(*open_on(DeviceChoice::cpu), request(tokens, 4));
   fs::remove_all(spill_dir());
