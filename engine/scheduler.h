@@ -112,6 +112,7 @@ class Scheduler {
   PrefixCache::LoadStart start_load(Request& request);
   bool starts_waiting_for_pages(Request& request);
   bool start_delayed_loads();
+  void end_idle_load();
   void start_waiting(Clock::Instant now, std::vector<Request*>& admitted);
   void loaded(RequestId id);
   void stand_first(Request& request);

@@ -24,8 +24,19 @@ bool Scheduler::starts_waiting_for_pages(Request& request) {
   if (start == PrefixCache::LoadStart::nothing) return false;
   waiting_.erase(request);
   request.waits_for_load = start == PrefixCache::LoadStart::later;
-  if (request.waits_for_load) waiting_for_load_.push_back(request);
+  if (request.waits_for_load) {
+    waiting_for_load_.push_back(request);
+    end_idle_load();
+  }
   return true;
+}
+
+/// Real work does not wait for a prompt that may come; what has come of its pages stays, and the
+/// rest is asked for again in idle time.
+void Scheduler::end_idle_load() {
+  if (shadow_.empty() || !shadow_.front()->is_loading) return;
+  cache_->cancel_load(shadow_.front()->id);
+  shadow_.front()->has_loaded = false;
 }
 
 /// Those that found no room for what is on its way, as far as there is some now. Returns whether

@@ -383,6 +383,31 @@ TEST_F(PagesInTurn, WhoHasItsPagesWhenItsTurnComesStartsAtOnce) {
   EXPECT_EQ(store_->counters().pages_read, 3U);
 }
 
+TEST_F(PagesInTurn, APromptForIdleTimeGivesWayAndGoesOnLater) {
+  GenerationRequest spec;
+  spec.prompt = tokens_of(1000, 3);
+  auto idle = std::make_unique<Request>(RequestId{20}, std::move(spec), RequestCallbacks{},
+                                        3 * kPageTokens, *pool_);
+  idle->is_shadow = true;
+  scheduler_->add_shadow(std::move(idle));
+  std::vector<Scheduler::Work> work;
+  std::vector<BatchSegment> segments;
+  scheduler_->plan(64, work, segments);
+  EXPECT_TRUE(cache_->is_loading());
+  add(2);
+  EXPECT_THAT(admit(), IsEmpty());
+  EXPECT_THAT(admit_loaded(), ElementsAre(Pair(RequestId{2}, kAll)));
+  EXPECT_EQ(store_->counters().pages_read, 1U + 3U);  // the one that was on its way, and its own
+  scheduler_->remove(RequestId{2});
+  while (scheduler_->num_shadow() > 0) {  // whose pages all come back: nothing is to be computed
+    scheduler_->plan(64, work, segments);
+    if (cache_->is_loading()) cache_->wait_for_load();
+    scheduler_->take_loaded();
+  }
+  EXPECT_THAT(work, IsEmpty());
+  EXPECT_EQ(store_->counters().pages_read, 4U + 3U);
+}
+
 TEST_F(PagesInTurn, WhenAllStartsOverTheyStandInTheirOrderBehindThoseThatRan) {
   add(7);
   add(8);
