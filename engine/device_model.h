@@ -21,7 +21,8 @@ namespace ponder::engine {
 /// The forward pass on a device: weights, cache pages and all rows of a step lie in its memory, and
 /// only tokens, block tables, rotation angles, penalties and masks go in, only the best logits
 /// (where sampling needs them, all; and with an MTP layer hidden states) come out. In between the
-/// host looks at traces, forced choices, selections that drafts share, and the rows of experts that it computes.
+/// host looks at traces, forced choices, selections that drafts share, and the rows of experts that
+/// it computes.
 ///
 /// Numerics: fp32, as CpuModel's; sums have another order. Every row attends through the list of
 /// its slots, also where it sees everything, so there is one form of attention. A row's bits do not
