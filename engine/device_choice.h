@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "base/result.h"
@@ -38,5 +39,12 @@ Result<ChosenDevice> choose_device(DeviceChoice choice,
 /// Fails (invalid_argument) for attention that nothing computes where no device may be used. With
 /// `automatic` a CPU that takes the device's place gathers.
 Status check_prompt_attention(PromptAttention attention, DeviceChoice choice);
+
+/// Calls `open` with what choose_device() chose and, where the choice was ours and nothing could be
+/// opened on a device, once more with null. Returns what the last call did; before it returns the
+/// CPU's success it tells `on_notice`, unless that is empty, why it is not a device.
+Status open_on_chosen_device(DeviceChoice choice, const kernels::DeviceTable* given,
+                             const std::function<void(const std::string&)>& on_notice,
+                             const std::function<Status(const kernels::DeviceTable*)>& open);
 
 }  // namespace ponder::engine

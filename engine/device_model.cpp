@@ -20,8 +20,6 @@ constexpr std::size_t kPartBytesMax = std::size_t{256} << 20;
 constexpr std::size_t kLogitsRowsTogether = 64;
 constexpr std::size_t kRoutingAlignment = 64;  // in floats, of what is read as vectors
 
-std::size_t pages_for(std::size_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
-
 }  // namespace
 
 Result<std::unique_ptr<Model>> DeviceModel::load(const std::filesystem::path& dir,
@@ -68,10 +66,13 @@ Result<DeviceNeed> DeviceModel::count_need(const ModelWeights& weights,
     PONDER_CHECK(upload_experts(weights.layers[layer], arena));
     need.experts.push_back({layer, arena.bytes() - before});
   }
-  const std::uint64_t pages =
-      std::max(options.cache_bytes / layout_.page_bytes, std::uint64_t{pages_for(rows_max_)});
-  need.cache_bytes = pages * layout_.page_bytes;
+  need.cache_bytes = cache_bytes(layout_, options);
   return need;
+}
+
+std::uint64_t DeviceModel::cache_bytes(const CacheLayout& layout, const ModelOptions& options) {
+  const std::uint64_t of_a_batch = pages_for(options.batch_rows_max);
+  return std::max(options.cache_bytes / layout.page_bytes, of_a_batch) * layout.page_bytes;
 }
 
 /// As planned. The host needs the weights only until they are copied, but for experts that stay.
@@ -251,8 +252,15 @@ Status DeviceModel::check() const {
   return host_ == nullptr ? Status() : host_->check();
 }
 
+void DeviceModel::give_up() {
+  PONDER_ASSERT(device_->error() != 0);
+  is_given_up_ = true;
+  host_.reset();
+}
+
 std::span<const float> DeviceModel::forward(std::span<const BatchSegment> segments,
                                             RowTrace* trace) {
+  if (is_given_up_) return {};
   set_rows(segments);
   choices_.clear();
   std::span<const float> logits;
@@ -300,7 +308,8 @@ void DeviceModel::set_rows(std::span<const BatchSegment> segments) {
   step_.num_keys.clear();
   for (const BatchSegment& segment : segments) {
     PONDER_ASSERT(!segment.tokens.empty());
-    PONDER_ASSERT(segment.sampling == nullptr || (segment.wants_logits && segment.num_drafts == 0));
+    PONDER_ASSERT(segment.samplings.empty() ||
+                  (segment.wants_logits && segment.samplings.size() == 1 + segment.num_drafts));
     PONDER_ASSERT(segment.first_position + segment.tokens.size() <= segment.table->capacity());
     PONDER_ASSERT(&segment.table->pool() == &segments.front().table->pool());
     for (std::size_t i = 0; i < segment.tokens.size(); ++i) {

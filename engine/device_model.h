@@ -20,9 +20,10 @@
 namespace ponder::engine {
 
 /// The forward pass on a device: weights, cache pages and all rows of a step lie in its memory, and
-/// only tokens, block tables, rotation angles and masks go in, only the best logits (where sampling
-/// needs them, all; and with an MTP layer hidden states) come out. In between the host looks at
-/// traces, forced choices, selections that drafts share, and the rows of experts that it computes.
+/// only tokens, block tables, rotation angles, penalties and masks go in, only the best logits
+/// (where sampling needs them, all; and with an MTP layer hidden states) come out. In between the
+/// host looks at traces, forced choices, selections that drafts share, and the rows of experts that
+/// it computes.
 ///
 /// Numerics: fp32, as CpuModel's; sums have another order. Every row attends through the list of
 /// its slots, also where it sees everything, so there is one form of attention. A row's bits do not
@@ -39,8 +40,8 @@ namespace ponder::engine {
 /// such layer normed rows, choices and the shared experts' output come out, and sums go in.
 ///
 /// Steps of decoding are launched as graphs (engine/device_graphs.h), but with experts in host
-/// memory: they are computed for as many rows and keys as their shape has. Rows beyond those of the
-/// step see nothing and write nothing.
+/// memory of other layers than the MTP layer: they are computed for as many rows and keys as their
+/// shape has. Rows beyond those of the step see nothing and write nothing.
 ///
 /// A device that fails stays failed: check() says so from then on, and what forward() returned is
 /// worth nothing. All memory is allocated at load, and a step asks for none; what the driver takes
@@ -57,6 +58,8 @@ class DeviceModel final : public Model {
   static std::uint64_t workspace_bytes(const ModelConfig& config, const ModelOptions& options);
   /// What the main model's matrices for expanded prompts take, in BF16.
   static std::uint64_t turned_key_bytes(const ModelConfig& config, PromptAttention attention);
+  /// What is kept free for its cache: whole pages, those of a batch at least.
+  static std::uint64_t cache_bytes(const CacheLayout& layout, const ModelOptions& options);
   ~DeviceModel() override;
 
   const ModelConfig& config() const override { return config_; }
@@ -75,6 +78,7 @@ class DeviceModel final : public Model {
   std::span<const float> hidden(std::size_t row) const override;
   void force(const ForcedChoices* choices) override { forced_ = choices; }
   Status check() const override;
+  void give_up() override;
   std::uint64_t num_nan_scores() const override { return num_nan_scores_; }
   /// Whether steps of decoding are launched as graphs from now on, for measuring.
   void use_graphs(bool wanted) { graphs_.turn(wanted); }
@@ -157,11 +161,14 @@ class DeviceModel final : public Model {
 
   // device_model_sampling.cpp
   void take_sampling(Workspace& ws, ArrayTaker& take) const;
+  using Samplings = std::span<const RowSampling* const>;  // of rows; null: the logits are wanted
   std::span<const float> apply_head(std::span<const BatchSegment> segments, const float* hidden);
-  std::span<const float> sample_rows(std::span<const RowSampling* const> samplings,
-                                     const float* hidden);
-  bool upload_samplings(std::span<const RowSampling* const> samplings);
-  void choose_tokens(std::span<const RowSampling* const> samplings, std::size_t k);
+  std::span<const float> apply_head(const float* input, Samplings samplings);
+  void sample_rows(const float* input, std::size_t first, Samplings samplings);
+  bool upload_samplings(Samplings samplings);
+  std::size_t upload_penalties(std::vector<const RowSampling*>& samplings);
+  void choose_tokens(std::size_t first, Samplings samplings, std::size_t k,
+                     std::size_t num_penalties);
 
   // device_model_decode.cpp
   bool can_capture() const;
@@ -227,6 +234,7 @@ class DeviceModel final : public Model {
   Step step_;
   std::uint64_t num_nan_scores_ = 0;
   const ForcedChoices* forced_ = nullptr;
+  bool is_given_up_ = false;
   std::vector<float> logits_;       // on the host
   std::vector<RowChoice> choices_;  // of the rows of logits_
   Sampler sampler_;

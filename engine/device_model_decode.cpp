@@ -8,9 +8,10 @@
 
 namespace ponder::engine {
 
-/// Whether the layers can be launched without the host in between.
+/// Whether the layers can be launched without the host in between. The MTP layer is none of them.
 bool DeviceModel::can_capture() const {
-  return graphs_.is_on() && forced_ == nullptr && host_ == nullptr;
+  const bool is_host_between = host_ != nullptr && host_->first_layer() < config_.num_hidden_layers;
+  return graphs_.is_on() && forced_ == nullptr && !is_host_between;
 }
 
 /// A prompt's last row, alone in its step, looks like one that is generated.

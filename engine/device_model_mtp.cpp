@@ -60,7 +60,9 @@ std::span<const float> DeviceModel::draft(std::span<const DraftRow> rows) {
   feed_forward(layer, nullptr);
   count_nan_scores();
   download_final_hidden();
-  return apply_lm_head(ws_->final_hidden, step_.rows);
+  std::vector<const RowSampling*> samplings;
+  for (const DraftRow& row : rows) samplings.push_back(row.sampling);
+  return apply_head(ws_->final_hidden, samplings);
 }
 
 /// eh_proj([enorm(embedding) | hnorm(hidden state before)]) into `hidden`, ready for the layer; the

@@ -93,6 +93,8 @@ struct DeviceModel::Workspace {
   // Of sampling, for the rows of logits that lie there together.
   kernels::LogitsRowInfo* logits_info = nullptr;  // [rows together]
   std::uint64_t* masks = nullptr;                 // [rows together, vocab_size / 64 or one more]
+  kernels::LogitPenalty* penalties = nullptr;     // [penalties_max]
+  std::size_t penalties_max = 0;
   std::byte* best_logits = nullptr;               // what comes back of a step, in one piece
   float* part_maxima = nullptr;                   // [rows together, parts]
   std::int32_t* num_logits = nullptr;             // [rows together]

@@ -61,9 +61,9 @@ struct BatchSegment {
   std::size_t prompt_end = 0;
   /// With an MTP layer: the final hidden state of the position before the first; empty: none.
   std::span<const float> hidden_before = {};
-  /// With wants_logits and without drafts, for a model that can_sample(): it may choose the token
-  /// that follows; null: its logits are wanted. Lifetime: the forward pass.
-  const RowSampling* sampling = nullptr;
+  /// With wants_logits, for a model that can_sample(): how the token that follows each of these
+  /// 1 + num_drafts rows is sampled; empty: their logits are wanted. Lifetime: the forward pass.
+  std::span<const RowSampling> samplings = {};
 };
 
 /// One token for the MTP layer: what might follow it?
@@ -77,6 +77,9 @@ struct DraftRow {
   /// With index_share_for_mtp_iteration: filled by the first draft after verified tokens, for which
   /// it is empty, and used by the later ones. Otherwise ignored.
   std::vector<std::int32_t>* selection = nullptr;
+  /// For a model that can_sample(): how the token that might follow is sampled; null: its logits
+  /// are wanted. Lifetime: the call.
+  const RowSampling* sampling = nullptr;
 };
 
 /// What one layer did with one row, for inspection.
@@ -142,11 +145,11 @@ class Model {
   virtual std::span<const float> forward(std::span<const BatchSegment> segments,
                                          RowTrace* trace = nullptr) = 0;
 
-  /// Whether it can make sense of BatchSegment::sampling.
+  /// Whether it can make sense of RowSampling.
   virtual bool can_sample() const { return false; }
-  /// Of each row of logits of the last forward(), in order: the token that was chosen on the way,
-  /// the one that Sampler chooses from that row; empty when there are none. Where a choice was
-  /// made, the logits that forward() returned have no meaning. Valid until the next forward().
+  /// Of each row of logits of the last forward() or draft(), in order: the token that was chosen on
+  /// the way, the one that Sampler chooses from that row; empty when there are none. Where a choice
+  /// was made, the logits that were returned have no meaning. Valid until the next of these calls.
   virtual std::span<const RowChoice> choices() const { return {}; }
 
   /// The MTP layer's guess: logits [n, vocab_size] of what follows each row's token; valid until
@@ -168,6 +171,11 @@ class Model {
   /// unavailable when the device was lost.
   virtual Status check() const = 0;
 
+  /// check() fails, and another model is to take its place: lets go of what it holds of the host's
+  /// memory, so that there is room for that. From now on check() still fails, and forward() gives
+  /// nothing.
+  virtual void give_up() {}
+
   /// Index scores that were NaN so far: not zero means broken weights.
   virtual std::uint64_t num_nan_scores() const = 0;
 };
@@ -176,6 +184,9 @@ class Model {
 /// chosen ones do. logits: [n_routed_experts]; weights: [chosen.size()], written.
 void weigh_forced_experts(const ModelConfig& config, std::span<const std::int32_t> chosen,
                           const float* logits, float* weights);
+
+/// Fails (invalid_argument) when drafts are wanted of a model without an MTP layer.
+Status check_drafts(const ModelConfig& config, const ModelOptions& options);
 
 /// The row of kernels with this name; empty: the best that this CPU has. Fails (invalid_argument)
 /// naming the rows that it can run.

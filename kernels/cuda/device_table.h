@@ -23,7 +23,7 @@ namespace ponder::kernels {
 
 /// Grows with every change below, and when a kernel's results change in their bits. A library of
 /// another version is not used, nor are cache pages that another version has left on disk.
-inline constexpr std::uint32_t kDeviceTableVersion = 6;
+inline constexpr std::uint32_t kDeviceTableVersion = 7;
 
 /// The one code that all backends share: what allocate() returns when memory will not do. It does
 /// not stick.
@@ -273,6 +273,17 @@ struct LogitsRowInfo {
   std::int32_t mask;  // -1: everything is allowed
 };
 
+/// What a token that a request has already takes off its logit: a positive logit is divided by
+/// `repetition`, any other multiplied by it; then frequency and presence are subtracted, each with
+/// its own rounding, as engine/penalties.h does on the host.
+struct LogitPenalty {
+  std::int32_t row;
+  std::int32_t id;
+  float repetition;
+  float frequency;
+  float presence;
+};
+
 /// The best k of each row of logits, of equal ones the lowest ids, and the sum of all weights
 /// exp((logit - largest) / temperature), of parts of so many logits each: what engine/sampler.h
 /// needs to choose. NaN and -inf weigh nothing.
@@ -281,13 +292,16 @@ constexpr std::size_t logits_parts(std::size_t vocab) {
   return (vocab + kLogitsPart - 1) / kLogitsPart;
 }
 struct BestLogitsArgs {
-  float* logits;  // [rows, vocab]; -inf is written where the row's mask has no bit
+  float* logits;  // [rows, vocab]; penalties are taken off, and -inf written where the row's mask
+                  // has no bit
   std::size_t rows;
   std::size_t vocab;
   std::size_t k;                   // 1 to vocab
   const LogitsRowInfo* rows_info;  // [rows]
   const std::uint32_t* masks;      // [*, mask_words]: id i is bit i % 32 of word i / 32
   std::size_t mask_words;
+  const LogitPenalty* penalties;  // [num_penalties], a row's id at most once
+  std::size_t num_penalties;
   std::int32_t* ids;  // [rows, k], written, ascending; with k = 1 it is -1 for NaN or -inf
   float* best;        // [rows, k], written: their logits
   double* totals;     // [rows, logits_parts(vocab)], written, not for k = 1 or temperature 0

@@ -51,6 +51,11 @@ void add_prompt_attention_option(CLI::App& command, std::string& attention) {
       ->capture_default_str();
 }
 
+void add_drafts_option(CLI::App& command, std::uint32_t& num_drafts) {
+  command.add_option("--drafts", num_drafts,
+                     "tokens that the model's MTP layer guesses ahead; changes none of them");
+}
+
 void add_activations_option(CLI::App& command, std::string& activations) {
   command.add_option("--activations", activations, "what BF16 and FP8 weights are multiplied with")
       ->check(CLI::IsMember({"f32", "bf16"}))
@@ -97,8 +102,7 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->capture_default_str();
   command.add_option("--sampling-seed", options.seed, "seed of the sampler")->capture_default_str();
   command.add_option("--threads", options.num_threads, "engine threads; 0: one for each core");
-  command.add_option("--drafts", options.num_drafts,
-                     "tokens that the model's MTP layer guesses ahead; changes none of them");
+  add_drafts_option(command, options.num_drafts);
   add_device_option(command, options.device);
   add_experts_option(command, options.experts);
   add_prompt_attention_option(command, options.prompt_attention);

@@ -77,9 +77,9 @@ TEST(Model, InspectIsContentWithAConfiguration) {
 
 TEST(Model, InspectSaysWhatAGpuWouldHold) {
   const Scratch scratch;
-  const auto inspect = [&](std::vector<std::string> more) {
-    std::vector<std::string> arguments{"model",     "inspect", "tests/engine/data/deepseek_v32",
-                                       "--context", "4096",    "--gpu-memory",
+  const auto inspect = [&](std::vector<std::string> more, const char* memory = "700") {
+    std::vector<std::string> arguments{"model",    "inspect", "tests/engine/data/deepseek_v32",
+                                       "--memory", memory,    "--gpu-memory",
                                        "80"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     const auto done = ponder(scratch.path(), arguments);
@@ -107,7 +107,19 @@ TEST(Model, InspectSaysWhatAGpuWouldHold) {
   EXPECT_EQ(more("weight_bytes"), 61.0 * 128 * 128 * 512 * 2);
   EXPECT_NEAR(more("workspace_bytes"), 43.0 * 4'718'592 + 2048 * 576 * 4, 300e3);
   const std::string all = inspect({"--experts", "device"});
-  EXPECT_NE(all.find("such a GPU: no memory for 678."), std::string::npos) << all;
+  EXPECT_NE(all.find("such a GPU: no memory for 682."), std::string::npos) << all;
+  // The cache is that of a run on such a machine, whatever the context.
+  EXPECT_NE(some.find("a run's cache          4.29 GB for 49984 tokens"), std::string::npos)
+      << some;
+  EXPECT_NE(some.find(", 4.29 GB for the cache, "), std::string::npos) << some;
+  EXPECT_NE(some.find("runs here              yes: "), std::string::npos) << some;
+  const json small = json::parse(inspect({"--json", "--context", "4096"}, "8"));
+  EXPECT_EQ(small.at("run_cache_tokens"), 363 * 64);
+  EXPECT_EQ(small.at("cache_bytes"), 4096 * 85'888);
+  EXPECT_EQ(small.at("runs_here"), "no");
+  const std::string drafting = inspect({"--drafts", "2"});
+  EXPECT_NE(drafting.find("routed experts of 59 layers"), std::string::npos) << drafting;
+  EXPECT_NE(drafting.find("of layers 7..61 ("), std::string::npos) << drafting;
 }
 
 TEST(Model, MistakesEndInOneLine) {
