@@ -17,8 +17,6 @@ namespace {
 // others.
 constexpr std::size_t kExpandedBytesMax = std::size_t{256} << 20;
 
-std::size_t pages_for(std::size_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
-
 }  // namespace
 
 bool DeviceModel::can_expand(const ModelConfig& config) {
