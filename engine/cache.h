@@ -17,6 +17,11 @@ namespace ponder::engine {
 
 inline constexpr std::size_t kPageTokens = kernels::kPageSize;
 
+/// Pages that hold so many tokens.
+constexpr std::size_t pages_for(std::size_t tokens) {
+  return (tokens + kPageTokens - 1) / kPageTokens;
+}
+
 enum class PageId : std::uint32_t {};
 
 /// Where things lie inside a page: for each layer a latent block [64, latent_stride] with rows

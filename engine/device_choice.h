@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "base/result.h"
@@ -18,6 +19,13 @@ enum class DeviceChoice : std::uint8_t { cpu, cuda, automatic };
 /// `automatic`: on the device as far as they fit. On the CPU there is no choice.
 enum class ExpertPlacement : std::uint8_t { automatic, device, host };
 
+/// How a device computes attention for the rows of a prompt. `gathered`: as for generated tokens,
+/// over the latents of the positions selected. `expanded`: rows that see at most index_topk
+/// positions take the keys and values of every head instead, which is less arithmetic where many
+/// rows share them. Both round differently: bits of a row then depend also on whether its token,
+/// and those before it, came in a prompt or were generated (Model::prompt_form_end).
+enum class PromptAttention : std::uint8_t { gathered, expanded };
+
 struct ChosenDevice {
   const kernels::DeviceTable* table = nullptr;  // null: the CPU
   std::string why_not;                          // automatic: why it is not a GPU
@@ -27,5 +35,16 @@ struct ChosenDevice {
 /// reason when a GPU is wanted and there is none that can be used.
 Result<ChosenDevice> choose_device(DeviceChoice choice,
                                    const kernels::DeviceTable* given = nullptr);
+
+/// Fails (invalid_argument) for attention that nothing computes where no device may be used. With
+/// `automatic` a CPU that takes the device's place gathers.
+Status check_prompt_attention(PromptAttention attention, DeviceChoice choice);
+
+/// Calls `open` with what choose_device() chose and, where the choice was ours and nothing could be
+/// opened on a device, once more with null. Returns what the last call did; before it returns the
+/// CPU's success it tells `on_notice`, unless that is empty, why it is not a device.
+Status open_on_chosen_device(DeviceChoice choice, const kernels::DeviceTable* given,
+                             const std::function<void(const std::string&)>& on_notice,
+                             const std::function<Status(const kernels::DeviceTable*)>& open);
 
 }  // namespace ponder::engine

@@ -13,8 +13,6 @@ namespace {
 
 constexpr std::size_t kFineRows = 64;  // from where rows go in steps of as many
 
-std::size_t pages_for(std::size_t keys) { return (keys + kPageTokens - 1) / kPageTokens; }
-
 }  // namespace
 
 std::size_t DeviceGraphs::shape_rows(std::size_t rows, std::size_t rows_max) {

@@ -20,8 +20,6 @@ constexpr std::size_t kPartBytesMax = std::size_t{256} << 20;
 constexpr std::size_t kLogitsRowsTogether = 64;
 constexpr std::size_t kRoutingAlignment = 64;  // in floats, of what is read as vectors
 
-std::size_t pages_for(std::size_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
-
 }  // namespace
 
 Result<std::unique_ptr<Model>> DeviceModel::load(const std::filesystem::path& dir,
@@ -40,11 +38,14 @@ Result<std::unique_ptr<Model>> DeviceModel::load(const std::filesystem::path& di
   std::unique_ptr<DeviceModel> model(
       new DeviceModel(std::move(config), options, std::move(layout), std::move(device)));
   PONDER_TRY(const DeviceNeed need, model->count_need(weights, options));
+  if (options.prompt_attention != model->prompt_attention_ && options.on_notice) {
+    options.on_notice("prompt attention: the GPU has no expanded form for heads of this shape");
+  }
   const kernels::DeviceInfo& info = model->device_->info();
   PONDER_TRY(model->plan_,
              plan_experts(need, options.experts,
                           {info.name, info.memory_bytes, info.memory_bytes_free, host_bytes_free}));
-  PONDER_TRY(model->weights_, upload_weights(weights, model->arena_));
+  PONDER_TRY(model->weights_, upload_weights(weights, model->arena_, model->prompt_attention_));
   PONDER_CHECK(model->take_workspace());
   PONDER_CHECK(model->place_experts(std::move(checkpoint), std::move(weights), need, options));
   return model;
@@ -55,7 +56,7 @@ Result<DeviceNeed> DeviceModel::count_need(const ModelWeights& weights,
                                            const ModelOptions& options) {
   DeviceArena arena = DeviceArena::that_counts();
   DeviceNeed need;
-  PONDER_TRY(weights_, upload_weights(weights, arena));
+  PONDER_TRY(weights_, upload_weights(weights, arena, prompt_attention_));
   need.weight_bytes = arena.bytes();
   PONDER_CHECK(make_workspace(arena));
   need.workspace_bytes = arena.bytes() - need.weight_bytes;
@@ -65,10 +66,13 @@ Result<DeviceNeed> DeviceModel::count_need(const ModelWeights& weights,
     PONDER_CHECK(upload_experts(weights.layers[layer], arena));
     need.experts.push_back({layer, arena.bytes() - before});
   }
-  const std::uint64_t pages =
-      std::max(options.cache_bytes / layout_.page_bytes, std::uint64_t{pages_for(rows_max_)});
-  need.cache_bytes = pages * layout_.page_bytes;
+  need.cache_bytes = cache_bytes(layout_, options);
   return need;
+}
+
+std::uint64_t DeviceModel::cache_bytes(const CacheLayout& layout, const ModelOptions& options) {
+  const std::uint64_t of_a_batch = pages_for(options.batch_rows_max);
+  return std::max(options.cache_bytes / layout.page_bytes, of_a_batch) * layout.page_bytes;
 }
 
 /// As planned. The host needs the weights only until they are copied, but for experts that stay.
@@ -108,6 +112,7 @@ Result<std::unique_ptr<DeviceModel>> DeviceModel::with_random_weights(ModelConfi
                      options.index_keys);
   std::unique_ptr<DeviceModel> model(
       new DeviceModel(std::move(config), options, std::move(layout), std::move(device)));
+  model->prompt_attention_ = PromptAttention::gathered;
   PONDER_TRY(model->weights_, random_device_weights(model->config_, model->arena_));
   PONDER_CHECK(model->take_workspace());
   PONDER_CHECK(device_status(model->table(), model->table().wait(), "load"));
@@ -118,6 +123,7 @@ DeviceModel::DeviceModel(ModelConfig config, const ModelOptions& options, CacheL
                          std::shared_ptr<OpenDevice> device)
     : config_(std::move(config)),
       rows_max_(options.batch_rows_max),
+      prompt_attention_(can_expand(config_) ? options.prompt_attention : PromptAttention::gathered),
       layout_(std::move(layout)),
       device_(std::move(device)),
       arena_(device_),
@@ -126,9 +132,10 @@ DeviceModel::DeviceModel(ModelConfig config, const ModelOptions& options, CacheL
 DeviceModel::~DeviceModel() = default;
 
 std::string DeviceModel::arithmetic_name() const {
-  return fmt::format("{} {} version {}{}{}", table().name, device_->info().compute_capability,
+  return fmt::format("{} {} version {}{}{}{}", table().name, device_->info().compute_capability,
                      table().version, host_ == nullptr ? "" : ", ",
-                     host_ == nullptr ? "" : host_->arithmetic_name());
+                     host_ == nullptr ? "" : host_->arithmetic_name(),
+                     prompt_form_end() == 0 ? "" : ", prompts expanded");
 }
 
 Result<std::unique_ptr<DeviceModel::Workspace>> DeviceModel::make_workspace(
@@ -139,7 +146,7 @@ Result<std::unique_ptr<DeviceModel::Workspace>> DeviceModel::make_workspace(
   take(ws->inputs, Workspace::kNumInputs * rows_max_);
   ws->block_table_ints = rows_max_ * pages_for(config_.max_position_embeddings);
   take(ws->block_tables, ws->block_table_ints);
-  for (auto* ints : {&ws->logits_rows, &ws->no_rows, &ws->num_selected}) take(*ints, rows_max_);
+  for (auto* ints : {&ws->logits_rows, &ws->num_selected}) take(*ints, rows_max_);
   for (auto* of_hidden : {&ws->hidden, &ws->output, &ws->final_hidden}) {
     take(*of_hidden, rows_max_ * config_.hidden_size);
   }
@@ -149,6 +156,7 @@ Result<std::unique_ptr<DeviceModel::Workspace>> DeviceModel::make_workspace(
   take(ws->logits, ws->logits_rows_max * config_.vocab_size);
   take_sampling(*ws, take);
   take_attention(*ws, take);
+  take_expanded(*ws, take);
   take_indexer(*ws, take);
   take_ffn(*ws, take);
   if (!take.status) return tl::unexpected(take.status.error());
@@ -157,8 +165,6 @@ Result<std::unique_ptr<DeviceModel::Workspace>> DeviceModel::make_workspace(
 
 Status DeviceModel::take_workspace() {
   PONDER_TRY(ws_, make_workspace(arena_));
-  const std::vector<std::int32_t> absent(rows_max_, -1);
-  upload(ws_->no_rows, std::span<const std::int32_t>(absent));
   return {};
 }
 
@@ -199,9 +205,6 @@ void DeviceModel::take_indexer(Workspace& ws, ArrayTaker& take) const {
   take(ws.index_k, rows * c.index_head_dim);
   take(ws.index_weights, rows * c.index_n_heads);
   take(ws.index_q_codes, rows * c.index_n_heads * c.index_head_dim);
-  take(ws.index_k_codes, rows * c.index_head_dim);
-  take(ws.index_q_scales, rows * c.index_n_heads);
-  take(ws.index_k_scales, rows);
   const std::size_t keys = c.max_position_embeddings;
   ws.num_scores = std::max(keys, std::min(rows * keys, kScoreBytesMax / sizeof(float)));
   take(ws.scores, ws.num_scores);
@@ -224,7 +227,6 @@ void DeviceModel::take_ffn(Workspace& ws, ArrayTaker& take) const {
   take(ws.router_logits, rows * c.n_routed_experts);
   for (auto* ints : {&ws.slot_rows, &ws.source_rows}) take(*ints, slots);
   take(ws.expert_begin, c.n_routed_experts + 1);
-  take(ws.expert_input, slots * c.hidden_size);
   take(ws.expert_output, slots * c.hidden_size);
   const std::size_t x_values =
       std::max({rows * 2 * c.hidden_size, rows * c.q_lora_rank,
@@ -250,8 +252,15 @@ Status DeviceModel::check() const {
   return host_ == nullptr ? Status() : host_->check();
 }
 
+void DeviceModel::give_up() {
+  PONDER_ASSERT(device_->error() != 0);
+  is_given_up_ = true;
+  host_.reset();
+}
+
 std::span<const float> DeviceModel::forward(std::span<const BatchSegment> segments,
                                             RowTrace* trace) {
+  if (is_given_up_) return {};
   set_rows(segments);
   choices_.clear();
   std::span<const float> logits;
@@ -267,9 +276,11 @@ std::span<const float> DeviceModel::forward(std::span<const BatchSegment> segmen
   return logits;
 }
 
-/// Without a trace, forced choices and experts in host memory, it only launches operations.
+/// From the embedding to the final norm. Without a trace, forced choices and experts in host
+/// memory, it only launches operations.
 void DeviceModel::compute_layers(RowTrace* trace) {
   embed(ws_->input(Workspace::tokens));
+  start_layers(0);
   if (trace != nullptr) trace->assign(config_.num_hidden_layers, {});
   for (std::size_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
     LayerTrace* const layer_trace = trace == nullptr ? nullptr : &(*trace)[layer];
@@ -297,7 +308,8 @@ void DeviceModel::set_rows(std::span<const BatchSegment> segments) {
   step_.num_keys.clear();
   for (const BatchSegment& segment : segments) {
     PONDER_ASSERT(!segment.tokens.empty());
-    PONDER_ASSERT(segment.sampling == nullptr || (segment.wants_logits && segment.num_drafts == 0));
+    PONDER_ASSERT(segment.samplings.empty() ||
+                  (segment.wants_logits && segment.samplings.size() == 1 + segment.num_drafts));
     PONDER_ASSERT(segment.first_position + segment.tokens.size() <= segment.table->capacity());
     PONDER_ASSERT(&segment.table->pool() == &segments.front().table->pool());
     for (std::size_t i = 0; i < segment.tokens.size(); ++i) {
@@ -309,6 +321,7 @@ void DeviceModel::set_rows(std::span<const BatchSegment> segments) {
   PONDER_ASSERT(step_.rows > 0 && step_.rows <= rows_max_);
   step_.keys_max = static_cast<std::size_t>(*std::ranges::max_element(step_.num_keys));
   step_.pages = segments.front().table->pool().data(PageId{0});
+  plan_rows(segments);
 }
 
 /// Into memory that is the same in every step.
@@ -316,6 +329,7 @@ void DeviceModel::upload_step(std::span<const BatchSegment> segments) {
   fill_rows(segments);
   upload_block_tables(segments);
   upload_rope_tables();
+  upload_plan();
 }
 
 void DeviceModel::fill_rows(std::span<const BatchSegment> segments) {
@@ -403,21 +417,44 @@ void DeviceModel::normalise(float* y, std::size_t y_stride, const float* x, std:
                     .eps = static_cast<float>(eps)});
 }
 
-/// y = x @ w^T, both dense.
-void DeviceModel::multiply(const DeviceLinears& w, float* y, const float* x, std::size_t rows) {
-  table().matmul({.y = y,
-                  .y_stride = w.out,
-                  .x = x,
-                  .x_stride = w.in,
-                  .w = w.matrices,
-                  .w_dtype = w.dtype,
-                  .batch = 1,
-                  .m = rows,
-                  .m_total = rows,
-                  .n = w.out,
-                  .k = w.in,
-                  .x_codes = ws_->x_codes,
-                  .x_scales = ws_->x_scales});
+/// What the first layer of a stack reads.
+void DeviceModel::start_layers(std::size_t first) {
+  const std::size_t hidden = config_.hidden_size;
+  normalise(ws_->normed, hidden, ws_->hidden, hidden, weights_.layers[first].input_layernorm,
+            step_.rows, hidden, config_.rms_norm_eps);
+}
+
+/// y = x @ w^T for matrices that share x, all dense. Where they are int8 or int4, codes of x are
+/// made once.
+void DeviceModel::multiply(std::initializer_list<Product> products, const float* x,
+                           std::size_t rows) {
+  multiply_all(products, rows_of(x, rows));
+}
+
+kernels::DeviceMatmulArgs DeviceModel::rows_of(const float* x, std::size_t rows) const {
+  kernels::DeviceMatmulArgs args{};
+  args.x = x;
+  args.batch = 1;
+  args.m = rows;
+  args.m_total = rows;
+  args.x_codes = ws_->x_codes;
+  args.x_scales = ws_->x_scales;
+  return args;
+}
+
+void DeviceModel::multiply_all(std::initializer_list<Product> products,
+                               kernels::DeviceMatmulArgs args) {
+  for (const auto& [w, y] : products) {
+    args.y = y;
+    args.y_stride = w.out;
+    args.x_stride = w.in;
+    args.w = w.matrices;
+    args.w_dtype = w.dtype;
+    args.n = w.out;
+    args.k = w.in;
+    table().matmul(args);
+    args.x_is_coded |= w.dtype == kernels::DType::int8 || w.dtype == kernels::DType::int4;
+  }
 }
 
 std::span<const float> DeviceModel::compute_logits(std::span<const BatchSegment> segments) {
@@ -435,14 +472,12 @@ std::span<const float> DeviceModel::compute_logits(std::span<const BatchSegment>
   upload(ws_->logits_rows, std::span<const std::int32_t>(rows));
   table().gather_rows({.y = ws_->normed,
                        .y_stride = hidden,
-                       .table = ws_->hidden,
+                       .table = ws_->final_hidden,
                        .dtype = kernels::DType::f32,
                        .indices = ws_->logits_rows,
                        .rows = rows.size(),
                        .dim = hidden});
-  normalise(ws_->normed, hidden, ws_->normed, hidden, weights_.norm, rows.size(), hidden,
-            config_.rms_norm_eps);
-  return apply_head(segments);
+  return apply_head(segments, ws_->normed);
 }
 
 std::span<const float> DeviceModel::apply_lm_head(const float* input, std::size_t num_rows) {
@@ -450,7 +485,7 @@ std::span<const float> DeviceModel::apply_lm_head(const float* input, std::size_
   logits_.assign(num_rows * vocab, 0.0F);
   for (std::size_t row = 0; row < num_rows; row += ws_->logits_rows_max) {
     const std::size_t n = std::min(num_rows - row, ws_->logits_rows_max);
-    multiply(weights_.lm_head, ws_->logits, input + row * config_.hidden_size, n);
+    multiply({{weights_.lm_head, ws_->logits}}, input + row * config_.hidden_size, n);
     note(table().download(logits_.data() + row * vocab, ws_->logits, n * vocab * sizeof(float)));
   }
   return logits_;

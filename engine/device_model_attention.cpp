@@ -28,116 +28,82 @@ kernels::DevicePages DeviceModel::index_pages(std::size_t layer) const {
           is_int8 ? kernels::DType::int8 : layout_.key_dtype};
 }
 
-/// Everything up to the rows' own cache rows: all of them are written before any row is scored or
-/// attends.
+/// From the normed rows to their queries and their own cache rows: all of these are written before
+/// any row is scored or attends.
 void DeviceModel::start_attention(std::size_t layer) {
-  const bool has_indexer = config_.layers[layer].indexer == IndexerKind::full;
-  const std::size_t hidden = config_.hidden_size;
-  normalise(ws_->normed, hidden, ws_->hidden, hidden, weights_.layers[layer].input_layernorm,
-            step_.rows, hidden, config_.rms_norm_eps);
-  project(weights_.layers[layer], has_indexer);
-  rotate(config_.layers[layer], has_indexer);
-  if (has_indexer) round_index();
-  write_cache(layer, has_indexer);
-}
-
-void DeviceModel::project(const DeviceLayer& weights, bool has_indexer) {
-  const ModelConfig& c = config_;
-  const std::size_t rows = step_.rows;
-  const std::size_t latent_dim = c.kv_lora_rank + c.qk_rope_head_dim;
-  multiply(weights.q_a, ws_->q_latent, ws_->normed, rows);
-  multiply(weights.kv_a, ws_->latent, ws_->normed, rows);
-  if (has_indexer) {
-    multiply(weights.wk, ws_->index_k, ws_->normed, rows);
-    multiply(weights.weights_proj, ws_->index_weights, ws_->normed, rows);
+  const DeviceLayer& weights = weights_.layers[layer];
+  if (config_.layers[layer].indexer == IndexerKind::full) {
+    multiply({{weights.q_a, ws_->q_latent},
+              {weights.kv_a, ws_->latent},
+              {weights.wk, ws_->index_k},
+              {weights.weights_proj, ws_->index_weights}},
+             ws_->normed, step_.rows);
+    finish_latents(layer);
+    multiply({{weights.q_b, ws_->q}, {weights.wq_b, ws_->index_q}}, ws_->q_latent, step_.rows);
+  } else {
+    multiply({{weights.q_a, ws_->q_latent}, {weights.kv_a, ws_->latent}}, ws_->normed, step_.rows);
+    finish_latents(layer);
+    multiply({{weights.q_b, ws_->q}}, ws_->q_latent, step_.rows);
   }
-  normalise(ws_->q_latent, c.q_lora_rank, ws_->q_latent, c.q_lora_rank, weights.q_a_layernorm, rows,
-            c.q_lora_rank, c.lora_norm_eps);
-  normalise(ws_->latent, latent_dim, ws_->latent, latent_dim, weights.kv_a_layernorm, rows,
-            c.kv_lora_rank, c.lora_norm_eps);
-  multiply(weights.q_b, ws_->q, ws_->q_latent, rows);
-  if (!has_indexer) return;
-  table().layer_norm({.y = ws_->index_k,
-                      .y_stride = c.index_head_dim,
-                      .x = ws_->index_k,
-                      .x_stride = c.index_head_dim,
-                      .weight = weights.k_norm,
-                      .bias = weights.k_norm_bias,
-                      .rows = rows,
-                      .dim = c.index_head_dim,
-                      .eps = static_cast<float>(kIndexNormEps)});
-  multiply(weights.wq_b, ws_->index_q, ws_->q_latent, rows);
+  finish_queries(layer);
 }
 
-void DeviceModel::rotate(const LayerDescriptor& layer, bool has_indexer) {
+void DeviceModel::finish_latents(std::size_t layer) {
   const ModelConfig& c = config_;
-  const auto rope = [&](float* x, std::size_t row_stride, std::size_t heads,
-                        std::size_t head_stride, RopeLayout layout) {
-    table().rope({.x = x,
-                  .row_stride = row_stride,
-                  .head_stride = head_stride,
-                  .cos = ws_->rope_cos,
-                  .sin = ws_->rope_sin,
-                  .positions = nullptr,
-                  .rows = step_.rows,
-                  .heads = heads,
-                  .dim = c.qk_rope_head_dim,
-                  .layout = kernel_layout(layout)});
-  };
-  const std::size_t latent_dim = c.kv_lora_rank + c.qk_rope_head_dim;
-  rope(ws_->q + c.qk_nope_head_dim, c.num_attention_heads * c.qk_head_dim(), c.num_attention_heads,
-       c.qk_head_dim(), layer.rope_layout);
-  rope(ws_->latent + c.kv_lora_rank, latent_dim, 1, latent_dim, layer.rope_layout);
-  if (!has_indexer) return;
-  // In the indexer the rotated part comes first.
-  rope(ws_->index_q, c.index_n_heads * c.index_head_dim, c.index_n_heads, c.index_head_dim,
-       layer.indexer_rope_layout);
-  rope(ws_->index_k, c.index_head_dim, 1, c.index_head_dim, layer.indexer_rope_layout);
-}
-
-/// Queries and keys are turned alike, so that their products are those of the rows as they were.
-void DeviceModel::round_index() {
-  const std::size_t dim = config_.index_head_dim;
-  const std::size_t q_rows = step_.rows * config_.index_n_heads;
-  if (layout_.index_keys == IndexKeys::int8) {
-    table().index_quantize(
-        {ws_->index_q, dim, ws_->index_q_codes, ws_->index_q_scales, q_rows, dim});
-    table().index_quantize(
-        {ws_->index_k, dim, ws_->index_k_codes, ws_->index_k_scales, step_.rows, dim});
-  } else if (layout_.index_keys == IndexKeys::fp8) {
-    table().rotate_index({ws_->index_q, q_rows, dim, true});
-    table().rotate_index({ws_->index_k, step_.rows, dim, false});
+  const LayerDescriptor& kind = c.layers[layer];
+  const DeviceLayer& weights = weights_.layers[layer];
+  kernels::LatentsArgs args{};
+  args.queries = {ws_->q_latent, weights.q_a_layernorm, c.q_lora_rank};
+  args.kv = {.latents = ws_->latent,
+             .norm = weights.kv_a_layernorm,
+             .rank = c.kv_lora_rank,
+             .cache = latent_pages(layer),
+             .fp8 = fp8_latent_layout(c.kv_lora_rank, c.qk_rope_head_dim),
+             .layout = kernel_layout(kind.rope_layout)};
+  if (kind.indexer == IndexerKind::full) {
+    args.index = {.keys = ws_->index_k,
+                  .norm = weights.k_norm,
+                  .bias = weights.k_norm_bias,
+                  .eps = static_cast<float>(kIndexNormEps),
+                  .dim = c.index_head_dim,
+                  .cache = index_pages(layer),
+                  .layout = kernel_layout(kind.indexer_rope_layout)};
   }
+  args.slots = ws_->input(Workspace::slots);
+  args.rope = {ws_->rope_cos, ws_->rope_sin, c.qk_rope_head_dim};
+  args.rows = step_.rows;
+  args.eps = static_cast<float>(c.lora_norm_eps);
+  table().latents(args);
 }
 
-void DeviceModel::write_cache(std::size_t layer, bool has_indexer) {
+void DeviceModel::finish_queries(std::size_t layer) {
   const ModelConfig& c = config_;
-  table().write_latents({.cache = latent_pages(layer),
-                         .fp8 = fp8_latent_layout(c.kv_lora_rank, c.qk_rope_head_dim),
-                         .latents = ws_->latent,
-                         .slots = ws_->input(Workspace::slots),
-                         .rows = step_.rows,
-                         .kv_lora_rank = c.kv_lora_rank,
-                         .qk_rope_head_dim = c.qk_rope_head_dim});
-  if (!has_indexer) return;
-  table().write_index_keys({.cache = index_pages(layer),
-                            .keys = ws_->index_k,
-                            .codes = ws_->index_k_codes,
-                            .scales = ws_->index_k_scales,
-                            .slots = ws_->input(Workspace::slots),
-                            .rows = step_.rows,
-                            .dim = c.index_head_dim});
+  const LayerDescriptor& kind = c.layers[layer];
+  kernels::QueriesArgs args{};
+  args.q_rope = ws_->q + c.qk_nope_head_dim;
+  args.q_row_stride = c.num_attention_heads * c.qk_head_dim();
+  args.q_head_stride = c.qk_head_dim();
+  args.heads = c.num_attention_heads;
+  args.layout = kernel_layout(kind.rope_layout);
+  if (kind.indexer == IndexerKind::full) {
+    args.index = {.q = ws_->index_q,
+                  .codes = ws_->index_q_codes,
+                  .weights = ws_->index_weights,
+                  .weight_factor = static_cast<float>(c.indexer_scale),
+                  .heads = c.index_n_heads,
+                  .dim = c.index_head_dim,
+                  .key_dtype = index_pages(layer).dtype,
+                  .layout = kernel_layout(kind.indexer_rope_layout)};
+  }
+  args.rope = {ws_->rope_cos, ws_->rope_sin, c.qk_rope_head_dim};
+  args.rows = step_.rows;
+  table().queries(args);
 }
 
 /// As many rows at a time as their scores fit. Rows that see no more than index_topk positions
 /// select all of them, and nothing need be scored.
 void DeviceModel::select(std::size_t layer, LayerTrace* trace) {
   const ModelConfig& c = config_;
-  table().scale_index_weights(
-      {.weights = ws_->index_weights,
-       .q_scales = layout_.index_keys == IndexKeys::int8 ? ws_->index_q_scales : nullptr,
-       .scale = static_cast<float>(c.indexer_scale),
-       .n = step_.rows * c.index_n_heads});
   const std::size_t stride = step_.keys_max;
   const std::size_t together = std::max<std::size_t>(1, ws_->num_scores / stride);
   for (std::size_t first = 0; first < step_.rows; first += together) {
@@ -216,49 +182,62 @@ void DeviceModel::trace_selection(LayerTrace& trace) {
 }
 
 void DeviceModel::finish_attention(std::size_t layer) {
+  const DeviceLayer& weights = weights_.layers[layer];
+  if (step_.plan.expanded.empty()) {
+    attend_gathered(layer, {0, step_.rows});
+  } else {
+    for (const RowRun& run : step_.plan.gathered) attend_gathered(layer, run);
+    attend_expanded(layer);
+  }
+  multiply({{weights.o, ws_->output}}, ws_->values, step_.rows);
+  table().residual_norm(sum_into(ws_->normed, weights.post_attention_layernorm));
+}
+
+/// From the rows' queries to their values.
+void DeviceModel::attend_gathered(std::size_t layer, RowRun run) {
   const ModelConfig& c = config_;
   const DeviceLayer& weights = weights_.layers[layer];
   const std::size_t heads = c.num_attention_heads;
   const auto multiply_heads = [&](const DeviceLinears& w, float* y, const float* x,
                                   std::size_t x_head_stride) {
-    table().matmul({.y = y,
+    table().matmul({.y = y + run.first_row * heads * w.out,
                     .y_stride = heads * w.out,
                     .y_batch_stride = w.out,
-                    .x = x,
+                    .x = x + run.first_row * heads * x_head_stride,
                     .x_stride = heads * x_head_stride,
                     .x_batch_stride = x_head_stride,
                     .w = w.matrices,
                     .w_dtype = w.dtype,
                     .batch = heads,
-                    .m = step_.rows,
-                    .m_total = step_.rows,
+                    .m = run.num_rows,
+                    .m_total = run.num_rows,
                     .n = w.out,
                     .k = w.in});
   };
   multiply_heads(weights.key_up, ws_->q_absorbed, ws_->q, c.qk_head_dim());
-  table().attention({.q_nope = ws_->q_absorbed,
-                     .q_nope_row_stride = heads * c.kv_lora_rank,
-                     .q_nope_head_stride = c.kv_lora_rank,
-                     .q_rope = ws_->q + c.qk_nope_head_dim,
-                     .q_rope_row_stride = heads * c.qk_head_dim(),
-                     .q_rope_head_stride = c.qk_head_dim(),
-                     .out = ws_->attended,
-                     .cache = latent_pages(layer),
-                     .fp8 = fp8_latent_layout(c.kv_lora_rank, c.qk_rope_head_dim),
-                     .slots = ws_->selected_slots,
-                     .num_slots = ws_->num_selected,
-                     .slots_stride = c.index_topk,
-                     .rows = step_.rows,
-                     .heads = heads,
-                     .kv_lora_rank = c.kv_lora_rank,
-                     .qk_rope_head_dim = c.qk_rope_head_dim,
-                     .softmax_scale = static_cast<float>(c.softmax_scale),
-                     .parts = ws_->parts,
-                     .rows_together = ws_->attention_rows_together,
-                     .parts_max = ws_->attention_parts_max});
+  const std::size_t first_latent = run.first_row * heads * c.kv_lora_rank;
+  table().attention(
+      {.q_nope = ws_->q_absorbed + first_latent,
+       .q_nope_row_stride = heads * c.kv_lora_rank,
+       .q_nope_head_stride = c.kv_lora_rank,
+       .q_rope = ws_->q + run.first_row * heads * c.qk_head_dim() + c.qk_nope_head_dim,
+       .q_rope_row_stride = heads * c.qk_head_dim(),
+       .q_rope_head_stride = c.qk_head_dim(),
+       .out = ws_->attended + first_latent,
+       .cache = latent_pages(layer),
+       .fp8 = fp8_latent_layout(c.kv_lora_rank, c.qk_rope_head_dim),
+       .slots = ws_->selected_slots + run.first_row * c.index_topk,
+       .num_slots = ws_->num_selected + run.first_row,
+       .slots_stride = c.index_topk,
+       .rows = run.num_rows,
+       .heads = heads,
+       .kv_lora_rank = c.kv_lora_rank,
+       .qk_rope_head_dim = c.qk_rope_head_dim,
+       .softmax_scale = static_cast<float>(c.softmax_scale),
+       .parts = ws_->parts,
+       .rows_together = ws_->attention_rows_together,
+       .parts_max = ws_->attention_parts_max});
   multiply_heads(weights.value_up, ws_->values, ws_->attended, c.kv_lora_rank);
-  multiply(weights.o, ws_->output, ws_->values, step_.rows);
-  table().add(ws_->hidden, ws_->output, step_.rows * c.hidden_size);
 }
 
 }  // namespace ponder::engine

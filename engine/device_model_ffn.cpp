@@ -5,45 +5,116 @@
 #include "engine/device_workspace.h"
 
 namespace ponder::engine {
+namespace {
+
+/// Whether a product with these weights reads codes.
+bool has_codes(const DeviceLinears& w) {
+  return w.dtype == kernels::DType::int8 || w.dtype == kernels::DType::int4;
+}
+
+}  // namespace
+
+/// hidden += output; and its norm.
+kernels::ResidualNormArgs DeviceModel::sum_into(float* normed, const float* norm) const {
+  kernels::ResidualNormArgs sum{};
+  sum.hidden = ws_->hidden;
+  sum.output = ws_->output;
+  sum.y = normed;
+  sum.weight = norm;
+  sum.rows = step_.rows;
+  sum.dim = config_.hidden_size;
+  sum.eps = static_cast<float>(config_.rms_norm_eps);
+  return sum;
+}
+
+/// The norm is the next layer's, or the one before the head.
+kernels::ResidualNormArgs DeviceModel::sum_after(std::size_t layer) const {
+  const std::size_t num_layers = config_.num_hidden_layers;
+  if (layer + 1 < num_layers) {
+    return sum_into(ws_->normed, weights_.layers[layer + 1].input_layernorm);
+  }
+  return sum_into(ws_->final_hidden,
+                  layer < num_layers ? weights_.norm : weights_.mtp->shared_head_norm);
+}
 
 void DeviceModel::feed_forward(std::size_t layer, LayerTrace* trace) {
-  const DeviceLayer& weights = weights_.layers[layer];
-  const std::size_t hidden = config_.hidden_size;
-  normalise(ws_->normed, hidden, ws_->hidden, hidden, weights.post_attention_layernorm, step_.rows,
-            hidden, config_.rms_norm_eps);
+  kernels::ResidualNormArgs sum = sum_after(layer);
   if (config_.layers[layer].ffn == FfnKind::dense) {
-    dense_ffn(weights.dense);
+    dense_ffn(weights_.layers[layer].dense);
   } else {
-    moe_ffn(layer, weights);
+    moe_ffn(layer, sum);
     if (trace != nullptr) {
       const std::size_t slots = config_.num_experts_per_tok;
       trace->experts = download(ws_->experts + (step_.rows - 1) * slots, slots);
       trace->expert_weights = download(ws_->expert_weights + (step_.rows - 1) * slots, slots);
     }
   }
-  table().add(ws_->hidden, ws_->output, step_.rows * hidden);
+  table().residual_norm(sum);
 }
 
 void DeviceModel::dense_ffn(const DeviceFfn& ffn) {
-  const std::size_t width = ffn.gate.out;
-  multiply(ffn.gate, ws_->gate, ws_->normed, step_.rows);
-  multiply(ffn.up, ws_->up, ws_->normed, step_.rows);
-  table().silu_mul({.y = ws_->gate,
-                    .y_stride = width,
-                    .gate = ws_->gate,
-                    .gate_stride = width,
-                    .up = ws_->up,
-                    .up_stride = width,
-                    .rows = step_.rows,
-                    .dim = width});
-  multiply(ffn.down, ws_->output, ws_->gate, step_.rows);
+  const bool as_codes = has_codes(ffn.down);
+  multiply({{ffn.gate, ws_->gate}, {ffn.up, ws_->up}}, ws_->normed, step_.rows);
+  activate(step_.rows * ffn.gate.out, as_codes);
+  multiply_all({{ffn.down, ws_->output}}, activated(0, as_codes));
 }
 
-void DeviceModel::moe_ffn(std::size_t layer, const DeviceLayer& weights) {
+/// gate = silu(gate) * up for so many values, or their codes, which is all that a product with int8
+/// or int4 weights reads.
+void DeviceModel::activate(std::size_t n, bool as_codes) {
+  table().silu_mul({.y = as_codes ? nullptr : ws_->gate,
+                    .gate = ws_->gate,
+                    .up = ws_->up,
+                    .n = n,
+                    .codes = as_codes ? ws_->x_codes : nullptr,
+                    .scales = as_codes ? ws_->x_scales : nullptr});
+}
+
+/// What activate() has left, from value `first` on, as the rows of a product.
+kernels::DeviceMatmulArgs DeviceModel::activated(std::size_t first, bool as_codes) const {
+  kernels::DeviceMatmulArgs args = rows_of(ws_->gate + first, step_.rows);
+  if (!as_codes) return args;
+  args.x_codes += first;
+  args.x_scales += first / kernels::kActivationGroup;
+  args.x_is_coded = true;
+  return args;
+}
+
+/// `sum` gets the routed experts' outputs, which are added to the shared ones' in `output` in
+/// ascending slot order, unless the host has done so. The shared experts' values lie behind the
+/// routed ones'.
+void DeviceModel::moe_ffn(std::size_t layer, kernels::ResidualNormArgs& sum) {
+  const DeviceFfn& experts = weights_.layers[layer].experts;
+  const DeviceFfn& shared = weights_.layers[layer].shared;
+  choose_experts(layer);
+  if (forced_ != nullptr) force_experts(layer);
+  if (host_ != nullptr && host_->has(layer)) return moe_ffn_with_host(layer, shared);
+  group_rows();
+  const bool has_shared = shared.gate.batch > 0;
+  const bool as_codes = has_codes(experts.down) && (!has_shared || has_codes(shared.down));
+  const std::size_t num_routed =
+      step_.rows * config_.num_experts_per_tok * config_.moe_intermediate_size;
+  kernels::DeviceMatmulArgs rows = rows_of(ws_->normed, step_.rows);
+  rows.x_rows = ws_->source_rows;
+  multiply_experts({{experts.gate, ws_->gate}, {experts.up, ws_->up}}, rows);
+  if (has_shared) {
+    multiply({{shared.gate, ws_->gate + num_routed}, {shared.up, ws_->up + num_routed}},
+             ws_->normed, step_.rows);
+  }
+  activate(num_routed + (has_shared ? step_.rows * shared.gate.out : 0), as_codes);
+  multiply_experts({{experts.down, ws_->expert_output}}, activated(0, as_codes));
+  if (has_shared) multiply_all({{shared.down, ws_->output}}, activated(num_routed, as_codes));
+  if (!has_shared) sum.output = nullptr;
+  sum.expert_output = ws_->expert_output;
+  sum.expert_rows = ws_->slot_rows;
+  sum.expert_weights = ws_->expert_weights;
+  sum.slots = config_.num_experts_per_tok;
+}
+
+void DeviceModel::choose_experts(std::size_t layer) {
   const ModelConfig& c = config_;
-  const std::size_t num_slots = step_.rows * c.num_experts_per_tok;
-  const std::size_t width = c.moe_intermediate_size;
-  multiply(weights.router, ws_->router_logits, ws_->normed, step_.rows);
+  const DeviceLayer& weights = weights_.layers[layer];
+  multiply({{weights.router, ws_->router_logits}}, ws_->normed, step_.rows);
   table().router({.logits = ws_->router_logits,
                   .logits_stride = c.n_routed_experts,
                   .bias = weights.router_bias,
@@ -56,56 +127,39 @@ void DeviceModel::moe_ffn(std::size_t layer, const DeviceLayer& weights) {
                   .topk = c.num_experts_per_tok,
                   .normalize = c.norm_topk_prob,
                   .scaling_factor = static_cast<float>(c.routed_scaling_factor)});
-  if (forced_ != nullptr) force_experts(layer);
-  if (host_ != nullptr && host_->has(layer)) return moe_ffn_with_host(layer, weights);
+}
+
+/// Each expert's rows lie together; a row goes to an expert at most once.
+void DeviceModel::group_rows() {
+  const ModelConfig& c = config_;
   table().group_by_expert({.experts = ws_->experts,
-                           .num_slots = num_slots,
+                           .num_slots = step_.rows * c.num_experts_per_tok,
                            .topk = c.num_experts_per_tok,
                            .num_experts = c.n_routed_experts,
                            .expert_begin = ws_->expert_begin,
                            .slot_rows = ws_->slot_rows,
                            .source_rows = ws_->source_rows,
                            .num_rows = ws_->input(Workspace::num_rows)});
-  table().gather_rows({.y = ws_->expert_input,
-                       .y_stride = c.hidden_size,
-                       .table = ws_->normed,
-                       .dtype = kernels::DType::f32,
-                       .indices = ws_->source_rows,
-                       .rows = num_slots,
-                       .dim = c.hidden_size});
-  multiply_experts(weights.experts.gate, ws_->gate, ws_->expert_input);
-  multiply_experts(weights.experts.up, ws_->up, ws_->expert_input);
-  table().silu_mul({.y = ws_->gate,
-                    .y_stride = width,
-                    .gate = ws_->gate,
-                    .gate_stride = width,
-                    .up = ws_->up,
-                    .up_stride = width,
-                    .rows = num_slots,
-                    .dim = width});
-  multiply_experts(weights.experts.down, ws_->expert_output, ws_->gate);
-  shared_experts(weights.shared);
-  // The shared experts' output lies in `output`; the routed ones are added in ascending slot order.
-  table().weighted_sum({.y = ws_->output,
-                        .y_stride = c.hidden_size,
-                        .x = ws_->expert_output,
-                        .x_stride = c.hidden_size,
-                        .indices = ws_->slot_rows,
-                        .weights = ws_->expert_weights,
-                        .rows = step_.rows,
-                        .slots = c.num_experts_per_tok,
-                        .dim = c.hidden_size});
+}
+
+void DeviceModel::multiply_experts(std::initializer_list<Product> products,
+                                   kernels::DeviceMatmulArgs rows) {
+  rows.batch = config_.n_routed_experts;
+  rows.group_begin = ws_->expert_begin;
+  rows.m_total = step_.rows * config_.num_experts_per_tok;
+  multiply_all(products, rows);
 }
 
 /// The routed experts on the CPU while the device computes the shared ones, to which they are added
 /// on the host: in the order and with the operation of an experts' layer on the device.
-void DeviceModel::moe_ffn_with_host(std::size_t layer, const DeviceLayer& weights) {
+void DeviceModel::moe_ffn_with_host(std::size_t layer, const DeviceFfn& shared) {
   const std::size_t rows = step_.rows;
   const std::size_t hidden = config_.hidden_size;
   host_rows_.resize(ws_->routing_floats + rows_max_ * hidden);
   note(table().download(host_rows_.data(), ws_->routing,
                         (ws_->routing_floats + rows * hidden) * sizeof(float)));
-  shared_experts(weights.shared);
+  const bool has_shared = shared.gate.batch > 0;
+  if (has_shared) dense_ffn(shared);
   // Nothing of such a step will be used, nor is what came to be believed.
   if (device_->error() != 0) return;
   const std::size_t slots = rows_max_ * config_.num_experts_per_tok;
@@ -114,40 +168,13 @@ void DeviceModel::moe_ffn_with_host(std::size_t layer, const DeviceLayer& weight
   host_->compute(layer, {.x = host_rows_.data() + ws_->routing_floats,
                          .experts = host_choices_.data(),
                          .rows = rows});
-  host_output_.resize(rows_max_ * hidden);
-  note(table().download(host_output_.data(), ws_->output, rows * hidden * sizeof(float)));
-  if (device_->error() != 0) return;
+  host_output_.assign(rows_max_ * hidden, 0.0F);
+  if (has_shared) {
+    note(table().download(host_output_.data(), ws_->output, rows * hidden * sizeof(float)));
+    if (device_->error() != 0) return;
+  }
   host_->add_to(host_output_.data(), host_rows_.data() + slots);
   upload(ws_->output, std::span<const float>(host_output_).first(rows * hidden));
-}
-
-/// Each expert's rows lie together; a row goes to an expert at most once.
-void DeviceModel::multiply_experts(const DeviceLinears& w, float* y, const float* x) {
-  table().matmul({.y = y,
-                  .y_stride = w.out,
-                  .x = x,
-                  .x_stride = w.in,
-                  .w = w.matrices,
-                  .w_dtype = w.dtype,
-                  .batch = w.batch,
-                  .group_begin = ws_->expert_begin,
-                  .m = step_.rows,
-                  .m_total = step_.rows * config_.num_experts_per_tok,
-                  .n = w.out,
-                  .k = w.in,
-                  .x_codes = ws_->x_codes,
-                  .x_scales = ws_->x_scales});
-}
-
-void DeviceModel::shared_experts(const DeviceFfn& ffn) {
-  if (ffn.gate.batch > 0) return dense_ffn(ffn);
-  table().gather_rows({.y = ws_->output,
-                       .y_stride = config_.hidden_size,
-                       .table = ws_->normed,
-                       .dtype = kernels::DType::f32,
-                       .indices = ws_->no_rows,
-                       .rows = step_.rows,
-                       .dim = config_.hidden_size});
 }
 
 void DeviceModel::force_experts(std::size_t layer) {

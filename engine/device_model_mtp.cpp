@@ -22,8 +22,6 @@ void DeviceModel::download_final_hidden() {
 /// The layer's cache rows for the tokens just computed. What it would make of them is left out.
 void DeviceModel::extend_mtp_cache(std::span<const BatchSegment> segments) {
   const std::size_t hidden = config_.hidden_size;
-  normalise(ws_->final_hidden, hidden, ws_->hidden, hidden, weights_.norm, step_.rows, hidden,
-            config_.rms_norm_eps);
   table().gather_rows({.y = ws_->output,
                        .y_stride = hidden,
                        .table = ws_->final_hidden,
@@ -60,15 +58,15 @@ std::span<const float> DeviceModel::draft(std::span<const DraftRow> rows) {
   select_for_drafts(rows);
   finish_attention(layer);
   feed_forward(layer, nullptr);
-  normalise(ws_->final_hidden, hidden, ws_->hidden, hidden, weights_.mtp->shared_head_norm,
-            step_.rows, hidden, config_.rms_norm_eps);
   count_nan_scores();
   download_final_hidden();
-  return apply_lm_head(ws_->final_hidden, step_.rows);
+  std::vector<const RowSampling*> samplings;
+  for (const DraftRow& row : rows) samplings.push_back(row.sampling);
+  return apply_head(ws_->final_hidden, samplings);
 }
 
-/// eh_proj([enorm(embedding) | hnorm(hidden state before)]) into `hidden`; the hidden states before
-/// lie in `output`.
+/// eh_proj([enorm(embedding) | hnorm(hidden state before)]) into `hidden`, ready for the layer; the
+/// hidden states before lie in `output`.
 void DeviceModel::combine_mtp_input() {
   const std::size_t hidden = config_.hidden_size;
   const DeviceMtp& weights = *weights_.mtp;
@@ -77,7 +75,8 @@ void DeviceModel::combine_mtp_input() {
             config_.rms_norm_eps);
   normalise(ws_->mtp_input + hidden, 2 * hidden, ws_->output, hidden, weights.hnorm, step_.rows,
             hidden, config_.rms_norm_eps);
-  multiply(weights.eh_proj, ws_->hidden, ws_->mtp_input, step_.rows);
+  multiply({{weights.eh_proj, ws_->hidden}}, ws_->mtp_input, step_.rows);
+  start_layers(config_.num_hidden_layers);
 }
 
 void DeviceModel::select_for_drafts(std::span<const DraftRow> rows) {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <functional>
 #include <span>
 
@@ -28,9 +29,21 @@ std::size_t data_bytes(const Linear& linear) {
   return linear.is_packed ? kernels::packed_bytes(linear.out, row_bytes) : linear.out * row_bytes;
 }
 
+void transpose(const Linear& linear, std::span<std::byte> to) {
+  const std::size_t size =
+      linear.dtype == kernels::DType::f32 ? sizeof(float) : sizeof(kernels::bf16);
+  const auto* from = static_cast<const std::byte*>(linear.data);
+  for (std::size_t row = 0; row < linear.out; ++row) {
+    for (std::size_t column = 0; column < linear.in; ++column) {
+      std::copy_n(from + (row * linear.in + column) * size, size,
+                  to.data() + (column * linear.out + row) * size);
+    }
+  }
+}
+
 class Uploader {
  public:
-  explicit Uploader(DeviceArena& arena) : arena_(arena) {}
+  Uploader(DeviceArena& arena, PromptAttention attention) : arena_(arena), attention_(attention) {}
 
   Result<kernels::DeviceMatrix> matrix(const Linear& linear) {
     const std::span bytes(static_cast<const std::byte*>(linear.data), data_bytes(linear));
@@ -78,6 +91,22 @@ class Uploader {
   Result<DeviceLinears> all(const std::vector<Linear>& heads) {
     return linears(heads.size(), [&](std::size_t i) -> const Linear& { return heads[i]; });
   }
+  /// The transposes of matrices in F32 or BF16. Where memory is only counted nothing is computed.
+  Result<DeviceLinears> turned(const std::vector<Linear>& heads) {
+    std::vector<std::vector<std::byte>> values;
+    std::vector<Linear> result;
+    for (const Linear& head : heads) {
+      PONDER_ASSERT(head.dtype == kernels::DType::f32 || head.dtype == kernels::DType::bf16);
+      values.emplace_back(data_bytes(head));
+      if (arena_.device() != nullptr) transpose(head, values.back());
+      Linear& linear = result.emplace_back();
+      linear.data = values.back().data();
+      linear.dtype = head.dtype;
+      linear.out = head.in;
+      linear.in = head.out;
+    }
+    return all(result);
+  }
   Result<DeviceFfn> ffn(const FfnWeights& weights) {
     DeviceFfn result;
     PONDER_TRY(result.gate, one(weights.gate));
@@ -103,6 +132,7 @@ class Uploader {
 
  private:
   DeviceArena& arena_;
+  PromptAttention attention_;
 };
 
 Result<DeviceLayer> Uploader::layer(const LayerWeights& weights) {
@@ -116,6 +146,9 @@ Result<DeviceLayer> Uploader::layer(const LayerWeights& weights) {
   PONDER_TRY(result.kv_a, one(weights.kv_a));
   PONDER_TRY(result.key_up, all(weights.key_up));
   PONDER_TRY(result.value_up, all(weights.value_up));
+  if (attention_ == PromptAttention::expanded) {
+    PONDER_TRY(result.keys, turned(weights.key_up));
+  }
   PONDER_TRY(result.o, one(weights.o));
   PONDER_TRY(result.wq_b, one(weights.indexer.wq_b));
   PONDER_TRY(result.wk, one(weights.indexer.wk));
@@ -132,11 +165,12 @@ Result<DeviceLayer> Uploader::layer(const LayerWeights& weights) {
 }  // namespace
 
 Result<DeviceFfn> upload_experts(const LayerWeights& weights, DeviceArena& arena) {
-  return Uploader(arena).experts(weights.experts);
+  return Uploader(arena, PromptAttention::gathered).experts(weights.experts);
 }
 
-Result<DeviceWeights> upload_weights(const ModelWeights& weights, DeviceArena& arena) {
-  Uploader uploader(arena);
+Result<DeviceWeights> upload_weights(const ModelWeights& weights, DeviceArena& arena,
+                                     PromptAttention attention) {
+  Uploader uploader(arena, attention);
   DeviceWeights result;
   PONDER_TRY(const kernels::DeviceMatrix embedding, uploader.matrix(weights.embed_tokens));
   result.embed_tokens = embedding.data;

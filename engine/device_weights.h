@@ -4,6 +4,7 @@
 #include <optional>
 #include <vector>
 
+#include "engine/device_choice.h"
 #include "engine/device_memory.h"
 #include "engine/model_weights.h"
 
@@ -35,6 +36,7 @@ struct DeviceLayer {
   DeviceLinears kv_a;
   DeviceLinears key_up;    // [heads]
   DeviceLinears value_up;  // [heads]
+  DeviceLinears keys;      // [heads] key_up turned back, for expanded prompts; none without them
   DeviceLinears o;
   DeviceLinears wq_b;
   DeviceLinears wk;
@@ -65,7 +67,8 @@ struct DeviceWeights {
 };
 
 /// Everything but the routed experts. Fails with exhausted when the device has not enough memory.
-Result<DeviceWeights> upload_weights(const ModelWeights& weights, DeviceArena& arena);
+Result<DeviceWeights> upload_weights(const ModelWeights& weights, DeviceArena& arena,
+                                     PromptAttention attention = PromptAttention::gathered);
 
 /// The routed experts of one layer. Fails as upload_weights() does, and with invalid_argument when
 /// they are stored in different types.

@@ -30,7 +30,6 @@ struct DeviceModel::Workspace {
   std::int32_t* block_tables = nullptr;
   std::size_t block_table_ints = 0;
   std::int32_t* logits_rows = nullptr;  // [rows]
-  std::int32_t* no_rows = nullptr;      // [rows] of -1
 
   // What the CPU has to know of a layer whose experts it computes lies together, so that one copy
   // brings it: `experts` and `expert_weights`, and routing_floats from the begin `normed`.
@@ -53,13 +52,21 @@ struct DeviceModel::Workspace {
   std::size_t attention_rows_together = 0;
   std::size_t attention_parts_max = 0;
 
+  // Of expanded prompts; null without them.
+  std::size_t expanded_pages_max = 0;               // of keys that lie in memory together
+  std::size_t expanded_heads_max = 0;               // the same of heads
+  float* expanded_latents = nullptr;                // [64 pages, kv_lora_rank + qk_rope_head_dim]
+  float* expanded_keys = nullptr;                   // [heads, 64 pages, qk_nope_head_dim]
+  float* expanded_values = nullptr;                 // [heads, 64 pages, v_head_dim]
+  std::uint32_t* expanded_stages = nullptr;         // as tensor cores read them
+  std::int32_t* expanded_pages = nullptr;           // [rows, pages] of a step
+  std::int32_t* expanded_page_keys = nullptr;       // the same
+  kernels::ExpandedTile* expanded_tiles = nullptr;  // [rows]
+
   float* index_q = nullptr;              // [rows, index_n_heads, index_head_dim]
   float* index_k = nullptr;              // [rows, index_head_dim]
   float* index_weights = nullptr;        // [rows, index_n_heads]
   std::int8_t* index_q_codes = nullptr;  // like index_q
-  std::int8_t* index_k_codes = nullptr;  // like index_k
-  float* index_q_scales = nullptr;       // [rows, index_n_heads]
-  float* index_k_scales = nullptr;       // [rows]
   float* scores = nullptr;               // [rows together, keys]
   std::size_t num_scores = 0;
   std::uint32_t* select_workspace = nullptr;  // of both selections: keys, best logits
@@ -72,21 +79,22 @@ struct DeviceModel::Workspace {
   float* router_logits = nullptr;        // [rows, n_routed_experts]
   std::int32_t* experts = nullptr;       // [rows, num_experts_per_tok]; in `routing`
   float* expert_weights = nullptr;       // the same
-  std::int32_t* slot_rows = nullptr;     // the same: rows of expert_input
-  std::int32_t* source_rows = nullptr;   // the row of `normed` at each place of expert_input
+  std::int32_t* slot_rows = nullptr;     // the same: rows of expert_output
+  std::int32_t* source_rows = nullptr;   // the row of `normed` that each of them is made of
   std::int32_t* expert_begin = nullptr;  // [n_routed_experts + 1]
-  float* expert_input = nullptr;         // [rows * num_experts_per_tok, hidden_size]
-  float* expert_output = nullptr;        // the same
+  float* expert_output = nullptr;        // [rows * num_experts_per_tok, hidden_size]
   std::int8_t* x_codes = nullptr;        // of a product with int8 or int4 weights
   float* x_scales = nullptr;
 
-  float* final_hidden = nullptr;  // [rows, hidden_size]
+  float* final_hidden = nullptr;  // [rows, hidden_size] normed, what the head reads
   float* mtp_input = nullptr;     // [rows, 2 * hidden_size]
   float* logits = nullptr;        // [rows together, vocab_size]
 
   // Of sampling, for the rows of logits that lie there together.
   kernels::LogitsRowInfo* logits_info = nullptr;  // [rows together]
   std::uint64_t* masks = nullptr;                 // [rows together, vocab_size / 64 or one more]
+  kernels::LogitPenalty* penalties = nullptr;     // [penalties_max]
+  std::size_t penalties_max = 0;
   std::byte* best_logits = nullptr;               // what comes back of a step, in one piece
   float* part_maxima = nullptr;                   // [rows together, parts]
   std::int32_t* num_logits = nullptr;             // [rows together]

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <functional>
+#include <optional>
 #include <utility>
 #include <variant>
 
@@ -70,7 +71,7 @@ class EngineImpl final : public Engine {
   std::uint64_t& rows_counter(const Request& request);
   void start(Request& request);
   void publish_rows(Request& request, const BatchSegment& segment, std::size_t first_row,
-                    std::span<const float> logits, const RowChoice& choice);
+                    std::span<const float> logits, std::span<const RowChoice> choices);
   bool publish(Request& request, std::span<const float> logits, const RowChoice& choice);
   bool deliver(Request& request, TokenId token);
   bool append_forced(Request& request);
@@ -111,7 +112,7 @@ EngineImpl::EngineImpl(Machine machine, Tokenizer tokenizer, LoadSpare load_spar
       pool_(std::move(machine.pool)),
       store_(std::move(machine.store)),
       cache_(pool_, store_.get()),
-      scheduler_(cache_),
+      scheduler_(cache_, model_->prompt_form_end()),
       speculation_(*model_, cache_, options.draft_tokens_max),
       batch_rows_max_(options.batch_rows_max),
       masks_(tokenizer_, model_->config().vocab_size),
@@ -210,11 +211,12 @@ void EngineImpl::step() {
       if (request.is_shadow) speculation_.forget(request.id);
       scheduler_.computed(work_[i]);  // a shadow request may be gone after this
       if (segment.wants_logits) {
-        const std::size_t size = (1 + segment.num_drafts) * config().vocab_size;
-        const RowChoice choice = choices.empty() ? RowChoice{} : choices.front();
-        publish_rows(request, segment, row, logits.first(size), choice);
+        const std::size_t num = 1 + segment.num_drafts;
+        const std::size_t size = num * config().vocab_size;
+        const auto own = choices.first(choices.empty() ? 0 : num);
+        publish_rows(request, segment, row, logits.first(size), own);
         logits = logits.subspan(size);
-        if (!choices.empty()) choices = choices.subspan(1 + segment.num_drafts);
+        choices = choices.subspan(own.size());
       }
       row += num_rows;
     }
@@ -234,11 +236,13 @@ void EngineImpl::give_up_step(const Error& error) {
 
 /// Every request keeps its tokens; their cache rows are computed again.
 Status EngineImpl::move_to_spare(const std::string& why) {
+  model_->give_up();  // there may not be room for the experts of both
   PONDER_TRY(Spare spare, load_spare_());
   const std::uint64_t bytes = pool_.num_pages() * pool_.layout().page_bytes;
   PONDER_TRY(PagePool pages, spare.model->create_pool(bytes));
   load_spare_ = nullptr;
   for (Request* request : scheduler_.start_over()) request->stats.was_moved = true;
+  scheduler_.set_prompt_form_end(spare.model->prompt_form_end());
   pool_.take_memory_of(std::move(pages));
   if (spare.store_identity) cache_.set_identity(*spare.store_identity);
   speculation_.restart(*spare.model);
@@ -269,10 +273,10 @@ std::uint64_t& EngineImpl::rows_counter(const Request& request) {
   return request.is_decoding() ? counted_.rows_decode : counted_.rows_prefill;
 }
 
-/// The next token from the first row of logits, or the one that the model chose, and from each
-/// further row while the tokens are those that were drafted. May end the request.
+/// The next token from the first row of logits and from each further row while the tokens are those
+/// that were drafted; or the ones that the model chose. May end the request.
 void EngineImpl::publish_rows(Request& request, const BatchSegment& segment, std::size_t first_row,
-                              std::span<const float> logits, const RowChoice& choice) {
+                              std::span<const float> logits, std::span<const RowChoice> choices) {
   const std::size_t vocab = config().vocab_size;
   const std::size_t num_drafts = segment.num_drafts;
   const auto drafts = segment.tokens.last(num_drafts);
@@ -282,8 +286,8 @@ void EngineImpl::publish_rows(Request& request, const BatchSegment& segment, std
   while (true) {
     std::size_t at = request.tokens.size();
     const auto row = logits.subspan(num_accepted * vocab, vocab);
-    const bool goes_on = publish(request, row, num_accepted == 0 ? choice : RowChoice{});
-    if (!goes_on) return;
+    const RowChoice choice = choices.empty() ? RowChoice{} : choices[num_accepted];
+    if (!publish(request, row, choice)) return;
     for (; at < request.tokens.size() && num_accepted < num_drafts; ++at) {
       if (request.tokens[at] != drafts[num_accepted]) break;
       ++num_accepted;
@@ -350,6 +354,7 @@ Status EngineImpl::grow_branch(Request& request) {
   request.tokens.insert(request.tokens.begin(), begin,
                         begin + static_cast<std::ptrdiff_t>(num_tokens));
   request.stats.tokens_prompt = static_cast<std::uint32_t>(request.tokens.size());
+  request.num_prompt = parent->num_prompt_of_branch(num_tokens, request.tokens.size());
   request.tokens_max =
       std::min<std::size_t>(request.tokens.size() + request.spec.tokens_generated_max,
                             config().max_position_embeddings);
@@ -471,24 +476,23 @@ void EngineImpl::update_stats() {
 Result<std::unique_ptr<Engine>> Engine::open(const std::filesystem::path& model_dir,
                                              const EngineOptions& options) {
   if (options.draft_tokens_max > kDraftTokensMax) {
-    return fail(Errc::invalid_argument,
-                fmt::format("draft_tokens_max: {} is more than {}", options.draft_tokens_max,
-                            kDraftTokensMax));
+    return fail(Errc::invalid_argument, fmt::format("draft_tokens_max: {} is more than {}",
+                                                    options.draft_tokens_max, kDraftTokensMax));
   }
+  PONDER_CHECK(check_prompt_attention(options.prompt_attention, options.device));
   PONDER_TRY(Tokenizer tokenizer, Tokenizer::load(model_dir / "tokenizer.json"));
-  PONDER_TRY(ChosenDevice device, choose_device(options.device, options.device_table));
-  auto machine = open_machine(model_dir, options, device.table);
-  if (!machine && device.table != nullptr && options.device == DeviceChoice::automatic) {
-    device = {nullptr, machine.error().message};
-    machine = open_machine(model_dir, options, nullptr);
-  }
-  if (!machine) return tl::unexpected(machine.error());
+  std::optional<Machine> machine;
+  bool is_on_device = false;
+  PONDER_CHECK(open_on_chosen_device(
+      options.device, options.device_table, options.on_notice,
+      [&](const kernels::DeviceTable* device) -> Status {
+        PONDER_TRY(machine, open_machine(model_dir, options, device));
+        is_on_device = device != nullptr;
+        return {};
+      }));
   PONDER_CHECK(check_ids_fit(tokenizer, machine->model->config()));
-  if (!device.why_not.empty() && options.on_notice) {
-    options.on_notice(fmt::format("the CPU computes: {}", device.why_not));
-  }
   LoadSpare load_spare;
-  if (device.table != nullptr && options.device == DeviceChoice::automatic) {
+  if (is_on_device && options.device == DeviceChoice::automatic) {
     load_spare = [model_dir, options] { return engine::load_spare(model_dir, options); };
   }
   return std::make_unique<EngineImpl>(std::move(*machine), std::move(tokenizer),

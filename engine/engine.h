@@ -13,26 +13,13 @@
 #include "engine/config.h"
 #include "engine/device_choice.h"
 #include "engine/grammar.h"
+#include "engine/sampling_params.h"
 #include "engine/tokenizer.h"
 #include "engine/weight_format.h"
 
 namespace ponder::engine {
 
 enum class RequestId : std::uint64_t {};
-
-struct SamplingParams {
-  float temperature = 1.0F;  // 0: greedy, ties to the lower id
-  float top_p = 0.95F;
-  std::uint64_t seed = 0;  // with the position it keys the random numbers: batching changes nothing
-  // engine/penalties.h says what they do; these values do nothing.
-  float repetition_penalty = 1.0F;  // above 0
-  float frequency_penalty = 0.0F;
-  float presence_penalty = 0.0F;
-
-  bool has_penalties() const {
-    return repetition_penalty != 1.0F || frequency_penalty != 0.0F || presence_penalty != 0.0F;
-  }
-};
 
 enum class FinishReason { stop, length, cancelled, expired, failed };
 
@@ -78,7 +65,7 @@ struct RequestCallbacks {
 
 struct EngineOptions {
   std::uint32_t num_threads = 0;          // 0: one for each core
-  std::uint64_t cache_bytes_max = 0;      // 0: a quarter of the memory, at most 4 GiB
+  std::uint64_t cache_bytes_max = 0;      // 0: default_cache_bytes()
   std::uint32_t batch_rows_max = 512;     // rows (sequence, position) of one step
   std::uint32_t requests_waiting_max = 10'000;
   std::string isa;                        // empty: the best this CPU has
@@ -88,6 +75,9 @@ struct EngineOptions {
   DeviceChoice device = DeviceChoice::cpu;
   /// With a GPU: where routed experts are kept and computed.
   ExpertPlacement experts = ExpertPlacement::automatic;
+  /// With a GPU: how attention of a prompt's first rows is computed. `expanded` changes what a
+  /// prompt's tokens come to in the last bits (docs/cuda.md); refused for DeviceChoice::cpu.
+  PromptAttention prompt_attention = PromptAttention::gathered;
   /// What is taken for the GPU, for tests; null: the one of this machine.
   const kernels::DeviceTable* device_table = nullptr;
   /// Whether a device launches steps of decoding as graphs. Changes no token, only the time.

@@ -67,17 +67,17 @@ std::uint64_t DeviceNeed::bytes_with(std::size_t num_layers) const {
 Result<ExpertPlan> plan_experts(const DeviceNeed& need, ExpertPlacement placement,
                                 const DeviceRoom& room) {
   std::size_t num_on_device = placement == ExpertPlacement::host ? 0 : need.experts.size();
+  const std::uint64_t spare = room.bytes / kSpareShare;
+  const auto fits = [&](std::size_t n) { return need.bytes_with(n) + spare <= room.bytes_free; };
   if (placement == ExpertPlacement::automatic) {
-    const std::uint64_t spare = room.bytes / kSpareShare;
-    const auto fits = [&](std::size_t n) { return need.bytes_with(n) + spare <= room.bytes_free; };
     while (num_on_device > 0 && !fits(num_on_device)) --num_on_device;
   }
-  if (need.bytes_with(num_on_device) > room.bytes_free) {
+  if (!fits(num_on_device)) {
     const bool is_without = num_on_device == 0 && !need.experts.empty();
     return fail(Errc::exhausted,
-                fmt::format("{}: no memory for {}{}", room.name,
+                fmt::format("{}: no memory for {}{}, of which {} are left to its driver", room.name,
                             is_without ? "the model even without its routed experts: " : "",
-                            need_text(need, num_on_device, room)));
+                            need_text(need, num_on_device, room), bytes_text(spare)));
   }
   return ExpertPlan{num_on_device, plan_text(need, num_on_device, room)};
 }

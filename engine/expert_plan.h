@@ -41,9 +41,10 @@ struct ExpertPlan {
   std::string text;               // what was chosen, with the numbers; one line
 };
 
-/// `automatic` takes as many layers as fit and leaves a 64th of the device's memory alone, for what
-/// its driver needs. They are taken from the first on: a row reads equally many bytes in each, so
-/// only the MTP layer differs, which comes last: no prompt passes through it.
+/// A 64th of the device's memory is left alone, for what its driver needs later: a device that has
+/// none left then is lost. `automatic` takes as many layers as fit, from the first on: a row reads
+/// equally many bytes in each, so only the MTP layer differs, which comes last: no prompt passes
+/// through it.
 /// Fails (exhausted), with the numbers, when the device cannot hold what is to be on it. Experts
 /// that host memory cannot hold either are read from their files, as on the CPU: the text says so.
 Result<ExpertPlan> plan_experts(const DeviceNeed& need, ExpertPlacement placement,

@@ -21,13 +21,15 @@ namespace ponder::engine {
 /// Thread: one caller at a time.
 class HostExperts {
  public:
-  /// `layers`: the ones whose experts stay. Fails (invalid_argument) for options.isa that this CPU
-  /// cannot run. Lifetime: config outlives it.
+  /// `layers`: the ones whose experts stay, ascending. Fails (invalid_argument) for options.isa
+  /// that this CPU cannot run. Lifetime: config outlives it.
   static Result<std::unique_ptr<HostExperts>> create(const ModelConfig& config,
                                                      const ModelOptions& options,
                                                      Checkpoint checkpoint, ModelWeights weights,
                                                      const std::vector<std::size_t>& layers);
 
+  /// The first of the layers whose experts stay.
+  std::size_t first_layer() const { return kept_.front(); }
   bool has(std::size_t layer) const { return !layers_[layer].experts.empty(); }
   /// CpuFfn::experts() without shared ones. Requires: has(layer).
   void compute(std::size_t layer, const RoutedRows& rows);

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/machine.h"
+
 namespace ponder::engine {
 
 Result<std::unique_ptr<LogitsRunner>> LogitsRunner::open(const std::filesystem::path& model_dir,
@@ -20,6 +22,20 @@ Result<std::unique_ptr<LogitsRunner>> LogitsRunner::open(const std::filesystem::
   return std::unique_ptr<LogitsRunner>(new LogitsRunner(std::move(model)));
 }
 
+Result<std::unique_ptr<LogitsRunner>> LogitsRunner::open_as_engine(
+    const std::filesystem::path& model_dir, const EngineOptions& options) {
+  PONDER_CHECK(check_prompt_attention(options.prompt_attention, options.device));
+  std::unique_ptr<Model> model;
+  PONDER_CHECK(open_on_chosen_device(
+      options.device, options.device_table, options.on_notice,
+      [&](const kernels::DeviceTable* device) -> Status {
+        PONDER_TRY(model, Model::load(model_dir, model_options(options, device)));
+        return {};
+      }));
+  tell_placement(*model, options);
+  return std::unique_ptr<LogitsRunner>(new LogitsRunner(std::move(model)));
+}
+
 Result<LogitsResult> LogitsRunner::run(std::span<const TokenId> tokens, bool with_trace,
                                        std::size_t chunk_rows) {
   if (tokens.empty()) return fail(Errc::invalid_argument, "tokens: none");
@@ -32,7 +48,7 @@ Result<LogitsResult> LogitsRunner::run(std::span<const TokenId> tokens, bool wit
     return fail(Errc::invalid_argument,
                 fmt::format("tokens: {} is not below vocab_size {}", token, config().vocab_size));
   }
-  const std::size_t num_pages = (tokens.size() + kPageTokens - 1) / kPageTokens;
+  const std::size_t num_pages = pages_for(tokens.size());
   const CacheLayout& layout = model_->cache_layout();
   PONDER_TRY(PagePool pool, model_->create_pool(num_pages * layout.page_bytes));
   BlockTable table(pool);
@@ -44,8 +60,11 @@ Result<LogitsResult> LogitsRunner::run(std::span<const TokenId> tokens, bool wit
   for (std::size_t begin = 0; begin < tokens.size(); begin += chunk) {
     const auto part = tokens.subspan(begin, std::min(chunk, tokens.size() - begin));
     const bool is_last = begin + part.size() == tokens.size();
-    const BatchSegment segment{
-        .table = &table, .first_position = begin, .tokens = part, .wants_logits = is_last};
+    const BatchSegment segment{.table = &table,
+                               .first_position = begin,
+                               .tokens = part,
+                               .wants_logits = is_last,
+                               .prompt_end = tokens.size()};
     const auto logits =
         model_->forward({&segment, 1}, is_last && with_trace ? &result.trace : nullptr);
     result.logits.assign(logits.begin(), logits.end());

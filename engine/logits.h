@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "engine/engine.h"
 #include "engine/model.h"
 #include "engine/tokenizer.h"
 
@@ -30,6 +31,13 @@ class LogitsRunner {
   static Result<std::unique_ptr<LogitsRunner>> open(const std::filesystem::path& model_dir,
                                                     ModelConfig config,
                                                     const ModelOptions& options);
+
+  /// As an engine with these options has it: on the device that it would choose, or on the CPU in
+  /// its place, with the same experts on it, so that logits have the bits of a run; told to
+  /// options.on_notice. Room is kept for the cache of such an engine; more tokens than that holds
+  /// may find none. The folder for pages means nothing here.
+  static Result<std::unique_ptr<LogitsRunner>> open_as_engine(
+      const std::filesystem::path& model_dir, const EngineOptions& options);
 
   const ModelConfig& config() const { return model_->config(); }
   const char* isa_name() const { return model_->isa_name(); }

@@ -1,6 +1,5 @@
 #include "engine/machine.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "engine/cache_identity.h"
@@ -10,11 +9,9 @@
 namespace ponder::engine {
 namespace {
 
-constexpr std::uint64_t kCacheBytesDefaultMax = std::uint64_t{4} << 30;
-
 std::uint64_t cache_bytes(const EngineOptions& options) {
   if (options.cache_bytes_max != 0) return options.cache_bytes_max;
-  return std::min(machine_memory().total / 4, kCacheBytesDefaultMax);
+  return default_cache_bytes(machine_memory());
 }
 
 Result<detail::Digest> store_identity(const std::filesystem::path& model_dir, const Model& model) {
@@ -36,6 +33,7 @@ ModelOptions model_options(const EngineOptions& options, const kernels::DeviceTa
   how.has_drafts = options.draft_tokens_max > 0;
   how.device = device;
   how.experts = options.experts;
+  how.prompt_attention = options.prompt_attention;
   how.cache_bytes = cache_bytes(options);
   how.device_graphs = options.device_graphs;
   how.on_notice = options.on_notice;
@@ -52,9 +50,13 @@ Result<Machine> open_machine(const std::filesystem::path& model_dir, const Engin
     PONDER_TRY(store, PageStore::open(options.spill_dir, {.bytes_max = options.spill_bytes_max},
                                       identity, pool.layout().page_bytes));
   }
-  const std::string experts = model->expert_placement();
-  if (!experts.empty() && options.on_notice) options.on_notice(experts);
+  tell_placement(*model, options);
   return Machine{std::move(model), std::move(pool), std::move(store)};
+}
+
+void tell_placement(const Model& model, const EngineOptions& options) {
+  const std::string experts = model.expert_placement();
+  if (!experts.empty() && options.on_notice) options.on_notice(experts);
 }
 
 Result<Spare> load_spare(const std::filesystem::path& model_dir, const EngineOptions& options) {

@@ -32,6 +32,9 @@ Result<Spare> load_spare(const std::filesystem::path& model_dir, const EngineOpt
 Result<Machine> open_machine(const std::filesystem::path& model_dir, const EngineOptions& options,
                              const kernels::DeviceTable* device);
 
+/// Tells options.on_notice which experts of the model stay in host memory, if any.
+void tell_placement(const Model& model, const EngineOptions& options);
+
 /// How the options want their model loaded.
 ModelOptions model_options(const EngineOptions& options, const kernels::DeviceTable* device);
 

@@ -11,6 +11,8 @@
 namespace ponder::engine {
 namespace {
 
+constexpr std::uint64_t kCacheBytesDefaultMax = std::uint64_t{4} << 30;
+
 /// The number behind `key` in a file of "key value" lines; `absent` when there is none.
 std::uint64_t value_of(const char* file, const std::string& key, std::uint64_t absent) {
   std::ifstream in(file);
@@ -47,6 +49,10 @@ MachineMemory machine_memory() {
   memory.total = std::min(memory.total, limit);
   memory.available = std::min(memory.available, limit - std::min(limit, taken));
   return memory;
+}
+
+std::uint64_t default_cache_bytes(const MachineMemory& memory) {
+  return std::min(memory.total / 4, kCacheBytesDefaultMax);
 }
 
 std::string bytes_text(std::uint64_t bytes) {

@@ -14,6 +14,9 @@ struct MachineMemory {
 
 MachineMemory machine_memory();
 
+/// What the cache of an engine takes that is told no size: a quarter of the memory, at most 4 GiB.
+std::uint64_t default_cache_bytes(const MachineMemory& memory);
+
 /// "19.96 GB", in powers of ten, as model cards count; below a million "123456 bytes".
 std::string bytes_text(std::uint64_t bytes);
 

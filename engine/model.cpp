@@ -74,6 +74,11 @@ kernels::DType choose_cache_dtype(CacheDType wanted, const Checkpoint& checkpoin
                                                               : kernels::DType::bf16;
 }
 
+Status check_drafts(const ModelConfig& config, const ModelOptions& options) {
+  if (!options.has_drafts || config.num_nextn_predict_layers > 0) return {};
+  return fail(Errc::invalid_argument, "drafts: num_nextn_predict_layers is 0: no MTP layer");
+}
+
 Result<std::unique_ptr<Model>> Model::load(const std::filesystem::path& dir,
                                            const ModelOptions& options) {
   PONDER_TRY(ModelConfig config, load_config(dir));
@@ -83,9 +88,7 @@ Result<std::unique_ptr<Model>> Model::load(const std::filesystem::path& dir,
 Result<std::unique_ptr<Model>> Model::load(const std::filesystem::path& dir, ModelConfig config,
                                            const ModelOptions& options) {
   if (options.batch_rows_max == 0) return fail(Errc::invalid_argument, "batch_rows_max: 0");
-  if (options.has_drafts && config.num_nextn_predict_layers == 0) {
-    return fail(Errc::invalid_argument, "drafts: num_nextn_predict_layers is 0: no MTP layer");
-  }
+  PONDER_CHECK(check_drafts(config, options));
   PONDER_CHECK(check_limits(config));
   PONDER_CHECK(check_index_keys(options.index_keys, config));
   if (options.device != nullptr) return DeviceModel::load(dir, std::move(config), options);

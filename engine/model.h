@@ -35,7 +35,8 @@ struct ModelOptions {
   /// activations are those of experts in host memory. Lifetime: as long as the model. One model at
   /// a time may use a device.
   const kernels::DeviceTable* device = nullptr;
-  ExpertPlacement experts = ExpertPlacement::automatic;  // with a device
+  ExpertPlacement experts = ExpertPlacement::automatic;          // with a device
+  PromptAttention prompt_attention = PromptAttention::gathered;  // with a device
   /// On a device: what create_pool() will be asked for, to be left free. No less than the pages of
   /// a batch is.
   std::uint64_t cache_bytes = 0;
@@ -57,11 +58,14 @@ struct BatchSegment {
   std::size_t num_drafts = 0;
   /// The first tokens whose cache rows exist already and stay: computed for what they lead to.
   std::size_t num_known = 0;
+  /// Tokens at positions before this one are a prompt's: those before Model::prompt_form_end() may
+  /// be computed in its form. What is generated, and what follows on it, is behind it.
+  std::size_t prompt_end = 0;
   /// With an MTP layer: the final hidden state of the position before the first; empty: none.
   std::span<const float> hidden_before = {};
-  /// With wants_logits and without drafts, for a model that can_sample(): it may choose the token
-  /// that follows; null: its logits are wanted. Lifetime: the forward pass.
-  const RowSampling* sampling = nullptr;
+  /// With wants_logits, for a model that can_sample(): how the token that follows each of these
+  /// 1 + num_drafts rows is sampled; empty: their logits are wanted. Lifetime: the forward pass.
+  std::span<const RowSampling> samplings = {};
 };
 
 /// One token for the MTP layer: what might follow it?
@@ -75,6 +79,9 @@ struct DraftRow {
   /// With index_share_for_mtp_iteration: filled by the first draft after verified tokens, for which
   /// it is empty, and used by the later ones. Otherwise ignored.
   std::vector<std::int32_t>* selection = nullptr;
+  /// For a model that can_sample(): how the token that might follow is sampled; null: its logits
+  /// are wanted. Lifetime: the call.
+  const RowSampling* sampling = nullptr;
 };
 
 /// What one layer did with one row, for inspection.
@@ -100,7 +107,9 @@ struct ForcedChoices {
 /// and grammars do not know which; TokenChoice asks can_sample(), the prefix cache is_on_host().
 ///
 /// A row's results depend on its own sequence and position alone: not on the batch, the chunking or
-/// cache hits.
+/// cache hits. With PromptAttention::expanded they depend also on the prompt_end of the sequence,
+/// if that is below prompt_form_end(): cache rows are shared only by sequences that agree in it up
+/// to there.
 ///
 /// Thread: none; one forward at a time.
 class Model {
@@ -124,6 +133,8 @@ class Model {
   /// otherwise empty. One line.
   virtual std::string expert_placement() const { return {}; }
   virtual std::size_t batch_rows_max() const = 0;
+  /// A prompt's rows at positions before this one have bits of their own; 0: there are none.
+  virtual std::size_t prompt_form_end() const { return 0; }
   virtual const CacheLayout& cache_layout() const = 0;
   /// Pages where this model reads and writes them, as many as fit in `bytes_max`. Lifetime: the
   /// model must outlive them.
@@ -136,11 +147,11 @@ class Model {
   virtual std::span<const float> forward(std::span<const BatchSegment> segments,
                                          RowTrace* trace = nullptr) = 0;
 
-  /// Whether it can make sense of BatchSegment::sampling.
+  /// Whether it can make sense of RowSampling.
   virtual bool can_sample() const { return false; }
-  /// Of each row of logits of the last forward(), in order: the token that was chosen on the way,
-  /// the one that Sampler chooses from that row; empty when there are none. Where a choice was
-  /// made, the logits that forward() returned have no meaning. Valid until the next forward().
+  /// Of each row of logits of the last forward() or draft(), in order: the token that was chosen on
+  /// the way, the one that Sampler chooses from that row; empty when there are none. Where a choice
+  /// was made, the logits that were returned have no meaning. Valid until the next of these calls.
   virtual std::span<const RowChoice> choices() const { return {}; }
 
   /// The MTP layer's guess: logits [n, vocab_size] of what follows each row's token; valid until
@@ -162,6 +173,11 @@ class Model {
   /// unavailable when the device was lost.
   virtual Status check() const = 0;
 
+  /// check() fails, and another model is to take its place: lets go of what it holds of the host's
+  /// memory, so that there is room for that. From now on check() still fails, and forward() gives
+  /// nothing.
+  virtual void give_up() {}
+
   /// Index scores that were NaN so far: not zero means broken weights.
   virtual std::uint64_t num_nan_scores() const = 0;
 };
@@ -170,6 +186,9 @@ class Model {
 /// chosen ones do. logits: [n_routed_experts]; weights: [chosen.size()], written.
 void weigh_forced_experts(const ModelConfig& config, std::span<const std::int32_t> chosen,
                           const float* logits, float* weights);
+
+/// Fails (invalid_argument) when drafts are wanted of a model without an MTP layer.
+Status check_drafts(const ModelConfig& config, const ModelOptions& options);
 
 /// The row of kernels with this name; empty: the best that this CPU has. Fails (invalid_argument)
 /// naming the rows that it can run.

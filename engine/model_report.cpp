@@ -108,6 +108,22 @@ std::uint64_t cached_layers(const ModelConfig& config, bool with_mtp) {
   return with_mtp ? config.layers.size() : config.num_hidden_layers;
 }
 
+/// Of several MTP layers the engine takes the first.
+std::size_t computed_layers(const ModelConfig& config, bool has_drafts) {
+  return config.num_hidden_layers + (has_drafts ? 1 : 0);
+}
+
+/// What the layer that drafts adds.
+struct MtpBytes {
+  std::uint64_t all = 0;
+  std::uint64_t resident = 0;  // without its routed experts
+};
+MtpBytes mtp_bytes(const ModelConfig& config, const ModelAmounts& amounts) {
+  const LayerAmounts& layer = amounts.layers[config.num_hidden_layers];
+  const std::uint64_t all = layer.total().bytes;
+  return {all, all - layer.routed_experts.bytes};
+}
+
 }  // namespace
 
 Amount LayerAmounts::total() const {
@@ -159,18 +175,21 @@ CacheBytesPerToken cache_bytes_per_token(const ModelConfig& config, bool with_mt
   return bytes;
 }
 
-std::uint64_t cache_bytes_used(const ModelConfig& config, CacheDType dtype, IndexKeys index_keys) {
-  const auto stored_as = [dtype] {
-    if (dtype == CacheDType::f32) return kernels::DType::f32;
-    return dtype == CacheDType::fp8 ? kernels::DType::fp8_e4m3 : kernels::DType::bf16;
+CacheLayout cache_layout(const ModelConfig& config, const ModelOptions& how) {
+  const auto stored_as = [&how] {
+    if (how.cache_dtype == CacheDType::f32) return kernels::DType::f32;
+    return how.cache_dtype == CacheDType::fp8 ? kernels::DType::fp8_e4m3 : kernels::DType::bf16;
   };
-  const CacheLayout layout(config, stored_as(), false, index_keys);
+  return CacheLayout(config, stored_as(), how.has_drafts, how.index_keys);
+}
+
+std::uint64_t cache_bytes_used(const CacheLayout& layout) {
   return (layout.page_bytes + kPageTokens - 1) / kPageTokens;
 }
 
-std::uint64_t unfolded_bytes(const ModelConfig& config) {
+std::uint64_t unfolded_bytes(const ModelConfig& config, bool has_drafts) {
   std::uint64_t bytes = 0;
-  for (std::size_t i = 0; i < config.num_hidden_layers; ++i) {
+  for (std::size_t i = 0; i < computed_layers(config, has_drafts); ++i) {
     bytes += 2 * config.num_attention_heads * (config.qk_nope_head_dim + config.v_head_dim) *
              config.kv_lora_rank;
     if (config.layers[i].ffn == FfnKind::moe) {
@@ -181,12 +200,14 @@ std::uint64_t unfolded_bytes(const ModelConfig& config) {
 }
 
 DeviceNeed device_need(const ModelConfig& config, const ModelAmounts& amounts,
-                       std::uint64_t cache_bytes) {
+                       const ModelOptions& how) {
   DeviceNeed need;
-  need.weight_bytes = amounts.resident.bytes + unfolded_bytes(config);
-  need.workspace_bytes = DeviceModel::workspace_bytes(config, ModelOptions());
-  need.cache_bytes = cache_bytes;
-  for (std::size_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+  need.weight_bytes = amounts.resident.bytes + unfolded_bytes(config, how.has_drafts);
+  need.weight_bytes += DeviceModel::turned_key_bytes(config, how.prompt_attention);
+  if (how.has_drafts) need.weight_bytes += mtp_bytes(config, amounts).resident;
+  need.workspace_bytes = DeviceModel::workspace_bytes(config, how);
+  need.cache_bytes = DeviceModel::cache_bytes(cache_layout(config, how), how);
+  for (std::size_t layer = 0; layer < computed_layers(config, how.has_drafts); ++layer) {
     const std::uint64_t bytes = amounts.layers[layer].routed_experts.bytes;
     if (bytes > 0) need.experts.push_back({layer, bytes});
   }
@@ -195,11 +216,12 @@ DeviceNeed device_need(const ModelConfig& config, const ModelAmounts& amounts,
 
 MemoryNeed memory_need(const ModelConfig& config, const ModelAmounts& amounts,
                        std::uint64_t context_tokens, std::uint64_t cache_bytes,
-                       const MachineMemory& machine) {
+                       const MachineMemory& machine, bool has_drafts) {
   MemoryNeed need;
-  need.weight_bytes = amounts.main.bytes;
-  need.resident_bytes = amounts.resident.bytes;
-  need.unfolded_bytes = unfolded_bytes(config);
+  const MtpBytes mtp = has_drafts ? mtp_bytes(config, amounts) : MtpBytes();
+  need.weight_bytes = amounts.main.bytes + mtp.all;
+  need.resident_bytes = amounts.resident.bytes + mtp.resident;
+  need.unfolded_bytes = unfolded_bytes(config, has_drafts);
   need.cache_bytes = cache_bytes * context_tokens;
   const std::uint64_t beside = need.unfolded_bytes + need.cache_bytes;
   const std::string has = fmt::format("{} of memory available (of {})",

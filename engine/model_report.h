@@ -9,6 +9,7 @@
 #include "engine/config.h"
 #include "engine/expert_plan.h"
 #include "engine/machine_memory.h"
+#include "engine/model.h"
 
 /// What a model consists of and what it takes to run it, from its configuration and, where there
 /// are any, the headers of its files. Reads no weights.
@@ -83,21 +84,24 @@ ModelAmounts model_amounts(const ModelConfig& config, const Checkpoint* checkpoi
 /// The layers are the main ones, or all with MTP.
 CacheBytesPerToken cache_bytes_per_token(const ModelConfig& config, bool with_mtp);
 
-/// What this engine's cache takes for one token in the main layers, padding included; `automatic`
-/// stands for bf16.
-std::uint64_t cache_bytes_used(const ModelConfig& config, CacheDType dtype, IndexKeys index_keys);
+/// The pages of a model that is loaded so; a cache_dtype of `automatic` stands for bf16.
+CacheLayout cache_layout(const ModelConfig& config, const ModelOptions& how);
 
-/// `cache_bytes` for each token of the context.
+/// What this engine's cache takes for one token in these layers, padding included.
+std::uint64_t cache_bytes_used(const CacheLayout& layout);
+
+/// `cache_bytes` for each token of the context; with `has_drafts` the MTP layer too.
 MemoryNeed memory_need(const ModelConfig& config, const ModelAmounts& amounts,
                        std::uint64_t context_tokens, std::uint64_t cache_bytes,
-                       const MachineMemory& machine);
+                       const MachineMemory& machine, bool has_drafts = false);
 
-/// What the main model takes of a GPU's memory, at most a few per cent too much: what is made of
-/// kv_b and the router at the start is counted beside what it is made of.
+/// What a model that is loaded so takes of a GPU's memory, at most a few per cent too much: what is
+/// made of kv_b and the router at the start is counted beside what it is made of.
 DeviceNeed device_need(const ModelConfig& config, const ModelAmounts& amounts,
-                       std::uint64_t cache_bytes);
+                       const ModelOptions& how);
 
-/// Memory that loading allocates besides what it reads in place.
-std::uint64_t unfolded_bytes(const ModelConfig& config);
+/// Memory that loading allocates besides what it reads in place; with `has_drafts` of the MTP layer
+/// too.
+std::uint64_t unfolded_bytes(const ModelConfig& config, bool has_drafts = false);
 
 }  // namespace ponder::engine

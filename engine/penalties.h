@@ -5,10 +5,21 @@
 #include <span>
 #include <vector>
 
-#include "engine/engine.h"
+#include "engine/sampling_params.h"
 #include "engine/tokenizer.h"
 
 namespace ponder::engine {
+
+/// What one token of a request takes off its logit beside the repetition penalty.
+struct TokenPenalty {
+  TokenId id;
+  float frequency;  // times its number
+  float presence;
+};
+
+/// The logit with this penalty: three operations in fp32, each rounded by itself, which a device
+/// that has the logits can do with the same bits.
+float penalized(float logit, float repetition_penalty, const TokenPenalty& penalty);
 
 /// What a request's tokens so far take off the logits of its next one.
 ///
@@ -21,9 +32,13 @@ namespace ponder::engine {
 /// Thread: none; keeps scratch memory between calls.
 class Penalties {
  public:
+  /// Each token whose logit changes, once; none when `params` ask for no penalty. Valid until the
+  /// next call. `tokens` are the request's, the first `num_prompt` of them its prompt; `drafts` are
+  /// those of the answer that follow them.
+  std::span<const TokenPenalty> list(const SamplingParams& params, std::span<const TokenId> tokens,
+                                     std::size_t num_prompt, std::span<const TokenId> drafts = {});
   /// The logits to sample from, valid until the next call: `logits` itself when `params` ask for no
-  /// penalty. `tokens` are the request's, the first `num_prompt` of them its prompt; `drafts` are
-  /// those of the answer that follow them. Requires: every id is below logits.size().
+  /// penalty. Requires: every id is below logits.size().
   std::span<const float> apply(std::span<const float> logits, const SamplingParams& params,
                                std::span<const TokenId> tokens, std::size_t num_prompt,
                                std::span<const TokenId> drafts = {});
@@ -33,9 +48,11 @@ class Penalties {
     std::uint32_t prompt = 0;
     std::uint32_t answer = 0;
   };
-  void penalize(TokenId id, const SamplingParams& params);
+  Counts& counts_of(TokenId id);
+  void add(TokenId id, const SamplingParams& params);
 
   std::vector<float> logits_;
+  std::vector<TokenPenalty> list_;
   std::vector<Counts> counts_;  // by id; all zero between calls
 };
 

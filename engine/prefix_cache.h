@@ -75,11 +75,13 @@ class PrefixCache {
   /// Asks the store to write every full page that it does not have yet.
   void spill();
 
+  /// `later`: of a device's pages, when other loads use up the host's memory for what is on its way
+  /// (PageStore::Limits). Then is_loading(), and take_loaded() makes room.
+  enum class LoadStart { nothing, begun, later };
   /// Begins to bring back those pages of `tokens` that follow on what is in memory and are on disk,
-  /// using up to `num_spare` pages. False when there is nothing to wait for, or, of a device's
-  /// pages, when other loads use up the host's memory for them (PageStore::Limits). Others may go
-  /// on meanwhile; match() finds what has come.
-  bool start_load(RequestId id, std::span<const TokenId> tokens, std::size_t num_spare);
+  /// using up to `num_spare` pages; `nothing` when there are none. Others may go on meanwhile;
+  /// match() finds what has come.
+  LoadStart start_load(RequestId id, std::span<const TokenId> tokens, std::size_t num_spare);
   /// Nobody waits for this load any more: it lets go of its pages, and of those under way as they
   /// come. Nothing happens when there is no such load.
   void cancel_load(RequestId id);
@@ -153,6 +155,7 @@ class PrefixCache {
   void ask_for_pages(Load& load, std::size_t& num_spare);
   void take_page(Load& load, bool is_right);
   bool has_room_to_stage() const;
+  bool is_next_on_disk(std::span<const TokenId> tokens) const;
   void store(const Node& node, PageStore::WhenBusy when_busy);
   bool evict_one();
   void remove(Node& node);

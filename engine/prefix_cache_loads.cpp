@@ -13,8 +13,12 @@ constexpr std::size_t kReadsAhead = 4;  // of one prompt: enough to keep the dis
 
 }  // namespace
 
-bool PrefixCache::start_load(RequestId id, std::span<const TokenId> tokens, std::size_t num_spare) {
-  if (store_ == nullptr || !has_room_to_stage()) return false;
+PrefixCache::LoadStart PrefixCache::start_load(RequestId id, std::span<const TokenId> tokens,
+                                               std::size_t num_spare) {
+  if (store_ == nullptr) return LoadStart::nothing;
+  if (!has_room_to_stage()) {
+    return is_next_on_disk(tokens) ? LoadStart::later : LoadStart::nothing;
+  }
   auto load = std::make_unique<Load>(Load{.id = id,
                                           .tokens = {tokens.begin(), tokens.end()},
                                           .held = BlockTable(*pool_),
@@ -23,16 +27,27 @@ bool PrefixCache::start_load(RequestId id, std::span<const TokenId> tokens, std:
                                           .flights = {}});
   for (Node* next = find_full(root_, tokens); next != nullptr;) {
     const bool is_idle = pool_->num_holders(next->page) == 0;
-    if (is_idle && num_spare == 0) return false;
+    if (is_idle && num_spare == 0) return LoadStart::nothing;
     num_spare -= is_idle ? 1 : 0;
     hold(*load, *next);
     next = find_full(*next, tokens.subspan(load->held.capacity()));
   }
   load->key = load->at->key;
   ask_for_pages(*load, num_spare);
-  if (load->flights.empty()) return false;
+  if (load->flights.empty()) return LoadStart::nothing;
   loads_.push_back(std::move(load));
-  return true;
+  return LoadStart::begun;
+}
+
+/// Whether the first page of these tokens that is not in memory can be brought back.
+bool PrefixCache::is_next_on_disk(std::span<const TokenId> tokens) const {
+  const Node* at = &root_;
+  while (const Node* next = find_full(*at, tokens)) {
+    at = next;
+    tokens = tokens.subspan(kPageTokens);
+  }
+  return tokens.size() >= kPageTokens &&
+         store_->contains(PageStore::child(at->key, tokens.first(kPageTokens)));
 }
 
 void PrefixCache::hold(Load& load, Node& node) {

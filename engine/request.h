@@ -22,6 +22,12 @@ struct Request {
   std::size_t num_pending() const { return tokens.size() - num_computed; }
   bool is_decoding() const { return stats.tokens_generated > 0; }
   std::size_t num_pages_max() const;
+  /// `num_prompt` of a branch with so many of this one's tokens, which has `num_given` in all: what
+  /// follows on generated tokens is no prompt's beginning any more.
+  std::size_t num_prompt_of_branch(std::size_t num_in_common, std::size_t num_given) const {
+    return num_in_common <= num_prompt ? num_given : num_prompt;
+  }
+  std::size_t num_reusable() const;  // leading tokens that need not be computed if they are known
 
   /// Where a forked request comes from, until its pages have been taken over.
   struct Branch {
@@ -35,6 +41,7 @@ struct Request {
   bool is_shadow = false;        // computes its tokens and ends; nothing is sampled
   std::size_t tokens_max;        // prompt and answer together
   std::vector<TokenId> tokens;   // the prompt, then what was sampled
+  std::size_t num_prompt;        // leading tokens that were given, before any that was generated
   std::size_t num_computed = 0;  // leading tokens whose cache rows exist
   BlockTable table;
   std::optional<Branch> branch;
@@ -46,8 +53,9 @@ struct Request {
 
   // The scheduler's.
   bool is_running = false;
-  bool is_loading = false;  // in no queue, while pages of it come back from disk
-  bool has_loaded = false;  // since it last began to wait
+  bool is_loading = false;      // in no queue, while pages of it come back from disk
+  bool waits_for_load = false;  // in a queue of its own until they may
+  bool has_loaded = false;      // since it last began to wait
   std::list<Request*>::iterator place;  // in its queue, while it waits
   std::uint64_t admission = 0;          // counts admissions: lower ones run for longer
   std::uint64_t last_turn = 0;          // counts grants of rows: lower ones wait for longer

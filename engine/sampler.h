@@ -7,8 +7,8 @@
 #include <span>
 #include <vector>
 
-#include "engine/engine.h"
 #include "engine/row_sampling.h"
+#include "engine/sampling_params.h"
 #include "engine/tokenizer.h"
 
 namespace ponder::engine {

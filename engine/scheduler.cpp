@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <ranges>
 #include <tuple>
 #include <utility>
 
@@ -19,11 +20,6 @@ bool is_answering(const Request& request) {
   return request.is_decoding() && request.num_pending() <= Scheduler::kAnswerRowsMax;
 }
 
-/// The last token of a prompt is always computed: its logits are wanted.
-std::size_t num_reusable(const Request& request) {
-  return request.tokens.size() - (request.is_shadow ? 0 : 1);
-}
-
 bool begins_with(const std::vector<TokenId>& tokens, const std::vector<TokenId>& beginning) {
   return tokens.size() >= beginning.size() &&
          std::equal(beginning.begin(), beginning.end(), tokens.begin());
@@ -38,22 +34,19 @@ Request::Request(RequestId id, GenerationRequest spec_in, RequestCallbacks callb
       callbacks(std::move(callbacks)),
       tokens_max(tokens_max),
       tokens(std::move(spec.prompt)),
+      num_prompt(tokens.size()),
       table(pool) {
   stats.tokens_prompt = static_cast<std::uint32_t>(tokens.size());
 }
 
-/// The last token of an answer is never computed: nothing follows it.
-std::size_t Request::num_pages_max() const {
-  return (tokens_max - (is_shadow ? 0 : 1) + kPageTokens - 1) / kPageTokens;
-}
+/// The last token of a prompt is always computed: its logits are wanted.
+std::size_t Request::num_reusable() const { return tokens.size() - (is_shadow ? 0 : 1); }
 
-std::size_t Scheduler::class_of(const Request& request) {
-  return static_cast<std::size_t>(request.spec.priority);
-}
+/// The last token of an answer is never computed: nothing follows it.
+std::size_t Request::num_pages_max() const { return pages_for(tokens_max - (is_shadow ? 0 : 1)); }
 
 void Scheduler::add(std::unique_ptr<Request> request) {
-  Queue& queue = waiting_[class_of(*request)];
-  request->place = queue.insert(queue.end(), request.get());
+  waiting_.push_back(*request);
   if (!request->spec.deadline.is_never()) {
     deadlines_.emplace_back(request->spec.deadline.at(), request->id);
     std::push_heap(deadlines_.begin(), deadlines_.end(), std::greater<>());
@@ -98,7 +91,7 @@ std::unique_ptr<Request> Scheduler::remove(RequestId id) {
   } else if (request->is_loading) {
     end_load(id);
   } else {
-    waiting_[class_of(*request)].erase(request->place);
+    (request->waits_for_load ? waiting_for_load_ : waiting_).erase(*request);
   }
   blocked_ = nullptr;
   return request;
@@ -115,27 +108,26 @@ std::vector<RequestId> Scheduler::expired(Clock::Instant now) {
   return ids;
 }
 
-/// The one whose turn it is: of the highest priority, unless a lower one was passed over enough.
 Request* Scheduler::next_waiting() {
-  Request* next = nullptr;
-  for (std::size_t c = 0; c < kPriorities; ++c) {
-    if (waiting_[c].empty()) continue;
-    next = waiting_[c].front();
-    if (passed_over_[c] >= kPassedOverMax) break;
-  }
+  Request* next = waiting_.next();
   counters_.requests_examined += next != nullptr ? 1 : 0;
   return next;
 }
 
 std::vector<Request*> Scheduler::admit(Clock::Instant now) {
   std::vector<Request*> admitted;
+  do {
+    start_waiting(now, admitted);
+    // Not before: what has come for those that start is theirs now, and not to be evicted.
+  } while (start_delayed_loads());
+  return admitted;
+}
+
+void Scheduler::start_waiting(Clock::Instant now, std::vector<Request*>& admitted) {
   while (true) {
     Request* request = next_waiting();
     if (request == nullptr || request == blocked_) break;
-    if (starts_loading(*request)) {
-      waiting_[class_of(*request)].erase(request->place);
-      continue;
-    }
+    if (starts_waiting_for_pages(*request)) continue;
     const bool has_started = running_.size() < kRunningMax && try_start(*request);
     if (!has_started && !(make_room(*request) && try_start(*request))) {
       blocked_ = request;
@@ -144,48 +136,17 @@ std::vector<Request*> Scheduler::admit(Clock::Instant now) {
     started(*request, now);
     admitted.push_back(request);
   }
-  return admitted;
 }
 
-/// Whether the request has pages on disk and now waits for them.
-bool Scheduler::starts_loading(Request& request) {
-  if (std::exchange(request.has_loaded, true)) return false;
-  const auto tokens = std::span(request.tokens).first(num_reusable(request));
-  request.is_loading = cache_->start_load(request.id, tokens, num_spare());
-  return request.is_loading;
-}
-
-/// Of a request, or a prompt for idle time, that is going away.
-void Scheduler::end_load(RequestId id) {
-  cache_->cancel_load(id);
-  blocked_ = nullptr;
-}
-
-void Scheduler::take_loaded() {
-  for (const RequestId id : cache_->take_loaded(num_spare())) loaded(id);
-}
-
-void Scheduler::loaded(RequestId id) {
-  blocked_ = nullptr;  // its pages can be had again
-  Request* request = find(id);
-  if (request != nullptr) {
-    Queue& queue = waiting_[class_of(*request)];
-    request->place = queue.insert(queue.begin(), request);
-  } else if (!shadow_.empty() && shadow_.front()->id == id) {
-    request = shadow_.front().get();
-  }
-  if (request != nullptr) request->is_loading = false;
+/// At the head of its queue.
+void Scheduler::stand_first(Request& request) {
+  waiting_.push_front(request);
+  blocked_ = nullptr;  // it goes first, and may fit
 }
 
 void Scheduler::started(Request& request, Clock::Instant now) {
-  const std::size_t own = class_of(request);
-  waiting_[own].erase(request.place);
-  passed_over_[own] = 0;
-  for (std::size_t c = 0; c < kPriorities; ++c) {
-    if (waiting_[c].empty()) continue;
-    passed_over_[c] += c < own ? 1 : 0;
-    request.is_secured = request.is_secured || c > own;
-  }
+  waiting_.erase(request);
+  if (waiting_.took_turn(request)) request.is_secured = true;
   if (request.num_preempted == 0) request.admitted_at = now;
   request.is_running = true;
   request.admission = ++num_admissions_;
@@ -221,8 +182,9 @@ bool Scheduler::try_start(Request& request) {
 /// Fills the request's table with the pages that are known already: those of the tree, or of a
 /// forked request's parent where the tree does not know as many tokens.
 PrefixCache::Match Scheduler::find_pages(Request& request, PrefixCache::LastPage last_page) {
-  const auto tokens = std::span(request.tokens).first(num_reusable(request));
-  const PrefixCache::Match match = cache_->match(tokens, request.table, last_page);
+  const auto tokens = std::span(request.tokens).first(request.num_reusable());
+  const PrefixCache::Match match =
+      cache_->match(known_tokens(request, tokens.size()), request.table, last_page);
   request.num_computed = match.num_tokens;
   const Request* parent = request.branch ? find(request.branch->parent) : nullptr;
   if (parent == nullptr || !parent->is_running) return match;
@@ -232,12 +194,29 @@ PrefixCache::Match Scheduler::find_pages(Request& request, PrefixCache::LastPage
   in_common = static_cast<std::size_t>(
       std::ranges::mismatch(tokens.first(in_common), computed_tokens(*parent)).in1 -
       tokens.begin());
+  const std::size_t own = num_prompt_rows(request);
+  const std::size_t theirs = num_prompt_rows(*parent);
+  if (own != theirs) in_common = std::min({in_common, own, theirs});
   if (last_page == PrefixCache::LastPage::whole) in_common -= in_common % kPageTokens;
   if (in_common <= match.num_tokens) return match;
   request.table.clear();
-  request.table.share_from(parent->table, (in_common + kPageTokens - 1) / kPageTokens);
+  request.table.share_from(parent->table, pages_for(in_common));
   request.num_computed = in_common;
   return match;
+}
+
+/// How many leading rows have the bits that they have in a prompt, where these are others.
+std::size_t Scheduler::num_prompt_rows(const Request& request) const {
+  return std::min(request.num_prompt, prompt_form_end_);
+}
+
+/// Of the first `num_tokens` tokens those that the tree may know: rows behind them have the bits of
+/// generated ones, and what follows on such, where a prompt would have given others.
+std::span<const TokenId> Scheduler::known_tokens(const Request& request,
+                                                 std::size_t num_tokens) const {
+  const std::size_t in_prompt = num_prompt_rows(request);
+  if (in_prompt < prompt_form_end_) num_tokens = std::min(num_tokens, in_prompt);
+  return std::span(request.tokens).first(num_tokens);
 }
 
 /// Pages that the request may still ask for: new ones, and a copy of one that others read as well.
@@ -303,26 +282,25 @@ void Scheduler::preempt(Request& request) {
   wait_again(request);
 }
 
-/// At the head of its queue.
 void Scheduler::wait_again(Request& request) {
   give_up_pages(request);
   std::erase(running_, &request);
   request.is_running = false;
   request.has_loaded = false;
-  Queue& queue = waiting_[class_of(request)];
-  request.place = queue.insert(queue.begin(), &request);
+  stand_first(request);
 }
 
 void Scheduler::truncate(Request& request, std::size_t num_tokens) {
   PONDER_ASSERT(num_tokens > 0 && num_tokens < request.tokens.size());
   request.tokens.resize(num_tokens);
+  request.num_prompt = std::min(request.num_prompt, num_tokens);
   if (request.branch) {
     request.branch->num_tokens = std::min(request.branch->num_tokens, num_tokens);
   }
   if (!request.is_running) return;
   // The logits of the last token are wanted again.
   request.num_computed = std::min(request.num_computed, num_tokens - 1);
-  request.table.truncate((request.num_computed + kPageTokens - 1) / kPageTokens);
+  request.table.truncate(pages_for(request.num_computed));
   blocked_ = nullptr;
   // Pages that it let go of may have other holders, and its last page other readers.
   if (cache_->num_available() < num_reserved()) wait_again(request);
@@ -331,7 +309,7 @@ void Scheduler::truncate(Request& request, std::size_t num_tokens) {
 void Scheduler::give_up_pages(Request& request) {
   const auto origin =
       request.is_shadow ? PrefixCache::Origin::shadow : PrefixCache::Origin::request;
-  cache_->insert(computed_tokens(request), request.table, true, origin);
+  cache_->insert(known_tokens(request, request.num_computed), request.table, true, origin);
   request.table.clear();
   request.num_computed = 0;
 }
@@ -349,8 +327,15 @@ void Scheduler::drop_shadow() {
 }
 
 std::vector<Request*> Scheduler::start_over() {
-  // Those that ran stand before those that only waited for pages.
-  for (const RequestId id : cache_->end_loads()) loaded(id);
+  // Those that ran stand before those that only waited for pages, and these before those that
+  // waited for room.
+  while (Request* request = waiting_for_load_.last()) {
+    waiting_for_load_.erase(*request);
+    request->waits_for_load = false;
+    stand_first(*request);
+  }
+  const std::vector<RequestId> ended = cache_->end_loads();
+  for (const RequestId id : std::views::reverse(ended)) loaded(id);
   const std::vector<Request*> stopped = running_;
   for (auto request = stopped.rbegin(); request != stopped.rend(); ++request) {
     ++(*request)->num_preempted;
@@ -426,7 +411,8 @@ void Scheduler::plan_prompts(std::size_t rows_left, std::vector<Work>& work) {
 void Scheduler::plan_shadow(std::size_t rows_max, std::vector<Work>& work) {
   while (!shadow_.empty()) {
     Request& request = *shadow_.front();
-    if (request.is_loading || starts_loading(request)) return;
+    if (request.is_loading) return;
+    if (start_load(request) != PrefixCache::LoadStart::nothing) return;
     if (!request.is_running) request.is_running = try_start(request);
     if (request.is_running && request.num_pending() > 0) {
       work.push_back({&request, std::min({rows_max, kShadowRowsMax, request.num_pending()})});
@@ -451,14 +437,16 @@ void Scheduler::take(const Work& work, std::vector<BatchSegment>& segments) {
       {.table = &request.table,
        .first_position = request.num_computed,
        .tokens = std::span(request.tokens).subspan(request.num_computed, work.num_rows),
-       .wants_logits = is_last && !request.is_shadow});
+       .wants_logits = is_last && !request.is_shadow,
+       .prompt_end = request.num_prompt});
 }
 
 void Scheduler::computed(const Work& work) {
   Request& request = *work.request;
   const std::size_t pages_before = request.num_computed / kPageTokens;
   request.num_computed += work.num_rows;
-  const std::size_t pages_full = request.num_computed / kPageTokens;
+  const std::size_t num_known = known_tokens(request, request.num_computed).size();
+  const std::size_t pages_full = num_known / kPageTokens;
   if (pages_full > pages_before) {
     const auto full = computed_tokens(request).first(pages_full * kPageTokens);
     const auto origin =

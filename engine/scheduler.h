@@ -1,10 +1,8 @@
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <list>
 #include <memory>
 #include <unordered_map>
 #include <utility>
@@ -14,6 +12,7 @@
 #include "engine/model.h"
 #include "engine/prefix_cache.h"
 #include "engine/request.h"
+#include "engine/waiting_queues.h"
 
 namespace ponder::engine {
 
@@ -39,7 +38,12 @@ namespace ponder::engine {
 /// takes a copy first, for which a page is kept certain like any other that may be needed.
 ///
 /// Pages on disk. Whose turn it is and who has pages there waits for them beside the queues, while
-/// others start and go on; then it is at the head of its queue.
+/// others start and go on; then it is at the head of its queue. Where the way back has no room for
+/// more pages (PrefixCache::LoadStart) it waits for that first, in queues like those.
+///
+/// Two forms. Where a prompt's rows have bits of their own up to some position (prompt_form_end),
+/// the tree knows only rows that a prompt gives as well: of a request that generates before that
+/// position what it had before, and a branch shares what both have computed in the same form.
 ///
 /// Shadow prefill. When nothing runs and nothing waits, prompts that may come are computed in small
 /// batches. Real work takes their pages away at once, and resumes them when it has ended.
@@ -50,12 +54,16 @@ class Scheduler {
  public:
   static constexpr std::uint32_t kRunningMax = 64;
   static constexpr std::size_t kAnswerRowsMax = 32;  // more pending rows are a prompt's
-  static constexpr std::uint32_t kPassedOverMax = 8;
+  static constexpr std::uint32_t kPassedOverMax = WaitingQueues::kPassedOverMax;
   static constexpr std::uint32_t kPreemptedMax = 3;
   static constexpr std::size_t kShadowMax = 16;  // the oldest is forgotten first
   static constexpr std::size_t kShadowRowsMax = 128;
 
-  explicit Scheduler(PrefixCache& cache) : cache_(&cache) {}
+  /// `prompt_form_end` as Model has it.
+  explicit Scheduler(PrefixCache& cache, std::size_t prompt_form_end = 0)
+      : cache_(&cache), prompt_form_end_(prompt_form_end) {}
+  /// Another model computes from now on. Requires: nothing is known.
+  void set_prompt_form_end(std::size_t end) { prompt_form_end_ = end; }
 
   void add(std::unique_ptr<Request> request);
   /// A prompt that may come; forgotten when a request that begins with it is added.
@@ -102,18 +110,22 @@ class Scheduler {
   const Counters& counters() const { return counters_; }
 
  private:
-  static constexpr std::size_t kPriorities = 3;
-  using Queue = std::list<Request*>;
-
-  static std::size_t class_of(const Request& request);
+  static std::size_t class_of(const Request& request) { return WaitingQueues::class_of(request); }
   Request* next_waiting();
   void started(Request& request, Clock::Instant now);
   bool try_start(Request& request);
   PrefixCache::Match find_pages(Request& request, PrefixCache::LastPage last_page);
+  std::size_t num_prompt_rows(const Request& request) const;
+  std::span<const TokenId> known_tokens(const Request& request, std::size_t num_tokens) const;
   static std::size_t num_wanted(const Request& request);
   bool is_certain(const Request& request);
-  bool starts_loading(Request& request);
+  PrefixCache::LoadStart start_load(Request& request);
+  bool starts_waiting_for_pages(Request& request);
+  bool start_delayed_loads();
+  void end_idle_load();
+  void start_waiting(Clock::Instant now, std::vector<Request*>& admitted);
   void loaded(RequestId id);
+  void stand_first(Request& request);
   void end_load(RequestId id);
   std::size_t num_spare();
   std::size_t num_reserved();
@@ -128,11 +140,12 @@ class Scheduler {
   void take(const Work& work, std::vector<BatchSegment>& segments);
 
   PrefixCache* cache_;
+  std::size_t prompt_form_end_;
   std::unordered_map<RequestId, std::unique_ptr<Request>> requests_;  // waiting and running
-  std::array<Queue, kPriorities> waiting_;                            // by priority
-  std::array<std::uint32_t, kPriorities> passed_over_{};  // starts ahead of each queue's first
-  std::vector<Request*> running_;                         // in order of admission
-  std::deque<std::unique_ptr<Request>> shadow_;           // only the first may hold pages
+  WaitingQueues waiting_;                                             // to start
+  WaitingQueues waiting_for_load_;               // until there is room on the way back from disk
+  std::vector<Request*> running_;                // in order of admission
+  std::deque<std::unique_ptr<Request>> shadow_;  // only the first may hold pages
   std::vector<std::pair<Clock::Instant, RequestId>> deadlines_;  // a heap, the earliest on top
   std::vector<Request*> candidates_;                             // scratch of plan()
   const Request* blocked_ = nullptr;  // waits, and does not fit until somebody lets go of pages

@@ -107,23 +107,34 @@ void Speculation::draft(std::span<Request* const> requests) {
   for (Request* request : requests) start(*request);
   while (!drafts_.empty()) {
     rows_.clear();
-    for (const Draft& draft : drafts_) {
-      const Request& request = *draft.request;
-      const State& state = *draft.state;
-      rows_.push_back({.table = &draft.request->table,
-                       .position = request.tokens.size() + state.drafts.size() - 1,
-                       .token = state.drafts.empty() ? request.tokens.back() : state.drafts.back(),
-                       .hidden = draft.hidden,
-                       .selection = &draft.state->selection});
-    }
+    kept_.clear();
+    samplings_.clear();
+    samplings_.reserve(drafts_.size());  // rows point to them
+    for (Draft& draft : drafts_) add_row(draft);
     const std::span<const float> logits = model_->draft(rows_);
+    const std::span<const RowChoice> choices = model_->choices();
     const std::size_t vocab = model_->config().vocab_size;
     std::size_t row = 0;
     std::erase_if(drafts_, [&](Draft& draft) {
       draft.hidden = model_->hidden(row);
-      return !propose(draft, logits.subspan(row++ * vocab, vocab));
+      const RowChoice choice = choices.empty() ? RowChoice{} : choices[row];
+      return !propose(draft, logits.subspan(row++ * vocab, vocab), choice);
     });
   }
+}
+
+void Speculation::add_row(Draft& draft) {
+  const Request& request = *draft.request;
+  const State& state = *draft.state;
+  rows_.push_back({.table = &draft.request->table,
+                   .position = request.tokens.size() + state.drafts.size() - 1,
+                   .token = state.drafts.empty() ? request.tokens.back() : state.drafts.back(),
+                   .hidden = draft.hidden,
+                   .selection = &draft.state->selection});
+  if (!model_->can_sample()) return;
+  GrammarMatcher* matcher = draft.matcher ? &*draft.matcher : nullptr;
+  samplings_.push_back(kept_.add(request, matcher, state.drafts));
+  rows_.back().sampling = &samplings_.back();
 }
 
 void Speculation::start(Request& request) {
@@ -146,21 +157,30 @@ void Speculation::start(Request& request) {
                      .depth = depth});
 }
 
-/// Takes the next draft from the logits. Returns whether another one is wanted.
-bool Speculation::propose(Draft& draft, std::span<const float> logits) {
+/// Takes the next draft from the logits, or the model's choice. Returns whether another one is
+/// wanted.
+bool Speculation::propose(Draft& draft, std::span<const float> logits, const RowChoice& choice) {
   const Request& request = *draft.request;
   std::vector<TokenId>& drafts = draft.state->drafts;
-  std::span<const std::uint64_t> mask;
-  if (draft.matcher) mask = draft.matcher->allowed();
-  const std::size_t position = request.tokens.size() + drafts.size();
-  const SamplingParams& sampling = request.spec.sampling;
-  const auto penalized =
-      penalties_.apply(logits, sampling, request.tokens, request.stats.tokens_prompt, drafts);
-  const auto token = sampler_.sample(penalized, mask, sampling, position);
+  const auto token = choice.is_made ? choice.token : sample(draft, logits, choice);
   if (!token) return false;
   if (draft.matcher) draft.matcher->accept(*token);
   drafts.push_back(*token);
   return drafts.size() < draft.depth && !std::ranges::count(request.spec.stop_tokens, *token);
+}
+
+std::optional<TokenId> Speculation::sample(Draft& draft, std::span<const float> logits,
+                                           const RowChoice& choice) {
+  const Request& request = *draft.request;
+  const std::vector<TokenId>& drafts = draft.state->drafts;
+  std::span<const std::uint64_t> mask;
+  if (draft.matcher) mask = draft.matcher->allowed();
+  const SamplingParams& params = request.spec.sampling;
+  const auto penalized =
+      choice.is_penalized
+          ? logits
+          : penalties_.apply(logits, params, request.tokens, request.stats.tokens_prompt, drafts);
+  return sampler_.sample(penalized, mask, params, request.tokens.size() + drafts.size());
 }
 
 }  // namespace ponder::engine

@@ -12,6 +12,7 @@
 #include "engine/prefix_cache.h"
 #include "engine/sampler.h"
 #include "engine/scheduler.h"
+#include "engine/token_choice.h"
 
 namespace ponder::engine {
 
@@ -23,7 +24,8 @@ namespace ponder::engine {
 /// will be; where it was right, the row behind it has been computed already. So the tokens are
 /// those of plain decoding, bit for bit, at any temperature, and drafts can only cost time. A draft
 /// is itself sampled with the random number of its position, which meets the model's choice more
-/// often than the most probable token would.
+/// often than the most probable token would. A model that can sample (Model::can_sample) chooses
+/// drafts, too: as the sampler here would, from the same logits.
 ///
 /// How far to draft follows each request's acceptance: one more token after a full success, one
 /// less when nothing was accepted, and after a failure of the last one a pause. With many requests
@@ -81,7 +83,10 @@ class Speculation {
   State& state_of(RequestId id);
   std::size_t depth_for(const Request& request, State& state) const;
   void start(Request& request);
-  bool propose(Draft& draft, std::span<const float> logits);
+  void add_row(Draft& draft);
+  bool propose(Draft& draft, std::span<const float> logits, const RowChoice& choice);
+  std::optional<TokenId> sample(Draft& draft, std::span<const float> logits,
+                                const RowChoice& choice);
 
   Model* model_;
   PrefixCache* cache_;
@@ -91,6 +96,8 @@ class Speculation {
   std::unordered_map<RequestId, State> states_;
   std::vector<Draft> drafts_;   // of the call
   std::vector<DraftRow> rows_;  // of one draft each
+  RowSamplings kept_;
+  std::vector<RowSampling> samplings_;  // of the rows, for a model that samples
 };
 
 }  // namespace ponder::engine

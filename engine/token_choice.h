@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <optional>
 #include <span>
 #include <vector>
@@ -12,12 +13,32 @@
 
 namespace ponder::engine {
 
+/// How rows are to be sampled, with what that points to.
+///
+/// Thread: none; the engine's thread.
+class RowSamplings {
+ public:
+  /// What was given so far has no meaning any more.
+  void clear() { num_kept_ = 0; }
+  /// Of the token after those of the request and these drafts. `matcher`: where the grammar stands
+  /// after them; null: there is none. Lifetime: until clear(), and the request's.
+  RowSampling add(const Request& request, GrammarMatcher* matcher, std::span<const TokenId> drafts);
+
+ private:
+  struct Kept {
+    std::vector<std::uint64_t> mask;  // a matcher's own is gone too soon
+    std::vector<TokenPenalty> penalties;
+  };
+  std::deque<Kept> kept_;  // whose memory is used again
+  std::size_t num_kept_ = 0;
+  Penalties penalties_;
+};
+
 /// Chooses the next token of each request: grammar, penalties, temperature, top_p.
 ///
 /// A model that can sample is told how before it computes, and its choice is taken. It is the one
 /// that would be made here, so this changes what is moved and no token. The logits are wanted, and
-/// the choice is made here, where penalties change them, where somebody listens to them
-/// (RequestCallbacks::on_logits), and for rows with drafts, of which there are several in a row.
+/// the choice is made here, where somebody listens to them (RequestCallbacks::on_logits).
 ///
 /// Thread: none; the engine's thread.
 class TokenChoice {
@@ -31,8 +52,10 @@ class TokenChoice {
                                 const RowChoice& made);
 
  private:
-  std::vector<RowSampling> samplings_;             // of each segment
-  std::vector<std::vector<std::uint64_t>> masks_;  // the same; a matcher's own is gone too soon
+  void add_rows(Request& request, std::span<const TokenId> drafts);
+
+  RowSamplings kept_;
+  std::vector<RowSampling> samplings_;  // of all rows whose logits are wanted
   Penalties penalties_;
   Sampler sampler_;
 };

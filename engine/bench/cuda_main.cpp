@@ -15,6 +15,7 @@
 
 #include "engine/bench/layer_cases.h"
 #include "engine/bench/model_cases.h"
+#include "engine/bench/prompt_cases.h"
 #include "kernels/bench/options.h"
 #include "kernels/cuda_library.h"
 
@@ -81,7 +82,8 @@ class Run {
     }
     if (!options_.wants("layer")) return {};
     PONDER_TRY(const std::unique_ptr<DeviceData> data, DeviceData::create(device, LayerShape{}));
-    return measure_layer(timer, *data, reporter());
+    PONDER_CHECK(measure_layer(timer, *data, reporter()));
+    return measure_prompt_attention(timer, *data, reporter());
   }
 
   Status stack(std::uint64_t bytes_free) {

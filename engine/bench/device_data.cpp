@@ -51,28 +51,35 @@ Status DeviceData::make_pages() {
   return {};
 }
 
-/// Through the operations that the model writes its cache with.
+/// Through the operation that the model writes its cache with. Nothing is turned, and norms weigh
+/// alike.
 Status DeviceData::fill_pages() {
   const std::size_t num_slots = shape.contexts * shape.keys;
   const std::size_t dim = shape.kv_lora_rank + shape.qk_rope_head_dim;
   const std::size_t together = std::min(kFillRows, num_slots);
   PONDER_TRY(const float* rows, random_floats(together * dim));
-  PONDER_TRY(float* keys, random_floats(together * shape.index_dim));
-  PONDER_TRY(auto* codes, arena_.allocate_array<std::int8_t>(together * shape.index_dim));
-  PONDER_TRY(float* scales, arena_.allocate_array<float>(together));
-  table().index_quantize({keys, shape.index_dim, codes, scales, together, shape.index_dim});
-  table().rotate_index({keys, together, shape.index_dim, false});
+  PONDER_TRY(const float* keys, random_floats(together * shape.index_dim));
+  const std::size_t num_angles = together * shape.qk_rope_head_dim / 2;
+  const std::vector<float> ones_of(std::max({num_angles, shape.kv_lora_rank, shape.index_dim}), 1);
+  PONDER_TRY(const float* ones, arena_.upload(std::span<const float>(ones_of)));
+  PONDER_TRY(const float* zeros, arena_.allocate_array<float>(ones_of.size()));
   std::vector<std::int32_t> numbers(num_slots);
   std::iota(numbers.begin(), numbers.end(), 0);
   PONDER_TRY(const std::int32_t* slots_at, arena_.upload(std::span<const std::int32_t>(numbers)));
   for (std::size_t first = 0; first < num_slots; first += together) {
     const std::size_t n = std::min(together, num_slots - first);
-    table().write_latents(
-        {latents, fp8, rows, slots_at + first, n, shape.kv_lora_rank, shape.qk_rope_head_dim});
-    table().write_index_keys(
-        {keys_i8, nullptr, codes, scales, slots_at + first, n, shape.index_dim});
-    table().write_index_keys(
-        {keys_fp8, keys, nullptr, nullptr, slots_at + first, n, shape.index_dim});
+    kernels::LatentsArgs args{};
+    args.kv = {rows, ones, shape.kv_lora_rank, latents, fp8, kernels::RopeLayout::interleaved};
+    args.index = {
+        keys, ones, zeros, 1e-6F, shape.index_dim, keys_i8, kernels::RopeLayout::half_split};
+    args.slots = slots_at + first;
+    args.rope = {ones, zeros, shape.qk_rope_head_dim};
+    args.rows = n;
+    args.eps = 1e-6F;
+    table().latents(args);
+    args.kv.latents = nullptr;
+    args.index.cache = keys_fp8;
+    table().latents(args);
   }
   return {};
 }
@@ -99,9 +106,21 @@ Status DeviceData::make_queries() {
   PONDER_TRY(q_fp8, random_floats(q_rows * shape.index_dim));
   PONDER_TRY(q_codes, arena_.allocate_array<std::int8_t>(q_rows * shape.index_dim));
   PONDER_TRY(float* scales, arena_.allocate_array<float>(q_rows));
-  table().index_quantize({q_fp8, shape.index_dim, q_codes, scales, q_rows, shape.index_dim});
-  table().rotate_index({q_fp8, q_rows, shape.index_dim, true});
   PONDER_TRY(head_weights, random_floats(q_rows));
+  kernels::QueriesArgs args{};
+  args.rows = rows_max();
+  args.index = {q_fp8,
+                q_codes,
+                scales,
+                1.0F,
+                shape.index_heads,
+                shape.index_dim,
+                kernels::DType::int8,
+                kernels::RopeLayout::half_split};
+  table().queries(args);
+  args.index.key_dtype = kernels::DType::fp8_e4m3;
+  args.index.weights = head_weights;
+  table().queries(args);
   num_scores = std::max(shape.prefill_rows * shape.prefill_keys, shape.contexts * shape.keys);
   PONDER_TRY(scores, arena_.allocate_array<float>(num_scores));
   return {};

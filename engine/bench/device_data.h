@@ -23,6 +23,9 @@ struct LayerShape {
   std::size_t attention_rows = 128;  // of a large batch
   std::size_t prefill_rows = 2048;
   std::size_t prefill_keys = 65536;  // at most `keys`
+  std::size_t qk_nope_head_dim = 128;
+  std::size_t v_head_dim = 128;
+  std::size_t prompt_rows = 2048;  // of a prompt whose rows see everything; at most `keys`
 };
 
 /// Sequences with random rows in their pages, which lie in random order, and random queries: what

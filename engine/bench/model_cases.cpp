@@ -119,7 +119,7 @@ class Stack {
                           .first_position = context - 1,
                           .tokens = {&tokens[i], 1},
                           .wants_logits = true,
-                          .sampling = &kGreedy});
+                          .samplings = {&kGreedy, 1}});
     }
     const double by_graph = median_ms(segments, true, repetitions);
     const double one_by_one = median_ms(segments, false, repetitions);
@@ -162,7 +162,7 @@ class Stack {
   /// page that it writes to for itself.
   std::size_t make_sequences(std::size_t batch, std::size_t context,
                              std::vector<BlockTable>& tables) {
-    const std::size_t pages = (context + kPageTokens - 1) / kPageTokens;
+    const std::size_t pages = pages_for(context);
     if (pool_->num_pages() < pages - 1 + batch) return 0;
     const std::size_t room = pool_->num_pages() - batch;
     const std::size_t num_distinct = pages == 1 ? batch : std::min(batch, room / (pages - 1));
@@ -264,7 +264,7 @@ class Decoding {
                           .first_position = position_,
                           .tokens = {&tokens_[i], 1},
                           .wants_logits = true,
-                          .sampling = &kGreedy});
+                          .samplings = {&kGreedy, 1}});
     }
     const std::span<const float> logits = model_.forward(segments);
     const std::span<const RowChoice> choices = model_.choices();

@@ -4,12 +4,13 @@
 // are combined. Parts are fixed by the slots alone and combined in ascending order.
 
 #include "kernels/cuda/device_table.h"
-#include "kernels/cuda/elementwise.cuh"
+#include "kernels/cuda/numeric.cuh"
 
 namespace ponder::kernels {
 namespace {
 
 constexpr float kLog2E = 1.44269504088896340736f;
+constexpr unsigned kCombineThreads = 128;
 
 /// One part of one row, rows counted from the first of those that are together.
 struct PartPlace {
@@ -67,7 +68,7 @@ void launch_attention_combine(const DeviceAttentionArgs& args) {
   dim3 heads;
   heads.x = static_cast<unsigned>(args.heads);
   heads.y = static_cast<unsigned>(args.rows);
-  launch(attention_combine_kernel, heads, kNormThreads, args);
+  launch(attention_combine_kernel, heads, kCombineThreads, args);
 }
 
 }  // namespace

@@ -11,7 +11,7 @@
 // 16 heads. Any shape and every cache; without tensor cores.
 
 #include "kernels/cuda/attention_parts.cuh"
-#include "kernels/cuda/index_keys.cuh"
+#include "kernels/cuda/pages.cuh"
 
 namespace ponder::kernels {
 namespace {

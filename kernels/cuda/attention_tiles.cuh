@@ -12,8 +12,8 @@
 // so that bf16 holds code * scale exactly.
 
 #include "kernels/cuda/attention_parts.cuh"
-#include "kernels/cuda/index_keys.cuh"
 #include "kernels/cuda/matmul_mma.cuh"
+#include "kernels/cuda/pages.cuh"
 
 namespace ponder::kernels {
 namespace {

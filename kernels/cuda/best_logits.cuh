@@ -2,6 +2,7 @@
 
 // What the host needs of a row of logits to sample from it, so that the row itself stays here.
 //
+// Penalties come first, a thread for each: an operation is rounded as the host's is.
 // A mask is applied by writing -inf where it has no bit. The sum of all weights is taken in double
 // precision, from exactly the exponents that the host would take: all that differs is the order of
 // the sum and the last bits of exp, and nothing here decides by it (engine/sampler.h does, with a
@@ -22,6 +23,16 @@ constexpr unsigned kLogitsPerThread = kLogitsPart / kLogitsThreads;
 /// The id of a thread's j-th logit in this block's part.
 __device__ __forceinline__ std::size_t logit_id(unsigned j) {
   return blockIdx.x * kLogitsPart + j * kLogitsThreads + threadIdx.x;
+}
+
+__global__ void penalize_logits_kernel(BestLogitsArgs args) {
+  for (std::size_t i = global_thread(); i < args.num_penalties; i += num_global_threads()) {
+    const LogitPenalty penalty = args.penalties[i];
+    float& logit = args.logits[static_cast<std::size_t>(penalty.row) * args.vocab +
+                               static_cast<std::size_t>(penalty.id)];
+    const float scaled = logit > 0.0f ? logit / penalty.repetition : logit * penalty.repetition;
+    logit = scaled - penalty.frequency - penalty.presence;
+  }
 }
 
 __global__ void mask_logits_kernel(BestLogitsArgs args) {
@@ -131,6 +142,7 @@ __global__ void gather_logits_kernel(BestLogitsArgs args) {
 
 void launch_best_logits(const BestLogitsArgs& args) {
   if (args.rows == 0) return;
+  launch_elements(penalize_logits_kernel, args.num_penalties, args);
   dim3 grid;
   grid.x = ceil_div(args.vocab, kLogitsPart);
   grid.y = static_cast<unsigned>(args.rows);

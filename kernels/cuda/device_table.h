@@ -23,7 +23,7 @@ namespace ponder::kernels {
 
 /// Grows with every change below, and when a kernel's results change in their bits. A library of
 /// another version is not used, nor are cache pages that another version has left on disk.
-inline constexpr std::uint32_t kDeviceTableVersion = 4;
+inline constexpr std::uint32_t kDeviceTableVersion = 7;
 
 /// The one code that all backends share: what allocate() returns when memory will not do. It does
 /// not stick.
@@ -56,6 +56,9 @@ struct DeviceMatmulArgs {
   std::size_t y_batch_stride = 0;  // elements from one of the batch to the next; 0 with group_begin
   const float* x;                  // [m, k] of the first of the batch
   std::size_t x_stride;
+  /// [m_total]: in the place of row r stands row x_rows[r] of x; nullptr: r itself. -1 only in rows
+  /// that are in no group.
+  const std::int32_t* x_rows = nullptr;
   std::size_t x_batch_stride = 0;
   const DeviceMatrix* w;  // [batch]
   DType w_dtype;          // of all of them
@@ -66,10 +69,12 @@ struct DeviceMatmulArgs {
   std::size_t m_total;  // rows of x: m, or with group_begin of all groups
   std::size_t n;
   std::size_t k;
-  // int8, int4: [m_total, k] and [m_total, k / kActivationGroup], overwritten. Not for
-  // x_batch_stride > 0: heads are multiplied in floating point.
+  // int8, int4: [m_total, k] and [m_total, k / kActivationGroup], overwritten, or with x_is_coded
+  // what a product of the same rows has left there. Not for x_batch_stride > 0: heads are
+  // multiplied in floating point.
   std::int8_t* x_codes = nullptr;
   float* x_scales = nullptr;
+  bool x_is_coded = false;
 };
 
 /// y[r] = row indices[r] of the table as fp32, or zeros for -1.
@@ -89,10 +94,10 @@ struct GroupByExpertArgs {
   const std::int32_t* experts;  // [num_slots]
   std::size_t num_slots;        // rows * topk
   std::size_t topk;
-  std::size_t num_experts;     // <= kExpertsMax
-  std::int32_t* expert_begin;  // [num_experts + 1], written
-  std::int32_t* slot_rows;     // [num_slots], written: the place of each slot
-  std::int32_t* source_rows;   // [num_slots], written: the row at each place
+  std::size_t num_experts;                 // <= kExpertsMax
+  std::int32_t* expert_begin;              // [num_experts + 1], written
+  std::int32_t* slot_rows;                 // [num_slots], written: the place of each slot
+  std::int32_t* source_rows;               // [num_slots], written: the row at each place
   const std::int32_t* num_rows = nullptr;  // [1]; nullptr: all
 };
 
@@ -105,41 +110,101 @@ struct DevicePages {
   DType dtype;               // of its rows; int8: index keys of mode I8
 };
 
-/// Slot s is row s % kPageSize of page s / kPageSize. A row with slot -1 is not written.
-struct WriteLatentsArgs {
-  DevicePages cache;  // f32, bf16 or fp8_e4m3
-  Fp8LatentLayout fp8;
-  const float* latents;  // [rows, kv_lora_rank + qk_rope_head_dim]
-  const std::int32_t* slots;
-  std::size_t rows;
-  std::size_t kv_lora_rank;
-  std::size_t qk_rope_head_dim;
+/// What rotates a row's heads: the angles of its position.
+struct DeviceRope {
+  const float* cos;  // [rows, dim / 2]
+  const float* sin;
+  std::size_t dim;  // even; 0: nothing is rotated
 };
 
-struct WriteIndexKeysArgs {
-  DevicePages cache;         // f32, bf16, int8 or fp8_e4m3
-  const float* keys;         // [rows, dim]; of fp8_e4m3 already rotated; int8: unused
-  const std::int8_t* codes;  // int8: [rows, dim]
-  const float* scales;       // int8: [rows]
-  const std::int32_t* slots;
+/// hidden += (output + sum over slot i, ascending, of expert_weights[r,i] *
+/// expert_output[expert_rows[r,i]]), where row -1 adds nothing; then
+/// y = weight * hidden / sqrt(mean(hidden^2) + eps).
+struct ResidualNormArgs {
+  float* hidden;                    // [rows, dim]
+  const float* output;              // [rows, dim]; beside experts nullptr: zeros
+  const float* expert_output;       // [*, dim]; row 0 may be read for -1
+  const std::int32_t* expert_rows;  // [rows, slots]
+  const float* expert_weights;      // [rows, slots]
+  std::size_t slots;                // 0: no experts
+  float* y;                         // [rows, dim], written
+  const float* weight;              // [dim]
   std::size_t rows;
   std::size_t dim;
+  float eps;
 };
 
-/// x <- bf16(H bf16(x) / sqrt(dim)), and with is_query then to what its E4M3 codes stand for.
-struct RotateIndexArgs {
-  float* x;  // [rows, dim]
+/// y = silu(gate) * up, silu(z) = z / (1 + exp(-z)), or the codes of y for a product with int8 or
+/// int4 weights.
+struct DeviceSiluArgs {
+  float* y;                      // [n], may be gate or up; nullptr: only codes are wanted
+  const float* gate;             // [n]
+  const float* up;               // [n]
+  std::size_t n;                 // with codes a multiple of kActivationGroup
+  std::int8_t* codes = nullptr;  // [n], written: DeviceMatmulArgs::x_codes
+  float* scales = nullptr;       // [n / kActivationGroup], written
+};
+
+/// What the first projections of a row come to. Slot s is row s % kPageSize of page s / kPageSize;
+/// of a row with slot -1 nothing is written to the cache.
+struct QueryLatents {
+  float* latents;     // [rows, dim]: y = norm * x / sqrt(mean(x^2) + eps), in place; or nullptr
+  const float* norm;  // [dim]
+  std::size_t dim;
+};
+/// [norm of the latent | RoPE of the rest], rounded as the cache stores it.
+struct KvLatents {
+  const float* latents;  // [rows, rank + rope.dim]; or nullptr
+  const float* norm;     // [rank]
+  std::size_t rank;      // kv_lora_rank
+  DevicePages cache;     // f32, bf16 or fp8_e4m3
+  Fp8LatentLayout fp8;
+  RopeLayout layout;
+};
+/// norm * (x - mean) / sqrt(variance + eps) + bias; RoPE of the first elements; then of int8 what
+/// IndexQuantizeArgs has, of fp8_e4m3 k <- bf16(H bf16(k) / sqrt(dim)) and its codes.
+struct NewIndexKeys {
+  const float* keys;  // [rows, dim]; nullptr: there are none
+  const float* norm;  // [dim]
+  const float* bias;  // [dim]
+  float eps;
+  std::size_t dim;    // <= kIndexHeadDimMax; of int8 and fp8_e4m3 a power of two
+  DevicePages cache;  // f32, bf16, int8 or fp8_e4m3
+  RopeLayout layout;
+};
+struct LatentsArgs {
+  QueryLatents queries;
+  KvLatents kv;
+  NewIndexKeys index;
+  const std::int32_t* slots;  // [rows]
+  DeviceRope rope;
   std::size_t rows;
-  std::size_t dim;  // a power of two
-  bool is_query;
+  float eps;  // of both latents
 };
 
-/// weights = (weights * scale) * q_scales, the second factor only if given.
-struct ScaleIndexWeightsArgs {
-  float* weights;  // [n]
-  const float* q_scales;
-  float scale;
-  std::size_t n;
+/// RoPE of the first elements, then rotated and rounded like the keys. int8 queries become codes
+/// and scales, and weights = weights * weight_factor * scale; fp8_e4m3 queries what their codes
+/// stand for; others stay as they are; and weights = weights * weight_factor.
+struct IndexQueries {
+  float* q;            // [rows, heads, dim], overwritten but of int8; nullptr: there are none
+  std::int8_t* codes;  // int8: the same shape, written
+  float* weights;      // [rows, heads]
+  float weight_factor;
+  std::size_t heads;
+  std::size_t dim;  // as NewIndexKeys has it
+  DType key_dtype;
+  RopeLayout layout;
+};
+/// RoPE of the attention's queries in place, and what index queries become.
+struct QueriesArgs {
+  float* q_rope;  // [rows, heads, rope.dim] with these strides
+  std::size_t q_row_stride;
+  std::size_t q_head_stride;
+  std::size_t heads;
+  RopeLayout layout;
+  IndexQueries index;
+  DeviceRope rope;
+  std::size_t rows;
 };
 
 /// A sequence's positions: position p is token p % kPageSize of page block_table[p / kPageSize].
@@ -208,6 +273,17 @@ struct LogitsRowInfo {
   std::int32_t mask;  // -1: everything is allowed
 };
 
+/// What a token that a request has already takes off its logit: a positive logit is divided by
+/// `repetition`, any other multiplied by it; then frequency and presence are subtracted, each with
+/// its own rounding, as engine/penalties.h does on the host.
+struct LogitPenalty {
+  std::int32_t row;
+  std::int32_t id;
+  float repetition;
+  float frequency;
+  float presence;
+};
+
 /// The best k of each row of logits, of equal ones the lowest ids, and the sum of all weights
 /// exp((logit - largest) / temperature), of parts of so many logits each: what engine/sampler.h
 /// needs to choose. NaN and -inf weigh nothing.
@@ -216,13 +292,16 @@ constexpr std::size_t logits_parts(std::size_t vocab) {
   return (vocab + kLogitsPart - 1) / kLogitsPart;
 }
 struct BestLogitsArgs {
-  float* logits;  // [rows, vocab]; -inf is written where the row's mask has no bit
+  float* logits;  // [rows, vocab]; penalties are taken off, and -inf written where the row's mask
+                  // has no bit
   std::size_t rows;
   std::size_t vocab;
   std::size_t k;                   // 1 to vocab
   const LogitsRowInfo* rows_info;  // [rows]
   const std::uint32_t* masks;      // [*, mask_words]: id i is bit i % 32 of word i / 32
   std::size_t mask_words;
+  const LogitPenalty* penalties;  // [num_penalties], a row's id at most once
+  std::size_t num_penalties;
   std::int32_t* ids;  // [rows, k], written, ascending; with k = 1 it is -1 for NaN or -inf
   float* best;        // [rows, k], written: their logits
   double* totals;     // [rows, logits_parts(vocab)], written, not for k = 1 or temperature 0
@@ -268,6 +347,71 @@ struct DeviceAttentionArgs {
   float* parts;
   std::size_t rows_together;
   std::size_t parts_max;  // ceil(most slots of a row / kDevicePartSlots)
+};
+
+/// The latents of pages as fp32, as they are cached: page i becomes keys [64 i, 64 (i + 1)).
+struct ReadLatentsArgs {
+  DevicePages cache;  // f32, bf16 or fp8_e4m3
+  Fp8LatentLayout fp8;
+  const std::int32_t* pages;      // [pages_read]
+  const std::int32_t* page_keys;  // [pages_read] how many of a page's rows there are
+  float* latents;  // [64 pages_read, kv_lora_rank + qk_rope_head_dim], written; zeros beyond those
+  std::size_t pages_read;
+  std::size_t kv_lora_rank;
+  std::size_t qk_rope_head_dim;
+};
+
+/// Attention over the keys and values of each head, for the rows of a prompt that see all positions
+/// up to their own (kernels/cuda/attention_expanded.cuh). Keys lie in pages; a sequence's follow
+/// each other, from position 0 on.
+inline constexpr std::size_t kExpandedRows = 64;          // of a tile
+inline constexpr std::size_t kExpandedColumns = 32;       // of a stage
+inline constexpr std::size_t kExpandedStageWords = 2048;  // 64 keys in two bf16 for each number
+inline constexpr std::size_t kExpandedColumnsMax = 256;   // of a head's keys, and of its values
+
+/// Rows of one sequence at neighbouring positions.
+struct ExpandedTile {
+  std::int32_t first_row;
+  std::int32_t num_rows;    // 1 to kExpandedRows
+  std::int32_t first_page;  // of its sequence's keys
+  std::int32_t num_keys;    // that the first row sees; each row after it sees one more
+};
+
+constexpr std::size_t expanded_stages(std::size_t columns) {
+  return (columns + kExpandedColumns - 1) / kExpandedColumns;
+}
+/// 32-bit words of ExpandedAttentionArgs::workspace for each head and page of keys.
+constexpr std::size_t expanded_workspace_words(std::size_t key_columns, std::size_t value_columns) {
+  return (expanded_stages(key_columns) + expanded_stages(value_columns)) * kExpandedStageWords;
+}
+/// Whether there is a kernel for heads of this shape.
+constexpr bool fits_expanded(std::size_t kv_lora_rank, std::size_t qk_nope_head_dim,
+                             std::size_t qk_rope_head_dim, std::size_t v_head_dim) {
+  return kv_lora_rank % 4 == 0 && (qk_nope_head_dim | qk_rope_head_dim | v_head_dim) % 8 == 0 &&
+         qk_nope_head_dim + qk_rope_head_dim <= kExpandedColumnsMax &&
+         v_head_dim <= kExpandedColumnsMax;
+}
+
+struct ExpandedAttentionArgs {
+  const float* q;  // [rows, heads, qk_nope_head_dim + qk_rope_head_dim] with these strides
+  std::size_t q_row_stride;
+  std::size_t q_head_stride;
+  float* out;  // [rows, heads, v_head_dim] with these strides; the tiles' rows are written
+  std::size_t out_row_stride;
+  std::size_t out_head_stride;
+  const float* keys;     // [heads, 64 pages, qk_nope_head_dim]: what each head makes of latents
+  const float* values;   // [heads, 64 pages, v_head_dim]
+  const float* latents;  // [64 pages, kv_lora_rank + qk_rope_head_dim], for the last columns
+  const ExpandedTile* tiles;
+  std::size_t num_tiles;
+  std::size_t pages;
+  std::size_t heads;  // <= 65535
+  std::size_t kv_lora_rank;
+  std::size_t qk_nope_head_dim;
+  std::size_t qk_rope_head_dim;
+  std::size_t v_head_dim;
+  float softmax_scale;
+  std::uint32_t* workspace;  // overwritten: heads * pages * expanded_workspace_words()
 };
 
 /// Products of registers alone, on every processor at once: what a kernel made of tensor-core
@@ -326,23 +470,20 @@ struct DeviceTable {
   void (*matmul)(const DeviceMatmulArgs& args);
   void (*gather_rows)(const GatherRowsArgs& args);
   void (*rms_norm)(const RmsNormArgs& args);
-  void (*layer_norm)(const LayerNormArgs& args);
-  void (*rope)(const RopeArgs& args);
-  void (*silu_mul)(const SiluMulArgs& args);
-  void (*weighted_sum)(const WeightedSumArgs& args);
-  void (*add)(float* y, const float* x, std::size_t n);
+  void (*residual_norm)(const ResidualNormArgs& args);
+  void (*latents)(const LatentsArgs& args);
+  void (*queries)(const QueriesArgs& args);
+  void (*silu_mul)(const DeviceSiluArgs& args);
   void (*router)(const RouterArgs& args);
   void (*group_by_expert)(const GroupByExpertArgs& args);
-  void (*write_latents)(const WriteLatentsArgs& args);
-  void (*index_quantize)(const IndexQuantizeArgs& args);
-  void (*rotate_index)(const RotateIndexArgs& args);
-  void (*write_index_keys)(const WriteIndexKeysArgs& args);
-  void (*scale_index_weights)(const ScaleIndexWeightsArgs& args);
   void (*index_scores)(const DeviceIndexScoresArgs& args);
   void (*select)(const SelectArgs& args);
   void (*translate)(const TranslateArgs& args);
   void (*best_logits)(const BestLogitsArgs& args);
   void (*attention)(const DeviceAttentionArgs& args);
+  void (*read_latents)(const ReadLatentsArgs& args);
+  /// Requires: fits_expanded(); pointers aligned to 16 bytes, strides to 4 floats.
+  void (*attention_expanded)(const ExpandedAttentionArgs& args);
   void (*probe_products)(const ProbeProductsArgs& args);
 };
 

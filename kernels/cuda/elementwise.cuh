@@ -1,132 +1,155 @@
 #pragma once
 
-// Operations whose rows are independent: norms, rotary embedding, activation, sums and gathers.
-// Norms: a block for each row. The others: a thread for each element, striding over the grid.
-// All are bound by bytes: each input is read once (norms: twice) and each output written once.
+// Operations whose rows are independent: norms, what a layer adds to the residual stream,
+// activation and gathers. Norms: a block for each row, which it reads once and keeps in shared
+// memory. The others: a thread for four elements, striding over the grid. All are bound by bytes.
 
 #include "kernels/cuda/device_table.h"
-#include "kernels/cuda/numeric.cuh"
+#include "kernels/cuda/row_sums.cuh"
 
 namespace ponder::kernels {
 namespace {
 
-constexpr unsigned kNormThreads = 128;
+constexpr unsigned kNormThreadsMax = 512;
 constexpr unsigned kElementThreads = 128;
+using NormRow = SharedRow<kNormThreadsMax * kOwnFloats>;
 
-__global__ void rms_norm_kernel(RmsNormArgs args) {
-  __shared__ SharedArray<float, kWarp> sums;
+/// y <- weight * x * scale, the row's x being in `row`, or else where `load` has it.
+template <class Load>
+__device__ __forceinline__ void write_normalised(float* y, const float* weight, std::size_t dim,
+                                                 bool is_aligned, float scale, NormRow& row,
+                                                 const Load& load) {
+  const bool is_whole = dim <= std::size_t{kOwnFloats} * blockDim.x;
+  for (std::size_t i = 4 * threadIdx.x; i < dim; i += 4 * blockDim.x) {
+    const Four x = is_whole ? take_four(row, i) : load(i);
+    const Four weights = load_four(weight, i, dim, is_aligned);
+    store_four(y, i, dim, scaled(x, scale, weights), is_aligned);
+  }
+}
+
+__global__ void __launch_bounds__(kNormThreadsMax) rms_norm_kernel(RmsNormArgs args) {
+  __shared__ NormRow row;
+  const bool is_aligned = args.dim % 4 == 0 && has_aligned_fours(args.x, args.x_stride) &&
+                          has_aligned_fours(args.y, args.y_stride) &&
+                          is_aligned_to(args.weight, 16);
+  prefetch_row(args.weight, args.dim);
   const float* x = args.x + blockIdx.x * args.x_stride;
-  float* y = args.y + blockIdx.x * args.y_stride;
-  float squares = 0.0f;
-  for (std::size_t i = threadIdx.x; i < args.dim; i += blockDim.x) {
-    squares = fmaf(x[i], x[i], squares);
-  }
-  squares = block_sum(squares, sums);
-  const float scale = 1.0f / sqrtf(squares / static_cast<float>(args.dim) + args.eps);
-  for (std::size_t i = threadIdx.x; i < args.dim; i += blockDim.x) {
-    y[i] = x[i] * scale * args.weight[i];
-  }
+  const auto load = [&](std::size_t i) -> Four { return load_four(x, i, args.dim, is_aligned); };
+  const float scale =
+      rms_norm_scale(row, args.dim, args.eps, load, [](std::size_t, const Four&) -> void {});
+  write_normalised(args.y + blockIdx.x * args.y_stride, args.weight, args.dim, is_aligned, scale,
+                   row, load);
 }
 
-__global__ void layer_norm_kernel(LayerNormArgs args) {
-  __shared__ SharedArray<float, kWarp> sums;
-  const float* x = args.x + blockIdx.x * args.x_stride;
-  float* y = args.y + blockIdx.x * args.y_stride;
-  const auto dim = static_cast<float>(args.dim);
-  float sum = 0.0f;
-  for (std::size_t i = threadIdx.x; i < args.dim; i += blockDim.x) sum += x[i];
-  const float mean = block_sum(sum, sums) / dim;
-  float squares = 0.0f;
-  for (std::size_t i = threadIdx.x; i < args.dim; i += blockDim.x) {
-    squares = fmaf(x[i] - mean, x[i] - mean, squares);
-  }
-  const float scale = 1.0f / sqrtf(block_sum(squares, sums) / dim + args.eps);
-  for (std::size_t i = threadIdx.x; i < args.dim; i += blockDim.x) {
-    y[i] = fmaf((x[i] - mean) * scale, args.weight[i], args.bias[i]);
-  }
-}
-
-__global__ void rope_kernel(RopeArgs args) {
-  const std::size_t half = args.dim / 2;
-  const bool interleaved = args.layout == RopeLayout::interleaved;
-  const std::size_t n = args.rows * args.heads * half;
-  for (std::size_t i = global_thread(); i < n; i += num_global_threads()) {
-    const std::size_t j = i % half;
-    const std::size_t head = i / half % args.heads;
-    const std::size_t row = i / half / args.heads;
-    const std::size_t position =
-        args.positions == nullptr ? row : static_cast<std::size_t>(args.positions[row]);
-    const float cos = args.cos[position * half + j];
-    const float sin = args.sin[position * half + j];
-    float* x = args.x + row * args.row_stride + head * args.head_stride;
-    float& first = x[interleaved ? 2 * j : j];
-    float& second = x[interleaved ? 2 * j + 1 : j + half];
-    const float a = first;
-    const float b = second;
-    first = fmaf(a, cos, -(b * sin));
-    second = fmaf(a, sin, b * cos);
-  }
-}
-
-__global__ void silu_mul_kernel(SiluMulArgs args) {
-  const std::size_t n = args.rows * args.dim;
-  for (std::size_t i = global_thread(); i < n; i += num_global_threads()) {
-    const std::size_t row = i / args.dim;
-    const std::size_t column = i % args.dim;
-    const float z = args.gate[row * args.gate_stride + column];
-    const float up = args.up[row * args.up_stride + column];
-    args.y[row * args.y_stride + column] = z / (1.0f + expf(-z)) * up;
-  }
-}
-
-__global__ void weighted_sum_kernel(WeightedSumArgs args) {
-  const std::size_t n = args.rows * args.dim;
-  for (std::size_t i = global_thread(); i < n; i += num_global_threads()) {
-    const std::size_t row = i / args.dim;
-    const std::size_t column = i % args.dim;
-    float sum = args.y[row * args.y_stride + column];
-    for (std::size_t slot = 0; slot < args.slots; ++slot) {
-      const std::int32_t source = args.indices[row * args.slots + slot];
-      if (source < 0) continue;
-      const float x = args.x[static_cast<std::size_t>(source) * args.x_stride + column];
-      sum = fmaf(args.weights[row * args.slots + slot], x, sum);
+/// The rows of all experts are asked for at once; one that is not there is read from row 0 and left
+/// out.
+template <bool kIsAligned>
+__device__ __forceinline__ void add_experts(const ResidualNormArgs& args, std::size_t i,
+                                            Four& sum) {
+  const std::size_t end = (blockIdx.x + std::size_t{1}) * args.slots;
+  PONDER_UNROLL_8
+  for (std::size_t slot = end - args.slots; slot < end; ++slot) {
+    const std::int32_t source = args.expert_rows[slot];
+    const bool is_there = source >= 0;
+    const std::size_t from = is_there ? static_cast<std::size_t>(source) * args.dim : 0;
+    const Four x = load_four(args.expert_output + from, i, args.dim, kIsAligned);
+    const float weight = args.expert_weights[slot];
+    PONDER_UNROLL
+    for (unsigned k = 0; k < 4; ++k) {
+      sum.x[k] = is_there ? fmaf(weight, x.x[k], sum.x[k]) : sum.x[k];
     }
-    args.y[row * args.y_stride + column] = sum;
   }
 }
 
-struct AddArgs {
-  float* y;
-  const float* x;
-  std::size_t n;
-};
-
-__global__ void add_kernel(AddArgs args) {
-  for (std::size_t i = global_thread(); i < args.n; i += num_global_threads()) {
-    args.y[i] += args.x[i];
+/// What a layer adds to the residual stream, from element i of the block's row on.
+template <bool kIsAligned, bool kHasExperts>
+__device__ __forceinline__ Four layer_output(const ResidualNormArgs& args, std::size_t i) {
+  Four sum{};
+  if (!kHasExperts || args.output != nullptr) {
+    sum = load_four(args.output + blockIdx.x * args.dim, i, args.dim, kIsAligned);
   }
+  if constexpr (kHasExperts) add_experts<kIsAligned>(args, i, sum);
+  return sum;
+}
+
+template <bool kIsAligned, bool kHasExperts>
+__global__ void __launch_bounds__(kNormThreadsMax) residual_norm_kernel(ResidualNormArgs args) {
+  __shared__ NormRow row;
+  prefetch_row(args.weight, args.dim);
+  float* hidden = args.hidden + blockIdx.x * args.dim;
+  const auto again = [&](std::size_t i) -> Four {
+    return load_four(hidden, i, args.dim, kIsAligned);
+  };
+  const auto load = [&](std::size_t i) -> Four {
+    Four x = again(i);
+    const Four output = layer_output<kIsAligned, kHasExperts>(args, i);
+    PONDER_UNROLL
+    for (unsigned k = 0; k < 4; ++k) x.x[k] += output.x[k];
+    return x;
+  };
+  const auto keep = [&](std::size_t i, const Four& x) -> void {
+    store_four(hidden, i, args.dim, x, kIsAligned);
+  };
+  const float scale = rms_norm_scale(row, args.dim, args.eps, load, keep);
+  write_normalised(args.y + blockIdx.x * args.dim, args.weight, args.dim, kIsAligned, scale, row,
+                   again);
+}
+
+/// A warp's fours are a group of codes.
+__global__ void silu_mul_kernel(DeviceSiluArgs args) {
+  const bool is_aligned = args.n % 4 == 0 && is_aligned_to(args.gate, 16) &&
+                          is_aligned_to(args.up, 16) && is_aligned_to(args.y, 16);
+  for (std::size_t i = 4 * global_thread(); i < args.n; i += 4 * num_global_threads()) {
+    const Four gate = load_four(args.gate, i, args.n, is_aligned);
+    const Four up = load_four(args.up, i, args.n, is_aligned);
+    Four y;
+    PONDER_UNROLL
+    for (unsigned k = 0; k < 4; ++k) {
+      y.x[k] = gate.x[k] / (1.0f + expf(-gate.x[k])) * up.x[k];
+    }
+    if (args.codes != nullptr) {
+      const std::size_t group = i / kActivationGroup;
+      store_activation_codes(args.codes + group * kActivationGroup, args.scales + group, y);
+    }
+    if (args.y != nullptr) store_four(args.y, i, args.n, y, is_aligned);
+  }
+}
+
+/// Values i to i + 3 of a table that are to be aligned if all of its fours are.
+__device__ __forceinline__ Four table_four(const GatherRowsArgs& args, std::size_t at,
+                                           std::size_t n, bool is_aligned) {
+  if (args.dtype != DType::bf16) {
+    return load_four(static_cast<const float*>(args.table) + at, 0, n, is_aligned);
+  }
+  const bf16* from = static_cast<const bf16*>(args.table) + at;
+  if (is_aligned) {
+    const uint2 words = *reinterpret_cast<const uint2*>(from);
+    return {{__uint_as_float(words.x << 16), __uint_as_float(words.x & 0xffff0000u),
+             __uint_as_float(words.y << 16), __uint_as_float(words.y & 0xffff0000u)}};
+  }
+  Four four{};
+  PONDER_UNROLL
+  for (unsigned k = 0; k < 4; ++k) {
+    if (k < n) four.x[k] = from_bf16(from[k]);
+  }
+  return four;
 }
 
 __global__ void gather_rows_kernel(GatherRowsArgs args) {
-  const std::size_t n = args.rows * args.dim;
-  for (std::size_t i = global_thread(); i < n; i += num_global_threads()) {
-    const std::size_t row = i / args.dim;
-    const std::size_t column = i % args.dim;
+  const bool is_aligned = args.dim % 4 == 0 && has_aligned_fours(args.y, args.y_stride) &&
+                          is_aligned_to(args.table, 16);
+  const unsigned row_fours = ceil_div(args.dim, 4);
+  const unsigned n = static_cast<unsigned>(args.rows) * row_fours;
+  for (auto at = static_cast<unsigned>(global_thread()); at < n; at += gridDim.x * blockDim.x) {
+    const std::size_t row = at / row_fours;
+    const std::size_t i = std::size_t{4} * (at % row_fours);
     const std::int32_t source = args.indices[row];
-    float value = 0.0f;
+    Four four{};
     if (source >= 0) {
-      const std::size_t at = static_cast<std::size_t>(source) * args.dim + column;
-      value = args.dtype == DType::bf16 ? from_bf16(static_cast<const bf16*>(args.table)[at])
-                                        : static_cast<const float*>(args.table)[at];
+      const std::size_t from = static_cast<std::size_t>(source) * args.dim + i;
+      four = table_four(args, from, args.dim - i, is_aligned);
     }
-    args.y[row * args.y_stride + column] = value;
-  }
-}
-
-__global__ void scale_index_weights_kernel(ScaleIndexWeightsArgs args) {
-  for (std::size_t i = global_thread(); i < args.n; i += num_global_threads()) {
-    const float scaled = args.weights[i] * args.scale;
-    args.weights[i] = args.q_scales == nullptr ? scaled : scaled * args.q_scales[i];
+    store_four(args.y + row * args.y_stride, i, args.dim, four, is_aligned);
   }
 }
 
@@ -136,33 +159,36 @@ dim3 rows_grid(std::size_t rows) {
   return grid;
 }
 
-void launch_rms_norm(const RmsNormArgs& args) {
-  if (args.rows > 0) launch(rms_norm_kernel, rows_grid(args.rows), kNormThreads, args);
+/// Whole chains, and no more threads than have fours.
+unsigned norm_threads(std::size_t dim) {
+  const unsigned wanted = ceil_div(dim, 4 * kRowChains) * kRowChains;
+  return wanted < kNormThreadsMax ? wanted : kNormThreadsMax;
 }
-void launch_layer_norm(const LayerNormArgs& args) {
-  if (args.rows > 0) launch(layer_norm_kernel, rows_grid(args.rows), kNormThreads, args);
+
+void launch_rms_norm(const RmsNormArgs& args) {
+  if (args.rows > 0) launch(rms_norm_kernel, rows_grid(args.rows), norm_threads(args.dim), args);
+}
+void launch_residual_norm(const ResidualNormArgs& args) {
+  if (args.rows == 0) return;
+  const bool is_aligned = has_aligned_fours(args.hidden, args.dim) &&
+                          is_aligned_to(args.output, 16) && is_aligned_to(args.expert_output, 16) &&
+                          is_aligned_to(args.weight, 16) && is_aligned_to(args.y, 16);
+  const bool has_experts = args.slots > 0;
+  const auto kernel = is_aligned    ? has_experts ? residual_norm_kernel<true, true>
+                                                  : residual_norm_kernel<true, false>
+                         : has_experts ? residual_norm_kernel<false, true>
+                                    : residual_norm_kernel<false, false>;
+  launch(kernel, rows_grid(args.rows), norm_threads(args.dim), args);
 }
 template <class Args>
 void launch_elements(void (*kernel)(Args), std::size_t n, const Args& args) {
   if (n > 0) launch(kernel, blocks_for(n, kElementThreads), kElementThreads, args);
 }
-void launch_rope(const RopeArgs& args) {
-  launch_elements(rope_kernel, args.rows * args.heads * args.dim / 2, args);
-}
-void launch_silu_mul(const SiluMulArgs& args) {
-  launch_elements(silu_mul_kernel, args.rows * args.dim, args);
-}
-void launch_weighted_sum(const WeightedSumArgs& args) {
-  launch_elements(weighted_sum_kernel, args.rows * args.dim, args);
-}
-void launch_add(float* y, const float* x, std::size_t n) {
-  launch_elements(add_kernel, n, AddArgs{y, x, n});
+void launch_silu_mul(const DeviceSiluArgs& args) {
+  launch_elements(silu_mul_kernel, (args.n + 3) / 4, args);
 }
 void launch_gather_rows(const GatherRowsArgs& args) {
-  launch_elements(gather_rows_kernel, args.rows * args.dim, args);
-}
-void launch_scale_index_weights(const ScaleIndexWeightsArgs& args) {
-  launch_elements(scale_index_weights_kernel, args.n, args);
+  launch_elements(gather_rows_kernel, args.rows * ceil_div(args.dim, 4), args);
 }
 
 }  // namespace

@@ -1,27 +1,58 @@
 #pragma once
 
-// Index queries and keys: the rotation that both share, rounding, and what the cache pages get. A
-// warp for each row; all of it gives the bits of the scalar functions on the CPU.
+// What index queries and keys have in common: RoPE, the rotation, and rounding. A warp has a row,
+// in shared memory; all of it gives the bits of the scalar functions on the CPU. queries.cuh and
+// latents.cuh are made of it, so that the two sides cannot differ.
 
 #include "kernels/cuda/device_table.h"
-#include "kernels/cuda/numeric.cuh"
+#include "kernels/cuda/fours.cuh"
 
 namespace ponder::kernels {
 namespace {
 
-constexpr unsigned kIndexRowThreads = 64;
-constexpr unsigned kIndexRowWarps = kIndexRowThreads / kWarp;
-using IndexRows = SharedArray<float, kIndexRowWarps * kIndexHeadDimMax>;
+constexpr unsigned kIndexThreads = 128;
+constexpr unsigned kIndexWarps = kIndexThreads / kWarp;
+using IndexRows = SharedRow<kIndexWarps * kIndexHeadDimMax>;
 
 /// The warp's row: its place in shared memory.
 __device__ __forceinline__ std::size_t own_index_row() {
   return threadIdx.x / kWarp * kIndexHeadDimMax;
 }
 
+/// Turns a pair by an angle.
+__device__ __forceinline__ void rotate_pair(float& first, float& second, float cos, float sin) {
+  const float a = first;
+  const float b = second;
+  first = fmaf(a, cos, -(b * sin));
+  second = fmaf(a, sin, b * cos);
+}
+
+/// Where the two of pair j are.
+__device__ __forceinline__ std::size_t first_of_pair(std::size_t j, RopeLayout layout) {
+  return layout == RopeLayout::interleaved ? 2 * j : j;
+}
+__device__ __forceinline__ std::size_t second_of_pair(std::size_t j, std::size_t half,
+                                                      RopeLayout layout) {
+  return layout == RopeLayout::interleaved ? 2 * j + 1 : j + half;
+}
+
+/// RoPE of the first elements of a warp's row. The row is there for all lanes before and after.
+__device__ __forceinline__ void warp_rope(IndexRows& x, std::size_t at, const DeviceRope& rope,
+                                          RopeLayout layout, std::size_t position) {
+  const std::size_t half = rope.dim / 2;
+  for (std::size_t j = lane(); j < half; j += kWarp) {
+    float first = x[at + first_of_pair(j, layout)];
+    float second = x[at + second_of_pair(j, half, layout)];
+    rotate_pair(first, second, rope.cos[position * half + j], rope.sin[position * half + j]);
+    x[at + first_of_pair(j, layout)] = first;
+    x[at + second_of_pair(j, half, layout)] = second;
+  }
+  __syncwarp();
+}
+
 /// The butterflies of the Walsh-Hadamard transform, strides ascending, by a warp.
-__device__ void warp_hadamard(IndexRows& x, std::size_t at, std::size_t dim) {
+__device__ __forceinline__ void warp_hadamard(IndexRows& x, std::size_t at, std::size_t dim) {
   for (std::size_t stride = 1; stride < dim; stride *= 2) {
-    __syncwarp();
     for (std::size_t pair = lane(); pair < dim / 2; pair += kWarp) {
       const std::size_t i = at + pair / stride * 2 * stride + pair % stride;
       const float low = x[i];
@@ -29,170 +60,67 @@ __device__ void warp_hadamard(IndexRows& x, std::size_t at, std::size_t dim) {
       x[i] = low + high;
       x[i + stride] = low - high;
     }
+    __syncwarp();
   }
+}
+
+/// How a rotated row becomes int8 codes.
+struct Int8Rounding {
+  float norm;     // of the rotation
+  float to_code;  // 0: all codes are
+  float scale;
+};
+/// Rotates a row. Each lane has looked at the elements it gets from int8_codes().
+__device__ __forceinline__ Int8Rounding warp_int8_rounding(IndexRows& x, std::size_t at,
+                                                           std::size_t dim) {
+  warp_hadamard(x, at, dim);
+  const float norm = 1.0f / sqrtf(static_cast<float>(dim));
+  float largest = 0.0f;
+  bool all_finite = true;
+  for (std::size_t d = lane(); d < dim; d += kWarp) {
+    const float value = x[at + d] * norm;
+    largest = fmaxf(largest, fabsf(value));
+    all_finite = all_finite && is_finite(value);
+  }
+  largest = warp_max(largest);
+  all_finite = __ballot_sync(kAllLanes, all_finite) == kAllLanes;
+  if (!all_finite) return {norm, 0.0f, quiet_nan()};
+  if (largest < kIndexAbsmaxMin) return {norm, 0.0f, 0.0f};
+  return {norm, kIndexCodeMax / largest, largest / kIndexCodeMax};
+}
+
+/// Codes d to d + 3, the first in the lowest byte.
+__device__ __forceinline__ unsigned int8_codes(IndexRows& x, std::size_t at, std::size_t d,
+                                               const Int8Rounding& rounding) {
+  const Four four = take_four(x, at + d);
+  unsigned codes = 0;
+  PONDER_UNROLL
+  for (unsigned k = 0; k < 4; ++k) {
+    const float code =
+        rounding.to_code == 0.0f ? 0.0f : rintf(four.x[k] * rounding.norm * rounding.to_code);
+    codes |= int8_code(code) << (8 * k);
+  }
+  return codes;
+}
+
+/// x <- bf16(H bf16(x) / sqrt(dim)), and the scale of its E4M3 codes.
+__device__ __forceinline__ float warp_rotate_to_bf16(IndexRows& x, std::size_t at,
+                                                     std::size_t dim) {
+  for (std::size_t d = lane(); d < dim; d += kWarp) x[at + d] = from_bf16(to_bf16(x[at + d]));
   __syncwarp();
-}
-
-__global__ void index_quantize_kernel(IndexQuantizeArgs args) {
-  __shared__ IndexRows x;
-  const float norm = 1.0f / sqrtf(static_cast<float>(args.dim));
-  const std::size_t at = own_index_row();
-  const std::size_t num_warps = num_global_threads() / kWarp;
-  for (std::size_t row = global_thread() / kWarp; row < args.rows; row += num_warps) {
-    const float* from = args.x + row * args.x_stride;
-    for (std::size_t d = lane(); d < args.dim; d += kWarp) x[at + d] = from[d];
-    warp_hadamard(x, at, args.dim);
-    float largest = 0.0f;
-    bool all_finite = true;
-    for (std::size_t d = lane(); d < args.dim; d += kWarp) {
-      const float value = x[at + d] * norm;
-      largest = fmaxf(largest, fabsf(value));
-      all_finite = all_finite && is_finite(value);
-    }
-    largest = warp_max(largest);
-    all_finite = __ballot_sync(kAllLanes, all_finite) == kAllLanes;
-    const bool is_zero = !all_finite || largest < kIndexAbsmaxMin;
-    const float to_code = is_zero ? 0.0f : kIndexCodeMax / largest;
-    for (std::size_t d = lane(); d < args.dim; d += kWarp) {
-      const float code = is_zero ? 0.0f : rintf(x[at + d] * norm * to_code);
-      args.codes[row * args.dim + d] = static_cast<std::int8_t>(code);
-    }
-    if (lane() == 0) {
-      args.scales[row] = !all_finite ? quiet_nan() : is_zero ? 0.0f : largest / kIndexCodeMax;
-    }
-    __syncwarp();
+  warp_hadamard(x, at, dim);
+  const float norm = 1.0f / sqrtf(static_cast<float>(dim));
+  float largest = 0.0f;
+  bool all_finite = true;
+  for (std::size_t d = lane(); d < dim; d += kWarp) {
+    const float value = from_bf16(to_bf16(x[at + d] * norm));
+    x[at + d] = value;
+    largest = fmaxf(largest, fabsf(value));
+    all_finite = all_finite && is_finite(value);
   }
-}
-
-__global__ void rotate_index_kernel(RotateIndexArgs args) {
-  __shared__ IndexRows x;
-  const float norm = 1.0f / sqrtf(static_cast<float>(args.dim));
-  const std::size_t at = own_index_row();
-  const std::size_t num_warps = num_global_threads() / kWarp;
-  for (std::size_t row = global_thread() / kWarp; row < args.rows; row += num_warps) {
-    float* values = args.x + row * args.dim;
-    for (std::size_t d = lane(); d < args.dim; d += kWarp)
-      x[at + d] = from_bf16(to_bf16(values[d]));
-    warp_hadamard(x, at, args.dim);
-    for (std::size_t d = lane(); d < args.dim; d += kWarp) {
-      x[at + d] = from_bf16(to_bf16(x[at + d] * norm));
-    }
-    const auto value_at = [&](std::size_t d) -> float { return x[at + d]; };
-    const float scale = args.is_query ? warp_e4m3_scale(value_at, args.dim) : 0.0f;
-    for (std::size_t d = lane(); d < args.dim; d += kWarp) {
-      const float value = x[at + d];
-      values[d] = args.is_query ? from_e4m3(e4m3_code(value, scale)) * scale : value;
-    }
-    __syncwarp();
-  }
-}
-
-/// The layer's block in the page of a slot.
-__device__ __forceinline__ std::byte* block_of(const DevicePages& cache, std::size_t slot) {
-  return cache.pages + slot / kPageSize * cache.page_bytes + cache.block_offset;
-}
-
-/// A page of codes ends with the tokens' scales.
-__device__ __forceinline__ float* key_scale(std::byte* block, std::size_t token, std::size_t dim) {
-  return reinterpret_cast<float*>(block + kPageSize * dim) + token;
-}
-
-/// Where a code of mode I8 lies in its page.
-__device__ __forceinline__ std::size_t i8_code_offset(std::size_t token, std::size_t d,
-                                                      std::size_t dim) {
-  return token / kIndexBlockKeys * kIndexBlockKeys * dim + 64 * (d / 4) +
-         4 * (token % kIndexBlockKeys) + d % 4;
-}
-
-__device__ __forceinline__ void store_value(std::byte* block, std::size_t i, float value,
-                                            DType dtype) {
-  if (dtype == DType::f32) {
-    reinterpret_cast<float*>(block)[i] = value;
-  } else {
-    reinterpret_cast<bf16*>(block)[i] = to_bf16(value);
-  }
-}
-
-__global__ void write_index_keys_kernel(WriteIndexKeysArgs args) {
-  const std::size_t num_warps = num_global_threads() / kWarp;
-  for (std::size_t row = global_thread() / kWarp; row < args.rows; row += num_warps) {
-    if (args.slots[row] < 0) continue;
-    const auto slot = static_cast<std::size_t>(args.slots[row]);
-    const std::size_t token = slot % kPageSize;
-    std::byte* block = block_of(args.cache, slot);
-    if (args.cache.dtype == DType::int8) {
-      for (std::size_t d = lane(); d < args.dim; d += kWarp) {
-        block[i8_code_offset(token, d, args.dim)] =
-            static_cast<std::byte>(args.codes[row * args.dim + d]);
-      }
-      if (lane() == 0) *key_scale(block, token, args.dim) = args.scales[row];
-      continue;
-    }
-    const float* key = args.keys + row * args.dim;
-    if (args.cache.dtype == DType::fp8_e4m3) {
-      const auto value_at = [&](std::size_t d) -> float { return key[d]; };
-      const float scale = warp_e4m3_scale(value_at, args.dim);
-      for (std::size_t d = lane(); d < args.dim; d += kWarp) {
-        block[token * args.dim + d] = static_cast<std::byte>(e4m3_code(key[d], scale));
-      }
-      if (lane() == 0) *key_scale(block, token, args.dim) = scale;
-      continue;
-    }
-    for (std::size_t d = lane(); d < args.dim; d += kWarp) {
-      store_value(block, token * args.cache.row_stride + d, key[d], args.cache.dtype);
-    }
-  }
-}
-
-/// Latents, rounded as the cache stores them; FP8 in groups of kFp8LatentGroup.
-__global__ void write_latents_kernel(WriteLatentsArgs args) {
-  const std::size_t dim = args.kv_lora_rank + args.qk_rope_head_dim;
-  const std::size_t num_warps = num_global_threads() / kWarp;
-  for (std::size_t row = global_thread() / kWarp; row < args.rows; row += num_warps) {
-    if (args.slots[row] < 0) continue;
-    const auto slot = static_cast<std::size_t>(args.slots[row]);
-    const std::size_t at = slot % kPageSize * args.cache.row_stride;
-    std::byte* block = block_of(args.cache, slot);
-    const float* latent = args.latents + row * dim;
-    if (args.cache.dtype != DType::fp8_e4m3) {
-      for (std::size_t d = lane(); d < dim; d += kWarp) {
-        store_value(block, at + d, latent[d], args.cache.dtype);
-      }
-      continue;
-    }
-    std::byte* to = block + at;
-    for (std::size_t begin = 0; begin < args.kv_lora_rank; begin += kFp8LatentGroup) {
-      const std::size_t rest = args.kv_lora_rank - begin;
-      const std::size_t n = rest < kFp8LatentGroup ? rest : kFp8LatentGroup;
-      const auto value_at = [&](std::size_t d) -> float { return latent[begin + d]; };
-      const float scale = warp_e4m3_scale(value_at, n);
-      for (std::size_t d = lane(); d < n; d += kWarp) {
-        to[begin + d] = static_cast<std::byte>(e4m3_code(latent[begin + d], scale));
-      }
-      if (lane() == 0) {
-        reinterpret_cast<float*>(to + args.fp8.scales_at)[begin / kFp8LatentGroup] = scale;
-      }
-    }
-    for (std::size_t d = lane(); d < args.qk_rope_head_dim; d += kWarp) {
-      store_value(to + args.fp8.rope_at, d, latent[args.kv_lora_rank + d], DType::bf16);
-    }
-  }
-}
-
-template <class Args>
-void launch_warps(void (*kernel)(Args), const Args& args) {
-  if (args.rows == 0) return;
-  launch(kernel, blocks_for(args.rows * kWarp, kIndexRowThreads), kIndexRowThreads, args);
-}
-void launch_index_quantize(const IndexQuantizeArgs& args) {
-  launch_warps(index_quantize_kernel, args);
-}
-void launch_rotate_index(const RotateIndexArgs& args) { launch_warps(rotate_index_kernel, args); }
-void launch_write_index_keys(const WriteIndexKeysArgs& args) {
-  launch_warps(write_index_keys_kernel, args);
-}
-void launch_write_latents(const WriteLatentsArgs& args) {
-  launch_warps(write_latents_kernel, args);
+  const float scale = warp_e4m3_scale(largest, all_finite);
+  __syncwarp();
+  return scale;
 }
 
 }  // namespace

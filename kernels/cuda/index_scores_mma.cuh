@@ -6,7 +6,7 @@
 // one another in the same page. Eight heads at a time are multiplied; the tile of dots goes through
 // shared memory of the warp's own, so that each lane adds the heads of its key in ascending order.
 // Over int8 keys the dots are exact and the bits those of the CPU. E4M3 and bf16 keys are exact in
-// bf16; a query that is so too (one that rotate_index rounded) takes one product, any other three,
+// bf16; a query that is so too (one that queries.cuh rounded) takes one product, any other three,
 // as in matmul_mma.cuh. Per key: heads * dim products, and its bytes of the page once for all rows
 // that are together.
 

@@ -16,7 +16,8 @@
 
 #include "kernels/cuda/device_table.h"
 #include "kernels/cuda/elementwise.cuh"
-#include "kernels/cuda/index_keys.cuh"
+#include "kernels/cuda/numeric.cuh"
+#include "kernels/cuda/pages.cuh"
 
 namespace ponder::kernels {
 namespace {

@@ -9,7 +9,7 @@
 // cores; bound by arithmetic for many rows, by bytes for few.
 
 #include "kernels/cuda/device_table.h"
-#include "kernels/cuda/numeric.cuh"
+#include "kernels/cuda/fours.cuh"
 
 namespace ponder::kernels {
 namespace {
@@ -22,13 +22,23 @@ constexpr unsigned kOwnRows = 4;     // of a thread
 constexpr unsigned kOwnColumns = 4;  // of a thread
 constexpr unsigned kThreadColumns = kTileColumns / kOwnColumns;
 
+/// The row of x that stands in the place of a row. Requires: the row is in a group.
+__device__ __forceinline__ int x_row_of(const DeviceMatmulArgs& args, std::size_t row) {
+  return args.x_rows == nullptr ? static_cast<int>(row) : args.x_rows[row];
+}
+/// The inputs of a row of x, for the block's one of the batch.
+__device__ __forceinline__ const float* inputs_of(const DeviceMatmulArgs& args, int x_row) {
+  const auto row = static_cast<unsigned>(x_row);
+  const auto stride = static_cast<unsigned>(args.x_stride);
+  return args.x + blockIdx.z * args.x_batch_stride + static_cast<std::size_t>(row) * stride;
+}
+
 /// The rows and the matrix of a block.
 struct MatmulTile {
   DeviceMatrix w;
   std::size_t row_begin;  // in x and y
   std::size_t row_end;
   std::size_t column_begin;
-  std::size_t x_offset;
   std::size_t y_offset;
 };
 
@@ -44,7 +54,6 @@ __device__ bool find_tile(const DeviceMatmulArgs& args, MatmulTile& tile) {
   tile.row_begin = begin + static_cast<std::size_t>(blockIdx.y) * kTileRows;
   tile.row_end = end;
   tile.column_begin = static_cast<std::size_t>(blockIdx.x) * kTileColumns;
-  tile.x_offset = b * args.x_batch_stride;
   tile.y_offset = b * args.y_batch_stride;
   if (tile.row_begin >= tile.row_end) return false;
   tile.w = args.w[b];
@@ -89,7 +98,7 @@ __global__ void matmul_kernel(DeviceMatmulArgs args) {
       const std::size_t row = tile.row_begin + i / kTileDepth;
       const std::size_t k = begin + i % kTileDepth;
       const bool is_inside = row < tile.row_end && k < args.k;
-      x_tile[i] = is_inside ? args.x[tile.x_offset + row * args.x_stride + k] : 0.0f;
+      x_tile[i] = is_inside ? inputs_of(args, x_row_of(args, row))[k] : 0.0f;
     }
     for (unsigned i = threadIdx.x; i < kTileColumns * kTileDepth; i += kMatmulThreads) {
       const std::size_t column = tile.column_begin + i / kTileDepth;
@@ -113,29 +122,18 @@ __global__ void matmul_kernel(DeviceMatmulArgs args) {
   store_tile(args, tile, y);
 }
 
-/// x as int8 with a scale for each kActivationGroup inputs: a warp for each group.
+/// x as int8 with a scale for each kActivationGroup inputs: a warp for each group, four inputs for
+/// a lane.
 __global__ void quantize_activations_kernel(DeviceMatmulArgs args) {
   const std::size_t groups = args.k / kActivationGroup;
   const std::size_t n = args.m_total * groups;
+  const bool is_aligned = has_aligned_fours(args.x, args.x_stride);
   for (std::size_t i = global_thread() / kWarp; i < n; i += num_global_threads() / kWarp) {
-    const float* x = args.x + i / groups * args.x_stride + i % groups * kActivationGroup;
-    float largest = 0.0f;
-    bool all_finite = true;
-    for (unsigned k = lane(); k < kActivationGroup; k += kWarp) {
-      largest = fmaxf(largest, fabsf(x[k]));
-      all_finite = all_finite && is_finite(x[k]);
-    }
-    largest = warp_max(largest);
-    all_finite = __ballot_sync(kAllLanes, all_finite) == kAllLanes;
-    const bool is_zero = !all_finite || largest < kSmallestActivation;
-    const float factor = is_zero ? 0.0f : 127.0f / largest;
-    std::int8_t* codes = args.x_codes + i * kActivationGroup;
-    for (unsigned k = lane(); k < kActivationGroup; k += kWarp) {
-      codes[k] = static_cast<std::int8_t>(is_zero ? 0.0f : rintf(x[k] * factor));
-    }
-    if (lane() == 0) {
-      args.x_scales[i] = !all_finite ? quiet_nan() : is_zero ? 0.0f : largest / 127.0f;
-    }
+    const int x_row = x_row_of(args, i / groups);
+    if (x_row < 0) continue;
+    const float* x = inputs_of(args, x_row) + i % groups * kActivationGroup;
+    const Four four = load_four(x, 4 * lane(), kActivationGroup, is_aligned);
+    store_activation_codes(args.x_codes + i * kActivationGroup, args.x_scales + i, four);
   }
 }
 

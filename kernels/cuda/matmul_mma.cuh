@@ -167,6 +167,12 @@ __device__ __forceinline__ Inputs load_inputs(const DeviceMatmulArgs& args, cons
   return in;
 }
 
+/// Blocks of a processor: as many as registers allow without spilling.
+template <DType kType, unsigned kTilesX>
+constexpr unsigned kMmaBlocks = kTilesX > 1                ? 3
+                                : kType == DType::fp8_e4m3 ? 8
+                                                           : 7;
+
 /// Sums of a warp: tiles of w by tiles of x.
 template <unsigned kTilesW, unsigned kTilesX>
 struct MmaSums {
@@ -176,7 +182,7 @@ struct MmaSums {
 /// One chunk of inputs, from `k` on the lane's own.
 template <DType kType, unsigned kTilesW, unsigned kTilesX>
 __device__ void multiply_chunk(const DeviceMatmulArgs& args, const DeviceMatrix& w,
-                               const float* const (&rows)[kTilesX], bool is_aligned,
+                               const int (&x_rows)[kTilesX], bool is_aligned,
                                std::size_t first_weight, std::size_t k,
                                MmaSums<kTilesW, kTilesX>& sums) {
   WeightWords<kType> weights[kTilesW][2];
@@ -199,7 +205,8 @@ __device__ void multiply_chunk(const DeviceMatmulArgs& args, const DeviceMatrix&
     }
     PONDER_UNROLL
     for (unsigned j = 0; j < kTilesX; ++j) {
-      const InputParts x = split_inputs(load_inputs(args, rows[j], is_aligned, k + 4 * step));
+      const float* row = x_rows[j] < 0 ? nullptr : inputs_of(args, x_rows[j]);
+      const InputParts x = split_inputs(load_inputs(args, row, is_aligned, k + 4 * step));
       PONDER_UNROLL
       for (unsigned i = 0; i < kTilesW; ++i) {
         mma_bf16(sums.d[i][j], a[i], x.low);
@@ -216,12 +223,11 @@ __device__ MmaSums<kTilesW, kTilesX> multiply_part(const DeviceMatmulArgs& args,
                                                    const DeviceMatrix& w, const MmaRows& rows,
                                                    std::size_t first_row,
                                                    std::size_t first_weight) {
-  const float* x[kTilesX];
+  int x_rows[kTilesX];  // of the lane; -1: none
   PONDER_UNROLL
   for (unsigned j = 0; j < kTilesX; ++j) {
     const std::size_t row = first_row + kMmaRows * j + lane_group();
-    const float* from = args.x + blockIdx.z * args.x_batch_stride + row * args.x_stride;
-    x[j] = row < rows.end ? from : nullptr;
+    x_rows[j] = row < rows.end ? x_row_of(args, row) : -1;
   }
   const bool is_aligned = has_aligned_rows(args);
   const std::size_t chunks = (args.k + kMmaChunk - 1) / kMmaChunk;
@@ -229,7 +235,7 @@ __device__ MmaSums<kTilesW, kTilesX> multiply_part(const DeviceMatmulArgs& args,
   MmaSums<kTilesW, kTilesX> total{};
   for (std::size_t chunk = chunks * own_warp() / kMmaParts; chunk < end; ++chunk) {
     MmaSums<kTilesW, kTilesX> sums{};
-    multiply_chunk<kType>(args, w, x, is_aligned, first_weight,
+    multiply_chunk<kType>(args, w, x_rows, is_aligned, first_weight,
                           chunk * kMmaChunk + kLaneInputs * lane_quad(), sums);
     PONDER_UNROLL
     for (unsigned i = 0; i < kTilesW; ++i) {
@@ -249,7 +255,8 @@ __device__ MmaSums<kTilesW, kTilesX> multiply_part(const DeviceMatmulArgs& args,
 }
 
 template <DType kType, unsigned kTilesW, unsigned kTilesX>
-__global__ void matmul_mma_kernel(DeviceMatmulArgs args) {
+__global__ void __launch_bounds__(kMmaThreads, (kMmaBlocks<kType, kTilesX>))
+    matmul_mma_kernel(DeviceMatmulArgs args) {
   constexpr unsigned kColumns = kMmaWeights * kTilesW;  // of y
   constexpr unsigned kOutputs = kColumns * kMmaRows * kTilesX;
   __shared__ SharedArray<float, kMmaParts * kOutputs> parts;  // [part][row][column]
@@ -433,8 +440,10 @@ void launch_matmul(const DeviceMatmulArgs& args) {
   if (args.w_dtype == DType::f32) return launch_matmul_f32(args);
   if (args.w_dtype == DType::bf16) return launch_matmul_mma<DType::bf16>(args);
   if (args.w_dtype == DType::fp8_e4m3) return launch_matmul_mma<DType::fp8_e4m3>(args);
-  const std::size_t lanes = args.m_total * (args.k / kActivationGroup) * kWarp;
-  launch(quantize_activations_kernel, blocks_for(lanes, kMatmulThreads), kMatmulThreads, args);
+  if (!args.x_is_coded) {
+    const std::size_t lanes = args.m_total * (args.k / kActivationGroup) * kWarp;
+    launch(quantize_activations_kernel, blocks_for(lanes, kMatmulThreads), kMatmulThreads, args);
+  }
   if (args.w_dtype == DType::int8) return launch_matmul_codes_mma<DType::int8>(args);
   launch_matmul_codes_mma<DType::int4>(args);
 }

@@ -55,6 +55,13 @@ __device__ __forceinline__ unsigned multiply_bf16_pair(unsigned x, unsigned y) {
   asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(result) : "r"(x), "r"(y), "r"(0x80008000u));  // + -0
   return result;
 }
+
+/// Two floats as bf16, rounded to nearest: the first in the low half.
+__device__ __forceinline__ unsigned round_bf16_pair(float first, float second) {
+  unsigned result;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(second), "f"(first));
+  return result;
+}
 #else
 inline void mma_bf16(float (&d)[4], const FragmentA& a, const FragmentB& b) {
   emulator::multiply_bf16(d, {{a.r[0], a.r[1], a.r[2], a.r[3]}, {b.r[0], b.r[1]}});
@@ -64,6 +71,9 @@ inline void mma_int8(int (&d)[4], const FragmentA& a, const FragmentB& b) {
 }
 inline unsigned multiply_bf16_pair(unsigned x, unsigned y) {
   return emulator::multiply_bf16_pair(x, y);
+}
+inline unsigned round_bf16_pair(float first, float second) {
+  return emulator::round_bf16_pair(first, second);
 }
 #endif
 

@@ -50,17 +50,10 @@ __device__ __forceinline__ float e4m3_scale(float absmax) {
   return __uint_as_float(exponent << 23);
 }
 
-/// The scale that quantize_e4m3 gives n values at x(i), by a whole warp; NaN when one of them is
-/// not finite. Every lane gets it.
-template <class Values>
-__device__ float warp_e4m3_scale(const Values& x, std::size_t n) {
-  float absmax = 1e-4f;
-  bool all_finite = true;
-  for (std::size_t i = lane(); i < n; i += kWarp) {
-    absmax = fmaxf(absmax, fabsf(x(i)));
-    all_finite = all_finite && is_finite(x(i));
-  }
-  absmax = warp_max(absmax);
+/// The scale that quantize_e4m3 gives to all values of a warp, of which each lane tells its largest
+/// magnitude and whether all are finite; NaN when they are not. Every lane gets it.
+__device__ __forceinline__ float warp_e4m3_scale(float absmax, bool all_finite) {
+  absmax = warp_max(fmaxf(absmax, 1e-4f));
   if (__ballot_sync(kAllLanes, all_finite) != kAllLanes) return quiet_nan();
   return e4m3_scale(absmax);
 }

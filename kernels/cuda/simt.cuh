@@ -25,6 +25,18 @@ struct SharedArray {
   __device__ T add_atomically(std::size_t i, T value) { return atomicAdd(&values[i], value); }
 };
 
+/// Floats that are also read four at a time, from i on, a multiple of 4.
+template <std::size_t N>
+struct alignas(16) SharedRow : SharedArray<float, N> {};
+template <std::size_t N>
+__device__ __forceinline__ float4 load_shared(SharedRow<N>& from, std::size_t i) {
+  return *reinterpret_cast<const float4*>(&from[i]);
+}
+template <std::size_t N>
+__device__ __forceinline__ void store_shared(SharedRow<N>& to, std::size_t i, const float4& four) {
+  *reinterpret_cast<float4*>(&to[i]) = four;
+}
+
 /// The stream of the open device.
 cudaStream_t stream() noexcept;
 
@@ -170,7 +182,7 @@ __device__ __forceinline__ std::size_t num_global_threads() {
   return static_cast<std::size_t>(gridDim.x) * blockDim.x;
 }
 
-inline unsigned ceil_div(std::size_t a, std::size_t b) {
+__host__ __device__ inline unsigned ceil_div(std::size_t a, std::size_t b) {
   return static_cast<unsigned>((a + b - 1) / b);
 }
 

@@ -333,11 +333,17 @@ void add_model_commands(CLI::App& app, Action& action) {
                               "tokens of context (default: the model's positions)");
   add_cache_dtype_option(*inspect_command, inspect_options->cache_dtype, /*has_auto=*/false);
   add_index_keys_option(*inspect_command, inspect_options->index_keys);
+  add_drafts_option(*inspect_command, inspect_options->num_drafts);
+  inspect_command
+      ->add_option("--memory", inspect_options->memory_gb,
+                   "GB of a machine, to see how it would run the model (default: this machine's)")
+      ->check(CLI::PositiveNumber);
   inspect_command
       ->add_option("--gpu-memory", inspect_options->gpu_memory_gb,
                    "GB of a GPU, to see what of the model it would hold (default: this machine's)")
       ->check(CLI::PositiveNumber);
   add_experts_option(*inspect_command, inspect_options->experts);
+  add_prompt_attention_option(*inspect_command, inspect_options->prompt_attention);
   inspect_command->add_flag("--json", inspect_options->json, "print JSON");
   inspect_command->callback([&action, inspect_options] {
     action = [inspect_options] { return inspect_model(*inspect_options); };
@@ -368,14 +374,15 @@ void add_engine_commands(CLI::App& app, const Environment& environment, Action& 
 
   auto* logits_command = app.add_subcommand("logits", "JSON lines of tokens in, of logits out");
   auto options = std::make_shared<LogitsOptions>();
-  logits_command->add_option("--model", options->model_dir, "model directory")->required();
+  logits_command->add_option("--model", options->model.model, "model directory")->required();
   logits_command->add_flag("--trace", options->trace,
                            "also selections and experts of the last row");
-  add_device_option(*logits_command, options->device);
-  add_experts_option(*logits_command, options->experts);
-  add_cache_dtype_option(*logits_command, options->cache_dtype);
-  add_index_keys_option(*logits_command, options->index_keys);
-  add_activations_option(*logits_command, options->activations);
+  add_device_option(*logits_command, options->model.device);
+  add_experts_option(*logits_command, options->model.experts);
+  add_prompt_attention_option(*logits_command, options->model.prompt_attention);
+  add_cache_dtype_option(*logits_command, options->model.cache_dtype);
+  add_index_keys_option(*logits_command, options->model.index_keys);
+  add_activations_option(*logits_command, options->model.activations);
   logits_command->callback([&action, &environment, options] {
     action = [&environment, options] { return logits_lines(environment, *options); };
   });
@@ -394,7 +401,7 @@ void add_engine_commands(CLI::App& app, const Environment& environment, Action& 
   engine_command->add_flag("--same-prompt", bench_options->same_prompt,
                            "one prompt for all runs, cached: decoding after a long one");
   engine_command->add_flag("--json", bench_options->json, "print JSON");
-  add_activations_option(*engine_command, bench_options->activations);
+  add_activations_option(*engine_command, bench_options->model.activations);
   add_model_options(*engine_command, bench_options->model);
   engine_command->callback([&action, &environment, bench_options] {
     action = [&environment, bench_options] { return bench_engine(environment, *bench_options); };

@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "engine/engine.h"
 #include "runtime/cli/commands.h"
-#include "runtime/cli/compose.h"
+#include "runtime/cli/engine_options.h"
 #include "runtime/data_dir.h"
 
 /// `ponder bench engine`: prefill and decode speed, time to the first token, peak memory.
@@ -92,20 +92,10 @@ int bench_engine(const Environment& environment, const BenchOptions& options) {
   const auto dir =
       runtime::find_model({options.model.model, environment.model, environment.executable});
   if (!dir) return complain(dir.error().message);
-  const auto graphs = has_device_graphs(environment);
-  if (!graphs) return complain(graphs.error().message);
-  engine::EngineOptions how;
-  how.num_threads = options.model.num_threads;
-  how.draft_tokens_max = options.model.num_drafts;
-  how.isa = environment.isa;
-  how.device = device_of(options.model.device);
-  how.experts = experts_of(options.model.experts);
-  how.device_graphs = *graphs;
-  how.on_notice = tell_notice;
-  how.cache_dtype = cache_dtype_of(options.model.cache_dtype);
-  how.index_keys = index_keys_of(options.model.index_keys);
-  if (options.activations == "bf16") how.activations = engine::Activations::bf16;
-  const auto engine = engine::Engine::open(*dir, how);
+  auto how = engine_options(environment, options.model);
+  if (!how) return complain(how.error().message);
+  how->spill_dir.clear();  // the pages of an earlier run would not be computed
+  const auto engine = engine::Engine::open(*dir, *how);
   if (!engine) return complain(engine.error().message);
   std::vector<Run> runs;
   // The first run pays for page faults and is not counted.

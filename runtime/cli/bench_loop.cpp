@@ -8,7 +8,7 @@
 #include "engine/cache.h"
 #include "engine/engine.h"
 #include "runtime/cli/commands.h"
-#include "runtime/cli/compose.h"
+#include "runtime/cli/engine_options.h"
 #include "runtime/data_dir.h"
 
 /// `ponder bench loop`: an agent's turn of many tool calls, and the user's next turn after it.
@@ -233,24 +233,17 @@ int bench_loop(const Environment& environment, const LoopOptions& options) {
   const auto dir =
       runtime::find_model({options.model.model, environment.model, environment.executable});
   if (!dir) return complain(dir.error().message);
-  const auto graphs = has_device_graphs(environment);
-  if (!graphs) return complain(graphs.error().message);
-  engine::EngineOptions how;
-  how.num_threads = options.model.num_threads;
-  how.isa = environment.isa;
-  how.device = device_of(options.model.device);
-  how.experts = experts_of(options.model.experts);
-  how.device_graphs = *graphs;
-  how.on_notice = tell_notice;
-  how.cache_dtype = cache_dtype_of(options.model.cache_dtype);
-  const auto engine = engine::Engine::open(*dir, how);
+  auto how = engine_options(environment, options.model);
+  if (!how) return complain(how.error().message);
+  how->spill_dir.clear();  // the pages of an earlier run would not be computed
+  const auto engine = engine::Engine::open(*dir, *how);
   if (!engine) return complain(engine.error().message);
   if (options.repeats == 0 || options.steps == 0) {
     return complain("--repeats and --steps: 1 or more");
   }
   const std::uint64_t page_bytes = (*engine)->stats().cache_page_bytes;
-  how.cache_bytes_max = (loop_tokens(options) * 3 / 2 / engine::kPageTokens + 2) * page_bytes;
-  const auto crowded = engine::Engine::open(*dir, how);
+  how->cache_bytes_max = (loop_tokens(options) * 3 / 2 / engine::kPageTokens + 2) * page_bytes;
+  const auto crowded = engine::Engine::open(*dir, *how);
   if (!crowded) return complain(crowded.error().message);
   const auto figures = measure(**engine, **crowded, options);
   if (!figures) return complain(figures.error().message);

@@ -50,13 +50,15 @@ struct ModelOptions {
   std::uint64_t seed = 0;
   bool no_grammar = false;
   std::uint32_t num_threads = 0;
-  std::string device = "cpu";       // or cuda, auto
-  std::string experts = "auto";     // or device, host
+  std::string device = "cpu";                 // or cuda, auto
+  std::string experts = "auto";               // or device, host
+  std::string prompt_attention = "gathered";  // or expanded
   std::filesystem::path spill_dir;  // cache pages that memory has no room for; empty: nowhere
   std::uint32_t spill_gib_max = 16;
   std::uint32_t num_drafts = 0;
   std::string cache_dtype = "auto";     // or f32, bf16, fp8
   std::string index_keys = "floating";  // or int8, fp8
+  std::string activations = "f32";      // or bf16
 };
 
 /// What to do when a session outgrows the model's window.
@@ -195,8 +197,7 @@ struct BenchOptions {
   std::uint32_t tokens_prompt = 1024;
   std::uint32_t tokens_generated = 256;
   std::uint32_t repeats = 5;
-  std::string activations = "f32";  // or bf16
-  bool same_prompt = false;         // only the first run, which is not counted, computes it
+  bool same_prompt = false;  // only the first run, which is not counted, computes it
   bool json = false;
 };
 
@@ -231,12 +232,7 @@ struct McpTryOptions {
 };
 
 struct LogitsOptions {
-  std::filesystem::path model_dir;
-  std::string device = "cpu";           // or cuda, auto
-  std::string experts = "auto";         // or device, host
-  std::string cache_dtype = "auto";     // or f32, bf16, fp8
-  std::string index_keys = "floating";  // or int8, fp8
-  std::string activations = "f32";      // or bf16
+  ModelOptions model;  // the directory, and how it is computed
   bool trace = false;
 };
 
@@ -253,8 +249,11 @@ struct InspectOptions {
   std::uint64_t context_tokens = 0;     // 0: as many as the model knows positions
   std::string cache_dtype = "bf16";     // or f32, fp8
   std::string index_keys = "floating";  // or int8, fp8
+  std::uint32_t num_drafts = 0;         // more than 0: with the MTP layer
+  double memory_gb = 0;                 // of a machine that may not be this one; 0: this one's
   double gpu_memory_gb = 0;             // of a GPU that may not be here; 0: this machine's
   std::string experts = "auto";         // or device, host
+  std::string prompt_attention = "gathered";  // or expanded
   bool json = false;
 };
 

@@ -18,6 +18,7 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "runtime/cli/engine_options.h"
 #include "runtime/data_dir.h"
 #include "runtime/model/embedded_model.h"
 #include "runtime/model/remote_model.h"
@@ -111,18 +112,7 @@ Result<std::unique_ptr<runtime::ModelClient>> open_model(const Environment& envi
   if (wanted.starts_with(kScript)) return open_script(wanted.substr(kScript.size()));
   PONDER_TRY(auto dir, runtime::find_model(
                            {options.model, environment.model, environment.executable}, shipped));
-  engine::EngineOptions engine;
-  engine.num_threads = options.num_threads;
-  engine.draft_tokens_max = options.num_drafts;
-  engine.isa = environment.isa;
-  engine.device = device_of(options.device);
-  engine.experts = experts_of(options.experts);
-  PONDER_TRY(engine.device_graphs, has_device_graphs(environment));
-  engine.on_notice = tell_notice;
-  engine.cache_dtype = cache_dtype_of(options.cache_dtype);
-  engine.index_keys = index_keys_of(options.index_keys);
-  engine.spill_dir = options.spill_dir;
-  engine.spill_bytes_max = std::uint64_t{options.spill_gib_max} << 30;
+  PONDER_TRY(const auto engine, engine_options(environment, options));
   PONDER_TRY(auto model, runtime::EmbeddedModel::open(dir, engine));
   return model;
 }
@@ -218,46 +208,6 @@ Status expect_no_sub_agent(const runtime::SessionId& id, const runtime::SessionS
               fmt::format("session {} works for a call of session {} and goes on with that one "
                           "(ponder sessions resume {}); to talk to it: ponder sessions fork {}",
                           id.value, state.task->parent, state.task->parent, id.value));
-}
-
-engine::CacheDType cache_dtype_of(const std::string& name) {
-  if (name == "f32") return engine::CacheDType::f32;
-  if (name == "bf16") return engine::CacheDType::bf16;
-  if (name == "fp8") return engine::CacheDType::fp8;
-  PONDER_ASSERT(name == "auto");
-  return engine::CacheDType::automatic;
-}
-
-Result<bool> has_device_graphs(const Environment& environment) {
-  const std::string word =
-      environment.variable ? environment.variable("PONDER_DEVICE_GRAPHS") : std::string();
-  if (word.empty() || word == "on") return true;
-  if (word == "off") return false;
-  return fail(Errc::invalid_argument,
-              fmt::format("PONDER_DEVICE_GRAPHS is on or off, not \"{}\"", word));
-}
-
-engine::DeviceChoice device_of(const std::string& name) {
-  if (name == "cuda") return engine::DeviceChoice::cuda;
-  if (name == "auto") return engine::DeviceChoice::automatic;
-  PONDER_ASSERT(name == "cpu");
-  return engine::DeviceChoice::cpu;
-}
-
-engine::ExpertPlacement experts_of(const std::string& name) {
-  if (name == "device") return engine::ExpertPlacement::device;
-  if (name == "host") return engine::ExpertPlacement::host;
-  PONDER_ASSERT(name == "auto");
-  return engine::ExpertPlacement::automatic;
-}
-
-void tell_notice(const std::string& notice) { fmt::print(stderr, "ponder: note: {}\n", notice); }
-
-engine::IndexKeys index_keys_of(const std::string& name) {
-  if (name == "int8") return engine::IndexKeys::int8;
-  if (name == "fp8") return engine::IndexKeys::fp8;
-  PONDER_ASSERT(name == "floating");
-  return engine::IndexKeys::floating;
 }
 
 int run_interruptibly(asio::io_context& io, asio::awaitable<int> work,

@@ -10,8 +10,6 @@
 #include <string>
 
 #include "base/result.h"
-#include "engine/config.h"
-#include "engine/device_choice.h"
 #include "runtime/agent/approval.h"
 #include "runtime/cli/commands.h"
 #include "runtime/model/model_client.h"
@@ -76,22 +74,6 @@ runtime::ApprovalMode approval_mode_for(const runtime::Workflow& workflow, const
 
 /// `invalid_argument` for a session that a call of another one waits for; says what to do instead.
 Status expect_no_sub_agent(const runtime::SessionId& id, const runtime::SessionState& state);
-
-/// What `--cache-dtype` says: auto, f32, bf16 or fp8. Requires: one of these.
-engine::CacheDType cache_dtype_of(const std::string& name);
-
-/// What `--device` says: cpu, cuda or auto. Requires: one of these.
-engine::DeviceChoice device_of(const std::string& name);
-/// What `--experts` says: auto, device or host. Requires: one of these.
-engine::ExpertPlacement experts_of(const std::string& name);
-/// What PONDER_DEVICE_GRAPHS says, on (also without it) or off, to find out whether they are what
-/// is wrong; `invalid_argument` for another word.
-Result<bool> has_device_graphs(const Environment& environment);
-/// Says on standard error that the CPU takes over, or what stays in host memory.
-void tell_notice(const std::string& notice);
-
-/// What `--index-keys` says: floating, int8 or fp8. Requires: one of these.
-engine::IndexKeys index_keys_of(const std::string& name);
 
 /// The exit status of a command that a signal ended: as a shell has it for SIGINT.
 inline constexpr int kInterruptedStatus = 130;

@@ -12,7 +12,7 @@
 #include "engine/logits.h"
 #include "engine/tokenizer.h"
 #include "runtime/cli/commands.h"
-#include "runtime/cli/compose.h"
+#include "runtime/cli/engine_options.h"
 #include "runtime/cli/terminal.h"
 
 /// The commands that turn JSON lines into JSON lines, for people and for conformance tests. A line
@@ -106,21 +106,10 @@ int tokenize_lines(const std::filesystem::path& tokenizer_json, bool decode) {
 }
 
 int logits_lines(const Environment& environment, const LogitsOptions& options) {
-  engine::ModelOptions how;
-  how.cache_dtype = cache_dtype_of(options.cache_dtype);
-  how.index_keys = index_keys_of(options.index_keys);
-  if (options.activations == "bf16") how.activations = engine::Activations::bf16;
-  how.isa = environment.isa;
-  const auto device = engine::choose_device(device_of(options.device));
-  if (!device) return complain(device.error().message);
-  if (!device->why_not.empty()) tell_notice("the CPU computes: " + device->why_not);
-  how.device = device->table;
-  how.experts = experts_of(options.experts);
-  const auto model = engine::LogitsRunner::open(options.model_dir, how);
+  const auto how = engine_options(environment, options.model);
+  if (!how) return complain(how.error().message);
+  const auto model = engine::LogitsRunner::open_as_engine(options.model.model, *how);
   if (!model) return complain(model.error().message);
-  if (const std::string experts = (*model)->expert_placement(); !experts.empty()) {
-    tell_notice(experts);
-  }
   return answer_lines([&](const std::string& line) {
     return with_json(line, [&](const json& request) -> json {
       const auto tokens = request.at("tokens").get<std::vector<engine::TokenId>>();

@@ -9,12 +9,13 @@
 #include "engine/checkpoint.h"
 #include "engine/convert_checkpoint.h"
 #include "engine/device_memory.h"
+#include "engine/machine.h"
 #include "engine/model_report.h"
 #include "engine/random_weights.h"
 #include "engine/tensor_check.h"
 #include "kernels/cuda_library.h"
 #include "runtime/cli/commands.h"
-#include "runtime/cli/compose.h"
+#include "runtime/cli/engine_options.h"
 
 /// `ponder model inspect|convert|random`.
 namespace ponder::cli {
@@ -46,14 +47,22 @@ struct Inspection {
   std::string cache_dtype;
   std::string index_keys;
   std::uint64_t cache_bytes_per_token = 0;
+  std::uint64_t run_cache_bytes = 0;   // that a run takes, whatever the context
+  std::uint64_t run_cache_tokens = 0;  // that it holds
   engine::MemoryNeed need;
   engine::DeviceNeed device_need;
   std::string device_plan;  // what the GPU would hold, or why it cannot; empty: there is none
 };
 
+/// Of the machine that is asked about.
+engine::MachineMemory memory_of(const InspectOptions& options) {
+  if (options.memory_gb <= 0) return engine::machine_memory();
+  const auto bytes = static_cast<std::uint64_t>(options.memory_gb * 1e9);
+  return {.total = bytes, .available = bytes};
+}
+
 /// The GPU that is asked about; of no name when there is none.
-engine::DeviceRoom gpu_room(const InspectOptions& options) {
-  const std::uint64_t host_bytes = engine::machine_memory().available;
+engine::DeviceRoom gpu_room(const InspectOptions& options, std::uint64_t host_bytes) {
   if (options.gpu_memory_gb > 0) {
     const auto bytes = static_cast<std::uint64_t>(options.gpu_memory_gb * 1e9);
     return {"such a GPU", bytes, bytes, host_bytes};
@@ -63,6 +72,18 @@ engine::DeviceRoom gpu_room(const InspectOptions& options) {
   const auto found = engine::find_device(*library.table);
   if (!found) return {};
   return {found->info.name, found->info.memory_bytes, found->info.memory_bytes_free, host_bytes};
+}
+
+/// As a run would load it that is told what inspect is told.
+engine::ModelOptions load_options(const InspectOptions& options,
+                                  const engine::MachineMemory& memory) {
+  engine::EngineOptions run;
+  run.draft_tokens_max = options.num_drafts;
+  run.cache_dtype = cache_dtype_of(options.cache_dtype);
+  run.index_keys = index_keys_of(options.index_keys);
+  run.prompt_attention = prompt_attention_of(options.prompt_attention);
+  run.cache_bytes_max = engine::default_cache_bytes(memory);
+  return engine::model_options(run, nullptr);
 }
 
 /// config.json alone will do; then the amounts follow from it.
@@ -92,12 +113,18 @@ Result<Inspection> inspect(const InspectOptions& options) {
       options.context_tokens != 0 ? options.context_tokens : found.config.max_position_embeddings;
   found.cache_dtype = options.cache_dtype;
   found.index_keys = options.index_keys;
-  found.cache_bytes_per_token = engine::cache_bytes_used(
-      found.config, cache_dtype_of(options.cache_dtype), index_keys_of(options.index_keys));
+  const engine::MachineMemory memory = memory_of(options);
+  const engine::ModelOptions how = load_options(options, memory);
+  PONDER_CHECK(engine::check_drafts(found.config, how));
+  const engine::CacheLayout layout = engine::cache_layout(found.config, how);
+  found.cache_bytes_per_token = engine::cache_bytes_used(layout);
+  found.run_cache_bytes = how.cache_bytes / layout.page_bytes * layout.page_bytes;
+  found.run_cache_tokens = how.cache_bytes / layout.page_bytes * engine::kPageTokens;
   found.need = engine::memory_need(found.config, found.amounts, found.context_tokens,
-                                   found.cache_bytes_per_token, engine::machine_memory());
-  found.device_need = engine::device_need(found.config, found.amounts, found.need.cache_bytes);
-  if (const engine::DeviceRoom room = gpu_room(options); !room.name.empty()) {
+                                   found.cache_bytes_per_token, memory, how.has_drafts);
+  found.device_need = engine::device_need(found.config, found.amounts, how);
+  const engine::DeviceRoom room = gpu_room(options, memory.available);
+  if (!room.name.empty()) {
     const auto plan = engine::plan_experts(found.device_need, experts_of(options.experts), room);
     found.device_plan = plan ? plan->text : plan.error().message;
   }
@@ -140,6 +167,8 @@ json as_json(const Inspection& found) {
           {"index_keys", found.index_keys},
           {"context_tokens", found.context_tokens},
           {"cache_bytes", found.need.cache_bytes},
+          {"run_cache_bytes", found.run_cache_bytes},
+          {"run_cache_tokens", found.run_cache_tokens},
           {"unfolded_bytes", found.need.unfolded_bytes},
           {"gpu",
            {{"weight_bytes", found.device_need.weight_bytes},
@@ -209,6 +238,8 @@ void print(const Inspection& found) {
   fmt::print("{:<22} {} for {} tokens, {} bytes each\n", cache,
              engine::bytes_text(need.cache_bytes), found.context_tokens,
              found.cache_bytes_per_token);
+  fmt::print("{:<22} {} for {} tokens\n", "a run's cache",
+             engine::bytes_text(found.run_cache_bytes), found.run_cache_tokens);
   fmt::print("{:<22} {}\n", "made at the start", engine::bytes_text(need.unfolded_bytes));
   print_gpu(found);
   fmt::print("{:<22} {}: {}\n", "runs here", verdict_name(need.verdict), need.reason);

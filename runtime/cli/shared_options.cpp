@@ -41,6 +41,21 @@ void add_experts_option(CLI::App& command, std::string& experts) {
       ->capture_default_str();
 }
 
+void add_prompt_attention_option(CLI::App& command, std::string& attention) {
+  command
+      .add_option(
+          "--prompt-attention", attention,
+          "with a GPU, how attention of a prompt's first tokens is computed; expanded: less "
+          "arithmetic, and bits that depend on what came as a prompt (docs/cuda.md)")
+      ->check(CLI::IsMember({"gathered", "expanded"}))
+      ->capture_default_str();
+}
+
+void add_drafts_option(CLI::App& command, std::uint32_t& num_drafts) {
+  command.add_option("--drafts", num_drafts,
+                     "tokens that the model's MTP layer guesses ahead; changes none of them");
+}
+
 void add_activations_option(CLI::App& command, std::string& activations) {
   command.add_option("--activations", activations, "what BF16 and FP8 weights are multiplied with")
       ->check(CLI::IsMember({"f32", "bf16"}))
@@ -87,10 +102,10 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->capture_default_str();
   command.add_option("--sampling-seed", options.seed, "seed of the sampler")->capture_default_str();
   command.add_option("--threads", options.num_threads, "engine threads; 0: one for each core");
-  command.add_option("--drafts", options.num_drafts,
-                     "tokens that the model's MTP layer guesses ahead; changes none of them");
+  add_drafts_option(command, options.num_drafts);
   add_device_option(command, options.device);
   add_experts_option(command, options.experts);
+  add_prompt_attention_option(command, options.prompt_attention);
   add_cache_dtype_option(command, options.cache_dtype);
   add_index_keys_option(command, options.index_keys);
   command.add_flag("--no-grammar", options.no_grammar, "do not constrain tool calls");

@@ -77,9 +77,9 @@ TEST(Model, InspectIsContentWithAConfiguration) {
 
 TEST(Model, InspectSaysWhatAGpuWouldHold) {
   const Scratch scratch;
-  const auto inspect = [&](std::vector<std::string> more) {
-    std::vector<std::string> arguments{"model",     "inspect", "tests/engine/data/deepseek_v32",
-                                       "--context", "4096",    "--gpu-memory",
+  const auto inspect = [&](std::vector<std::string> more, const char* memory = "700") {
+    std::vector<std::string> arguments{"model",    "inspect", "tests/engine/data/deepseek_v32",
+                                       "--memory", memory,    "--gpu-memory",
                                        "80"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     const auto done = ponder(scratch.path(), arguments);
@@ -98,8 +98,28 @@ TEST(Model, InspectSaysWhatAGpuWouldHold) {
   EXPECT_EQ(none.at("gpu").at("plan").get<std::string>().find(
                 "routed experts of layers 3..60 (654.07 GB) in host memory"),
             0U);
+  // Keys' matrices once more, turned; keys and values of 43 heads and 2,048 positions.
+  const json expanded =
+      json::parse(inspect({"--experts", "host", "--prompt-attention", "expanded", "--json"}));
+  const auto more = [&](const char* what) {
+    return expanded.at("gpu").at(what).get<double>() - none.at("gpu").at(what).get<double>();
+  };
+  EXPECT_EQ(more("weight_bytes"), 61.0 * 128 * 128 * 512 * 2);
+  EXPECT_NEAR(more("workspace_bytes"), 43.0 * 4'718'592 + 2048 * 576 * 4, 300e3);
   const std::string all = inspect({"--experts", "device"});
-  EXPECT_NE(all.find("such a GPU: no memory for 678."), std::string::npos) << all;
+  EXPECT_NE(all.find("such a GPU: no memory for 682."), std::string::npos) << all;
+  // The cache is that of a run on such a machine, whatever the context.
+  EXPECT_NE(some.find("a run's cache          4.29 GB for 49984 tokens"), std::string::npos)
+      << some;
+  EXPECT_NE(some.find(", 4.29 GB for the cache, "), std::string::npos) << some;
+  EXPECT_NE(some.find("runs here              yes: "), std::string::npos) << some;
+  const json small = json::parse(inspect({"--json", "--context", "4096"}, "8"));
+  EXPECT_EQ(small.at("run_cache_tokens"), 363 * 64);
+  EXPECT_EQ(small.at("cache_bytes"), 4096 * 85'888);
+  EXPECT_EQ(small.at("runs_here"), "no");
+  const std::string drafting = inspect({"--drafts", "2"});
+  EXPECT_NE(drafting.find("routed experts of 59 layers"), std::string::npos) << drafting;
+  EXPECT_NE(drafting.find("of layers 7..61 ("), std::string::npos) << drafting;
 }
 
 TEST(Model, MistakesEndInOneLine) {
@@ -108,6 +128,12 @@ TEST(Model, MistakesEndInOneLine) {
                                                 (scratch / "x").string(), "--set", "vocab_size"});
   EXPECT_EQ(no_value.status, 1);
   EXPECT_EQ(no_value.err, "ponder: error: --set vocab_size: not KEY=VALUE\n");
+  const auto on_cpu = ponder(scratch.path(), {"logits", "--model", "engine/models/mini",
+                                              "--prompt-attention", "expanded"});
+  EXPECT_EQ(on_cpu.status, 1);
+  EXPECT_EQ(on_cpu.err,
+            "ponder: error: prompt attention: expanded is computed on a GPU alone, and the device "
+            "is cpu\n");
   const auto nowhere = ponder(scratch.path(), {"model", "inspect", "/nonexistent"});
   EXPECT_EQ(nowhere.status, 1);
   EXPECT_NE(nowhere.err.find("/nonexistent/config.json: cannot open"), std::string::npos);

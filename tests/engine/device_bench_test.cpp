@@ -8,6 +8,7 @@
 
 #include "engine/bench/layer_cases.h"
 #include "engine/bench/model_cases.h"
+#include "engine/bench/prompt_cases.h"
 #include "engine/device_model.h"
 #include "engine/device_random_weights.h"
 #include "kernels/cuda/emulator/emulated_device.h"
@@ -16,9 +17,12 @@
 namespace ponder::engine::bench {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::EndsWith;
+using ::testing::Gt;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Lt;
 using ::testing::Not;
 
 const Ceilings kCeilings{.bytes_per_s = 2e12, .bf16_flops = 5e14, .int8_ops = 1e15};
@@ -170,6 +174,41 @@ TEST_F(DeviceCases, EveryOperationOfALayerIsMeasuredOnRowsThatAreNoZeros) {
     EXPECT_EQ((*data)->num_selected[row], static_cast<int>(shape.topk));
     EXPECT_EQ((*data)->num_nan[row], 0);
   }
+}
+
+TEST_F(DeviceCases, AttentionOfAPromptIsMeasuredInBothForms) {
+  LayerShape shape;
+  shape.heads = 4;
+  shape.kv_lora_rank = 128;
+  shape.qk_rope_head_dim = 16;
+  shape.qk_nope_head_dim = 24;
+  shape.v_head_dim = 32;
+  shape.index_heads = 1;
+  shape.index_dim = 32;
+  shape.topk = 32;
+  shape.contexts = 1;
+  shape.keys = 128;
+  shape.attention_rows = 1;
+  shape.prefill_rows = 1;
+  shape.prefill_keys = 64;
+  shape.prompt_rows = 100;
+  const auto device = open();
+  auto timer = DeviceTimer::create(device, little());
+  const auto data = DeviceData::create(device, shape);
+  ASSERT_TRUE(data.has_value()) << data.error().message;
+  const Status status = measure_prompt_attention(*timer, **data, keep());
+  ASSERT_TRUE(status.has_value()) << status.error().message;
+  ASSERT_EQ(measured.size(), 2U);
+  EXPECT_EQ(measured[0].name, "prompt attention gathered, 100 x 100, 4 heads");
+  EXPECT_EQ(measured[1].name, "prompt attention expanded, 100 x 100, 4 heads");
+  const double rows = 100.0 * 128 * (24 + 32);
+  EXPECT_DOUBLE_EQ(measured[0].work.flops, 2.0 * 4 * (rows + 5050.0 * (2 * 128 + 16)));
+  EXPECT_DOUBLE_EQ(measured[1].work.flops, 2.0 * 4 * (rows + 5050.0 * (24 + 16 + 32)));
+  const std::string& note = measured[1].note;
+  const std::size_t at = note.find("values differ by ");
+  ASSERT_NE(at, std::string::npos) << note;
+  // Values of up to 4 or so, of which two bf16 may lose 3 * 2^-18.
+  EXPECT_THAT(std::stod(note.substr(at + 17)), AllOf(Gt(0.0), Lt(5e-5)));
 }
 
 ModelConfig small_config(std::size_t layers) {

@@ -1,13 +1,13 @@
 // Scheduling, prefix cache, drafts, forks, idle prefill and cancellation with the model on a
 // device: they are the CPU's, and must find nothing changed. And what becomes of requests when the
-// device cannot be used or is lost. On the emulated device.
+// device cannot be used or is lost. On the emulated device, or the GPU where it can be that.
 
 #include <gmock/gmock.h>
 
 #include <limits>
 
 #include "engine/device_memory.h"
-#include "kernels/cuda/emulator/emulated_device.h"
+#include "tests/engine/device_of_test.h"
 #include "tests/engine/small_model.h"
 #include "tests/engine/traffic.h"
 
@@ -19,21 +19,18 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-class DeviceEngine : public EngineTraffic {
+class DeviceEngine : public EngineTraffic, protected DeviceOfTest {
  protected:
-  void SetUp() override { kernels::watch_emulated_memory(false); }
-  void TearDown() override {
-    kernels::watch_emulated_memory(true);
-    kernels::lose_emulated_device(false);
-    kernels::set_emulated_memory(std::size_t{1} << 30);
-    kernels::set_emulated_devices({0});
+  void SetUp() override {
+    if (!take_device()) GTEST_SKIP() << no_device();
   }
+  void TearDown() override { mend_emulator(); }
   const std::filesystem::path& model_dir() const override { return small_model_dir(); }
 
   EngineOptions options_for(DeviceChoice choice) {
     EngineOptions options;
     options.device = choice;
-    options.device_table = &kernels::emulated_device();
+    options.device_table = device_table();
     options.cache_bytes_max = std::uint64_t{1} << 20;
     options.num_threads = 1;
     options.on_notice = [this](const std::string& notice) { notices_.push_back(notice); };
@@ -68,8 +65,7 @@ class DeviceEngine : public EngineTraffic {
 };
 
 TEST_F(DeviceEngine, ARequestAmongOthersAndAfterACacheHitHasTheBitsOfOneAlone) {
-  const auto engine = open_on_device();
-  const Outcome alone = run(*engine, request(prompt(70, 7), 4));
+  const Outcome alone = run(*open_on_device(), request(prompt(70, 7), 4));
   ASSERT_EQ(alone.logits.size(), 4U);
   const auto other = open_on_device();
   Outcome first;
@@ -145,6 +141,7 @@ TEST_F(DeviceEngine, ARequestThatTheCacheCannotHoldIsRefusedWhenItComes) {
 }
 
 TEST_F(DeviceEngine, OfSeveralDevicesTheOneWithTheMostFreeMemoryIsTaken) {
+  use_emulator();
   kernels::set_emulated_devices({5'000'000, 1'000'000, 9'000'000});
   const auto found = find_device(kernels::emulated_device());
   ASSERT_TRUE(found.has_value());
@@ -174,7 +171,9 @@ TEST_F(DeviceEngine, GraphsChangeNoTokenAndNoBit) {
     }
     run_all(*engine);
     const std::uint64_t launched = kernels::emulated_launches().graphs - before;
-    EXPECT_EQ(launched > 0, has_graphs);
+    if (is_emulated()) {
+      EXPECT_EQ(launched > 0, has_graphs);
+    }
   }
   for (std::size_t i = 0; i < outcomes[0].size(); ++i) {
     EXPECT_EQ(outcomes[1][i].tokens, outcomes[0][i].tokens);
@@ -184,7 +183,15 @@ TEST_F(DeviceEngine, GraphsChangeNoTokenAndNoBit) {
 
 // Failures.
 
-TEST_F(DeviceEngine, WhereNoGraphCanBeMadeTheEngineSaysSoOnceAndGoesOn) {
+class DeviceEngineFailures : public DeviceEngine {
+ protected:
+  void SetUp() override {
+    DeviceEngine::SetUp();
+    use_emulator();
+  }
+};
+
+TEST_F(DeviceEngineFailures, WhereNoGraphCanBeMadeTheEngineSaysSoOnceAndGoesOn) {
   const Outcome want = run(*open_on_device(), request(prompt(30, 7), 8));
   const auto engine = open_on_device();
   kernels::limit_emulated_graphs(0);
@@ -195,7 +202,7 @@ TEST_F(DeviceEngine, WhereNoGraphCanBeMadeTheEngineSaysSoOnceAndGoesOn) {
   EXPECT_THAT(notices_, ElementsAre(HasSubstr("one operation at a time")));
 }
 
-TEST_F(DeviceEngine, ALostDeviceFailsTheRequestsWithItsErrorWhereOnlyItIsWanted) {
+TEST_F(DeviceEngineFailures, ALostDeviceFailsTheRequestsWithItsErrorWhereOnlyItIsWanted) {
   const auto engine = open_on(DeviceChoice::cuda);
   Outcome outcome;
   const std::uint64_t graphs = kernels::emulated_launches().graphs;
@@ -210,7 +217,7 @@ TEST_F(DeviceEngine, ALostDeviceFailsTheRequestsWithItsErrorWhereOnlyItIsWanted)
   EXPECT_EQ(engine->stats().device_losses, 0U);
 }
 
-TEST_F(DeviceEngine, WhenTheDeviceIsLostTheCpuGoesOnWithTheTokensSoFar) {
+TEST_F(DeviceEngineFailures, WhenTheDeviceIsLostTheCpuGoesOnWithTheTokensSoFar) {
   const Outcome undisturbed = run(*open_on_device(), request(prompt(70, 7), 8));
   const auto engine = open_on(DeviceChoice::automatic);
   EXPECT_STREQ(engine->isa_name(), "emulated");
@@ -245,7 +252,7 @@ TEST_F(DeviceEngine, WhenTheDeviceIsLostTheCpuGoesOnWithTheTokensSoFar) {
   EXPECT_FALSE(next.stats.was_moved);
 }
 
-TEST_F(DeviceEngine, DraftsGoOnOnTheCpuToo) {
+TEST_F(DeviceEngineFailures, DraftsGoOnOnTheCpuToo) {
   const auto engine = open_on(DeviceChoice::automatic, 2);
   Outcome outcome;
   ASSERT_TRUE(engine->submit(request(prompt(30, 7), 30), losing_after(4, outcome)).has_value());
@@ -255,7 +262,7 @@ TEST_F(DeviceEngine, DraftsGoOnOnTheCpuToo) {
   EXPECT_EQ(engine->stats().device_losses, 1U);
 }
 
-TEST_F(DeviceEngine, WhatDoesNotFitOnTheDeviceRunsOnTheCpuOrNotAtAll) {
+TEST_F(DeviceEngineFailures, WhatDoesNotFitOnTheDeviceRunsOnTheCpuOrNotAtAll) {
   kernels::set_emulated_memory(kernels::emulated_memory_used() + 10'000);
   const auto refused = Engine::open(model_dir(), options_for(DeviceChoice::cuda));
   ASSERT_FALSE(refused.has_value());

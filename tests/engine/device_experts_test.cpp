@@ -1,6 +1,6 @@
 // A model on a device whose routed experts stay in host memory: the numbers of everything on the
-// device, the bits of deterministic mode, the memory that is saved, and what is chosen when memory
-// is short. On the emulated device.
+// device, the bits of deterministic mode, and the memory that is saved. On the emulated device, or
+// a GPU. tests/engine/device_expert_engine_test.cpp has the engine on it.
 
 #include <gmock/gmock.h>
 
@@ -8,12 +8,11 @@
 #include <cmath>
 #include <fstream>
 
-#include "engine/convert_checkpoint.h"
 #include "engine/device_model.h"
 #include "engine/logits.h"
-#include "kernels/cuda/emulator/emulated_device.h"
-#include "tests/engine/small_model.h"
-#include "tests/engine/traffic.h"
+#include "tests/engine/device_of_test.h"
+#include "tests/engine/stepped_model.h"
+#include "tests/engine/wide_model.h"
 
 namespace ponder::engine {
 namespace {
@@ -22,63 +21,29 @@ namespace fs = std::filesystem;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 using ::testing::Not;
 
-constexpr std::size_t kMemory = std::size_t{1} << 30;
 constexpr std::size_t kChunk = std::size_t{8} << 20;  // in which the device's memory is taken
 
-/// Widths that every format can store, three layers of experts, and an odd number for a token.
-nlohmann::json wide_config_json(std::size_t n_shared_experts) {
-  nlohmann::json config = small_config_json();
-  config.update({{"hidden_size", 128},
-                 {"num_hidden_layers", 4},
-                 {"intermediate_size", 128},
-                 {"moe_intermediate_size", 128},
-                 {"n_routed_experts", 6},
-                 {"num_experts_per_tok", 3},
-                 {"n_shared_experts", n_shared_experts}});
-  return config;
+/// The smallest memory of which so much may be taken: a 64th is left alone.
+std::size_t memory_with(std::size_t bytes) {
+  const auto may_be_taken = [](std::size_t memory) { return memory - memory / 64; };
+  std::size_t memory = bytes / 63 * 64;
+  while (may_be_taken(memory) < bytes) ++memory;
+  while (may_be_taken(memory - 1) >= bytes) --memory;
+  return memory;
 }
 
-/// Such a model as a checkpoint of any format, written once for each test program.
-const fs::path& wide_model_dir(const std::string& format, std::size_t n_shared_experts = 1) {
-  static std::map<std::string, std::unique_ptr<testing::TempDir>> dirs;
-  auto& dir = dirs[format + std::to_string(n_shared_experts)];
-  if (dir != nullptr) return dir->path();
-  dir = std::make_unique<testing::TempDir>();
-  const bool is_converted = format.starts_with("int");
-  const std::string text = wide_config_json(n_shared_experts).dump();
-  RandomCheckpointOptions options;
-  options.dtype = parse_weight_format(is_converted ? "bf16" : format)->dtype;
-  const testing::TempDir plain;
-  const fs::path& written = is_converted ? plain.path() : dir->path();
-  if (!write_random_checkpoint(*parse_config(text), text, written, options)) std::abort();
-  testing::write_file(written / "tokenizer.json", testing::small_tokenizer_json().dump());
-  if (is_converted && !convert_checkpoint(written, dir->path(), *parse_weight_format(format))) {
-    std::abort();
-  }
-  return dir->path();
-}
-
-std::vector<TokenId> prompt_below(std::size_t length, std::size_t vocab_size) {
-  std::vector<TokenId> tokens = golden_prompt(length);
-  for (TokenId& token : tokens) token %= vocab_size;
-  return tokens;
-}
-
-class DeviceExperts : public ::testing::Test {
+class DeviceExperts : public ::testing::Test, protected DeviceOfTest {
  protected:
-  void SetUp() override { kernels::watch_emulated_memory(false); }
-  void TearDown() override {
-    kernels::watch_emulated_memory(true);
-    kernels::lose_emulated_device(false);
-    kernels::set_emulated_memory(kMemory);
+  void SetUp() override {
+    if (!take_device()) GTEST_SKIP() << no_device();
   }
+  void TearDown() override { mend_emulator(); }
 
-  static ModelOptions options_for(ExpertPlacement experts, std::uint32_t batch_rows_max = 64) {
+  ModelOptions options_for(ExpertPlacement experts, std::uint32_t batch_rows_max = 64) {
     ModelOptions options;
-    options.device = &kernels::emulated_device();
+    options.device = device_table();
     options.experts = experts;
     options.batch_rows_max = batch_rows_max;
     options.num_threads = 2;
@@ -101,7 +66,8 @@ class DeviceExperts : public ::testing::Test {
   }
   /// The limit at which as many bytes are left as the golden model takes, but for the experts of
   /// about two of its five layers.
-  static void leave_room_for_some_experts() {
+  void leave_room_for_some_experts() {
+    use_emulator();
     const std::size_t before = kernels::emulated_memory_used();
     const auto all = Model::load(golden_dir(), options_for(ExpertPlacement::device));
     ASSERT_TRUE(all.has_value());
@@ -153,6 +119,21 @@ INSTANTIATE_TEST_SUITE_P(All, DeviceExpertFormats,
                            return name;
                          });
 
+/// Of the rows that a layer's first projections read, a feed-forward's first products, those of
+/// routed experts, and the head. SwiGLU rounds what it computes itself. Narrower matrices are no
+/// codes.
+TEST_F(DeviceExperts, CodesOfRowsAreMadeOnce) {
+  use_emulator();
+  const auto launches_with = [this](const std::string& format) {
+    const std::uint64_t before = kernels::emulated_launches().operations;
+    run(wide_model_dir(format), options_for(ExpertPlacement::device), prompt_below(5, 320));
+    return kernels::emulated_launches().operations - before;
+  };
+  const std::uint64_t num_layers = 4;
+  const std::uint64_t num_moe_layers = 3;
+  EXPECT_EQ(launches_with("int8") - launches_with("bf16"), 2 * num_layers + num_moe_layers + 1);
+}
+
 TEST_F(DeviceExperts, ALayerWithoutSharedExpertsAddsToNothing) {
   const auto tokens = prompt_below(20, 320);
   const fs::path& dir = wide_model_dir("f32", 0);
@@ -196,6 +177,7 @@ TEST_F(DeviceExperts, ForcedExpertsAreTakenOnTheHostToo) {
 }
 
 TEST_F(DeviceExperts, OnTheHostTakeNoDeviceMemory) {
+  use_emulator();
   const std::size_t before = kernels::emulated_memory_used();
   const auto taken = [&](ExpertPlacement experts) {
     const auto model = Model::load(golden_dir(), options_for(experts));
@@ -212,6 +194,7 @@ TEST_F(DeviceExperts, OnTheHostTakeNoDeviceMemory) {
 }
 
 TEST_F(DeviceExperts, WhatIsPlannedIsWhatIsTaken) {
+  use_emulator();
   // To the byte: with a byte less than is taken in the end, the plan says no.
   for (const auto experts : {ExpertPlacement::device, ExpertPlacement::host}) {
     const std::size_t before = kernels::emulated_memory_used();
@@ -222,20 +205,22 @@ TEST_F(DeviceExperts, WhatIsPlannedIsWhatIsTaken) {
       const auto pool = (*model)->create_pool((*model)->cache_layout().page_bytes);
       taken = kernels::emulated_memory_used() - before;
     }
-    kernels::set_emulated_memory(before + taken);
+    kernels::set_emulated_memory(memory_with(before + taken));
     EXPECT_TRUE(Model::load(golden_dir(), options_for(experts)).has_value());
-    kernels::set_emulated_memory(before + taken - 1);
+    kernels::set_emulated_memory(memory_with(before + taken) - 1);
     const auto refused = Model::load(golden_dir(), options_for(experts));
     ASSERT_FALSE(refused.has_value());
     EXPECT_EQ(refused.error().code, Errc::exhausted);
     EXPECT_THAT(refused.error().message, HasSubstr("no memory for"));
-    kernels::set_emulated_memory(kMemory);
+    kernels::set_emulated_memory(kEmulatedMemory);
   }
 }
 
 TEST_F(DeviceExperts, RoomForTheCacheIsKept) {
+  use_emulator();
   ModelOptions options = options_for(ExpertPlacement::automatic);
-  options.cache_bytes = kMemory - 50'000'000;  // with all experts the golden model takes more
+  options.cache_bytes =
+      kEmulatedMemory - 60'000'000;  // with all experts the golden model takes more
   const auto model = Model::load(golden_dir(), options);
   ASSERT_TRUE(model.has_value()) << model.error().message;
   EXPECT_THAT((*model)->expert_placement(), HasSubstr("in host memory"));
@@ -243,6 +228,7 @@ TEST_F(DeviceExperts, RoomForTheCacheIsKept) {
 }
 
 TEST_F(DeviceExperts, TheirProcessorIsOfTheArithmeticsName) {
+  use_emulator();
   ModelOptions options = options_for(ExpertPlacement::host);
   options.isa = "scalar";
   const auto on_host = Model::load(wide_model_dir("f32"), options);
@@ -281,48 +267,58 @@ TEST_F(DeviceExperts, ReadInPlaceTheyAreComputedFromTheFileAndItsChangeIsNoticed
   EXPECT_EQ(changed.error().code, Errc::corrupt);
 }
 
+TEST_F(DeviceExperts, LogitsAreThoseOfARunWhoseCacheLeavesRoomForSomeExperts) {
+  use_emulator();
+  std::vector<std::string> notices;
+  EngineOptions options;
+  options.device = DeviceChoice::cuda;
+  options.device_table = device_table();
+  options.batch_rows_max = 96;
+  options.cache_bytes_max = kEmulatedMemory - 60'000'000;
+  options.on_notice = [&](const std::string& notice) { notices.push_back(notice); };
+  ASSERT_TRUE(Engine::open(golden_dir(), options).has_value());
+  ASSERT_THAT(notices, ElementsAre(HasSubstr("in host memory")));
+  auto runner = LogitsRunner::open_as_engine(golden_dir(), options);
+  ASSERT_TRUE(runner.has_value()) << runner.error().message;
+  EXPECT_THAT(notices, ElementsAre(notices[0], notices[0]));
+  EXPECT_EQ((*runner)->expert_placement(), notices[0]);
+  EXPECT_TRUE((*runner)->run(golden_prompt(70), false).has_value());
+}
+
+TEST_F(DeviceExperts, LogitsOfAModelThatNoDeviceHoldsAreTheCpus) {
+  use_emulator();
+  std::vector<std::string> notices;
+  EngineOptions options;
+  options.device = DeviceChoice::automatic;
+  options.device_table = device_table();
+  options.on_notice = [&](const std::string& notice) { notices.push_back(notice); };
+  kernels::set_emulated_memory(kernels::emulated_memory_used() + kChunk);
+  auto runner = LogitsRunner::open_as_engine(golden_dir(), options);
+  ASSERT_TRUE(runner.has_value()) << runner.error().message;
+  EXPECT_STRNE((*runner)->isa_name(), "emulated");
+  EXPECT_THAT(notices, ElementsAre(HasSubstr("the CPU computes: ")));
+  options.device = DeviceChoice::cuda;
+  EXPECT_FALSE(LogitsRunner::open_as_engine(golden_dir(), options).has_value());
+}
+
 /// Chunks and batches, with all experts on the host and with some.
-class DeviceExpertBits : public DeviceExperts, public ::testing::WithParamInterface<bool> {
+class DeviceExpertBits : public DeviceExperts,
+                         protected SteppedModel,
+                         public ::testing::WithParamInterface<bool> {
  protected:
   void SetUp() override {
     DeviceExperts::SetUp();
+    if (IsSkipped()) return;
     const bool is_split = GetParam();
     if (is_split) leave_room_for_some_experts();
     auto model = is_split
                      ? Model::load(golden_dir(), options_for(ExpertPlacement::automatic, 96))
                      : Model::load(wide_model_dir("int8"), options_for(ExpertPlacement::host, 96));
-    kernels::set_emulated_memory(kMemory);
+    kernels::set_emulated_memory(kEmulatedMemory);
     ASSERT_TRUE(model.has_value()) << model.error().message;
-    model_ = std::move(*model);
+    take_model(std::move(*model), 16);
     ASSERT_THAT(model_->expert_placement(), HasSubstr("in host memory"));
-    auto pool = model_->create_pool(16 * model_->cache_layout().page_bytes);
-    ASSERT_TRUE(pool.has_value());
-    pool_ = std::make_unique<PagePool>(std::move(*pool));
   }
-  std::vector<TokenId> prompt(std::size_t length) const {
-    return prompt_below(length, model_->config().vocab_size);
-  }
-  BlockTable table(std::size_t num_tokens) {
-    BlockTable table(*pool_);
-    while (table.capacity() < num_tokens) table.append(*pool_->acquire());
-    return table;
-  }
-  std::vector<float> compute(BlockTable& table, std::span<const TokenId> tokens, std::size_t first,
-                             std::size_t chunk) {
-    std::vector<float> logits;
-    for (std::size_t at = first; at < tokens.size(); at += chunk) {
-      const BatchSegment segment{.table = &table,
-                                 .first_position = at,
-                                 .tokens = tokens.subspan(at, std::min(chunk, tokens.size() - at)),
-                                 .wants_logits = true};
-      const auto out = model_->forward({&segment, 1});
-      logits.assign(out.begin(), out.end());
-    }
-    return logits;
-  }
-
-  std::unique_ptr<Model> model_;
-  std::unique_ptr<PagePool> pool_;
 };
 
 TEST_P(DeviceExpertBits, ChunksAndBatchesChangeNothing) {
@@ -355,103 +351,6 @@ TEST_P(DeviceExpertBits, ChunksAndBatchesChangeNothing) {
 
 INSTANTIATE_TEST_SUITE_P(Placements, DeviceExpertBits, ::testing::Bool(),
                          [](const auto& info) { return info.param ? "some" : "all"; });
-
-/// The engine: what is chosen and said, drafts, and a device that is lost.
-class DeviceExpertEngine : public EngineTraffic {
- protected:
-  void SetUp() override { kernels::watch_emulated_memory(false); }
-  void TearDown() override {
-    kernels::watch_emulated_memory(true);
-    kernels::lose_emulated_device(false);
-    kernels::set_emulated_memory(kMemory);
-  }
-  const fs::path& model_dir() const override {
-    return is_golden_ ? golden_dir() : wide_model_dir("f32");
-  }
-
-  std::unique_ptr<Engine> open_with(ExpertPlacement experts,
-                                    DeviceChoice device = DeviceChoice::cuda,
-                                    std::uint32_t num_drafts = 0) {
-    EngineOptions options;
-    options.device = device;
-    options.device_table = &kernels::emulated_device();
-    options.experts = experts;
-    options.draft_tokens_max = num_drafts;
-    options.on_notice = [this](const std::string& notice) { notices_.push_back(notice); };
-    return open(12, 48, options);
-  }
-  static std::vector<TokenId> prompt(std::size_t length) { return prompt_below(length, 320); }
-
-  bool is_golden_ = false;  // whose experts fill more than the pieces that memory is taken in
-  std::vector<std::string> notices_;
-};
-
-TEST_F(DeviceExpertEngine, WhereTheDeviceDoesNotHoldTheExpertsAutoLeavesThemOnTheHostAndSaysSo) {
-  is_golden_ = true;
-  const std::size_t before = kernels::emulated_memory_used();
-  std::size_t taken = 0;
-  Outcome on_device;
-  {
-    const auto engine = open_with(ExpertPlacement::automatic);
-    taken = kernels::emulated_memory_used() - before;
-    on_device = run(*engine, request(prompt(20), 3));
-  }
-  EXPECT_THAT(notices_, IsEmpty());
-  kernels::set_emulated_memory(before + taken - 1);
-  const auto engine = open_with(ExpertPlacement::automatic);
-  EXPECT_THAT(notices_, ElementsAre(AllOf(HasSubstr("routed experts of layer"),
-                                          HasSubstr("in host memory; on the GPU "),
-                                          HasSubstr("cache"), HasSubstr("free on emulated"))));
-  EXPECT_STREQ(engine->isa_name(), "emulated");
-  const Outcome on_host = run(*engine, request(prompt(20), 3));
-  EXPECT_EQ(on_host.tokens, on_device.tokens);
-  EXPECT_FALSE(on_host.stats.was_moved);
-}
-
-TEST_F(DeviceExpertEngine, DraftsOfALayerWithExpertsOnTheHostChangeNoToken) {
-  const Outcome plain = run(*open_with(ExpertPlacement::host), request(prompt(40), 5));
-  const auto engine = open_with(ExpertPlacement::host, DeviceChoice::cuda, 2);
-  EXPECT_THAT(notices_.back(), HasSubstr("layers 1..4"));  // 4 is the MTP layer
-  const Outcome drafted = run(*engine, request(prompt(40), 5));
-  EXPECT_GT(drafted.stats.tokens_drafted, 0U);
-  EXPECT_EQ(drafted.tokens, plain.tokens);
-  EXPECT_TRUE(same_bits(drafted.logits, plain.logits));
-}
-
-TEST_F(DeviceExpertEngine, StepsOfDecodingAreNoGraphsForTheHostIsInTheMiddle) {
-  // A graph would be tried when its shape comes for the second time, fail, and be complained of.
-  const auto engine = open_with(ExpertPlacement::host);
-  const Outcome outcome = run(*engine, request(prompt(10), 6));
-  EXPECT_EQ(outcome.tokens.size(), 6U);
-  EXPECT_THAT(notices_, ElementsAre(HasSubstr("in host memory")));
-}
-
-TEST_F(DeviceExpertEngine, WhenTheDeviceIsLostTheCpuGoesOn) {
-  const auto engine = open_with(ExpertPlacement::host, DeviceChoice::automatic);
-  Outcome outcome;
-  RequestCallbacks callbacks = into(outcome);
-  callbacks.on_token = [&outcome](TokenId token) {
-    outcome.tokens.push_back(token);
-    if (outcome.tokens.size() == 3) kernels::lose_emulated_device(true);
-  };
-  ASSERT_TRUE(engine->submit(request(prompt(30), 8), std::move(callbacks)).has_value());
-  run_all(*engine);
-  EXPECT_EQ(outcome.reason, FinishReason::length);
-  EXPECT_TRUE(outcome.stats.was_moved);
-  EXPECT_EQ(engine->stats().device_losses, 1U);
-  EXPECT_THAT(notices_, ElementsAre(HasSubstr("in host memory"), HasSubstr("the CPU goes on")));
-  auto continued = prompt(30);
-  continued.insert(continued.end(), outcome.tokens.begin(), outcome.tokens.begin() + 3);
-  const Outcome on_cpu =
-      run(*open_with(ExpertPlacement::host, DeviceChoice::cpu), request(continued, 5));
-  EXPECT_EQ(std::vector<TokenId>(outcome.tokens.begin() + 3, outcome.tokens.end()), on_cpu.tokens);
-}
-
-TEST_F(DeviceExpertEngine, OnTheCpuThePlacementSaysNothing) {
-  const auto engine = open_with(ExpertPlacement::device, DeviceChoice::cpu);
-  EXPECT_THAT(notices_, IsEmpty());
-  EXPECT_EQ(run(*engine, request(prompt(10), 2)).tokens.size(), 2U);
-}
 
 }  // namespace
 }  // namespace ponder::engine

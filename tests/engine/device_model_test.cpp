@@ -16,6 +16,7 @@
 #include "tests/engine/golden_model.h"
 #include "tests/engine/parity_fixture.h"
 #include "tests/engine/small_model.h"
+#include "tests/engine/stepped_model.h"
 #include "tests/kernels/device/device_cases.h"
 
 namespace ponder::engine {
@@ -86,7 +87,7 @@ TEST_F(DeviceModelTest, TheGoldenRunAgrees) {
   }
 }
 
-/// tests/engine/device_experts_test.cpp has more, on the emulated device alone.
+/// tests/engine/device_experts_test.cpp has more.
 TEST_F(DeviceModelTest, TheGoldenRunAgreesWithExpertsInHostMemory) {
   ModelOptions options = on_device();
   options.experts = ExpertPlacement::host;
@@ -176,7 +177,7 @@ TEST_F(DeviceModelTest, ARowOfALongContextSelectsTheBestOfItsScores) {
 }
 
 /// A model of a few layers with shared indexers and everything else.
-class DeviceBits : public DeviceModelTest {
+class DeviceBits : public DeviceModelTest, protected SteppedModel {
  protected:
   void SetUp() override {
     DeviceModelTest::SetUp();
@@ -185,42 +186,8 @@ class DeviceBits : public DeviceModelTest {
     options.cache_dtype = CacheDType::fp8;
     auto model = Model::load(parity_model_dir("glm_shared"), options);
     ASSERT_TRUE(model.has_value()) << model.error().message;
-    model_ = std::move(*model);
-    auto pool = model_->create_pool(32 * model_->cache_layout().page_bytes);
-    ASSERT_TRUE(pool.has_value());
-    pool_ = std::make_unique<PagePool>(std::move(*pool));
+    take_model(std::move(*model), 32);
   }
-
-  std::vector<TokenId> prompt(std::size_t length) const {
-    std::vector<TokenId> tokens = golden_prompt(length);
-    for (TokenId& token : tokens) token %= model_->config().vocab_size;
-    return tokens;
-  }
-  BlockTable table(std::size_t num_tokens) {
-    BlockTable table(*pool_);
-    while (table.capacity() < num_tokens) table.append(*pool_->acquire());
-    return table;
-  }
-  std::vector<float> compute(BlockTable& table, std::span<const TokenId> tokens, std::size_t first,
-                             std::size_t chunk) {
-    std::vector<float> logits;
-    for (std::size_t at = first; at < tokens.size(); at += chunk) {
-      const BatchSegment segment{.table = &table,
-                                 .first_position = at,
-                                 .tokens = tokens.subspan(at, std::min(chunk, tokens.size() - at)),
-                                 .wants_logits = true};
-      const auto out = model_->forward({&segment, 1});
-      logits.assign(out.begin(), out.end());
-    }
-    return logits;
-  }
-  std::vector<float> whole(std::span<const TokenId> tokens) {
-    BlockTable pages = table(tokens.size());
-    return compute(pages, tokens, 0, tokens.size());
-  }
-
-  std::unique_ptr<Model> model_;
-  std::unique_ptr<PagePool> pool_;
 };
 
 TEST_F(DeviceBits, ChunkedPrefillEqualsWholePrefillEqualsStepByStep) {

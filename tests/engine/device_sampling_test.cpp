@@ -1,10 +1,10 @@
 // Tokens that are sampled beside the logits are those that are sampled from them, whatever is in a
-// batch, and little comes back from the device for them. On the emulated device.
+// batch, and little comes back from the device for them. On the emulated device, or a GPU.
 
 #include <gtest/gtest.h>
 
 #include "engine/grammar.h"
-#include "kernels/cuda/emulator/emulated_device.h"
+#include "tests/engine/device_of_test.h"
 #include "tests/engine/small_model.h"
 #include "tests/engine/traffic.h"
 
@@ -33,20 +33,19 @@ const std::filesystem::path& wide_model_dir() {
   return dir.path();
 }
 
-class DeviceSampling : public EngineTraffic {
+class DeviceSampling : public EngineTraffic, protected DeviceOfTest {
  protected:
-  void SetUp() override { kernels::watch_emulated_memory(false); }
-  void TearDown() override {
-    kernels::watch_emulated_memory(true);
-    kernels::lose_emulated_device(false);
+  void SetUp() override {
+    if (!take_device()) GTEST_SKIP() << no_device();
   }
+  void TearDown() override { mend_emulator(); }
   const std::filesystem::path& model_dir() const override { return wide_model_dir(); }
 
   std::unique_ptr<Engine> open_on_device(DeviceChoice choice = DeviceChoice::cuda,
                                          std::uint32_t num_drafts = 0) {
     EngineOptions options;
     options.device = choice;
-    options.device_table = &kernels::emulated_device();
+    options.device_table = device_table();
     options.draft_tokens_max = num_drafts;
     return open(24, 64, options);
   }
@@ -97,8 +96,14 @@ class DeviceSampling : public EngineTraffic {
         requests.back().grammar = *b.compile("", b.text_until("the"));
       }
     }
-    requests.push_back(sampled(first++, 0.5F, 0.5F));
-    requests.back().sampling.presence_penalty = 2.0F;
+    for (const float top_p : {0.5F, 0.999F, 1.0F}) {  // the best, the whole row, parts of it
+      requests.push_back(sampled(first++, top_p, top_p, 12));
+      requests.back().sampling.repetition_penalty = 1.3F;
+      requests.back().sampling.presence_penalty = 2.0F;
+    }
+    requests.push_back(sampled(first++, 0.0F, 1.0F, 12));
+    requests.back().sampling.frequency_penalty = 0.7F;
+    requests.back().grammar = some_grammar();
     return requests;
   }
 };
@@ -136,17 +141,27 @@ TEST_F(DeviceSampling, ABatchOfEveryKindGivesEachTheTokensThatItHasAlone) {
 }
 
 TEST_F(DeviceSampling, DraftsChangeNoTokenHere) {
-  const auto engine = open_on_device();
+  std::vector<GenerationRequest> requests = every_kind();
+  for (GenerationRequest& r : requests) r.tokens_generated_max = 16;
+  std::vector<std::vector<TokenId>> plain;
+  {
+    const auto engine = open_on_device();
+    for (const GenerationRequest& r : requests) plain.push_back(run_beside(*engine, r).tokens);
+  }
   const auto drafting = open_on_device(DeviceChoice::cuda, 2);
-  for (const float temperature : {0.0F, 0.02F}) {
-    const GenerationRequest r = sampled(7, temperature, 0.9F, 8);
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    const GenerationRequest& r = requests[i];
     const Outcome drafted = run_beside(*drafting, r);
-    EXPECT_GT(drafted.stats.tokens_drafted, 0U);
-    EXPECT_EQ(drafted.tokens, run_beside(*engine, r).tokens);
+    EXPECT_EQ(drafted.tokens, plain[i]) << i;
+    // Also the drafts are those that are taken from logits on the host.
+    const Outcome heard = run(*drafting, r);
+    EXPECT_EQ(drafted.stats.tokens_drafted, heard.stats.tokens_drafted);
+    EXPECT_EQ(drafted.stats.tokens_accepted, heard.stats.tokens_accepted);
   }
 }
 
 TEST_F(DeviceSampling, WhatComesBackOfAStepIsCountedInBytes) {
+  use_emulator();
   const auto engine = open_on_device();
   /// After the prompt, for each token.
   const auto bytes_per_token = [&](GenerationRequest r) {
@@ -167,12 +182,59 @@ TEST_F(DeviceSampling, WhatComesBackOfAStepIsCountedInBytes) {
   // Without top_p a part of the row comes too, and where the best are not enough the whole.
   EXPECT_EQ(bytes_per_token(sampled(5, 0.1F, 1.0F)), kNanBytes + kBestBytes + kRow / 2);
   EXPECT_EQ(bytes_per_token(sampled(5, 1.0F, 0.999F)), kNanBytes + kBestBytes + kRow);
-  GenerationRequest penalized = sampled(5, 1.0F, 0.95F);
+  // Penalties are taken off there.
+  GenerationRequest penalized = sampled(5, 0.02F, 0.95F);
   penalized.sampling.frequency_penalty = 0.5F;
-  EXPECT_EQ(bytes_per_token(penalized), kNanBytes + kRow);
+  penalized.sampling.repetition_penalty = 1.2F;
+  EXPECT_EQ(bytes_per_token(penalized), kNanBytes + kBestBytes);
+}
+
+TEST_F(DeviceSampling, OfDraftsAndRowsThatVerifyThemNoRowComesBack) {
+  use_emulator();
+  const auto drafting = open_on_device(DeviceChoice::cuda, 2);
+  for (const float temperature : {0.0F, 0.02F}) {
+    GenerationRequest r = sampled(7, temperature, 0.9F, 8);
+    r.sampling.presence_penalty = 0.1F;
+    Outcome outcome;
+    ASSERT_TRUE(drafting->submit(std::move(r), tokens_into(outcome)).has_value());
+    drafting->step();
+    const std::size_t before = kernels::emulated_bytes_downloaded();
+    run_all(*drafting);
+    EXPECT_EQ(outcome.tokens.size(), 8U);
+    EXPECT_GT(outcome.stats.tokens_drafted, 0U);
+    // Beside hidden states, 256 bytes for a row and a draft, less than a row in all steps.
+    EXPECT_LT(kernels::emulated_bytes_downloaded() - before,
+              temperature == 0.0F ? kVocab * sizeof(float) / 2 : 30 * (kBestBytes + 300));
+  }
+}
+
+/// With so few tokens that penalties of several requests are more than the device takes of a step.
+class DeviceSamplingOfFewTokens : public DeviceSampling {
+ protected:
+  const std::filesystem::path& model_dir() const override { return small_model_dir(); }
+};
+
+TEST_F(DeviceSamplingOfFewTokens, WhosePenaltiesAreTooManyIsSampledOnTheHost) {
+  const auto engine = open_on_device();
+  std::vector<GenerationRequest> requests;
+  for (TokenId first = 3; first < 7; ++first) {
+    GenerationRequest r = sampled(first, 1.0F, 0.9F, 6);
+    for (TokenId token = 0; token < 200; ++token) r.prompt.push_back(token);
+    r.sampling.repetition_penalty = 1.5F;
+    requests.push_back(r);
+  }
+  std::vector<Outcome> alone;
+  for (const auto& r : requests) alone.push_back(run(*engine, r));
+  std::vector<Outcome> together(requests.size());
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    ASSERT_TRUE(engine->submit(requests[i], tokens_into(together[i])).has_value());
+  }
+  run_all(*engine);
+  for (std::size_t i = 0; i < alone.size(); ++i) EXPECT_EQ(together[i].tokens, alone[i].tokens);
 }
 
 TEST_F(DeviceSampling, NoTokenOfAStepIsDeliveredInWhichTheDeviceWasLost) {
+  use_emulator();
   const Outcome undisturbed = run_beside(*open_on_device(), sampled(9, 0.02F, 0.9F, 8));
   const auto engine = open_on_device(DeviceChoice::automatic);
   Outcome outcome;

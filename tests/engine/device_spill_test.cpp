@@ -1,5 +1,6 @@
 // Cache pages of a device on disk: written and brought back through memory of the host, never when
-// the device has failed, and never taken for those of another arithmetic. On the emulated device.
+// the device has failed, and never taken for those of another arithmetic. On the emulated device,
+// or a GPU.
 
 #include <gmock/gmock.h>
 
@@ -8,7 +9,7 @@
 
 #include "engine/prefix_cache.h"
 #include "engine/scheduler.h"
-#include "kernels/cuda/emulator/emulated_device.h"
+#include "tests/engine/device_of_test.h"
 #include "tests/engine/small_model.h"
 #include "tests/engine/traffic.h"
 
@@ -27,20 +28,19 @@ std::vector<fs::path> page_files(const fs::path& dir) {
   return files;
 }
 
-class DeviceSpill : public EngineTraffic {
+class DeviceSpill : public EngineTraffic, protected DeviceOfTest {
  protected:
-  void SetUp() override { kernels::watch_emulated_memory(false); }
-  void TearDown() override {
-    kernels::watch_emulated_memory(true);
-    kernels::lose_emulated_device(false);
+  void SetUp() override {
+    if (!take_device()) GTEST_SKIP() << no_device();
   }
+  void TearDown() override { mend_emulator(); }
   const fs::path& model_dir() const override { return small_model_dir(); }
   fs::path spill_dir() const { return dir_.path() / "spill"; }
 
   std::unique_ptr<Engine> open_on(DeviceChoice choice, std::uint64_t num_pages = 8) {
     EngineOptions options;
     options.device = choice;
-    options.device_table = &kernels::emulated_device();
+    options.device_table = device_table();
     options.spill_dir = spill_dir();
     return open(num_pages, 64, options);
   }
@@ -97,6 +97,7 @@ TEST_F(DeviceSpill, PagesComeBackInThisRunAndTheNextWithTheBitsThatTheyHad) {
 }
 
 TEST_F(DeviceSpill, NoPageOfALostDeviceIsWritten) {
+  use_emulator();
   auto engine = open_on(DeviceChoice::cuda);
   const Outcome lost = run_and_lose(*engine, request(prompt(140, 7), 9));
   EXPECT_EQ(lost.reason, FinishReason::failed);
@@ -106,6 +107,7 @@ TEST_F(DeviceSpill, NoPageOfALostDeviceIsWritten) {
 }
 
 TEST_F(DeviceSpill, ADeviceThatIsLostWhilePagesAreWrittenFailsTheNextStep) {
+  use_emulator();
   auto engine = open_on(DeviceChoice::cuda, 2);
   run(*engine, request(prompt(128, 7), 1));  // two full pages
   kernels::lose_emulated_device(true);
@@ -136,6 +138,7 @@ TEST_F(DeviceSpill, PagesOfTheCpuAndOfADeviceAreKeptApart) {
 }
 
 TEST_F(DeviceSpill, WhatTheCpuComputesAfterTheLossIsWrittenAsItsOwn) {
+  use_emulator();
   const auto tokens = prompt(140, 7);
   const auto want = run(*open_on(DeviceChoice::cpu), request(tokens, 4));
   fs::remove_all(spill_dir());
@@ -248,6 +251,7 @@ class PagesElsewhere : public ::testing::Test {
 };
 
 using ::testing::ElementsAre;
+using LoadStart = PrefixCache::LoadStart;
 
 TEST_F(PagesElsewhere, WhatIsOnItsWayTakesABoundedAmountOfMemory) {
   make_cache(3);
@@ -256,12 +260,13 @@ TEST_F(PagesElsewhere, WhatIsOnItsWayTakesABoundedAmountOfMemory) {
   leave_on_disk(first, 10);
   leave_on_disk(second, 20);
   EXPECT_EQ(pool_->num_free(), kPages);
-  ASSERT_TRUE(cache_->start_load(RequestId{1}, first, kPages));
+  ASSERT_EQ(cache_->start_load(RequestId{1}, first, kPages), LoadStart::begun);
   EXPECT_EQ(pool_->num_free(), kPages - 3);  // three pages are under way, not four
-  EXPECT_FALSE(cache_->start_load(RequestId{2}, second, kPages));
+  EXPECT_EQ(cache_->start_load(RequestId{2}, second, kPages), LoadStart::later);
+  EXPECT_EQ(cache_->start_load(RequestId{3}, tokens_of(9000, 5), kPages), LoadStart::nothing);
   EXPECT_THAT(load_all(), ElementsAre(RequestId{1}));
   EXPECT_THAT(known(first), ElementsAre(10, 11, 12, 13, 14));
-  ASSERT_TRUE(cache_->start_load(RequestId{2}, second, kPages));
+  ASSERT_EQ(cache_->start_load(RequestId{2}, second, kPages), LoadStart::begun);
   load_all();
   EXPECT_THAT(known(second), ElementsAre(20, 21, 22, 23, 24));
 }
@@ -272,8 +277,8 @@ TEST_F(PagesElsewhere, ALoadThatHasBegunGoesOnBesideOnesThatTakeAllRoom) {
   const auto second = tokens_of(5000, 6);
   leave_on_disk(first, 10);
   leave_on_disk(second, 20);
-  ASSERT_TRUE(cache_->start_load(RequestId{1}, first, 1));  // one page under way
-  ASSERT_TRUE(cache_->start_load(RequestId{2}, second, kPages));
+  ASSERT_EQ(cache_->start_load(RequestId{1}, first, 1), LoadStart::begun);  // one page under way
+  ASSERT_EQ(cache_->start_load(RequestId{2}, second, kPages), LoadStart::begun);
   load_all();
   EXPECT_THAT(known(second), ElementsAre(20, 21, 22, 23, 24, 25));
 }
@@ -283,10 +288,138 @@ TEST_F(PagesElsewhere, APageThatTheDeviceDoesNotTakeEndsTheLoad) {
   const auto tokens = tokens_of(1000, 4);
   leave_on_disk(tokens, 10);
   *write_fails_ = true;
-  ASSERT_TRUE(cache_->start_load(RequestId{1}, tokens, kPages));
+  ASSERT_EQ(cache_->start_load(RequestId{1}, tokens, kPages), LoadStart::begun);
   EXPECT_THAT(load_all(), ElementsAre(RequestId{1}));
   EXPECT_THAT(known(tokens), IsEmpty());
   EXPECT_EQ(pool_->num_free(), kPages);
+}
+
+/// Requests with pages there, more than have room on the way back.
+class PagesInTurn : public PagesElsewhere {
+ protected:
+  void SetUp() override {
+    make_cache(1);
+    for (TokenId id = 1; id <= 4; ++id) leave_on_disk(tokens_of(1000 * id, 3), 10);
+    scheduler_ = std::make_unique<Scheduler>(*cache_);
+  }
+  void TearDown() override {
+    for (std::uint64_t id = 1; id <= 11; ++id) scheduler_->remove(RequestId{id});
+    load_all();
+  }
+  void add(TokenId id, Priority priority = Priority::normal,
+           Deadline deadline = Deadline::never()) {
+    GenerationRequest spec;
+    spec.prompt = tokens_of(1000 * (id % 10), 3);
+    spec.prompt.push_back(5);
+    spec.tokens_generated_max = 4;
+    spec.priority = priority;
+    spec.deadline = deadline;
+    const std::size_t tokens_max = spec.prompt.size() + 4;
+    scheduler_->add(std::make_unique<Request>(RequestId{id}, std::move(spec), RequestCallbacks{},
+                                              tokens_max, *pool_));
+  }
+  /// Those that start now, with the tokens that they need not compute.
+  std::vector<std::pair<RequestId, std::size_t>> admit() {
+    std::vector<std::pair<RequestId, std::size_t>> started;
+    for (const Request* request : scheduler_->admit({})) {
+      started.emplace_back(request->id, request->num_computed);
+    }
+    return started;
+  }
+  /// Until nothing is on its way; those that started meanwhile.
+  std::vector<std::pair<RequestId, std::size_t>> admit_loaded() {
+    std::vector<std::pair<RequestId, std::size_t>> started;
+    while (cache_->is_loading()) {
+      cache_->wait_for_load();
+      scheduler_->take_loaded();
+      for (const auto& one : admit()) started.push_back(one);
+    }
+    return started;
+  }
+
+  std::unique_ptr<Scheduler> scheduler_;
+};
+
+using ::testing::Pair;
+constexpr std::size_t kAll = 3 * kPageTokens;
+
+TEST_F(PagesInTurn, WhoFindsNoRoomWaitsForItAndComputesNothingThatIsThere) {
+  for (const TokenId id : {1, 2, 3, 7}) add(id);  // of the last nothing is on disk
+  EXPECT_THAT(admit(), ElementsAre(Pair(RequestId{7}, 0U)));
+  EXPECT_EQ(pool_->num_free(), kPages - 1);  // one page is on its way
+  EXPECT_THAT(admit(), IsEmpty());
+  EXPECT_EQ(scheduler_->num_waiting(), 3U);
+  EXPECT_THAT(admit_loaded(), ElementsAre(Pair(RequestId{1}, kAll), Pair(RequestId{2}, kAll),
+                                          Pair(RequestId{3}, kAll)));
+  EXPECT_EQ(store_->counters().pages_read, 9U);
+}
+
+TEST_F(PagesInTurn, WhoEndsWhileItWaitsForRoomIsGone) {
+  const Clock::Instant soon{std::chrono::milliseconds(5)};
+  for (const TokenId id : {1, 2}) add(id);
+  add(3, Priority::normal, Deadline(soon));
+  add(4);
+  EXPECT_THAT(admit(), IsEmpty());
+  ASSERT_NE(scheduler_->remove(RequestId{2}), nullptr);
+  EXPECT_THAT(scheduler_->expired(soon), ElementsAre(RequestId{3}));
+  ASSERT_NE(scheduler_->remove(RequestId{3}), nullptr);
+  EXPECT_THAT(admit_loaded(), ElementsAre(Pair(RequestId{1}, kAll), Pair(RequestId{4}, kAll)));
+  EXPECT_EQ(store_->counters().pages_read, 6U);
+}
+
+TEST_F(PagesInTurn, AHigherPriorityHasItsTurnFirst) {
+  for (const TokenId id : {1, 2, 3}) add(id);
+  EXPECT_THAT(admit(), IsEmpty());
+  add(4, Priority::high);
+  EXPECT_THAT(admit(), IsEmpty());
+  EXPECT_THAT(admit_loaded(), ElementsAre(Pair(RequestId{1}, kAll), Pair(RequestId{4}, kAll),
+                                          Pair(RequestId{2}, kAll), Pair(RequestId{3}, kAll)));
+}
+
+TEST_F(PagesInTurn, WhoHasItsPagesWhenItsTurnComesStartsAtOnce) {
+  for (const TokenId id : {1, 11}) add(id);  // the same prompt
+  EXPECT_THAT(admit(), IsEmpty());
+  EXPECT_THAT(admit_loaded(), ElementsAre(Pair(RequestId{1}, kAll), Pair(RequestId{11}, kAll)));
+  EXPECT_EQ(store_->counters().pages_read, 3U);
+}
+
+TEST_F(PagesInTurn, APromptForIdleTimeGivesWayAndGoesOnLater) {
+  GenerationRequest spec;
+  spec.prompt = tokens_of(1000, 3);
+  auto idle = std::make_unique<Request>(RequestId{20}, std::move(spec), RequestCallbacks{},
+                                        3 * kPageTokens, *pool_);
+  idle->is_shadow = true;
+  scheduler_->add_shadow(std::move(idle));
+  std::vector<Scheduler::Work> work;
+  std::vector<BatchSegment> segments;
+  scheduler_->plan(64, work, segments);
+  EXPECT_TRUE(cache_->is_loading());
+  add(2);
+  EXPECT_THAT(admit(), IsEmpty());
+  EXPECT_THAT(admit_loaded(), ElementsAre(Pair(RequestId{2}, kAll)));
+  EXPECT_EQ(store_->counters().pages_read, 1U + 3U);  // the one that was on its way, and its own
+  scheduler_->remove(RequestId{2});
+  while (scheduler_->num_shadow() > 0) {  // whose pages all come back: nothing is to be computed
+    scheduler_->plan(64, work, segments);
+    if (cache_->is_loading()) cache_->wait_for_load();
+    scheduler_->take_loaded();
+  }
+  EXPECT_THAT(work, IsEmpty());
+  EXPECT_EQ(store_->counters().pages_read, 4U + 3U);
+}
+
+TEST_F(PagesInTurn, WhenAllStartsOverTheyStandInTheirOrderBehindThoseThatRan) {
+  add(7);
+  add(8);
+  for (const TokenId id : {1, 2, 3}) add(id);
+  EXPECT_EQ(admit().size(), 2U);
+  EXPECT_EQ(scheduler_->start_over().size(), 2U);
+  EXPECT_FALSE(cache_->is_loading());
+  EXPECT_EQ(pool_->num_free(), kPages);
+  cache_->set_identity({2});  // under which nothing is on disk
+  EXPECT_THAT(admit(),
+              ElementsAre(Pair(RequestId{7}, 0U), Pair(RequestId{8}, 0U), Pair(RequestId{1}, 0U),
+                          Pair(RequestId{2}, 0U), Pair(RequestId{3}, 0U)));
 }
 
 TEST_F(PagesElsewhere, WhoWaitsForPagesWhenAllStartsOverStandsInTheQueueAgain) {

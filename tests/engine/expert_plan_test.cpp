@@ -34,28 +34,30 @@ TEST(ExpertPlan, AutoTakesAsManyLayersAsFitBesideTheSpare) {
   EXPECT_EQ(num_on_device(ExpertPlacement::automatic, 51 * kGB - 1), 2U);
   EXPECT_EQ(num_on_device(ExpertPlacement::automatic, 31 * kGB), 1U);
   EXPECT_EQ(num_on_device(ExpertPlacement::automatic, 31 * kGB - 1), 0U);
-  // Without experts the spare is not insisted on.
-  EXPECT_EQ(num_on_device(ExpertPlacement::automatic, 20 * kGB), 0U);
+  EXPECT_EQ(num_on_device(ExpertPlacement::automatic, 21 * kGB), 0U);
 }
 
 TEST(ExpertPlan, OneSideOnlyIsTakenAtItsWord) {
   EXPECT_EQ(num_on_device(ExpertPlacement::host, 60 * kGB), 0U);
-  EXPECT_EQ(num_on_device(ExpertPlacement::device, 50 * kGB), 3U);
+  EXPECT_EQ(num_on_device(ExpertPlacement::device, 51 * kGB), 3U);
 }
 
+/// With the spare, whatever the placement.
 TEST(ExpertPlan, WhatDoesNotFitIsRefusedWithTheNumbers) {
   for (const auto placement : {ExpertPlacement::automatic, ExpertPlacement::host}) {
-    const auto plan = plan_experts(three_layers(), placement, room(20 * kGB - 1));
+    const auto plan = plan_experts(three_layers(), placement, room(21 * kGB - 1));
     ASSERT_FALSE(plan.has_value());
     EXPECT_EQ(plan.error().code, Errc::exhausted);
-    EXPECT_EQ(plan.error().message,
-              "a device: no memory for the model even without its routed experts: 20.00 GB "
-              "(weights 15.00 GB, workspace 1.00 GB, cache 4.00 GB) of 20.00 GB free on a device");
+    EXPECT_EQ(
+        plan.error().message,
+        "a device: no memory for the model even without its routed experts: 20.00 GB "
+        "(weights 15.00 GB, workspace 1.00 GB, cache 4.00 GB) of 21.00 GB free on a device, of "
+        "which 1.00 GB are left to its driver");
   }
-  const auto plan = plan_experts(three_layers(), ExpertPlacement::device, room(50 * kGB - 1));
+  const auto plan = plan_experts(three_layers(), ExpertPlacement::device, room(51 * kGB - 1));
   ASSERT_FALSE(plan.has_value());
   EXPECT_THAT(plan.error().message, AllOf(HasSubstr("no memory for 50.00 GB (weights 15.00 GB"),
-                                          HasSubstr("routed experts 30.00 GB) of 50.00 GB free")));
+                                          HasSubstr("routed experts 30.00 GB) of 51.00 GB free")));
 }
 
 TEST(ExpertPlan, SaysWhichLayersLieWhere) {
@@ -87,7 +89,7 @@ TEST(ExpertPlan, SaysWhenTheHostCannotHoldThemEither) {
 TEST(ExpertPlan, AModelWithoutExpertsFitsOrDoesNot) {
   DeviceNeed need = three_layers();
   need.experts.clear();
-  EXPECT_TRUE(plan_experts(need, ExpertPlacement::automatic, room(20 * kGB)).has_value());
+  EXPECT_TRUE(plan_experts(need, ExpertPlacement::automatic, room(21 * kGB)).has_value());
   const auto refused = plan_experts(need, ExpertPlacement::automatic, room(kGB));
   ASSERT_FALSE(refused.has_value());
   EXPECT_THAT(refused.error().message, HasSubstr("no memory for 20.00 GB (weights"));

@@ -108,7 +108,10 @@ TEST(ModelReport, CacheBytesAreThePublishedLayouts) {
 TEST(ModelReport, TheEnginesOwnCacheTakesWhatItsPagesTake) {
   const ModelConfig config = config_of(deepseek_json());
   const auto bytes = [&](CacheDType dtype, IndexKeys keys) {
-    return cache_bytes_used(config, dtype, keys);
+    ModelOptions how;
+    how.cache_dtype = dtype;
+    how.index_keys = keys;
+    return cache_bytes_used(cache_layout(config, how));
   };
   EXPECT_EQ(bytes(CacheDType::automatic, IndexKeys::floating), 61U * (1152 + 256));
   EXPECT_EQ(bytes(CacheDType::f32, IndexKeys::floating), 61U * 2 * (1152 + 256));
@@ -119,10 +122,9 @@ TEST(ModelReport, TheEnginesOwnCacheTakesWhatItsPagesTake) {
 
 std::pair<Verdict, std::string> verdict(std::uint64_t available, std::uint64_t context) {
   const ModelConfig config = config_of(deepseek_json());
-  const MemoryNeed need =
-      memory_need(config, model_amounts(config, nullptr), context,
-                  cache_bytes_used(config, CacheDType::automatic, IndexKeys::floating),
-                  {.total = available, .available = available});
+  const MemoryNeed need = memory_need(config, model_amounts(config, nullptr), context,
+                                      cache_bytes_used(cache_layout(config, ModelOptions())),
+                                      {.total = available, .available = available});
   return {need.verdict, need.reason};
 }
 
@@ -137,6 +139,39 @@ TEST(ModelReport, SaysWhetherAMachineCanRunItAndWhyNot) {
   EXPECT_EQ(verdict(30 * kGB, 4096).first, Verdict::runs_from_disk);
   EXPECT_EQ(verdict(30 * kGB, 163'840).first, Verdict::does_not_run);
   EXPECT_THAT(verdict(800 * kGB, 200'000).second, HasSubstr("the model knows 163840 positions"));
+}
+
+TEST(ModelReport, DraftsTakeTheMtpLayerToo) {
+  const ModelConfig config = config_of(deepseek_json());
+  const ModelAmounts amounts = model_amounts(config, nullptr);
+  ModelOptions how;
+  how.cache_bytes = std::uint64_t{4} << 30;
+  const DeviceNeed plain = device_need(config, amounts, how);
+  how.has_drafts = true;
+  how.batch_rows_max += 72;
+  const DeviceNeed drafting = device_need(config, amounts, how);
+  ASSERT_EQ(drafting.experts.size(), plain.experts.size() + 1);
+  EXPECT_EQ(drafting.experts.back().layer, 61U);
+  EXPECT_EQ(drafting.experts.back().bytes, plain.experts.back().bytes);
+  // Beside its experts the layer is as another one, with 2 norms and eh_proj.
+  const LayerAmounts& mtp = amounts.layers[61];
+  const std::uint64_t beside = mtp.total().bytes - mtp.routed_experts.bytes;
+  EXPECT_EQ(drafting.weight_bytes - plain.weight_bytes,
+            beside + unfolded_bytes(config, true) - unfolded_bytes(config));
+  EXPECT_GT(drafting.workspace_bytes, plain.workspace_bytes);
+  // Both caches fill what they are given, the one with a layer more in fewer pages.
+  const std::size_t page = cache_layout(config, how).page_bytes;
+  EXPECT_EQ(page, 64U * 62 * (1152 + 256));
+  EXPECT_EQ(drafting.cache_bytes, how.cache_bytes / page * page);
+  const MachineMemory machine{.total = 800'000'000'000, .available = 800'000'000'000};
+  const MemoryNeed need = memory_need(config, amounts, 4096, 85'888, machine);
+  const MemoryNeed with = memory_need(config, amounts, 4096, 87'296, machine, true);
+  EXPECT_EQ(with.weight_bytes - need.weight_bytes, amounts.mtp.bytes);
+}
+
+TEST(MachineMemory, ACacheThatIsToldNoSizeTakesAQuarterOfItOr4GiB) {
+  EXPECT_EQ(default_cache_bytes({.total = 8'000, .available = 10}), 2'000U);
+  EXPECT_EQ(default_cache_bytes({.total = std::uint64_t{64} << 30}), std::uint64_t{4} << 30);
 }
 
 TEST(MachineMemory, IsThere) {

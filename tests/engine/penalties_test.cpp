@@ -48,6 +48,27 @@ TEST(Penalties, FrequencyAndPresenceCountTheAnswerAlone) {
             (std::vector<float>{10.0F, 10.0F, 10.0F, 10.0F, 11.0F}));
 }
 
+TEST(Penalties, AreListedOnceForEachTokenWhoseLogitChanges) {
+  Penalties penalties;
+  SamplingParams params;
+  params.frequency_penalty = 0.5F;
+  params.presence_penalty = 1.0F;
+  const auto ids = [&](const SamplingParams& how) {
+    Ids found;
+    for (const auto& penalty : penalties.list(how, Ids{7, 7, 8, 9, 9}, 3)) {
+      found.push_back(penalty.id);
+    }
+    return found;
+  };
+  EXPECT_EQ(ids(params), Ids{9});  // what is in the prompt alone keeps its logit
+  const auto listed = penalties.list(params, Ids{7, 7, 8, 9, 9}, 3);
+  EXPECT_EQ(listed[0].frequency, 1.0F);
+  EXPECT_EQ(listed[0].presence, 1.0F);
+  params.repetition_penalty = 2.0F;
+  EXPECT_EQ(ids(params), (Ids{7, 8, 9}));
+  EXPECT_EQ(ids(SamplingParams{}), Ids{});
+}
+
 TEST(Penalties, DraftsCountAsTheAnswerThatTheyWouldBe) {
   Penalties penalties;
   SamplingParams params;

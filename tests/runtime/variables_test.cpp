@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "runtime/cli/compose.h"
+#include "runtime/cli/engine_options.h"
 
 namespace ponder::cli {
 namespace {
@@ -38,6 +38,36 @@ TEST(Variables, AnotherWordForGraphsIsNamed) {
     EXPECT_THAT(graphs.error().message,
                 HasSubstr("PONDER_DEVICE_GRAPHS is on or off, not \"" + std::string(word) + '"'));
   }
+}
+
+TEST(Variables, AnEngineIsOpenedAsOptionsAndVariablesSay) {
+  Environment environment = with_graphs("off");
+  environment.isa = "scalar";
+  ModelOptions options;
+  options.num_threads = 3;
+  options.num_drafts = 2;
+  options.device = "auto";
+  options.experts = "host";
+  options.cache_dtype = "fp8";
+  options.index_keys = "int8";
+  options.activations = "bf16";
+  options.spill_dir = "/pages";
+  options.spill_gib_max = 2;
+  const auto how = engine_options(environment, options);
+  ASSERT_TRUE(how);
+  EXPECT_EQ(how->num_threads, 3U);
+  EXPECT_EQ(how->draft_tokens_max, 2U);
+  EXPECT_EQ(how->isa, "scalar");
+  EXPECT_EQ(how->device, engine::DeviceChoice::automatic);
+  EXPECT_EQ(how->experts, engine::ExpertPlacement::host);
+  EXPECT_FALSE(how->device_graphs);
+  EXPECT_TRUE(how->on_notice);
+  EXPECT_EQ(how->cache_dtype, engine::CacheDType::fp8);
+  EXPECT_EQ(how->index_keys, engine::IndexKeys::int8);
+  EXPECT_EQ(how->activations, engine::Activations::bf16);
+  EXPECT_EQ(how->spill_dir, "/pages");
+  EXPECT_EQ(how->spill_bytes_max, std::uint64_t{2} << 30);
+  EXPECT_FALSE(engine_options(with_graphs("maybe"), options));
 }
 
 }  // namespace

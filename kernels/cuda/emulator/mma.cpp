@@ -28,12 +28,16 @@ unsigned own_column(unsigned i) { return thread_index.x % kQuad * 2 + i % 2; }
 
 float bf16_value(std::uint32_t bits) { return std::bit_cast<float>(bits << 16); }
 
-/// The product of two bf16, which fp32 holds but for its smallest, rounded to nearest even.
-std::uint32_t bf16_product(std::uint32_t x, std::uint32_t y) {
-  const float product = bf16_value(x & 0xffffU) * bf16_value(y & 0xffffU);
-  const auto bits = std::bit_cast<std::uint32_t>(product);
-  if (product != product) return 0x7fffU;
+/// To nearest even.
+std::uint32_t rounded_to_bf16(float x) {
+  const auto bits = std::bit_cast<std::uint32_t>(x);
+  if (x != x) return 0x7fffU;
   return (bits + 0x7fffU + (bits >> 16 & 1U)) >> 16;
+}
+
+/// The product of two bf16, which fp32 holds but for its smallest.
+std::uint32_t bf16_product(std::uint32_t x, std::uint32_t y) {
+  return rounded_to_bf16(bf16_value(x & 0xffffU) * bf16_value(y & 0xffffU));
 }
 
 }  // namespace
@@ -62,6 +66,10 @@ void multiply_int8(int (&d)[4], const Fragments& own) {
 
 std::uint32_t multiply_bf16_pair(std::uint32_t x, std::uint32_t y) {
   return bf16_product(x, y) | bf16_product(x >> 16, y >> 16) << 16;
+}
+
+std::uint32_t round_bf16_pair(float first, float second) {
+  return rounded_to_bf16(first) | rounded_to_bf16(second) << 16;
 }
 
 }  // namespace ponder::kernels::emulator

@@ -15,5 +15,7 @@ void multiply_bf16(float (&d)[4], const Fragments& own);
 void multiply_int8(int (&d)[4], const Fragments& own);
 /// fma.rn.bf16x2 of x, y and -0.
 std::uint32_t multiply_bf16_pair(std::uint32_t x, std::uint32_t y);
+/// cvt.rn.bf16x2, the first in the low half.
+std::uint32_t round_bf16_pair(float first, float second);
 
 }  // namespace ponder::kernels::emulator

@@ -28,6 +28,7 @@
 // CUDA spells its keywords so.
 #define __global__
 #define __device__
+#define __host__
 #define __shared__ static
 #define __forceinline__ inline
 #define __launch_bounds__(...)
@@ -223,6 +224,22 @@ template <class Memory>
 Memory& block_memory() {
   static Memory memory;
   return memory;
+}
+
+template <std::size_t N>
+class SharedRow : public SharedArray<float, N> {};
+template <std::size_t N>
+float4 load_shared(SharedRow<N>& from, std::size_t i) {
+  if (i % 4 != 0) emulator::report_fault("four elements from " + std::to_string(i) + " on");
+  return {from[i], from[i + 1], from[i + 2], from[i + 3]};
+}
+template <std::size_t N>
+void store_shared(SharedRow<N>& to, std::size_t i, const float4& four) {
+  if (i % 4 != 0) emulator::report_fault("four elements from " + std::to_string(i) + " on");
+  to[i] = four.x;
+  to[i + 1] = four.y;
+  to[i + 2] = four.z;
+  to[i + 3] = four.w;
 }
 
 template <std::size_t N>

@@ -1,13 +1,15 @@
-// Norms, rotary embedding, activation, sums and gathers on a device, against the scalar row.
+// Norms, the residual stream, activation and gathers on a device: the bits of single operations one
+// after the other, and the numbers of the scalar row.
 
 #include <algorithm>
 
 #include "tests/kernels/device/device_cases.h"
+#include "tests/kernels/device/row_reference.h"
 
 namespace ponder::kernels {
 namespace {
 
-const std::size_t kDims[] = {1, 7, 64, 129, 300, 1031};
+const std::size_t kDims[] = {1, 7, 64, 129, 300, 1031, 2048, 8500};
 // A chain of n sums errs by at most n units of roundoff; the products and functions add a few.
 constexpr Tolerance kTolerance{.abs = 2e-6, .rel = 2e-6};
 
@@ -15,135 +17,198 @@ class DeviceElementwise : public DeviceTest {};
 
 TEST_F(DeviceElementwise, RmsNormAgreesInPlaceAndOut) {
   for (const std::size_t dim : kDims) {
-    const std::size_t rows = 3;
-    const std::size_t stride = dim + 5;
-    auto x = random_floats(rows * stride, rng);
-    const auto weight = random_floats(dim, rng);
-    if (dim == 300) put_special_values(x, rng);
-    std::vector<float> want = x;
-    const RmsNormArgs host{want.data(), stride, x.data(), stride, weight.data(), rows, dim, 1e-6F};
-    scalar_table().rms_norm(host, 0, rows);
-    const DeviceArray<float> in_place(device(), x);
-    const DeviceArray<float> weights(device(), weight);
-    RmsNormArgs args = host;
-    args.y = in_place.data();
-    args.x = in_place.data();
-    args.weight = weights.data();
-    device().rms_norm(args);
-    EXPECT_TRUE(all_close(in_place.download(), want, kTolerance)) << dim;
+    for (const std::size_t rest : {4U, 5U}) {  // rows that are aligned, and others
+      const std::size_t rows = 3;
+      const std::size_t stride = dim + rest;
+      auto x = random_floats(rows * stride, rng);
+      const auto weight = random_floats(dim, rng);
+      if (dim == 300) put_special_values(x, rng);
+      std::vector<float> want = x;
+      const RmsNormArgs host{want.data(),   stride, x.data(), stride,
+                             weight.data(), rows,   dim,      1e-6F};
+      scalar_table().rms_norm(host, 0, rows);
+      std::vector<float> want_bits = x;
+      for (std::size_t r = 0; r < rows; ++r) {
+        rms_norm_row(want_bits.data() + r * stride, x.data() + r * stride, weight.data(), dim,
+                     1e-6F);
+      }
+      const DeviceArray<float> in_place(device(), x);
+      const DeviceArray<float> weights(device(), weight);
+      const DeviceArray<float> out(device(), rows * dim);
+      device().rms_norm(
+          {out.data(), dim, in_place.data(), stride, weights.data(), rows, dim, 1e-6F});
+      device().rms_norm(
+          {in_place.data(), stride, in_place.data(), stride, weights.data(), rows, dim, 1e-6F});
+      const auto got = in_place.download();
+      EXPECT_TRUE(all_close(got, want, kTolerance)) << dim;
+      EXPECT_TRUE(all_close(got, want_bits, {})) << dim;
+      const auto got_out = out.download();
+      for (std::size_t r = 0; r < rows; ++r) {
+        EXPECT_TRUE(all_close({got_out.begin() + static_cast<std::ptrdiff_t>(r * dim),
+                               got_out.begin() + static_cast<std::ptrdiff_t>((r + 1) * dim)},
+                              {got.begin() + static_cast<std::ptrdiff_t>(r * stride),
+                               got.begin() + static_cast<std::ptrdiff_t>(r * stride + dim)},
+                              {}))
+            << dim;
+      }
+    }
   }
 }
 
-TEST_F(DeviceElementwise, LayerNormAgrees) {
+/// Rows of the residual stream, and what a layer adds to them.
+struct ResidualCase {
+  std::size_t dim;
+  std::size_t slots;
+  bool has_output;
+  std::size_t offset = 0;  // of every array, in floats: 1 is not aligned
+};
+
+class DeviceResidual : public DeviceTest {
+ protected:
+  static constexpr std::size_t kRows = 3;
+  static constexpr std::size_t kExpertRows = 5;
+  std::vector<float> floats(std::size_t n, const ResidualCase& c) {
+    return random_floats(n + c.offset, rng);
+  }
+  std::vector<float> without_offset(const DeviceArray<float>& array, const ResidualCase& c) {
+    const auto values = array.download();
+    return {values.begin() + static_cast<std::ptrdiff_t>(c.offset), values.end()};
+  }
+
+  void check(const ResidualCase& c) {
+    SCOPED_TRACE(::testing::Message() << c.dim << " " << c.slots << " " << c.has_output);
+    auto hidden = floats(kRows * c.dim, c);
+    auto output = floats(kRows * c.dim, c);
+    auto expert_output = floats(kExpertRows * c.dim, c);
+    const auto weight = floats(c.dim, c);
+    const auto expert_weights = random_floats(kRows * c.slots, rng);
+    std::vector<std::int32_t> expert_rows(kRows * c.slots);
+    for (auto& row : expert_rows) row = static_cast<std::int32_t>(rng() % (kExpertRows + 1)) - 1;
+    if (c.dim == 300) {
+      hidden[c.offset + 3] = kNan;
+      output[c.offset + c.dim + 7] = kInf;
+      expert_output[c.offset + 9] = kNan;  // of row 0, which the first one does not choose
+      std::fill_n(expert_rows.begin(), std::min<std::size_t>(c.slots, 2), -1);
+      std::replace(expert_rows.begin(), expert_rows.begin() + static_cast<std::ptrdiff_t>(c.slots),
+                   0, 2);
+    }
+    std::vector<float> want(hidden.begin() + static_cast<std::ptrdiff_t>(c.offset), hidden.end());
+    std::vector<float> want_normed(kRows * c.dim);
+    const std::vector<float> experts(expert_output.begin() + static_cast<std::ptrdiff_t>(c.offset),
+                                     expert_output.end());
+    for (std::size_t r = 0; r < kRows; ++r) {
+      std::vector<float> sum(c.dim, 0.0F);
+      if (c.has_output) std::copy_n(output.data() + c.offset + r * c.dim, c.dim, sum.data());
+      weighted_sum_row(sum.data(), experts, expert_rows.data() + r * c.slots,
+                       expert_weights.data() + r * c.slots, c.slots, c.dim);
+      float* row = want.data() + r * c.dim;
+      for (std::size_t i = 0; i < c.dim; ++i) row[i] += sum[i];
+      rms_norm_row(want_normed.data() + r * c.dim, row, weight.data() + c.offset, c.dim, 1e-5F);
+    }
+    const DeviceArray<float> device_hidden(device(), hidden);
+    const DeviceArray<float> device_output(device(), output);
+    const DeviceArray<float> device_experts(device(), expert_output);
+    const DeviceArray<float> device_weight(device(), weight);
+    const DeviceArray<float> device_expert_weights(device(), expert_weights);
+    const DeviceArray<std::int32_t> device_rows(device(), expert_rows);
+    const DeviceArray<float> normed(device(), kRows * c.dim + c.offset);
+    device().residual_norm(
+        {device_hidden.data() + c.offset, c.has_output ? device_output.data() + c.offset : nullptr,
+         device_experts.data() + c.offset, device_rows.data(), device_expert_weights.data(),
+         c.slots, normed.data() + c.offset, device_weight.data() + c.offset, kRows, c.dim, 1e-5F});
+    EXPECT_TRUE(all_close(without_offset(device_hidden, c), want, {}));
+    EXPECT_TRUE(all_close(without_offset(normed, c), want_normed, {}));
+  }
+};
+
+TEST_F(DeviceResidual, SumsAndTheirNormHaveTheBitsOfSingleOperations) {
   for (const std::size_t dim : kDims) {
-    const std::size_t rows = 4;
-    const auto x = random_floats(rows * dim, rng);
-    const auto weight = random_floats(dim, rng);
-    const auto bias = random_floats(dim, rng);
-    std::vector<float> want(rows * dim);
-    const LayerNormArgs host{want.data(), dim,  x.data(), dim,  weight.data(),
-                             bias.data(), rows, dim,      1e-6F};
-    scalar_table().layer_norm(host, 0, rows);
-    const DeviceArray<float> from(device(), x);
-    const DeviceArray<float> weights(device(), weight);
-    const DeviceArray<float> biases(device(), bias);
-    const DeviceArray<float> y(device(), rows * dim);
-    device().layer_norm(
-        {y.data(), dim, from.data(), dim, weights.data(), biases.data(), rows, dim, 1e-6F});
-    EXPECT_TRUE(all_close(y.download(), want, {.abs = 1e-5, .rel = 1e-5})) << dim;
+    check({dim, 0, true});
+    check({dim, 3, true});
+    check({dim, 9, false});
   }
-}
-
-TEST_F(DeviceElementwise, RopeAgreesInBothLayoutsAndTouchesNothingElse) {
-  for (const RopeLayout layout : {RopeLayout::interleaved, RopeLayout::half_split}) {
-    const std::size_t rows = 5;
-    const std::size_t heads = 3;
-    const std::size_t dim = 6;
-    const std::size_t head_stride = 11;
-    const std::size_t row_stride = heads * head_stride + 2;
-    auto want = random_floats(rows * row_stride, rng);
-    const auto cos = random_floats(rows * dim / 2, rng);
-    const auto sin = random_floats(rows * dim / 2, rng);
-    const DeviceArray<float> x(device(), want);
-    const DeviceArray<float> cosines(device(), cos);
-    const DeviceArray<float> sines(device(), sin);
-    scalar_table().rope({want.data() + 1, row_stride, head_stride, cos.data(), sin.data(), nullptr,
-                         rows, heads, dim, layout},
-                        0, rows);
-    device().rope({x.data() + 1, row_stride, head_stride, cosines.data(), sines.data(), nullptr,
-                   rows, heads, dim, layout});
-    EXPECT_TRUE(all_close(x.download(), want, kTolerance));
-  }
+  check({300, 8, true, 1});
+  check({2048, 0, true, 1});
 }
 
 TEST_F(DeviceElementwise, SiluMulAgreesUpToTheEndsOfTheRange) {
-  const std::size_t rows = 3;
-  const std::size_t dim = 71;
-  auto gate = random_floats(rows * dim, rng);
-  for (float& z : gate) z *= 100.0F;
-  const auto up = random_floats(rows * dim, rng);
-  put_special_values(gate, rng);
-  std::vector<float> want(rows * dim);
-  scalar_table().silu_mul({want.data(), dim, gate.data(), dim, up.data(), dim, rows, dim}, 0, rows);
-  const DeviceArray<float> gates(device(), gate);
-  const DeviceArray<float> ups(device(), up);
-  device().silu_mul({gates.data(), dim, gates.data(), dim, ups.data(), dim, rows, dim});
-  EXPECT_TRUE(all_close(gates.download(), want, kTolerance));
+  for (const std::size_t n : {1U, 71U, 300U}) {
+    for (const std::size_t offset : {0U, 1U}) {
+      auto gate = random_floats(offset + n, rng);
+      for (float& z : gate) z *= 100.0F;
+      auto up = random_floats(offset + n, rng);
+      put_special_values(gate, rng);
+      std::vector<float> want = gate;
+      scalar_table().silu_mul(
+          {want.data() + offset, n, gate.data() + offset, n, up.data() + offset, n, 1, n}, 0, 1);
+      const DeviceArray<float> gates(device(), gate), ups(device(), up);
+      device().silu_mul({gates.data() + offset, gates.data() + offset, ups.data() + offset, n});
+      EXPECT_TRUE(all_close(gates.download(), want, kTolerance)) << n;
+    }
+  }
 }
 
-TEST_F(DeviceElementwise, WeightedSumSkipsAbsentSlots) {
-  const std::size_t rows = 4;
-  const std::size_t slots = 3;
-  const std::size_t dim = 37;
-  auto want = random_floats(rows * dim, rng);
-  const auto x = random_floats(6 * dim, rng);
-  const std::vector<std::int32_t> indices = {0, 5, -1, -1, -1, -1, 2, 2, 2, 4, 1, 3};
-  const auto weights = random_floats(rows * slots, rng);
-  const DeviceArray<float> y(device(), want);
-  const DeviceArray<float> from(device(), x);
-  const DeviceArray<std::int32_t> device_indices(device(), indices);
-  const DeviceArray<float> device_weights(device(), weights);
-  scalar_table().weighted_sum(
-      {want.data(), dim, x.data(), dim, indices.data(), weights.data(), rows, slots, dim}, 0, rows);
-  device().weighted_sum({y.data(), dim, from.data(), dim, device_indices.data(),
-                         device_weights.data(), rows, slots, dim});
-  EXPECT_TRUE(all_close(y.download(), want, kTolerance));
-}
-
-TEST_F(DeviceElementwise, AddAndScaleRoundAsTheCpuDoes) {
-  const std::size_t n = 1000;
-  auto want = random_floats(n, rng);
-  const auto x = random_floats(n, rng);
-  const DeviceArray<float> y(device(), want);
-  const DeviceArray<float> from(device(), x);
-  device().add(y.data(), from.data(), n);
-  scalar_table().add(want.data(), x.data(), n);
-  EXPECT_TRUE(same_bits(y.download(), want));
-  device().scale_index_weights({y.data(), from.data(), 0.0110485F, n});
-  for (std::size_t i = 0; i < n; ++i) want[i] = want[i] * 0.0110485F * x[i];
-  EXPECT_TRUE(same_bits(y.download(), want));
+/// The codes are those that a product makes of the same values.
+TEST_F(DeviceElementwise, SiluMulGivesTheCodesOfItsValues) {
+  const std::size_t groups = 7;
+  const std::size_t n = groups * kActivationGroup;
+  auto gate = random_floats(n, rng);
+  auto up = random_floats(n, rng);
+  std::fill_n(up.begin() + kActivationGroup, kActivationGroup, 0.0F);
+  gate[3 * kActivationGroup + 5] = kNan;
+  up[4 * kActivationGroup + 127] = kInf;
+  for (std::size_t i = 0; i < kActivationGroup; ++i) up[5 * kActivationGroup + i] *= 1e-38F;
+  const DeviceArray<float> gates(device(), gate), ups(device(), up), y(device(), n);
+  const DeviceArray<std::int8_t> codes(device(), n), alone(device(), n), want(device(), n);
+  const DeviceArray<float> scales(device(), groups), alone_scales(device(), groups);
+  const DeviceArray<float> want_scales(device(), groups);
+  device().silu_mul({y.data(), gates.data(), ups.data(), n, codes.data(), scales.data()});
+  device().silu_mul({nullptr, gates.data(), ups.data(), n, alone.data(), alone_scales.data()});
+  const DeviceArray<std::uint8_t> weights(device(), std::vector<std::uint8_t>(n));
+  const DeviceArray<bf16> weight_scales(device(), std::vector<bf16>(groups * kScaleRows));
+  const DeviceMatrix matrix{weights.data(), nullptr, weight_scales.data(), 0, 128,
+                            DType::int8,    false};
+  const DeviceArray<DeviceMatrix> matrices(device(), std::vector{matrix});
+  const DeviceArray<float> product(device(), 1);
+  DeviceMatmulArgs args{};
+  args.y = product.data();
+  args.x = y.data();
+  args.w = matrices.data();
+  args.w_dtype = DType::int8;
+  args.batch = args.m = args.m_total = args.n = 1;
+  args.y_stride = 1;
+  args.x_stride = args.k = n;
+  args.x_codes = want.data();
+  args.x_scales = want_scales.data();
+  device().matmul(args);
+  EXPECT_EQ(codes.download(), want.download());
+  EXPECT_EQ(alone.download(), want.download());
+  EXPECT_TRUE(all_close(scales.download(), want_scales.download(), {}));
+  EXPECT_TRUE(all_close(alone_scales.download(), want_scales.download(), {}));
+  EXPECT_TRUE(std::isnan(want_scales.download()[3]));
 }
 
 TEST_F(DeviceElementwise, GatheredRowsAreWidenedAndAbsentOnesAreZeros) {
-  const std::size_t dim = 45;
-  const auto table = random_floats(7 * dim, rng);
   const std::vector<std::int32_t> indices = {6, -1, 0, 6, 3};
   const DeviceArray<std::int32_t> device_indices(device(), indices);
-  const DeviceArray<float> wide(device(), table);
-  const DeviceArray<bf16> narrow(device(), to_bf16(table));
-  for (const bool is_bf16 : {false, true}) {
-    const DeviceArray<float> y(device(), indices.size() * dim);
-    device().gather_rows({y.data(), dim, is_bf16 ? static_cast<void*>(narrow.data()) : wide.data(),
-                          is_bf16 ? DType::bf16 : DType::f32, device_indices.data(), indices.size(),
-                          dim});
-    std::vector<float> want(indices.size() * dim, 0.0F);
-    for (std::size_t r = 0; r < indices.size(); ++r) {
-      for (std::size_t i = 0; indices[r] >= 0 && i < dim; ++i) {
-        const float value = table[static_cast<std::size_t>(indices[r]) * dim + i];
-        want[r * dim + i] = is_bf16 ? bf16_to_f32(f32_to_bf16(value)) : value;
+  for (const std::size_t dim : {45U, 48U}) {
+    const auto table = random_floats(7 * dim, rng);
+    const DeviceArray<float> wide(device(), table);
+    const DeviceArray<bf16> narrow(device(), to_bf16(table));
+    for (const bool is_bf16 : {false, true}) {
+      const DeviceArray<float> y(device(), indices.size() * dim);
+      device().gather_rows(
+          {y.data(), dim, is_bf16 ? static_cast<void*>(narrow.data()) : wide.data(),
+           is_bf16 ? DType::bf16 : DType::f32, device_indices.data(), indices.size(), dim});
+      std::vector<float> want(indices.size() * dim, 0.0F);
+      for (std::size_t r = 0; r < indices.size(); ++r) {
+        for (std::size_t i = 0; indices[r] >= 0 && i < dim; ++i) {
+          const float value = table[static_cast<std::size_t>(indices[r]) * dim + i];
+          want[r * dim + i] = is_bf16 ? bf16_to_f32(f32_to_bf16(value)) : value;
+        }
       }
+      EXPECT_TRUE(same_bits(y.download(), want)) << dim << " " << is_bf16;
     }
-    EXPECT_TRUE(same_bits(y.download(), want));
   }
 }
 

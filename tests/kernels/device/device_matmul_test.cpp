@@ -342,5 +342,89 @@ TEST_F(DeviceMatmul, EachExpertTakesItsOwnRowsAndOneWithoutRowsTakesNone) {
   }
 }
 
+/// Rows of x in another order, some twice, have the bits that a copy in this order has; places that
+/// are in no group have no row and get nothing.
+TEST_F(DeviceMatmul, RowsAreReadWhereTheyLie) {
+  const std::vector<std::int32_t> x_rows = {5, 0, 0, 3, 2, 5, 1, -1, -1};
+  const std::vector<std::int32_t> begin = {0, 3, 3, 7};
+  const std::size_t n = 35;
+  const std::size_t k = 256;
+  const DeviceArray<std::int32_t> groups(device(), begin), rows(device(), x_rows);
+  for (const DType dtype : {DType::f32, DType::bf16, DType::fp8_e4m3, DType::int8, DType::int4}) {
+    std::vector<std::unique_ptr<Weights>> weights;
+    std::vector<DeviceMatrix> matrices;
+    for (std::size_t e = 0; e + 1 < begin.size(); ++e) {
+      weights.push_back(std::make_unique<Weights>(device(), dtype, n, k, 128, false, rng));
+      matrices.push_back(weights.back()->matrix);
+    }
+    auto x = random_floats(6 * k, rng);
+    x[k] = kNan;
+    std::vector<float> copy(x_rows.size() * k, 0.0F);
+    for (std::size_t r = 0; r < x_rows.size(); ++r) {
+      if (x_rows[r] >= 0) std::copy_n(x.data() + x_rows[r] * k, k, copy.data() + r * k);
+    }
+    const DeviceArray<DeviceMatrix> on_device(device(), matrices);
+    const auto multiply = [&](const DeviceArray<float>& from, const std::int32_t* from_rows) {
+      const DeviceArray<float> y(device(), x_rows.size() * n);
+      const DeviceArray<std::int8_t> codes(device(), x_rows.size() * k);
+      const DeviceArray<float> scales(device(), x_rows.size() * k / 128);
+      device().matmul({.y = y.data(),
+                       .y_stride = n,
+                       .x = from.data(),
+                       .x_stride = k,
+                       .x_rows = from_rows,
+                       .w = on_device.data(),
+                       .w_dtype = dtype,
+                       .batch = matrices.size(),
+                       .group_begin = groups.data(),
+                       .m = 6,
+                       .m_total = x_rows.size(),
+                       .n = n,
+                       .k = k,
+                       .x_codes = codes.data(),
+                       .x_scales = scales.data()});
+      return y.download();
+    };
+    const auto want = multiply(DeviceArray<float>(device(), copy), nullptr);
+    EXPECT_TRUE(same_bits(multiply(DeviceArray<float>(device(), x), rows.data()), want))
+        << static_cast<int>(dtype);
+    EXPECT_TRUE(std::isnan(want[7 * n]));
+    EXPECT_FALSE(std::isnan(want[0]));
+  }
+}
+
+TEST_F(DeviceMatmul, ProductsOfTheSameRowsShareTheirCodes) {
+  const std::size_t m = 3;
+  const std::size_t n = 20;
+  const std::size_t k = 256;
+  const auto x = random_floats(m * k, rng);
+  const DeviceArray<float> from(device(), x), other(device(), m * k);
+  const DeviceArray<std::int8_t> codes(device(), m * k);
+  const DeviceArray<float> scales(device(), m * k / 128), y(device(), m * n);
+  for (const DType dtype : {DType::int8, DType::int4}) {
+    const Weights weights(device(), dtype, n, k, 128, false, rng);
+    const DeviceArray<DeviceMatrix> matrices(device(), std::vector{weights.matrix});
+    DeviceMatmulArgs args{};
+    args.y = y.data();
+    args.y_stride = n;
+    args.x = from.data();
+    args.x_stride = k;
+    args.w = matrices.data();
+    args.w_dtype = dtype;
+    args.batch = 1;
+    args.m = m;
+    args.m_total = m;
+    args.n = n;
+    args.k = k;
+    args.x_codes = codes.data();
+    args.x_scales = scales.data();
+    device().matmul(args);
+    args.x = other.data();
+    args.x_is_coded = true;
+    device().matmul(args);
+    EXPECT_TRUE(all_close(y.download(), reference(weights, x, m), {})) << static_cast<int>(dtype);
+  }
+}
+
 }  // namespace
 }  // namespace ponder::kernels

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <random>
 #include <vector>
@@ -127,6 +128,13 @@ TEST(Mma, PairsAreMultipliedByHalves) {
   EXPECT_EQ(multiply_bf16_pair(0x3f81c000U, 0x3f813e80U), 0x3f82bf00U);  // -2 * 0.25
   EXPECT_GT(multiply_bf16_pair(0x7fc03f80U, 0x3f803f80U) >> 16 & 0x7fffU, 0x7f80U);
   EXPECT_EQ(multiply_bf16_pair(0x00010000U, 0x40000000U), 0x00020000U);  // a subnormal
+}
+
+TEST(Mma, PairsOfFloatsAreRoundedToTheNearest) {
+  EXPECT_EQ(round_bf16_pair(1.0F, -2.0F), 0xc0003f80U);
+  EXPECT_EQ(round_bf16_pair(1.00390625F, 1.01171875F), 0x3f823f80U);  // halfway: to the even one
+  EXPECT_EQ(round_bf16_pair(1.004F, 3.4e38F), 0x7f803f81U);           // beyond the largest
+  EXPECT_GT(round_bf16_pair(std::nanf(""), 0.0F) & 0x7fffU, 0x7f80U);
 }
 
 }  // namespace

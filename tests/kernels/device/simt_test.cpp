@@ -245,5 +245,30 @@ TEST(Simt, AnIndexBeyondSharedMemoryIsAFault) {
               HasSubstr("index 4 of a shared array (block 0,0,0, thread 4)"));
 }
 
+TEST(Simt, FourElementsAtOnceAreFourAccesses) {
+  EXPECT_THAT(fault_of(
+                  [] {
+                    __shared__ SharedRow<128> row;
+                    store_shared(row, std::size_t{4} * threadIdx.x, {1, 2, 3, 4});
+                    if (row[threadIdx.x] > 4.0F) return;  // of other threads
+                  },
+                  32),
+              HasSubstr("race on shared memory"));
+  EXPECT_THAT(fault_of(
+                  [] {
+                    __shared__ SharedRow<64> row;
+                    store_shared(row, std::size_t{2} * threadIdx.x, {1, 2, 3, 4});
+                  },
+                  32),
+              HasSubstr("four elements from 2 on"));
+  EXPECT_THAT(fault_of(
+                  [] {
+                    __shared__ SharedRow<126> row;
+                    store_shared(row, std::size_t{4} * threadIdx.x, {1, 2, 3, 4});
+                  },
+                  32),
+              HasSubstr("index 126 of a shared array"));
+}
+
 }  // namespace
 }  // namespace ponder::kernels
