@@ -16,6 +16,20 @@ constexpr std::size_t place_of(std::size_t column) {
   return lane / 4 * 16 + vector / 2 * 8 + lane % 4 * 2 + vector % 2;
 }
 
+constexpr std::size_t column_at(std::size_t place) {
+  const std::size_t lane = place / 16 * 4 + place % 8 / 2;
+  const std::size_t vector = place % 16 / 8 * 2 + place % 2;
+  return vector * kLineColumns + lane;
+}
+
+constexpr bool each_place_is_found_again() {
+  for (std::size_t i = 0; i < kPackedColumns; ++i) {
+    if (column_at(place_of(i)) != i) return false;
+  }
+  return true;
+}
+static_assert(each_place_is_found_again());
+
 // The magnitude's upper byte: all of the exponent but its last bit.
 constexpr unsigned upper_magnitude(bf16 weight) { return weight >> 8 & 0x7f; }
 
@@ -40,23 +54,24 @@ void each_part(const PackedBf16Plan& plan, std::size_t band, F f) {
 }
 
 std::uint8_t window_of(const StripeRows& rows, std::size_t column) {
-  unsigned largest = 0;
-  unsigned smallest = 0x7f;
-  unsigned smallest_but_zero = 0x7f;
+  // In bytes, so that the compiler takes many at once.
+  std::uint8_t largest = 0;
+  std::uint8_t smallest = 0xff;
+  std::uint8_t smallest_less_one = 0xff;  // where zeros wrap around and so do not count
   for (std::size_t r = 0; r < rows.count; ++r) {
     const bf16* row = rows.row(r) + column;
     for (std::size_t i = 0; i < kPackedColumns; ++i) {
-      const unsigned upper = upper_magnitude(row[i]);
+      const auto upper = static_cast<std::uint8_t>(upper_magnitude(row[i]));
       largest = std::max(largest, upper);
       smallest = std::min(smallest, upper);
-      smallest_but_zero = std::min(smallest_but_zero, upper == 0 ? 0x7fU : upper);
+      smallest_less_one = std::min(smallest_less_one, static_cast<std::uint8_t>(upper - 1));
     }
   }
   if (rows.count < kPackedRows) smallest = 0;
   constexpr unsigned kCodes = 8;
   const unsigned window = largest < kCodes ? 0 : largest - (kCodes - 1);
   if (smallest >= window) return static_cast<std::uint8_t>(window);
-  if (smallest == 0 && smallest_but_zero > window) {
+  if (smallest == 0 && smallest_less_one >= window) {
     return static_cast<std::uint8_t>(window | kPackedZeros);
   }
   return kPackedRaw;
@@ -70,18 +85,23 @@ void pack_raw(const StripeRows& rows, std::size_t column, std::size_t count, std
 
 // Requires: zeros at `to`.
 void pack_block(const StripeRows& rows, std::size_t column, std::uint8_t window, std::uint8_t* to) {
-  const unsigned first = window & ~kPackedZeros & 0xffU;
+  const auto first = static_cast<std::uint8_t>(window & ~kPackedZeros);
   const bool has_zeros = (window & kPackedZeros) != 0;
   for (std::size_t r = 0; r < rows.count; ++r) {
     const bf16* row = rows.row(r) + column;
+    std::uint8_t codes[kPackedColumns];  // in the order of the columns: many at once
+    for (std::size_t i = 0; i < kPackedColumns; ++i) {
+      const auto upper = static_cast<std::uint8_t>(upper_magnitude(row[i]));
+      const auto code = static_cast<std::uint8_t>(upper - first);
+      const std::uint8_t kept = has_zeros && upper == 0 ? std::uint8_t{0} : code;
+      const auto sign = static_cast<std::uint8_t>(row[i] >> 15 << 3);
+      codes[i] = static_cast<std::uint8_t>((sign | kept) << r % 2 * 4);
+    }
     std::uint8_t* nibbles = to + r / 2 * kPackedPairBytes;
     std::uint8_t* lower = nibbles + (1 + r % 2) * kPackedColumns;
-    for (std::size_t i = 0; i < kPackedColumns; ++i) {
-      const unsigned upper = upper_magnitude(row[i]);
-      const unsigned code = has_zeros && upper == 0 ? 0 : upper - first;
-      const unsigned nibble = static_cast<unsigned>(row[i]) >> 15 << 3 | code;
-      const std::size_t place = place_of(i);
-      nibbles[place] |= static_cast<std::uint8_t>(nibble << r % 2 * 4);
+    for (std::size_t place = 0; place < kPackedColumns; ++place) {
+      const std::size_t i = column_at(place);
+      nibbles[place] |= codes[i];
       lower[place] = static_cast<std::uint8_t>(row[i]);
     }
   }
