@@ -153,7 +153,8 @@ void pack_bands(const PackedBf16Plan& plan, const bf16* rows, std::size_t begin,
     const std::uint64_t offset = plan.offsets[band];
     const std::uint8_t* window = plan.windows.data() + band * shape.band_windows;
     std::memcpy(packed + band * sizeof offset, &offset, sizeof offset);
-    std::memcpy(packed + shape.windows_at + band * shape.band_windows, window, shape.band_windows);
+    // There may be none, in a matrix narrower than a block.
+    std::copy_n(window, shape.band_windows, packed + shape.windows_at + band * shape.band_windows);
     std::uint8_t* to = packed + offset;
     std::memset(to, 0, plan.offsets[band + 1] - offset);
     each_part(plan, band, [&](std::size_t n, std::size_t column, std::size_t columns) {
