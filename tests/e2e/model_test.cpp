@@ -134,6 +134,11 @@ TEST(Model, MistakesEndInOneLine) {
   EXPECT_EQ(on_cpu.err,
             "ponder: error: prompt attention: expanded is computed on a GPU alone, and the device "
             "is cpu\n");
+  const auto placed =
+      ponder(scratch.path(), {"logits", "--model", "engine/models/mini", "--experts", "host"});
+  EXPECT_EQ(placed.status, 1);
+  EXPECT_EQ(placed.err,
+            "ponder: error: experts: host is a placement beside a GPU, and the device is cpu\n");
   const auto nowhere = ponder(scratch.path(), {"model", "inspect", "/nonexistent"});
   EXPECT_EQ(nowhere.status, 1);
   EXPECT_NE(nowhere.err.find("/nonexistent/config.json: cannot open"), std::string::npos);
