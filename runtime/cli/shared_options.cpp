@@ -73,7 +73,7 @@ std::string check_temperature(const std::string& text) {
 
 }  // namespace
 
-void add_model_options(CLI::App& command, ModelOptions& options) {
+void add_measured_model_options(CLI::App& command, ModelOptions& options) {
   command.add_option(
       "--model", options.model,
       "model directory, endpoint such as http://host/v1, or script:FILE (JSON lines "
@@ -109,6 +109,10 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
   add_cache_dtype_option(command, options.cache_dtype);
   add_index_keys_option(command, options.index_keys);
   command.add_flag("--no-grammar", options.no_grammar, "do not constrain tool calls");
+}
+
+void add_model_options(CLI::App& command, ModelOptions& options) {
+  add_measured_model_options(command, options);
   command.add_option("--spill-dir", options.spill_dir,
                      "folder for cache pages that memory has no room for; also warms later runs");
   command.add_option("--spill-limit", options.spill_gib_max, "GiB in that folder")
