@@ -331,7 +331,7 @@ void add_model_commands(CLI::App& app, Action& action) {
   inspect_command->add_option("dir", inspect_options->dir, "model directory")->required();
   inspect_command->add_option("--context", inspect_options->context_tokens,
                               "tokens of context (default: the model's positions)");
-  add_cache_dtype_option(*inspect_command, inspect_options->cache_dtype, /*has_auto=*/false);
+  add_cache_dtype_option(*inspect_command, inspect_options->cache_dtype);
   add_index_keys_option(*inspect_command, inspect_options->index_keys);
   add_drafts_option(*inspect_command, inspect_options->num_drafts);
   inspect_command

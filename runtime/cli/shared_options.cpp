@@ -13,13 +13,11 @@ void add_index_keys_option(CLI::App& command, std::string& index_keys) {
       ->capture_default_str();
 }
 
-void add_cache_dtype_option(CLI::App& command, std::string& cache_dtype, bool has_auto) {
-  std::vector<std::string> names = {"f32", "bf16", "fp8"};
-  if (has_auto) names.insert(names.begin(), "auto");
+void add_cache_dtype_option(CLI::App& command, std::string& cache_dtype) {
   command
       .add_option("--cache-dtype", cache_dtype,
                   "what the cache's latents are kept as; fp8 holds more tokens and rounds more")
-      ->check(CLI::IsMember(names))
+      ->check(CLI::IsMember({"auto", "f32", "bf16", "fp8"}))
       ->capture_default_str();
 }
 

@@ -14,7 +14,7 @@ class App;
 namespace ponder::cli {
 
 void add_index_keys_option(CLI::App& command, std::string& index_keys);
-void add_cache_dtype_option(CLI::App& command, std::string& cache_dtype, bool has_auto = true);
+void add_cache_dtype_option(CLI::App& command, std::string& cache_dtype);
 void add_device_option(CLI::App& command, std::string& device);
 void add_experts_option(CLI::App& command, std::string& experts);
 void add_prompt_attention_option(CLI::App& command, std::string& attention);
