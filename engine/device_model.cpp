@@ -33,8 +33,8 @@ Result<std::unique_ptr<Model>> DeviceModel::load(const std::filesystem::path& di
                                                  .activations = options.activations,
                                                  .memory_bytes_max = options.memory_bytes_max,
                                                  .copied_bytes_max = options.copied_bytes_max}));
-  CacheLayout layout(config, choose_cache_dtype(options.cache_dtype, checkpoint, config),
-                     options.has_drafts, options.index_keys);
+  const auto dtype = choose_cache_dtype(options.cache_dtype, checkpoint.compute_dtype(), config);
+  CacheLayout layout(config, dtype, options.has_drafts, options.index_keys);
   std::unique_ptr<DeviceModel> model(
       new DeviceModel(std::move(config), options, std::move(layout), std::move(device)));
   PONDER_TRY(const DeviceNeed need, model->count_need(weights, options));

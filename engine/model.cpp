@@ -63,15 +63,13 @@ Result<const kernels::KernelTable*> find_kernels(const std::string& isa) {
   return fail(Errc::invalid_argument, fmt::format("isa \"{}\": this CPU can run:{}", isa, names));
 }
 
-kernels::DType choose_cache_dtype(CacheDType wanted, const Checkpoint& checkpoint,
-                                  const ModelConfig& config) {
+kernels::DType choose_cache_dtype(CacheDType wanted, DType weights, const ModelConfig& config) {
   if (wanted == CacheDType::f32) return kernels::DType::f32;
   if (wanted == CacheDType::bf16) return kernels::DType::bf16;
   if (wanted == CacheDType::fp8) return kernels::DType::fp8_e4m3;
   const CacheLayout wide(config, kernels::DType::f32);
   const bool is_small = wide.page_bytes <= kPageTokens * kSmallCacheBytesPerToken;
-  return is_small || checkpoint.compute_dtype() == DType::f32 ? kernels::DType::f32
-                                                              : kernels::DType::bf16;
+  return is_small || weights == DType::f32 ? kernels::DType::f32 : kernels::DType::bf16;
 }
 
 Status check_drafts(const ModelConfig& config, const ModelOptions& options) {
@@ -127,7 +125,8 @@ CpuModel::CpuModel(Checkpoint checkpoint, ModelConfig config, ModelOptions optio
       checkpoint_(std::move(checkpoint)),
       table_(&table),
       pool_({.num_threads = options_.num_threads, .pin = false}),
-      layout_(config_, choose_cache_dtype(options_.cache_dtype, checkpoint_, config_),
+      layout_(config_,
+              choose_cache_dtype(options_.cache_dtype, checkpoint_.compute_dtype(), config_),
               options_.has_drafts, options_.index_keys),
       ws_(std::make_unique<Workspace>(config_, options_.index_keys, pool_.num_threads())) {}
 

@@ -194,8 +194,8 @@ Status check_drafts(const ModelConfig& config, const ModelOptions& options);
 /// naming the rows that it can run.
 Result<const kernels::KernelTable*> find_kernels(const std::string& isa);
 
-/// The type of a cache's latents when it is left to the model.
-kernels::DType choose_cache_dtype(CacheDType wanted, const Checkpoint& checkpoint,
-                                  const ModelConfig& config);
+/// The type of a cache's latents, also when it is left to the model, whose weights are computed as
+/// `weights` (Checkpoint::compute_dtype()).
+kernels::DType choose_cache_dtype(CacheDType wanted, DType weights, const ModelConfig& config);
 
 }  // namespace ponder::engine

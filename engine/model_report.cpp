@@ -175,12 +175,11 @@ CacheBytesPerToken cache_bytes_per_token(const ModelConfig& config, bool with_mt
   return bytes;
 }
 
-CacheLayout cache_layout(const ModelConfig& config, const ModelOptions& how) {
-  const auto stored_as = [&how] {
-    if (how.cache_dtype == CacheDType::f32) return kernels::DType::f32;
-    return how.cache_dtype == CacheDType::fp8 ? kernels::DType::fp8_e4m3 : kernels::DType::bf16;
-  };
-  return CacheLayout(config, stored_as(), how.has_drafts, how.index_keys);
+CacheLayout cache_layout(const ModelConfig& config, const Checkpoint* checkpoint,
+                         const ModelOptions& how) {
+  const DType weights = checkpoint != nullptr ? checkpoint->compute_dtype() : DType::bf16;
+  return CacheLayout(config, choose_cache_dtype(how.cache_dtype, weights, config), how.has_drafts,
+                     how.index_keys);
 }
 
 std::uint64_t cache_bytes_used(const CacheLayout& layout) {
@@ -200,13 +199,13 @@ std::uint64_t unfolded_bytes(const ModelConfig& config, bool has_drafts) {
 }
 
 DeviceNeed device_need(const ModelConfig& config, const ModelAmounts& amounts,
-                       const ModelOptions& how) {
+                       const CacheLayout& cache, const ModelOptions& how) {
   DeviceNeed need;
   need.weight_bytes = amounts.resident.bytes + unfolded_bytes(config, how.has_drafts);
   need.weight_bytes += DeviceModel::turned_key_bytes(config, how.prompt_attention);
   if (how.has_drafts) need.weight_bytes += mtp_bytes(config, amounts).resident;
   need.workspace_bytes = DeviceModel::workspace_bytes(config, how);
-  need.cache_bytes = DeviceModel::cache_bytes(cache_layout(config, how), how);
+  need.cache_bytes = DeviceModel::cache_bytes(cache, how);
   for (std::size_t layer = 0; layer < computed_layers(config, how.has_drafts); ++layer) {
     const std::uint64_t bytes = amounts.layers[layer].routed_experts.bytes;
     if (bytes > 0) need.experts.push_back({layer, bytes});

@@ -84,8 +84,10 @@ ModelAmounts model_amounts(const ModelConfig& config, const Checkpoint* checkpoi
 /// The layers are the main ones, or all with MTP.
 CacheBytesPerToken cache_bytes_per_token(const ModelConfig& config, bool with_mtp);
 
-/// The pages of a model that is loaded so; a cache_dtype of `automatic` stands for bf16.
-CacheLayout cache_layout(const ModelConfig& config, const ModelOptions& how);
+/// The pages of a model that is loaded so. `checkpoint` may be nullptr: then a cache_dtype of
+/// `automatic` is chosen for weights that are not F32, as model_amounts() counts them.
+CacheLayout cache_layout(const ModelConfig& config, const Checkpoint* checkpoint,
+                         const ModelOptions& how);
 
 /// What this engine's cache takes for one token in these layers, padding included.
 std::uint64_t cache_bytes_used(const CacheLayout& layout);
@@ -96,9 +98,10 @@ MemoryNeed memory_need(const ModelConfig& config, const ModelAmounts& amounts,
                        const MachineMemory& machine, bool has_drafts = false);
 
 /// What a model that is loaded so takes of a GPU's memory, at most a few per cent too much: what is
-/// made of kv_b and the router at the start is counted beside what it is made of.
+/// made of kv_b and the router at the start is counted beside what it is made of. `cache` is its
+/// cache_layout().
 DeviceNeed device_need(const ModelConfig& config, const ModelAmounts& amounts,
-                       const ModelOptions& how);
+                       const CacheLayout& cache, const ModelOptions& how);
 
 /// Memory that loading allocates besides what it reads in place; with `has_drafts` of the MTP layer
 /// too.

@@ -13,7 +13,7 @@ namespace ponder::engine {
 /// How the token after a row is to be sampled, for a model that can do it where its logits are
 /// (Model::can_sample). Lifetime: what it points to must outlive the forward pass.
 struct RowSampling {
-  const SamplingParams* params = nullptr;    // null: the logits are wanted
+  const SamplingParams* params = nullptr;    // must be set
   std::span<const std::uint64_t> mask = {};  // as Sampler::sample() has it
   std::uint64_t position = 0;                // the same
   std::span<const TokenPenalty> penalties = {};

@@ -1,5 +1,7 @@
 #include "engine/speculation.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "base/assert.h"
@@ -15,6 +17,12 @@ constexpr std::uint32_t kPauseMax = 256;
 
 Speculation::Speculation(Model& model, PrefixCache& cache, std::uint32_t tokens_max)
     : model_(&model), cache_(&cache), tokens_max_(tokens_max) {}
+
+Status Speculation::check(std::uint32_t tokens_max) {
+  if (tokens_max <= kTokensMax) return {};
+  return fail(Errc::invalid_argument,
+              fmt::format("draft_tokens_max: {} is more than {}", tokens_max, kTokensMax));
+}
 
 void Speculation::restart(Model& model) {
   model_ = &model;

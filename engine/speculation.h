@@ -37,6 +37,11 @@ namespace ponder::engine {
 /// Thread: none; the engine's thread. Lifetime: model and cache must outlive it.
 class Speculation {
  public:
+  /// Tokens that may be drafted at a time for a request.
+  static constexpr std::uint32_t kTokensMax = 8;
+  /// Fails (invalid_argument) for more than kTokensMax.
+  static Status check(std::uint32_t tokens_max);
+
   /// `tokens_max` of a request are drafted at a time; 0 turns everything off.
   Speculation(Model& model, PrefixCache& cache, std::uint32_t tokens_max);
 

@@ -301,7 +301,7 @@ void add_bench_loop(CLI::App& group, const Environment& environment, Action& act
   command->add_option("--repeats", options->repeats, "runs; medians are shown")
       ->capture_default_str();
   command->add_flag("--json", options->json, "print JSON");
-  add_model_options(*command, options->model);
+  add_measured_model_options(*command, options->model);
   command->callback([&action, &environment, options] {
     action = [&environment, options] { return bench_loop(environment, *options); };
   });
@@ -331,7 +331,7 @@ void add_model_commands(CLI::App& app, Action& action) {
   inspect_command->add_option("dir", inspect_options->dir, "model directory")->required();
   inspect_command->add_option("--context", inspect_options->context_tokens,
                               "tokens of context (default: the model's positions)");
-  add_cache_dtype_option(*inspect_command, inspect_options->cache_dtype, /*has_auto=*/false);
+  add_cache_dtype_option(*inspect_command, inspect_options->cache_dtype);
   add_index_keys_option(*inspect_command, inspect_options->index_keys);
   add_drafts_option(*inspect_command, inspect_options->num_drafts);
   inspect_command
@@ -402,7 +402,7 @@ void add_engine_commands(CLI::App& app, const Environment& environment, Action& 
                            "one prompt for all runs, cached: decoding after a long one");
   engine_command->add_flag("--json", bench_options->json, "print JSON");
   add_activations_option(*engine_command, bench_options->model.activations);
-  add_model_options(*engine_command, bench_options->model);
+  add_measured_model_options(*engine_command, bench_options->model);
   engine_command->callback([&action, &environment, bench_options] {
     action = [&environment, bench_options] { return bench_engine(environment, *bench_options); };
   });

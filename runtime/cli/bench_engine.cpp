@@ -92,9 +92,8 @@ int bench_engine(const Environment& environment, const BenchOptions& options) {
   const auto dir =
       runtime::find_model({options.model.model, environment.model, environment.executable});
   if (!dir) return complain(dir.error().message);
-  auto how = engine_options(environment, options.model);
+  const auto how = engine_options(environment, options.model);
   if (!how) return complain(how.error().message);
-  how->spill_dir.clear();  // the pages of an earlier run would not be computed
   const auto engine = engine::Engine::open(*dir, *how);
   if (!engine) return complain(engine.error().message);
   std::vector<Run> runs;

@@ -240,7 +240,6 @@ int bench_loop(const Environment& environment, const LoopOptions& options) {
   if (!dir) return complain(dir.error().message);
   auto how = engine_options(environment, options.model);
   if (!how) return complain(how.error().message);
-  how->spill_dir.clear();  // the pages of an earlier run would not be computed
   if (options.repeats == 0 || options.steps == 0) {
     return complain("--repeats and --steps: 1 or more");
   }

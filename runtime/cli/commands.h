@@ -247,7 +247,7 @@ struct RandomModelOptions {
 struct InspectOptions {
   std::filesystem::path dir;
   std::uint64_t context_tokens = 0;     // 0: as many as the model knows positions
-  std::string cache_dtype = "bf16";     // or f32, fp8
+  std::string cache_dtype = "auto";     // or f32, bf16, fp8
   std::string index_keys = "floating";  // or int8, fp8
   std::uint32_t num_drafts = 0;         // more than 0: with the MTP layer
   double memory_gb = 0;                 // of a machine that may not be this one; 0: this one's

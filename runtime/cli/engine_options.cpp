@@ -13,10 +13,19 @@ namespace {
 /// That the CPU takes over, or what stays in host memory.
 void tell_notice(const std::string& notice) { fmt::print(stderr, "ponder: note: {}\n", notice); }
 
+/// The CPU computes all experts from host memory: a placement would be ignored.
+Status check_experts(const ModelOptions& options) {
+  if (options.experts == "auto" || options.device != "cpu") return {};
+  return fail(Errc::invalid_argument,
+              fmt::format("experts: {} is a placement beside a GPU, and the device is cpu",
+                          options.experts));
+}
+
 }  // namespace
 
 Result<engine::EngineOptions> engine_options(const Environment& environment,
                                              const ModelOptions& options) {
+  PONDER_CHECK(check_experts(options));
   engine::EngineOptions how;
   how.num_threads = options.num_threads;
   how.draft_tokens_max = options.num_drafts;

@@ -11,7 +11,8 @@
 namespace ponder::cli {
 
 /// How an engine is to be opened, as the options and the environment say. Notices go to standard
-/// error. Fails with invalid_argument for a variable that has an impossible value.
+/// error. Fails with invalid_argument for a variable that has an impossible value, and for a
+/// placement of experts where the device is the CPU.
 /// Requires: the options' words are among those that the command line takes.
 Result<engine::EngineOptions> engine_options(const Environment& environment,
                                              const ModelOptions& options);

@@ -12,6 +12,7 @@
 #include "engine/machine.h"
 #include "engine/model_report.h"
 #include "engine/random_weights.h"
+#include "engine/speculation.h"
 #include "engine/tensor_check.h"
 #include "kernels/cuda_library.h"
 #include "runtime/cli/commands.h"
@@ -36,6 +37,11 @@ const char* verdict_name(engine::Verdict verdict) {
   return "";
 }
 
+const char* cache_dtype_name(kernels::DType dtype) {
+  if (dtype == kernels::DType::f32) return "f32";
+  return dtype == kernels::DType::bf16 ? "bf16" : "fp8";
+}
+
 /// Everything that inspect shows.
 struct Inspection {
   engine::ModelConfig config;
@@ -44,7 +50,7 @@ struct Inspection {
   std::string fault;  // of the files against the configuration; empty: none
   engine::ModelAmounts amounts;
   std::uint64_t context_tokens = 0;
-  std::string cache_dtype;
+  std::string cache_dtype;  // f32, bf16 or fp8: what a run chooses where it is told auto
   std::string index_keys;
   std::uint64_t cache_bytes_per_token = 0;
   std::uint64_t run_cache_bytes = 0;   // that a run takes, whatever the context
@@ -111,18 +117,20 @@ Result<Inspection> inspect(const InspectOptions& options) {
   found.amounts = engine::model_amounts(found.config, checkpoint ? &*checkpoint : nullptr);
   found.context_tokens =
       options.context_tokens != 0 ? options.context_tokens : found.config.max_position_embeddings;
-  found.cache_dtype = options.cache_dtype;
   found.index_keys = options.index_keys;
   const engine::MachineMemory memory = memory_of(options);
   const engine::ModelOptions how = load_options(options, memory);
+  PONDER_CHECK(engine::Speculation::check(options.num_drafts));
   PONDER_CHECK(engine::check_drafts(found.config, how));
-  const engine::CacheLayout layout = engine::cache_layout(found.config, how);
+  const engine::CacheLayout layout =
+      engine::cache_layout(found.config, checkpoint ? &*checkpoint : nullptr, how);
+  found.cache_dtype = cache_dtype_name(layout.dtype);
   found.cache_bytes_per_token = engine::cache_bytes_used(layout);
   found.run_cache_bytes = how.cache_bytes / layout.page_bytes * layout.page_bytes;
   found.run_cache_tokens = how.cache_bytes / layout.page_bytes * engine::kPageTokens;
   found.need = engine::memory_need(found.config, found.amounts, found.context_tokens,
                                    found.cache_bytes_per_token, memory, how.has_drafts);
-  found.device_need = engine::device_need(found.config, found.amounts, how);
+  found.device_need = engine::device_need(found.config, found.amounts, layout, how);
   const engine::DeviceRoom room = gpu_room(options, memory.available);
   if (!room.name.empty()) {
     const auto plan = engine::plan_experts(found.device_need, experts_of(options.experts), room);

@@ -13,13 +13,11 @@ void add_index_keys_option(CLI::App& command, std::string& index_keys) {
       ->capture_default_str();
 }
 
-void add_cache_dtype_option(CLI::App& command, std::string& cache_dtype, bool has_auto) {
-  std::vector<std::string> names = {"f32", "bf16", "fp8"};
-  if (has_auto) names.insert(names.begin(), "auto");
+void add_cache_dtype_option(CLI::App& command, std::string& cache_dtype) {
   command
       .add_option("--cache-dtype", cache_dtype,
                   "what the cache's latents are kept as; fp8 holds more tokens and rounds more")
-      ->check(CLI::IsMember(names))
+      ->check(CLI::IsMember({"auto", "f32", "bf16", "fp8"}))
       ->capture_default_str();
 }
 
@@ -73,7 +71,7 @@ std::string check_temperature(const std::string& text) {
 
 }  // namespace
 
-void add_model_options(CLI::App& command, ModelOptions& options) {
+void add_measured_model_options(CLI::App& command, ModelOptions& options) {
   command.add_option(
       "--model", options.model,
       "model directory, endpoint such as http://host/v1, or script:FILE (JSON lines "
@@ -109,6 +107,10 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
   add_cache_dtype_option(command, options.cache_dtype);
   add_index_keys_option(command, options.index_keys);
   command.add_flag("--no-grammar", options.no_grammar, "do not constrain tool calls");
+}
+
+void add_model_options(CLI::App& command, ModelOptions& options) {
+  add_measured_model_options(command, options);
   command.add_option("--spill-dir", options.spill_dir,
                      "folder for cache pages that memory has no room for; also warms later runs");
   command.add_option("--spill-limit", options.spill_gib_max, "GiB in that folder")

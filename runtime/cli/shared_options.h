@@ -14,13 +14,16 @@ class App;
 namespace ponder::cli {
 
 void add_index_keys_option(CLI::App& command, std::string& index_keys);
-void add_cache_dtype_option(CLI::App& command, std::string& cache_dtype, bool has_auto = true);
+void add_cache_dtype_option(CLI::App& command, std::string& cache_dtype);
 void add_device_option(CLI::App& command, std::string& device);
 void add_experts_option(CLI::App& command, std::string& experts);
 void add_prompt_attention_option(CLI::App& command, std::string& attention);
 void add_drafts_option(CLI::App& command, std::uint32_t& num_drafts);
 void add_activations_option(CLI::App& command, std::string& activations);
 void add_model_options(CLI::App& command, ModelOptions& options);
+/// The same without cache pages on disk, for measurements: what an earlier run left there would not
+/// be computed.
+void add_measured_model_options(CLI::App& command, ModelOptions& options);
 void add_context_options(CLI::App& command, ContextLimits& limits);
 void add_approve_option(CLI::App& command, std::string& approve);
 void add_money_options(CLI::App& command, MoneyOptions& options);

@@ -230,5 +230,18 @@ TEST(Help, NamesEveryCommand) {
   EXPECT_EQ(ponder(scratch.path(), {"--no-such-option"}).status, 2);
 }
 
+TEST(Help, MeasurementsKeepNoCachePagesOnDisk) {
+  const Scratch scratch;
+  for (const char* bench : {"engine", "loop"}) {
+    for (const char* option : {"--spill-dir", "--spill-limit"}) {
+      const auto done = ponder(scratch.path(), {"bench", bench, option, "7"});
+      EXPECT_EQ(done.status, 2) << bench;
+      EXPECT_THAT(done.err, HasSubstr(option));
+    }
+    EXPECT_THAT(ponder(scratch.path(), {"bench", bench, "--help"}).out, HasSubstr("--drafts"));
+  }
+  EXPECT_THAT(ponder(scratch.path(), {"run", "--help"}).out, HasSubstr("--spill-dir"));
+}
+
 }  // namespace
 }  // namespace ponder::e2e

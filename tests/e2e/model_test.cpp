@@ -39,7 +39,8 @@ TEST(Model, RandomTakesSoManyLayersAndOtherValues) {
   EXPECT_EQ(found.at("main").at("parameters"),
             944'128 + 2'029'584 + 16 * (98'304 + 257) + 2 * 512 * 256 + 256);
   EXPECT_EQ(found.at("runs_here"), "yes");
-  EXPECT_EQ(found.at("cache_bytes"), 1000 * 2 * 2 * (128 + 32 + 128));
+  EXPECT_EQ(found.at("cache_dtype"), "f32");
+  EXPECT_EQ(found.at("cache_bytes"), 1000 * 2 * 4 * (128 + 32 + 128));
 }
 
 TEST(Model, ConvertedCheckpointsAreSmallerAndRun) {
@@ -73,6 +74,29 @@ TEST(Model, InspectIsContentWithAConfiguration) {
   const auto done = ponder(scratch.path(), {"model", "inspect", "tests/engine/data/deepseek_v32"});
   EXPECT_EQ(done.status, 0) << done.err;
   EXPECT_NE(done.out.find("671877944064 parameters     674.03 GB"), std::string::npos) << done.out;
+}
+
+/// Of a model with so little of it for a token a run keeps it in F32.
+TEST(Model, InspectCountsTheCacheThatARunTakes) {
+  const Scratch scratch;
+  const auto inspect = [&](std::vector<std::string> more) {
+    std::vector<std::string> arguments{"model", "inspect", "engine/models/mini", "--memory", "8"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const auto done = ponder(scratch.path(), arguments);
+    EXPECT_EQ(done.status, 0) << done.err;
+    return done.out;
+  };
+  const json run = json::parse(inspect({"--json"}));
+  const json f32 = json::parse(inspect({"--json", "--cache-dtype", "f32"}));
+  const json bf16 = json::parse(inspect({"--json", "--cache-dtype", "bf16"}));
+  EXPECT_EQ(run.at("cache_dtype"), "f32");
+  EXPECT_EQ(bf16.at("cache_dtype"), "bf16");
+  EXPECT_EQ(run.at("run_cache_tokens"), f32.at("run_cache_tokens"));
+  EXPECT_EQ(run.at("cache_bytes"), 2 * bf16.at("cache_bytes").get<std::uint64_t>());
+  EXPECT_NEAR(run.at("run_cache_tokens").get<double>(),
+              bf16.at("run_cache_tokens").get<double>() / 2, 64);
+  const std::string text = inspect({});
+  EXPECT_NE(text.find("\ncache (f32) "), std::string::npos) << text;
 }
 
 TEST(Model, InspectSaysWhatAGpuWouldHold) {
@@ -134,6 +158,15 @@ TEST(Model, MistakesEndInOneLine) {
   EXPECT_EQ(on_cpu.err,
             "ponder: error: prompt attention: expanded is computed on a GPU alone, and the device "
             "is cpu\n");
+  const auto placed =
+      ponder(scratch.path(), {"logits", "--model", "engine/models/mini", "--experts", "host"});
+  EXPECT_EQ(placed.status, 1);
+  EXPECT_EQ(placed.err,
+            "ponder: error: experts: host is a placement beside a GPU, and the device is cpu\n");
+  const auto drafting = ponder(
+      scratch.path(), {"model", "inspect", "tests/engine/data/deepseek_v32", "--drafts", "9"});
+  EXPECT_EQ(drafting.status, 1);
+  EXPECT_EQ(drafting.err, "ponder: error: draft_tokens_max: 9 is more than 8\n");
   const auto nowhere = ponder(scratch.path(), {"model", "inspect", "/nonexistent"});
   EXPECT_EQ(nowhere.status, 1);
   EXPECT_NE(nowhere.err.find("/nonexistent/config.json: cannot open"), std::string::npos);

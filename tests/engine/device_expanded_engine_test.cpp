@@ -1,10 +1,10 @@
 // Engines whose prompts' attention is expanded on a device: requests have the bits that they have
 // alone, whoever gave or generated the text before them, and whatever was cached, drafted, shared,
-// taken away or lost on the way. On the emulated device.
+// taken away or lost on the way. On the emulated device, or a GPU.
 
 #include <gmock/gmock.h>
 
-#include "kernels/cuda/emulator/emulated_device.h"
+#include "tests/engine/device_of_test.h"
 #include "tests/engine/small_model.h"
 #include "tests/engine/traffic.h"
 
@@ -14,19 +14,18 @@ namespace {
 using ::testing::HasSubstr;
 
 /// Engines, with a model of which a prompt's first 16 rows are expanded.
-class ExpandedEngine : public EngineTraffic {
+class ExpandedEngine : public EngineTraffic, protected DeviceOfTest {
  protected:
-  void SetUp() override { kernels::watch_emulated_memory(false); }
-  void TearDown() override {
-    kernels::watch_emulated_memory(true);
-    kernels::lose_emulated_device(false);
+  void SetUp() override {
+    if (!take_device()) GTEST_SKIP() << no_device();
   }
+  void TearDown() override { mend_emulator(); }
   const std::filesystem::path& model_dir() const override { return small_model_dir(); }
 
   EngineOptions options_on(DeviceChoice choice) const {
     EngineOptions options;
     options.device = choice;
-    options.device_table = &kernels::emulated_device();
+    options.device_table = device_table();
     options.num_threads = 1;
     options.prompt_attention = PromptAttention::expanded;
     return options;
@@ -149,6 +148,7 @@ TEST_F(ExpandedEngine, ARequestThatIsSetBackIntoItsPromptGoesOnAsOneThatEndedThe
 }
 
 TEST_F(ExpandedEngine, StepsOfDecodingAreStillGraphsAndAPromptsLastRowIsNone) {
+  use_emulator();
   const auto engine = open_with();
   const std::uint64_t graphs = kernels::emulated_launches().graphs;
   run(*engine, request(prompt(15, 7), 1));
@@ -163,6 +163,7 @@ TEST_F(ExpandedEngine, StepsOfDecodingAreStillGraphsAndAPromptsLastRowIsNone) {
 }
 
 TEST_F(ExpandedEngine, TheCpuThatTakesOverGathers) {
+  use_emulator();
   const auto engine = open_with(64, 0, DeviceChoice::automatic);
   Outcome outcome;
   RequestCallbacks callbacks = into(outcome);

@@ -1,6 +1,6 @@
 // Models whose prompts' attention is expanded on a device: near the gathered form, of equal bits
 // however a prompt is cut, batched or cached, and never mixed up with generated rows. On the
-// emulated device.
+// emulated device, or a GPU.
 
 #include <gmock/gmock.h>
 
@@ -9,7 +9,7 @@
 #include "engine/device_model.h"
 #include "engine/logits.h"
 #include "engine/prefix_cache.h"
-#include "kernels/cuda/emulator/emulated_device.h"
+#include "tests/engine/device_of_test.h"
 #include "tests/engine/golden_model.h"
 #include "tests/engine/parity_fixture.h"
 #include "tests/engine/small_model.h"
@@ -20,14 +20,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-ModelOptions options_for(PromptAttention attention, std::uint32_t batch_rows_max = 160) {
-  ModelOptions options;
-  options.device = &kernels::emulated_device();
-  options.batch_rows_max = batch_rows_max;
-  options.prompt_attention = attention;
-  return options;
-}
 
 LogitsResult run(const std::filesystem::path& dir, const ModelOptions& options,
                  std::span<const TokenId> tokens, std::size_t chunk_rows = 0) {
@@ -44,10 +36,20 @@ std::vector<TokenId> prompt_below(std::size_t length, std::uint32_t vocab_size) 
   return tokens;
 }
 
-class DeviceExpandedModel : public ::testing::Test {
+class DeviceExpandedModel : public ::testing::Test, protected DeviceOfTest {
  protected:
-  void SetUp() override { kernels::watch_emulated_memory(false); }
-  void TearDown() override { kernels::watch_emulated_memory(true); }
+  void SetUp() override {
+    if (!take_device()) GTEST_SKIP() << no_device();
+  }
+  void TearDown() override { mend_emulator(); }
+
+  ModelOptions options_for(PromptAttention attention, std::uint32_t batch_rows_max = 160) const {
+    ModelOptions options;
+    options.device = device_table();
+    options.batch_rows_max = batch_rows_max;
+    options.prompt_attention = attention;
+    return options;
+  }
 };
 
 /// The tolerance of an fp32 engine: two bf16 terms stay within it.
@@ -88,6 +90,7 @@ class ManyHeads : public DeviceExpandedModel {
  protected:
   void SetUp() override {
     DeviceExpandedModel::SetUp();
+    if (IsSkipped()) return;
     nlohmann::json json = small_config_json();
     json.update({{"num_attention_heads", 96},
                  {"num_key_value_heads", 96},
@@ -117,6 +120,7 @@ TEST_F(ManyHeads, ThoseThatDoNotFitTheWorkspaceFollowTheOthers) {
 }
 
 TEST_F(ManyHeads, WhatTheyTakeIsCountedAndNothingIsTakenWithoutTheOption) {
+  use_emulator();
   const auto config = load_config(dir_.path());
   const auto taken = [&](PromptAttention attention) {
     const std::size_t before = kernels::emulated_memory_used();
@@ -176,6 +180,7 @@ class ExpandedBits : public DeviceExpandedModel {
  protected:
   void SetUp() override {
     DeviceExpandedModel::SetUp();
+    if (IsSkipped()) return;
     ModelOptions options = options_for(PromptAttention::expanded);
     options.cache_dtype = CacheDType::fp8;
     auto model = Model::load(parity_model_dir("glm_shared"), options);

@@ -7,6 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "tests/engine/small_model.h"
 #include "tests/engine/support.h"
 
 namespace ponder::engine {
@@ -111,7 +112,7 @@ TEST(ModelReport, TheEnginesOwnCacheTakesWhatItsPagesTake) {
     ModelOptions how;
     how.cache_dtype = dtype;
     how.index_keys = keys;
-    return cache_bytes_used(cache_layout(config, how));
+    return cache_bytes_used(cache_layout(config, nullptr, how));
   };
   EXPECT_EQ(bytes(CacheDType::automatic, IndexKeys::floating), 61U * (1152 + 256));
   EXPECT_EQ(bytes(CacheDType::f32, IndexKeys::floating), 61U * 2 * (1152 + 256));
@@ -120,11 +121,49 @@ TEST(ModelReport, TheEnginesOwnCacheTakesWhatItsPagesTake) {
   EXPECT_NEAR(fp8, 61 * (704 + 132), 4096.0 / 64);
 }
 
+/// What automatic stands for follows from the weights and from how much it comes to.
+TEST(ModelReport, TheCacheIsTheOneThatALoadedModelHas) {
+  const auto deep = [](std::uint32_t num_layers) {
+    json config = small_config_json();
+    config["num_hidden_layers"] = num_layers;
+    return config;
+  };
+  const struct {
+    json config;
+    WeightDType weights;
+    kernels::DType cache;
+  } cases[] = {{deep(2), WeightDType::bf16, kernels::DType::f32},
+               {deep(60), WeightDType::f32, kernels::DType::f32},
+               {deep(60), WeightDType::bf16, kernels::DType::bf16},
+               {deep(60), WeightDType::fp8, kernels::DType::bf16}};
+  for (const auto& one : cases) {
+    const testing::TempDir dir;
+    RandomCheckpointOptions random;
+    random.dtype = one.weights;
+    const ModelConfig config = config_of(one.config);
+    ASSERT_TRUE(write_random_checkpoint(config, one.config.dump(), dir.path(), random));
+    const auto checkpoint = Checkpoint::open_headers(dir.path());
+    ASSERT_TRUE(checkpoint) << checkpoint.error().message;
+    ModelOptions how;
+    how.num_threads = 1;
+    const auto model = Model::load(dir.path(), how);
+    ASSERT_TRUE(model) << model.error().message;
+    const CacheLayout layout = cache_layout(config, &*checkpoint, how);
+    EXPECT_EQ(layout.dtype, one.cache);
+    EXPECT_EQ(layout.dtype, (*model)->cache_layout().dtype);
+    EXPECT_EQ(layout.page_bytes, (*model)->cache_layout().page_bytes);
+  }
+  // Without files only the size speaks.
+  EXPECT_EQ(cache_layout(config_of(deep(2)), nullptr, {}).dtype, kernels::DType::f32);
+  EXPECT_EQ(cache_layout(config_of(deep(60)), nullptr, {}).dtype, kernels::DType::bf16);
+}
+
 std::pair<Verdict, std::string> verdict(std::uint64_t available, std::uint64_t context) {
   const ModelConfig config = config_of(deepseek_json());
-  const MemoryNeed need = memory_need(config, model_amounts(config, nullptr), context,
-                                      cache_bytes_used(cache_layout(config, ModelOptions())),
-                                      {.total = available, .available = available});
+  const MemoryNeed need =
+      memory_need(config, model_amounts(config, nullptr), context,
+                  cache_bytes_used(cache_layout(config, nullptr, ModelOptions())),
+                  {.total = available, .available = available});
   return {need.verdict, need.reason};
 }
 
@@ -146,10 +185,10 @@ TEST(ModelReport, DraftsTakeTheMtpLayerToo) {
   const ModelAmounts amounts = model_amounts(config, nullptr);
   ModelOptions how;
   how.cache_bytes = std::uint64_t{4} << 30;
-  const DeviceNeed plain = device_need(config, amounts, how);
+  const DeviceNeed plain = device_need(config, amounts, cache_layout(config, nullptr, how), how);
   how.has_drafts = true;
   how.batch_rows_max += 72;
-  const DeviceNeed drafting = device_need(config, amounts, how);
+  const DeviceNeed drafting = device_need(config, amounts, cache_layout(config, nullptr, how), how);
   ASSERT_EQ(drafting.experts.size(), plain.experts.size() + 1);
   EXPECT_EQ(drafting.experts.back().layer, 61U);
   EXPECT_EQ(drafting.experts.back().bytes, plain.experts.back().bytes);
@@ -160,7 +199,7 @@ TEST(ModelReport, DraftsTakeTheMtpLayerToo) {
             beside + unfolded_bytes(config, true) - unfolded_bytes(config));
   EXPECT_GT(drafting.workspace_bytes, plain.workspace_bytes);
   // Both caches fill what they are given, the one with a layer more in fewer pages.
-  const std::size_t page = cache_layout(config, how).page_bytes;
+  const std::size_t page = cache_layout(config, nullptr, how).page_bytes;
   EXPECT_EQ(page, 64U * 62 * (1152 + 256));
   EXPECT_EQ(drafting.cache_bytes, how.cache_bytes / page * page);
   const MachineMemory machine{.total = 800'000'000'000, .available = 800'000'000'000};

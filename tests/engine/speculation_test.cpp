@@ -366,7 +366,12 @@ TEST(DraftOptions, AModelWithoutAnMtpLayerAndTooManyDraftsAreRefused) {
   };
   EXPECT_EQ(fault(dir.path(), 0), "opened");
   EXPECT_EQ(fault(dir.path(), 1), "drafts: num_nextn_predict_layers is 0: no MTP layer");
-  EXPECT_EQ(fault(golden_dir(), 9), "draft_tokens_max: 9 is more than 8");
+  // What others ask before they open an engine is what it refuses itself.
+  constexpr std::uint32_t kMost = Speculation::kTokensMax;
+  EXPECT_EQ(fault(golden_dir(), kMost), "opened");
+  EXPECT_TRUE(Speculation::check(kMost));
+  EXPECT_EQ(fault(golden_dir(), kMost + 1), "draft_tokens_max: 9 is more than 8");
+  EXPECT_EQ(Speculation::check(kMost + 1).error().message, fault(golden_dir(), kMost + 1));
 }
 
 }  // namespace

@@ -70,5 +70,25 @@ TEST(Variables, AnEngineIsOpenedAsOptionsAndVariablesSay) {
   EXPECT_FALSE(engine_options(with_graphs("maybe"), options));
 }
 
+TEST(Variables, ExpertsArePlacedBesideAGpuAlone) {
+  ModelOptions options;
+  for (const char* experts : {"host", "device"}) {
+    options.experts = experts;
+    options.device = "cpu";
+    const auto how = engine_options(Environment(), options);
+    ASSERT_FALSE(how) << experts;
+    EXPECT_EQ(how.error().code, Errc::invalid_argument);
+    EXPECT_EQ(how.error().message, "experts: " + std::string(experts) +
+                                       " is a placement beside a GPU, and the device is cpu");
+    for (const char* device : {"cuda", "auto"}) {
+      options.device = device;
+      EXPECT_TRUE(engine_options(Environment(), options)) << experts << ", " << device;
+    }
+  }
+  options.experts = "auto";
+  options.device = "cpu";
+  EXPECT_TRUE(engine_options(Environment(), options));
+}
+
 }  // namespace
 }  // namespace ponder::cli
