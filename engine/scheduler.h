@@ -39,7 +39,8 @@ namespace ponder::engine {
 ///
 /// Pages on disk. Whose turn it is and who has pages there waits for them beside the queues, while
 /// others start and go on; then it is at the head of its queue. Where the way back has no room for
-/// more pages (PrefixCache::LoadStart) it waits for that first, in queues like those.
+/// more pages (PrefixCache::LoadStart) it waits for that first, in queues like those; who comes
+/// while others wait there stands behind them, whether there is room by then or not.
 ///
 /// Two forms. Where a prompt's rows have bits of their own up to some position (prompt_form_end),
 /// the tree knows only rows that a prompt gives as well: of a request that generates before that
@@ -119,7 +120,7 @@ class Scheduler {
   std::span<const TokenId> known_tokens(const Request& request, std::size_t num_tokens) const;
   static std::size_t num_wanted(const Request& request);
   bool is_certain(const Request& request);
-  PrefixCache::LoadStart start_load(Request& request);
+  PrefixCache::LoadStart start_load(Request& request, bool may_begin = true);
   bool starts_waiting_for_pages(Request& request);
   bool start_delayed_loads();
   void end_idle_load();

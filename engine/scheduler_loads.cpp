@@ -9,10 +9,10 @@
 namespace ponder::engine {
 
 /// Once for each time that a request waits; `later` does not count.
-PrefixCache::LoadStart Scheduler::start_load(Request& request) {
+PrefixCache::LoadStart Scheduler::start_load(Request& request, bool may_begin) {
   if (request.has_loaded) return PrefixCache::LoadStart::nothing;
   const auto tokens = known_tokens(request, request.num_reusable());
-  const auto start = cache_->start_load(request.id, tokens, num_spare());
+  const auto start = cache_->start_load(request.id, tokens, num_spare(), may_begin);
   request.has_loaded = start != PrefixCache::LoadStart::later;
   request.is_loading = start == PrefixCache::LoadStart::begun;
   return start;
@@ -20,7 +20,8 @@ PrefixCache::LoadStart Scheduler::start_load(Request& request) {
 
 /// Whether the request, whose turn it is, has pages on disk and now waits beside the queues.
 bool Scheduler::starts_waiting_for_pages(Request& request) {
-  const auto start = start_load(request);
+  // Room on the way back is for those who wait for it: start_delayed_loads() shares it out.
+  const auto start = start_load(request, waiting_for_load_.next() == nullptr);
   if (start == PrefixCache::LoadStart::nothing) return false;
   waiting_.erase(request);
   request.waits_for_load = start == PrefixCache::LoadStart::later;

@@ -95,6 +95,20 @@ TEST_F(PagesInTurn, AHigherPriorityHasItsTurnFirst) {
                                           Pair(RequestId{2}, kAll), Pair(RequestId{3}, kAll)));
 }
 
+TEST_F(PagesInTurn, WhoComesWhenThereIsRoomAgainDoesNotOvertakeThoseThatWaitForIt) {
+  for (const TokenId id : {1, 2, 3}) add(id);
+  EXPECT_THAT(admit(), IsEmpty());
+  while (cache_->is_loading()) {  // until the first has its pages, and nothing is on its way
+    cache_->wait_for_load();
+    scheduler_->take_loaded();
+  }
+  add(4, Priority::low);
+  add(7, Priority::low);  // of which nothing is on disk
+  EXPECT_THAT(admit(), ElementsAre(Pair(RequestId{1}, kAll), Pair(RequestId{7}, 0U)));
+  EXPECT_THAT(admit_loaded(), ElementsAre(Pair(RequestId{2}, kAll), Pair(RequestId{3}, kAll),
+                                          Pair(RequestId{4}, kAll)));
+}
+
 TEST_F(PagesInTurn, WhoHasItsPagesWhenItsTurnComesStartsAtOnce) {
   for (const TokenId id : {1, 11}) add(id);  // the same prompt
   EXPECT_THAT(admit(), IsEmpty());
