@@ -128,14 +128,19 @@ void Scheduler::start_waiting(Clock::Instant now, std::vector<Request*>& admitte
     Request* request = next_waiting();
     if (request == nullptr || request == blocked_) break;
     if (starts_waiting_for_pages(*request)) continue;
-    const bool has_started = running_.size() < kRunningMax && try_start(*request);
-    if (!has_started && !(make_room(*request) && try_start(*request))) {
+    if (!finds_room(*request)) {
       blocked_ = request;
       break;
     }
     started(*request, now);
     admitted.push_back(request);
   }
+}
+
+/// Idle time gives way before anybody who runs does.
+bool Scheduler::finds_room(Request& request) {
+  const auto fits = [&] { return running_.size() < kRunningMax && try_start(request); };
+  return fits() || (end_idle_load() && fits()) || (make_room(request) && try_start(request));
 }
 
 /// At the head of its queue.

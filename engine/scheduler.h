@@ -47,7 +47,8 @@ namespace ponder::engine {
 /// position what it had before, and a branch shares what both have computed in the same form.
 ///
 /// Shadow prefill. When nothing runs and nothing waits, prompts that may come are computed in small
-/// batches. Real work takes their pages away at once, and resumes them when it has ended.
+/// batches. Real work takes their pages away at once, and resumes them when it has ended; those
+/// that come back from disk for them may go on coming until somebody needs the room.
 ///
 /// Thread: none; the engine's thread. Lifetime: the cache must outlive it.
 /// Cost: nothing grows with the number of waiting requests, but for logarithms in the deadlines.
@@ -123,7 +124,8 @@ class Scheduler {
   PrefixCache::LoadStart start_load(Request& request, bool may_begin = true);
   bool starts_waiting_for_pages(Request& request);
   bool start_delayed_loads();
-  void end_idle_load();
+  bool end_idle_load();
+  bool finds_room(Request& request);
   void start_waiting(Clock::Instant now, std::vector<Request*>& admitted);
   void loaded(RequestId id);
   void stand_first(Request& request);

@@ -33,11 +33,15 @@ bool Scheduler::starts_waiting_for_pages(Request& request) {
 }
 
 /// Real work does not wait for a prompt that may come; what has come of its pages stays, and the
-/// rest is asked for again in idle time.
-void Scheduler::end_idle_load() {
-  if (shadow_.empty() || !shadow_.front()->is_loading) return;
-  cache_->cancel_load(shadow_.front()->id);
-  shadow_.front()->has_loaded = false;
+/// rest is asked for again in idle time. Returns whether there was something to end: `has_loaded`
+/// is false already of a load that only waits for what is under way.
+bool Scheduler::end_idle_load() {
+  if (shadow_.empty()) return false;
+  Request& idle = *shadow_.front();
+  if (!idle.is_loading || !idle.has_loaded) return false;
+  end_load(idle.id);
+  idle.has_loaded = false;
+  return true;
 }
 
 /// Those that found no room for what is on its way, as far as there is some now. Returns whether

@@ -25,10 +25,10 @@ class PagesInTurn : public PagesElsewhere {
     for (std::uint64_t id = 1; id <= 11; ++id) scheduler_->remove(RequestId{id});
     load_all();
   }
-  void add(TokenId id, Priority priority = Priority::normal,
-           Deadline deadline = Deadline::never()) {
+  void add(TokenId id, Priority priority = Priority::normal, Deadline deadline = Deadline::never(),
+           std::size_t num_pages = 3) {
     GenerationRequest spec;
-    spec.prompt = tokens_of(1000 * (id % 10), 3);
+    spec.prompt = tokens_of(1000 * (id % 10), num_pages);
     spec.prompt.push_back(5);
     spec.tokens_generated_max = 4;
     spec.priority = priority;
@@ -36,6 +36,19 @@ class PagesInTurn : public PagesElsewhere {
     const std::size_t tokens_max = spec.prompt.size() + 4;
     scheduler_->add(std::make_unique<Request>(RequestId{id}, std::move(spec), RequestCallbacks{},
                                               tokens_max, *pool_));
+  }
+  /// A prompt that may come, the first of whose pages are on their way now.
+  void load_in_idle_time(TokenId id) {
+    GenerationRequest spec;
+    spec.prompt = tokens_of(1000 * id, 3);
+    auto idle = std::make_unique<Request>(RequestId{20}, std::move(spec), RequestCallbacks{},
+                                          3 * kPageTokens, *pool_);
+    idle->is_shadow = true;
+    scheduler_->add_shadow(std::move(idle));
+    std::vector<Scheduler::Work> work;
+    std::vector<BatchSegment> segments;
+    scheduler_->plan(64, work, segments);
+    EXPECT_TRUE(cache_->is_loading());
   }
   /// Those that start now, with the tokens that they need not compute.
   std::vector<std::pair<RequestId, std::size_t>> admit() {
@@ -117,21 +130,14 @@ TEST_F(PagesInTurn, WhoHasItsPagesWhenItsTurnComesStartsAtOnce) {
 }
 
 TEST_F(PagesInTurn, APromptForIdleTimeGivesWayAndGoesOnLater) {
-  GenerationRequest spec;
-  spec.prompt = tokens_of(1000, 3);
-  auto idle = std::make_unique<Request>(RequestId{20}, std::move(spec), RequestCallbacks{},
-                                        3 * kPageTokens, *pool_);
-  idle->is_shadow = true;
-  scheduler_->add_shadow(std::move(idle));
-  std::vector<Scheduler::Work> work;
-  std::vector<BatchSegment> segments;
-  scheduler_->plan(64, work, segments);
-  EXPECT_TRUE(cache_->is_loading());
+  load_in_idle_time(1);
   add(2);
   EXPECT_THAT(admit(), IsEmpty());
   EXPECT_THAT(admit_loaded(), ElementsAre(Pair(RequestId{2}, kAll)));
   EXPECT_EQ(store_->counters().pages_read, 1U + 3U);  // the one that was on its way, and its own
   scheduler_->remove(RequestId{2});
+  std::vector<Scheduler::Work> work;
+  std::vector<BatchSegment> segments;
   while (scheduler_->num_shadow() > 0) {  // whose pages all come back: nothing is to be computed
     scheduler_->plan(64, work, segments);
     if (cache_->is_loading()) cache_->wait_for_load();
@@ -139,6 +145,29 @@ TEST_F(PagesInTurn, APromptForIdleTimeGivesWayAndGoesOnLater) {
   }
   EXPECT_THAT(work, IsEmpty());
   EXPECT_EQ(store_->counters().pages_read, 4U + 3U);
+}
+
+TEST_F(PagesInTurn, APromptForIdleTimeKeepsNoPageThatARequestNeeds) {
+  load_in_idle_time(1);
+  while (store_->counters().pages_read == 0) {
+    cache_->wait_for_load();
+    scheduler_->take_loaded();
+  }
+  EXPECT_EQ(pool_->num_free(), kPages - 2);  // one that has come and is held, and the next one's
+  const auto add_large = [&](TokenId id, Priority priority, std::size_t num_pages) {
+    add(id, priority, Deadline::never(), num_pages - 1);  // and one for what follows
+  };
+  add_large(7, Priority::low, kPages - 6);
+  EXPECT_THAT(admit(), ElementsAre(Pair(RequestId{7}, 0U)));
+  // The page that has come is enough for this one: nobody who runs need go.
+  add_large(8, Priority::high, 5);
+  EXPECT_THAT(admit(), ElementsAre(Pair(RequestId{8}, 0U)));
+  EXPECT_EQ(scheduler_->counters().preemptions, 0U);
+  // This one needs the one that is under way, too, and starts when that has come.
+  add_large(9, Priority::low, 1);
+  EXPECT_THAT(admit(), IsEmpty());
+  EXPECT_THAT(admit_loaded(), ElementsAre(Pair(RequestId{9}, 0U)));
+  EXPECT_EQ(store_->counters().pages_read, 2U);
 }
 
 TEST_F(PagesInTurn, WhenAllStartsOverTheyStandInTheirOrderBehindThoseThatRan) {
