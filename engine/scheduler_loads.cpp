@@ -8,21 +8,24 @@
 
 namespace ponder::engine {
 
-/// Once for each time that a request waits; `later` does not count.
+/// Once for each time that there is room for the request; `later` does not count.
 PrefixCache::LoadStart Scheduler::start_load(Request& request, bool may_begin) {
   if (request.has_loaded) return PrefixCache::LoadStart::nothing;
   const auto tokens = known_tokens(request, request.num_reusable());
   const auto start = cache_->start_load(request.id, tokens, num_spare(), may_begin);
   request.has_loaded = start != PrefixCache::LoadStart::later;
   request.is_loading = start == PrefixCache::LoadStart::begun;
+  request.num_loads += request.is_loading ? 1 : 0;
   return start;
 }
 
-/// Whether the request, whose turn it is, has pages on disk and now waits beside the queues.
+/// Whether the request, whose turn it is and who fits, has pages on disk and now waits beside the
+/// queues. It holds those that are known until then, so that no other page has to go for them.
 bool Scheduler::starts_waiting_for_pages(Request& request) {
   // Room on the way back is for those who wait for it: start_delayed_loads() shares it out.
   const auto start = start_load(request, waiting_for_load_.next() == nullptr);
   if (start == PrefixCache::LoadStart::nothing) return false;
+  let_go_of_pages(request);
   waiting_.erase(request);
   request.waits_for_load = start == PrefixCache::LoadStart::later;
   if (request.waits_for_load) {
@@ -45,12 +48,14 @@ bool Scheduler::end_idle_load() {
 }
 
 /// Those that found no room for what is on its way, as far as there is some now. Returns whether
-/// some need wait no longer.
+/// some need wait no longer, or do not fit any more and wait for that first.
 bool Scheduler::start_delayed_loads() {
   std::vector<RequestId> ready;
   while (Request* request = waiting_for_load_.next()) {
     ++counters_.requests_examined;
-    const auto start = start_load(*request);
+    const bool fits = take_pages(*request).has_value();
+    const auto start = fits ? start_load(*request) : PrefixCache::LoadStart::nothing;
+    let_go_of_pages(*request);
     if (start == PrefixCache::LoadStart::later) break;
     waiting_for_load_.erase(*request);
     waiting_for_load_.took_turn(*request);
@@ -76,6 +81,7 @@ void Scheduler::loaded(RequestId id) {
   blocked_ = nullptr;  // its pages can be had again
   Request* request = find(id);
   if (request != nullptr) {
+    std::erase(made_room_for_, request);
     stand_first(*request);
   } else if (!shadow_.empty() && shadow_.front()->id == id) {
     request = shadow_.front().get();
