@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <string>
 
 #include "base/result.h"
@@ -35,16 +34,5 @@ struct ChosenDevice {
 /// reason when a GPU is wanted and there is none that can be used.
 Result<ChosenDevice> choose_device(DeviceChoice choice,
                                    const kernels::DeviceTable* given = nullptr);
-
-/// Fails (invalid_argument) for attention that nothing computes where no device may be used. With
-/// `automatic` a CPU that takes the device's place gathers.
-Status check_prompt_attention(PromptAttention attention, DeviceChoice choice);
-
-/// Calls `open` with what choose_device() chose and, where the choice was ours and nothing could be
-/// opened on a device, once more with null. Returns what the last call did; before it returns the
-/// CPU's success it tells `on_notice`, unless that is empty, why it is not a device.
-Status open_on_chosen_device(DeviceChoice choice, const kernels::DeviceTable* given,
-                             const std::function<void(const std::string&)>& on_notice,
-                             const std::function<Status(const kernels::DeviceTable*)>& open);
 
 }  // namespace ponder::engine

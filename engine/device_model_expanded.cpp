@@ -46,7 +46,6 @@ void DeviceModel::take_expanded(Workspace& ws, ArrayTaker& take) const {
       kExpandedBytesMax / (key_words * sizeof(float)), 1, c.num_attention_heads);
   const std::size_t groups = (c.num_attention_heads + heads_max - 1) / heads_max;
   const std::size_t heads = (c.num_attention_heads + groups - 1) / groups;
-  ws.expanded_pages_max = pages;
   ws.expanded_heads_max = heads;
   take(ws.expanded_latents, pages * kPageTokens * (c.kv_lora_rank + c.qk_rope_head_dim));
   take(ws.expanded_keys, heads * pages * kPageTokens * c.qk_nope_head_dim);

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstring>
 
 #include "base/assert.h"
@@ -168,8 +169,10 @@ void DeviceModel::moe_ffn_with_host(std::size_t layer, const DeviceFfn& shared) 
   host_->compute(layer, {.x = host_rows_.data() + ws_->routing_floats,
                          .experts = host_choices_.data(),
                          .rows = rows});
-  host_output_.assign(rows_max_ * hidden, 0.0F);
-  if (has_shared) {
+  host_output_.resize(rows_max_ * hidden);
+  if (!has_shared) {
+    std::fill_n(host_output_.begin(), rows * hidden, 0.0F);
+  } else {
     note(table().download(host_output_.data(), ws_->output, rows * hidden * sizeof(float)));
     if (device_->error() != 0) return;
   }

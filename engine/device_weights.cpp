@@ -29,21 +29,26 @@ std::size_t data_bytes(const Linear& linear) {
   return linear.is_packed ? kernels::packed_bytes(linear.out, row_bytes) : linear.out * row_bytes;
 }
 
-void transpose(const Linear& linear, std::span<std::byte> to) {
-  const std::size_t size =
-      linear.dtype == kernels::DType::f32 ? sizeof(float) : sizeof(kernels::bf16);
-  const auto* from = static_cast<const std::byte*>(linear.data);
-  for (std::size_t row = 0; row < linear.out; ++row) {
-    for (std::size_t column = 0; column < linear.in; ++column) {
-      std::copy_n(from + (row * linear.in + column) * size, size,
-                  to.data() + (column * linear.out + row) * size);
+/// In tiles, so that neither side is read or written a column at a time.
+template <class T>
+void transpose(const Linear& linear, std::byte* to) {
+  constexpr std::size_t kTile = 32;
+  const auto* from = static_cast<const T*>(linear.data);
+  auto* turned = reinterpret_cast<T*>(to);
+  for (std::size_t top = 0; top < linear.out; top += kTile) {
+    for (std::size_t left = 0; left < linear.in; left += kTile) {
+      for (std::size_t row = top; row < std::min(linear.out, top + kTile); ++row) {
+        for (std::size_t column = left; column < std::min(linear.in, left + kTile); ++column) {
+          turned[column * linear.out + row] = from[row * linear.in + column];
+        }
+      }
     }
   }
 }
 
 class Uploader {
  public:
-  Uploader(DeviceArena& arena, PromptAttention attention) : arena_(arena), attention_(attention) {}
+  explicit Uploader(DeviceArena& arena) : arena_(arena) {}
 
   Result<kernels::DeviceMatrix> matrix(const Linear& linear) {
     const std::span bytes(static_cast<const std::byte*>(linear.data), data_bytes(linear));
@@ -96,11 +101,16 @@ class Uploader {
     std::vector<std::vector<std::byte>> values;
     std::vector<Linear> result;
     for (const Linear& head : heads) {
-      PONDER_ASSERT(head.dtype == kernels::DType::f32 || head.dtype == kernels::DType::bf16);
-      values.emplace_back(data_bytes(head));
-      if (arena_.device() != nullptr) transpose(head, values.back());
+      const bool is_f32 = head.dtype == kernels::DType::f32;
+      PONDER_ASSERT(is_f32 || head.dtype == kernels::DType::bf16);
       Linear& linear = result.emplace_back();
-      linear.data = values.back().data();
+      linear.data = head.data;
+      if (arena_.device() != nullptr) {
+        std::vector<std::byte>& bytes = values.emplace_back(data_bytes(head));
+        is_f32 ? transpose<float>(head, bytes.data())
+               : transpose<kernels::bf16>(head, bytes.data());
+        linear.data = bytes.data();
+      }
       linear.dtype = head.dtype;
       linear.out = head.in;
       linear.in = head.out;
@@ -128,14 +138,13 @@ class Uploader {
   Result<float*> vector(const std::vector<float>& values) {
     return arena_.upload(std::span<const float>(values));
   }
-  Result<DeviceLayer> layer(const LayerWeights& weights);
+  Result<DeviceLayer> layer(const LayerWeights& weights, bool is_expanded);
 
  private:
   DeviceArena& arena_;
-  PromptAttention attention_;
 };
 
-Result<DeviceLayer> Uploader::layer(const LayerWeights& weights) {
+Result<DeviceLayer> Uploader::layer(const LayerWeights& weights, bool is_expanded) {
   DeviceLayer result;
   PONDER_TRY(result.input_layernorm, vector(weights.input_layernorm));
   PONDER_TRY(result.post_attention_layernorm, vector(weights.post_attention_layernorm));
@@ -146,7 +155,7 @@ Result<DeviceLayer> Uploader::layer(const LayerWeights& weights) {
   PONDER_TRY(result.kv_a, one(weights.kv_a));
   PONDER_TRY(result.key_up, all(weights.key_up));
   PONDER_TRY(result.value_up, all(weights.value_up));
-  if (attention_ == PromptAttention::expanded) {
+  if (is_expanded) {
     PONDER_TRY(result.keys, turned(weights.key_up));
   }
   PONDER_TRY(result.o, one(weights.o));
@@ -165,12 +174,12 @@ Result<DeviceLayer> Uploader::layer(const LayerWeights& weights) {
 }  // namespace
 
 Result<DeviceFfn> upload_experts(const LayerWeights& weights, DeviceArena& arena) {
-  return Uploader(arena, PromptAttention::gathered).experts(weights.experts);
+  return Uploader(arena).experts(weights.experts);
 }
 
 Result<DeviceWeights> upload_weights(const ModelWeights& weights, DeviceArena& arena,
                                      PromptAttention attention) {
-  Uploader uploader(arena, attention);
+  Uploader uploader(arena);
   DeviceWeights result;
   PONDER_TRY(const kernels::DeviceMatrix embedding, uploader.matrix(weights.embed_tokens));
   result.embed_tokens = embedding.data;
@@ -178,7 +187,10 @@ Result<DeviceWeights> upload_weights(const ModelWeights& weights, DeviceArena& a
   PONDER_TRY(result.norm, uploader.vector(weights.norm));
   PONDER_TRY(result.lm_head, uploader.one(weights.lm_head));
   for (const LayerWeights& layer : weights.layers) {
-    PONDER_TRY(DeviceLayer uploaded, uploader.layer(layer));
+    // No prompt attends in the MTP layer, the last one.
+    const bool is_mtp = weights.mtp && &layer == &weights.layers.back();
+    const bool is_expanded = attention == PromptAttention::expanded && !is_mtp;
+    PONDER_TRY(DeviceLayer uploaded, uploader.layer(layer, is_expanded));
     result.layers.push_back(uploaded);
   }
   if (weights.mtp) {

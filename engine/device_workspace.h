@@ -53,7 +53,6 @@ struct DeviceModel::Workspace {
   std::size_t attention_parts_max = 0;
 
   // Of expanded prompts; null without them.
-  std::size_t expanded_pages_max = 0;               // of keys that lie in memory together
   std::size_t expanded_heads_max = 0;               // the same of heads
   float* expanded_latents = nullptr;                // [64 pages, kv_lora_rank + qk_rope_head_dim]
   float* expanded_keys = nullptr;                   // [heads, 64 pages, qk_nope_head_dim]

@@ -479,13 +479,11 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::filesystem::path& model_
     return fail(Errc::invalid_argument, fmt::format("draft_tokens_max: {} is more than {}",
                                                     options.draft_tokens_max, kDraftTokensMax));
   }
-  PONDER_CHECK(check_prompt_attention(options.prompt_attention, options.device));
   PONDER_TRY(Tokenizer tokenizer, Tokenizer::load(model_dir / "tokenizer.json"));
   std::optional<Machine> machine;
   bool is_on_device = false;
-  PONDER_CHECK(open_on_chosen_device(
-      options.device, options.device_table, options.on_notice,
-      [&](const kernels::DeviceTable* device) -> Status {
+  PONDER_CHECK(
+      open_on_chosen_device(options, [&](const kernels::DeviceTable* device) -> Status {
         PONDER_TRY(machine, open_machine(model_dir, options, device));
         is_on_device = device != nullptr;
         return {};

@@ -24,11 +24,9 @@ Result<std::unique_ptr<LogitsRunner>> LogitsRunner::open(const std::filesystem::
 
 Result<std::unique_ptr<LogitsRunner>> LogitsRunner::open_as_engine(
     const std::filesystem::path& model_dir, const EngineOptions& options) {
-  PONDER_CHECK(check_prompt_attention(options.prompt_attention, options.device));
   std::unique_ptr<Model> model;
-  PONDER_CHECK(open_on_chosen_device(
-      options.device, options.device_table, options.on_notice,
-      [&](const kernels::DeviceTable* device) -> Status {
+  PONDER_CHECK(
+      open_on_chosen_device(options, [&](const kernels::DeviceTable* device) -> Status {
         PONDER_TRY(model, Model::load(model_dir, model_options(options, device)));
         return {};
       }));

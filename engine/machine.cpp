@@ -54,6 +54,25 @@ Result<Machine> open_machine(const std::filesystem::path& model_dir, const Engin
   return Machine{std::move(model), std::move(pool), std::move(store)};
 }
 
+Status open_on_chosen_device(const EngineOptions& options,
+                             const std::function<Status(const kernels::DeviceTable*)>& open) {
+  if (options.device == DeviceChoice::cpu &&
+      options.prompt_attention == PromptAttention::expanded) {
+    return fail(Errc::invalid_argument,
+                "prompt attention: expanded is computed on a GPU alone, and the device is cpu");
+  }
+  PONDER_TRY(ChosenDevice device, choose_device(options.device, options.device_table));
+  Status opened = open(device.table);
+  if (!opened && device.table != nullptr && options.device == DeviceChoice::automatic) {
+    device = {nullptr, opened.error().message};
+    opened = open(nullptr);
+  }
+  if (opened && !device.why_not.empty() && options.on_notice) {
+    options.on_notice("the CPU computes: " + device.why_not);
+  }
+  return opened;
+}
+
 void tell_placement(const Model& model, const EngineOptions& options) {
   const std::string experts = model.expert_placement();
   if (!experts.empty() && options.on_notice) options.on_notice(experts);

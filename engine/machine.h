@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -31,6 +32,15 @@ Result<Spare> load_spare(const std::filesystem::path& model_dir, const EngineOpt
 /// Model::load() and PageStore::open() do, and with exhausted when the cache does not fit.
 Result<Machine> open_machine(const std::filesystem::path& model_dir, const EngineOptions& options,
                              const kernels::DeviceTable* device);
+
+/// Calls `open` with the device of the options' choice (engine/device_choice.h), or null: the CPU.
+/// Where the choice is ours and nothing can be opened on a device, it calls it once more with null.
+/// Returns what the last call did; before it returns the CPU's success it tells options.on_notice
+/// why it is not a device. Fails too for a device that is wanted and not there (unavailable), and
+/// for attention that nothing computes without one (invalid_argument); a CPU that takes its place
+/// gathers.
+Status open_on_chosen_device(const EngineOptions& options,
+                             const std::function<Status(const kernels::DeviceTable*)>& open);
 
 /// Tells options.on_notice which experts of the model stay in host memory, if any.
 void tell_placement(const Model& model, const EngineOptions& options);

@@ -66,7 +66,7 @@ struct DeviceMatmulArgs {
   /// [batch + 1]: b has rows [begin[b], begin[b+1]); nullptr: all m.
   const std::int32_t* group_begin = nullptr;
   std::size_t m;        // of each; with group_begin the most that one can have
-  std::size_t m_total;  // rows of x: m, or with group_begin of all groups
+  std::size_t m_total;  // rows of y, and of x without x_rows: m, or of all groups
   std::size_t n;
   std::size_t k;
   // int8, int4: [m_total, k] and [m_total, k / kActivationGroup], overwritten, or with x_is_coded

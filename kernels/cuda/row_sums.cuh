@@ -62,6 +62,7 @@ __device__ float rms_norm_scale(SharedRow<N>& row, std::size_t dim, float eps, c
     PONDER_UNROLL
     for (unsigned k = 0; k < kOwnFours; ++k) {
       const std::size_t i = 4 * (std::size_t{k} * blockDim.x + threadIdx.x);
+      // Beyond the end: a value that nobody uses, so that the loads stay together.
       own[k] = load(begin + (i < n ? i : 0));
     }
     PONDER_UNROLL

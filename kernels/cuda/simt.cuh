@@ -123,18 +123,6 @@ __device__ __forceinline__ float warp_max(float x) {
   return x;
 }
 
-/// Of all threads. Every thread of the block calls it; `scratch` may be used again afterwards.
-template <std::size_t N>
-__device__ float block_sum(float x, SharedArray<float, N>& scratch) {
-  x = warp_sum(x);
-  if (lane() == 0) scratch[threadIdx.x / kWarp] = x;
-  __syncthreads();
-  float sum = 0.0f;
-  for (unsigned warp = 0; warp < blockDim.x / kWarp; ++warp) sum += scratch[warp];
-  __syncthreads();
-  return sum;
-}
-
 /// How many threads before this one have the flag set; `total`: how many of all.
 template <std::size_t N>
 __device__ int count_before(bool flag, SharedArray<int, N>& scratch, int& total) {

@@ -167,25 +167,30 @@ struct Figures {
 };
 
 /// The ways take turns, so that a busy machine slows all alike; the first round warms up.
-/// `crowded` has a cache for a conversation and a half.
-Result<Figures> measure(engine::Engine& engine, engine::Engine& crowded,
-                        const LoopOptions& options) {
-  Figures figures;
+Status measure_loops(engine::Engine& engine, const LoopOptions& options, Figures& figures) {
   for (std::uint64_t i = 0; i <= options.repeats; ++i) {
     PONDER_TRY(const double cold, run_cold(engine, options, 3 * i + 1));
     PONDER_TRY(const LoopRun without, run_loop(engine, options, 3 * i + 2, false));
     PONDER_TRY(figures.last, run_loop(engine, options, 3 * i + 3, true));
-    PONDER_TRY(const double waited, run_wait(crowded, options, 2 * i + 1, false));
-    PONDER_TRY(const double warmed, run_wait(crowded, options, 2 * i + 2, true));
     if (i == 0) continue;
     figures.cold.push_back(cold);
     figures.plain.push_back(without.turn_ttft_ms);
     figures.shadow.push_back(figures.last.turn_ttft_ms);
     figures.step_ttft.push_back(figures.last.step_ttft_ms);
+  }
+  return {};
+}
+
+/// Likewise. `crowded` has a cache for a conversation and a half.
+Status measure_waits(engine::Engine& crowded, const LoopOptions& options, Figures& figures) {
+  for (std::uint64_t i = 0; i <= options.repeats; ++i) {
+    PONDER_TRY(const double waited, run_wait(crowded, options, 2 * i + 1, false));
+    PONDER_TRY(const double warmed, run_wait(crowded, options, 2 * i + 2, true));
+    if (i == 0) continue;
     figures.wait.push_back(waited);
     figures.wait_shadow.push_back(warmed);
   }
-  return figures;
+  return {};
 }
 
 nlohmann::json as_json(const Figures& figures, const engine::EngineStats& stats,
@@ -236,26 +241,31 @@ int bench_loop(const Environment& environment, const LoopOptions& options) {
   auto how = engine_options(environment, options.model);
   if (!how) return complain(how.error().message);
   how->spill_dir.clear();  // the pages of an earlier run would not be computed
-  const auto engine = engine::Engine::open(*dir, *how);
-  if (!engine) return complain(engine.error().message);
   if (options.repeats == 0 || options.steps == 0) {
     return complain("--repeats and --steps: 1 or more");
   }
-  const std::uint64_t page_bytes = (*engine)->stats().cache_page_bytes;
-  how->cache_bytes_max = (loop_tokens(options) * 3 / 2 / engine::kPageTokens + 2) * page_bytes;
-  const auto crowded = engine::Engine::open(*dir, *how);
-  if (!crowded) return complain(crowded.error().message);
-  const auto figures = measure(**engine, **crowded, options);
-  if (!figures) return complain(figures.error().message);
+  auto engine = engine::Engine::open(*dir, *how);
+  if (!engine) return complain(engine.error().message);
+  Figures figures;
+  const Status looped = measure_loops(**engine, options, figures);
+  if (!looped) return complain(looped.error().message);
   const engine::EngineStats stats = (*engine)->stats();
+  // One model at a time may use a device.
+  engine->reset();
+  how->cache_bytes_max =
+      (loop_tokens(options) * 3 / 2 / engine::kPageTokens + 2) * stats.cache_page_bytes;
+  engine = engine::Engine::open(*dir, *how);
+  if (!engine) return complain(engine.error().message);
+  const Status waited = measure_waits(**engine, options, figures);
+  if (!waited) return complain(waited.error().message);
   if (options.json) {
-    nlohmann::json report = as_json(*figures, stats, options);
+    nlohmann::json report = as_json(figures, stats, options);
     report["model"] = dir->string();
     fmt::print("{}\n", report.dump());
     return 0;
   }
   fmt::print("model            {}\n", dir->string());
-  print(*figures, stats, options);
+  print(figures, stats, options);
   return 0;
 }
 

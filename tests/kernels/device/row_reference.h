@@ -3,6 +3,7 @@
 // The single operations that a device's kernels join, one after the other on the host: in fp32,
 // with the device's order of sums, so that what it writes must have these bits.
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstddef>
