@@ -1,5 +1,3 @@
-#include "engine/cpu_model.h"
-
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -9,6 +7,7 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "engine/cpu_model.h"
 #include "engine/device_model.h"
 #include "engine/model_workspace.h"
 #include "kernels/dispatch.h"
@@ -106,7 +105,9 @@ Result<std::unique_ptr<Model>> CpuModel::load(const std::filesystem::path& dir, 
                                            {.with_mtp = options.has_drafts,
                                             .activations = options.activations,
                                             .memory_bytes_max = options.memory_bytes_max,
-                                            .copied_bytes_max = options.copied_bytes_max}));
+                                            .copied_bytes_max = options.copied_bytes_max,
+                                            .packs_bf16 = options.packs_bf16,
+                                            .pool = &model->pool_}));
   PONDER_CHECK(model->checkpoint_.check_unchanged());
   return model;
 }
@@ -120,7 +121,7 @@ Status CpuModel::check() const {
 }
 
 CpuModel::CpuModel(Checkpoint checkpoint, ModelConfig config, ModelOptions options,
-             const kernels::KernelTable& table)
+                   const kernels::KernelTable& table)
     : config_(std::move(config)),
       options_(std::move(options)),
       checkpoint_(std::move(checkpoint)),

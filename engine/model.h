@@ -29,6 +29,8 @@ struct ModelOptions {
   std::uint64_t memory_bytes_max = 0;  // that loading may allocate; 0: what the machine has free
   /// A larger checkpoint is read in place: its files must stay as they are.
   std::uint64_t copied_bytes_max = kCopiedBytesMax;
+  /// Whether BF16 matrices are packed where there is room (WeightOptions). Changes no bit.
+  bool packs_bf16 = true;
   /// Where weights, cache and arithmetic are; null: the CPU. On a device num_threads, isa and
   /// activations are those of experts in host memory. Lifetime: as long as the model. One model at
   /// a time may use a device.

@@ -1,6 +1,8 @@
 #include "engine/model_weights.h"
 
 #include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstring>
@@ -10,6 +12,7 @@
 #include "engine/machine_memory.h"
 #include "engine/model_report.h"
 #include "engine/numeric_formats.h"
+#include "engine/pack_bf16.h"
 #include "engine/tensor_check.h"
 #include "kernels/packed_weights.h"
 
@@ -32,21 +35,47 @@ std::size_t code_bytes(const Checkpoint& checkpoint) {
   return bytes;
 }
 
+/// What all BF16 matrices take packed at most, nearly: 12 bits a weight, windows and raw blocks.
+std::size_t packed_bf16_bytes(const Checkpoint& checkpoint) {
+  std::size_t bytes = 0;
+  for (const TensorView& tensor : checkpoint.tensors()) {
+    if (tensor.dtype == DType::bf16 && tensor.shape.size() == 2) bytes += tensor.num_bytes;
+  }
+  return bytes / 16 * 13;
+}
+
+/// In which form matrices are kept.
+struct Placement {
+  bool is_copied = false;  // or read in place
+  bool may_round_x = false;
+  bool packs_codes = false;
+  bool packs_bf16 = false;
+  kernels::ThreadPool* pool = nullptr;
+};
+
+/// Takes pages of a mapped file out of this process, which has what it needs from them. They come
+/// back if they are read after all.
+void forget_pages(const std::byte* data, std::size_t num_bytes) {
+  const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto begin = (reinterpret_cast<std::uintptr_t>(data) + page - 1) / page * page;
+  const auto end = (reinterpret_cast<std::uintptr_t>(data) + num_bytes) / page * page;
+  // Only memory is at stake, so its result does not matter.
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
 /// Makes Linear matrices out of tensors and values.
 class MatrixLoader {
  public:
-  MatrixLoader(const Checkpoint& checkpoint, Arena& arena, Activations activations, bool is_copied,
-               bool packs_codes)
-      : checkpoint_(checkpoint),
-        arena_(arena),
-        may_round_x_(activations == Activations::bf16),
-        is_copied_(is_copied),
-        packs_codes_(packs_codes) {}
+  MatrixLoader(const Checkpoint& checkpoint, Arena& arena, const Placement& placement)
+      : checkpoint_(checkpoint), arena_(arena), placement_(placement) {}
   const Checkpoint& checkpoint() const { return checkpoint_; }
   /// The same, but what is not read in place goes to another arena.
-  MatrixLoader into(Arena& arena) const {
-    const auto activations = may_round_x_ ? Activations::bf16 : Activations::f32;
-    return {checkpoint_, arena, activations, is_copied_, packs_codes_};
+  MatrixLoader into(Arena& arena) const { return {checkpoint_, arena, placement_}; }
+  /// The same for a matrix whose rows are looked up, and so not packed.
+  Result<Linear> load_table(const std::string& name, std::size_t out, std::size_t in) const {
+    Placement placement = placement_;
+    placement.packs_bf16 = false;
+    return MatrixLoader(checkpoint_, arena_, placement).load(name, out, in);
   }
 
   Result<Linear> load(const std::string& name, std::size_t out, std::size_t in) const;
@@ -56,13 +85,12 @@ class MatrixLoader {
  private:
   Result<const void*> place(const TensorView& tensor, std::size_t alignment) const;
   Result<const void*> pack_codes(const StoredMatrix& matrix) const;
+  Result<const void*> pack_bf16_matrix(const StoredMatrix& matrix) const;
   Result<const kernels::bf16*> place_group_scales(const StoredMatrix& matrix) const;
 
   const Checkpoint& checkpoint_;
   Arena& arena_;
-  bool may_round_x_;
-  bool is_copied_;
-  bool packs_codes_;
+  Placement placement_;
 };
 
 Result<Linear> MatrixLoader::own_f32(std::span<const float> values, std::size_t out,
@@ -88,7 +116,7 @@ Result<Linear> MatrixLoader::own_bf16(std::span<const float> values, std::size_t
   linear.in = in;
   linear.dtype = kernels::DType::bf16;
   linear.data = to;
-  linear.may_round_x = may_round_x_;
+  linear.may_round_x = placement_.may_round_x;
   return linear;
 }
 
@@ -96,7 +124,7 @@ Result<Linear> MatrixLoader::own_bf16(std::span<const float> values, std::size_t
 /// codes need no alignment.
 Result<const void*> MatrixLoader::place(const TensorView& tensor, std::size_t alignment) const {
   const auto address = reinterpret_cast<std::uintptr_t>(tensor.data);
-  if (address % alignment == 0 && !is_copied_) return tensor.data;
+  if (address % alignment == 0 && !placement_.is_copied) return tensor.data;
   PONDER_CHECK(checkpoint_.check_finite(tensor));
   PONDER_TRY(std::byte * to, arena_.allocate(tensor.num_bytes));
   std::memcpy(to, tensor.data, tensor.num_bytes);
@@ -109,6 +137,19 @@ Result<const void*> MatrixLoader::pack_codes(const StoredMatrix& matrix) const {
   kernels::pack_weights(reinterpret_cast<const std::uint8_t*>(matrix.values->data), matrix.out,
                         row_bytes, reinterpret_cast<std::uint8_t*>(to));
   return to;
+}
+
+/// Null: it stays as it is.
+Result<const void*> MatrixLoader::pack_bf16_matrix(const StoredMatrix& matrix) const {
+  const auto address = reinterpret_cast<std::uintptr_t>(matrix.values->data);
+  if (!placement_.packs_bf16 || address % sizeof(kernels::bf16) != 0) return nullptr;
+  if (placement_.is_copied) {
+    PONDER_CHECK(checkpoint_.check_finite(*matrix.values));
+  }
+  const auto* rows = reinterpret_cast<const kernels::bf16*>(matrix.values->data);
+  PONDER_TRY(const void* packed, pack_bf16(rows, matrix.out, matrix.in, arena_, placement_.pool));
+  if (packed != nullptr) forget_pages(matrix.values->data, matrix.values->num_bytes);
+  return packed;
 }
 
 /// The scales of each 16 rows together, in the order in which a product needs them.
@@ -143,16 +184,20 @@ Result<Linear> MatrixLoader::load(const std::string& name, std::size_t out, std:
   Linear linear;
   linear.out = out;
   linear.in = in;
-  linear.may_round_x = may_round_x_;
+  linear.may_round_x = placement_.may_round_x;
   std::size_t alignment = 1;
   switch (matrix.format.dtype) {
     case WeightDType::f32:
       alignment = sizeof(float);
       break;
-    case WeightDType::bf16:
+    case WeightDType::bf16: {
       linear.dtype = kernels::DType::bf16;
       alignment = sizeof(kernels::bf16);
+      PONDER_TRY(linear.data, pack_bf16_matrix(matrix));
+      linear.is_packed = linear.data != nullptr;
+      if (linear.is_packed) return linear;
       break;
+    }
     case WeightDType::fp8: {
       PONDER_TRY(Fp8Weight weight, checkpoint_.raw_fp8(name, std::array{out, in}));
       linear.dtype = kernels::DType::fp8_e4m3;
@@ -166,7 +211,7 @@ Result<Linear> MatrixLoader::load(const std::string& name, std::size_t out, std:
       linear.dtype = is_int8 ? kernels::DType::int8 : kernels::DType::int4;
       linear.group = matrix.format.group;
       PONDER_TRY(linear.group_scales, place_group_scales(matrix));
-      linear.is_packed = packs_codes_;
+      linear.is_packed = placement_.packs_codes;
       break;
     }
   }
@@ -362,9 +407,20 @@ Status check_memory(std::uint64_t needed, std::uint64_t most) {
                                            bytes_text(needed), bytes_text(most)));
 }
 
-/// Packed codes take as much memory again as the mapped file; the rest is for caches and others.
-bool has_room_to_pack(const Checkpoint& checkpoint, std::uint64_t needed, std::uint64_t most) {
-  return needed + code_bytes(checkpoint) <= most / 2;
+/// What is packed takes memory beside the mapped file; the rest is for caches and others. Codes
+/// come first.
+Placement place_weights(const Checkpoint& checkpoint, const WeightOptions& options, bool is_copied,
+                        std::uint64_t needed, std::uint64_t most) {
+  Placement placement;
+  placement.is_copied = is_copied;
+  placement.may_round_x = options.activations == Activations::bf16;
+  placement.pool = options.pool;
+  const std::uint64_t with_codes = needed + code_bytes(checkpoint);
+  const std::uint64_t with_all = with_codes + packed_bf16_bytes(checkpoint);
+  placement.packs_codes = is_copied || with_codes <= most / 2;
+  placement.packs_bf16 =
+      options.packs_bf16 && !placement.may_round_x && (is_copied || with_all <= most / 2);
+  return placement;
 }
 
 }  // namespace
@@ -378,12 +434,12 @@ Result<ModelWeights> load_weights(const Checkpoint& checkpoint, const ModelConfi
   PONDER_CHECK(check_memory(needed, most));
   ModelWeights weights;
   weights.is_read_in_place = total_bytes(checkpoint) > options.copied_bytes_max;
-  const bool packs_codes = !weights.is_read_in_place || has_room_to_pack(checkpoint, needed, most);
-  const MatrixLoader matrices(checkpoint, weights.arena, options.activations,
-                              !weights.is_read_in_place, packs_codes);
+  const MatrixLoader matrices(
+      checkpoint, weights.arena,
+      place_weights(checkpoint, options, !weights.is_read_in_place, needed, most));
   const std::size_t vocab = config.vocab_size;
   const std::size_t hidden = config.hidden_size;
-  PONDER_TRY(weights.embed_tokens, matrices.load("model.embed_tokens.weight", vocab, hidden));
+  PONDER_TRY(weights.embed_tokens, matrices.load_table("model.embed_tokens.weight", vocab, hidden));
   PONDER_TRY(weights.norm, checkpoint.load_f32("model.norm.weight", {hidden}));
   const char* head = config.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight";
   PONDER_TRY(weights.lm_head, matrices.load(head, vocab, hidden));

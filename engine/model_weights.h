@@ -12,15 +12,17 @@
 #include "engine/huge_pages.h"
 #include "engine/weight_format.h"
 #include "kernels/kernel_table.h"
+#include "kernels/thread_pool.h"
 
 /// The weights of one model in the form in which the forward pass reads them.
 ///
 /// Matrices keep the numbers that the checkpoint stores (F32, BF16, FP8 with block scales, int8 or
 /// int4 with group scales): those of a small checkpoint are copied to huge pages, those of a large
 /// one are read in place in the mapped files. int8 and int4 codes are packed as products read them
-/// (kernels/packed_weights.h), also those of a large checkpoint unless that would take more than
-/// half of the memory. Norms and the router's matrix are widened to fp32. `kv_b_proj` is split and
-/// turned for the absorbed form of attention.
+/// (kernels/packed_weights.h), and BF16 matrices to some 12 bits a weight, which loses nothing
+/// (kernels/packed_bf16_layout.h): also those of a large checkpoint unless that would take more
+/// than half of the memory. Norms and the router's matrix are widened to fp32. `kv_b_proj` is split
+/// and turned for the absorbed form of attention.
 namespace ponder::engine {
 
 /// One [out, in] matrix. Points into the checkpoint or into an arena of its ModelWeights.
@@ -33,7 +35,7 @@ struct Linear {
   std::size_t scales_stride = 0;
   const kernels::bf16* group_scales = nullptr;  // int8, int4: as MatmulArgs has them
   std::size_t group = 0;
-  bool is_packed = false;    // int8, int4
+  bool is_packed = false;    // int8, int4, bf16
   bool may_round_x = false;  // bf16, fp8: see MatmulArgs
 
   /// y = x @ w^T for `rows` rows.
@@ -102,6 +104,10 @@ struct WeightOptions {
   Activations activations = Activations::f32;
   std::uint64_t memory_bytes_max = 0;  // 0: what the machine has available
   std::uint64_t copied_bytes_max = kCopiedBytesMax;
+  /// Whether BF16 matrices are packed, where there is room, for products on the CPU in fp32. Not
+  /// with Activations::bf16.
+  bool packs_bf16 = false;
+  kernels::ThreadPool* pool = nullptr;  // that packs them; null: the calling thread
 };
 
 /// Fails with all tensors that are missing or have another shape or dtype (see check_tensors); when
@@ -111,7 +117,7 @@ struct WeightOptions {
 Result<ModelWeights> load_weights(const Checkpoint& checkpoint, const ModelConfig& config,
                                   const WeightOptions& options = {});
 
-/// The memory that load_weights allocates at least, to a few per cent: packed codes of a large
+/// The memory that load_weights allocates at least, to a few per cent: packed weights of a large
 /// checkpoint, which are made only where there is room, come on top.
 std::uint64_t allocated_bytes(const Checkpoint& checkpoint, const ModelConfig& config,
                               std::uint64_t copied_bytes_max = kCopiedBytesMax);

@@ -61,9 +61,11 @@ struct MatmulArgs {
   std::size_t k;  // int8, int4: a multiple of kActivationGroup
   // int8, int4: [ceil(n/16), k/w_group, 16], so that the scales of 16 rows are read at once.
   const bf16* w_group_scales = nullptr;
-  std::size_t w_group = 0;   // inputs that share a scale: 32, 64 or 128
-  bool w_is_packed = false;  // int8, int4: w is as kernels/packed_weights.h packs it
-  bool may_round_x = false;  // bf16, fp8: see above
+  std::size_t w_group = 0;  // inputs that share a scale: 32, 64 or 128
+  // int8, int4: w is as kernels/packed_weights.h packs it; bf16: as kernels/packed_bf16_layout.h
+  // says, aligned to 64 bytes, and multiplied with the same bits as if it were not packed.
+  bool w_is_packed = false;
+  bool may_round_x = false;  // fp8, and bf16 that is not packed: see above
 };
 
 /// y = weight * x / sqrt(mean(x^2) + eps). y may be x.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/packed_bf16_layout.h"
+
 namespace ponder::kernels {
 namespace {
 
@@ -68,8 +70,9 @@ struct MatmulGrid {
     const std::size_t products =
         rows <= kMatmulFewRows ? kMatmulProductsPerChunkFewRows : kMatmulProductsPerChunk;
     const std::size_t wanted = products / (rows * std::max<std::size_t>(1, args.k));
-    columns = std::max<std::size_t>(1, divide_up(wanted, kMatmulColumnsMultiple)) *
-              kMatmulColumnsMultiple;
+    const bool is_in_bands = args.w_dtype == DType::bf16 && args.w_is_packed;
+    const std::size_t multiple = is_in_bands ? kPackedBandRows : kMatmulColumnsMultiple;
+    columns = std::max<std::size_t>(1, divide_up(wanted, multiple)) * multiple;
     if (args.w_dtype == DType::int8 || args.w_dtype == DType::int4) {
       const std::size_t shared = args.n * row_chunks / (kChunksPerThread * threads);
       const std::size_t enough = rows <= kMatmulFewRows

@@ -12,7 +12,10 @@
 // less. Bytes are those of weights, scales, x and y, each once; a multiply-add is two operations.
 
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <functional>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -22,6 +25,7 @@
 #include "kernels/bench/product_probe.h"
 #include "kernels/dispatch.h"
 #include "kernels/ops.h"
+#include "kernels/packed_bf16.h"
 
 namespace ponder::kernels::bench {
 namespace {
@@ -40,6 +44,7 @@ struct WeightFormat {
   std::size_t bits;
   std::size_t group;      // of int8 and int4
   bool rounds_x = false;  // to bf16
+  bool is_packed_bf16 = false;
 };
 constexpr WeightFormat kFormats[] = {
     {"int8", DType::int8, 8, 128},
@@ -49,6 +54,7 @@ constexpr WeightFormat kFormats[] = {
     {"bf16", DType::bf16, 16, 0},
     {"fp8", DType::fp8_e4m3, 8, 0},
     {"f32", DType::f32, 32, 0},
+    {"bf16-packed", DType::bf16, 16, 0, false, true},
     {"bf16/bf16", DType::bf16, 16, 0, true},
     {"fp8/bf16", DType::fp8_e4m3, 8, 0, true},
 };
@@ -72,12 +78,62 @@ struct PrefillCase {
   Shape shape;
 };
 
+// As random as those of a model: normal, of which some blocks are stored raw.
+std::vector<bf16> normal_weights(std::size_t count) {
+  constexpr std::size_t kDifferent = 1000003;
+  std::mt19937_64 random(1);  // NOLINT(cert-msc51-cpp): the same in every run
+  std::normal_distribution<float> normal(0.0F, 0.02F);
+  std::vector<bf16> weights(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (i >= kDifferent) {
+      weights[i] = weights[i - kDifferent];
+      continue;
+    }
+    const float value = normal(random);
+    std::uint32_t bits = 0;
+    std::memcpy(&bits, &value, sizeof bits);
+    weights[i] = static_cast<bf16>(bits >> 16);
+  }
+  return weights;
+}
+
+// Packed BF16 weights of the shape that was asked for last.
+class PackedMatrix {
+ public:
+  PackedMatrix() = default;
+  PackedMatrix(const PackedMatrix&) = delete;
+  PackedMatrix& operator=(const PackedMatrix&) = delete;
+  ~PackedMatrix() { std::free(memory_); }
+
+  void make(const Shape& shape) {
+    if (shape.n == n_ && shape.k == k_) return;
+    n_ = shape.n;
+    k_ = shape.k;
+    const std::vector<bf16> rows = normal_weights(n_ * k_);
+    PackedBf16Plan plan(n_, k_);
+    choose_windows(plan, rows.data(), 0, plan.shape.bands);
+    bytes_ = place_bands(plan);
+    std::free(memory_);
+    memory_ = allocate(bytes_);
+    pack_bands(plan, rows.data(), 0, plan.shape.bands, reinterpret_cast<std::uint8_t*>(memory_));
+  }
+  const std::byte* data() const { return memory_; }
+  std::size_t bytes() const { return bytes_; }
+
+ private:
+  std::byte* memory_ = nullptr;
+  std::size_t bytes_ = 0;
+  std::size_t n_ = 0;
+  std::size_t k_ = 0;
+};
+
 // The memory of all products, one after the other.
 struct Data {
   std::byte* weights = allocate_codes(kWeightBytes);
   std::byte* scales = allocate_codes(kWeightBytes / 8);
   std::vector<float> x = std::vector<float>(1024 * 8192, 0.7F);
   std::vector<float> y = std::vector<float>(std::size_t{1} << 24);
+  PackedMatrix packed;
 };
 
 MatmulArgs args_of(const Data& data, std::vector<float>& y, const WeightFormat& format,
@@ -86,7 +142,7 @@ MatmulArgs args_of(const Data& data, std::vector<float>& y, const WeightFormat& 
           .y_stride = shape.n,
           .x = data.x.data(),
           .x_stride = shape.k,
-          .w = data.weights,
+          .w = format.is_packed_bf16 ? data.packed.data() : data.weights,
           .w_stride = shape.k,
           .w_scales = reinterpret_cast<const float*>(data.scales),
           .w_scales_stride = shape.k / kFp8BlockSize,
@@ -96,7 +152,7 @@ MatmulArgs args_of(const Data& data, std::vector<float>& y, const WeightFormat& 
           .k = shape.k,
           .w_group_scales = reinterpret_cast<const bf16*>(data.scales),
           .w_group = format.group,
-          .w_is_packed = format.group != 0,
+          .w_is_packed = format.group != 0 || format.is_packed_bf16,
           .may_round_x = format.rounds_x};
 }
 
@@ -105,13 +161,14 @@ double operations(const Shape& shape) {
          static_cast<double>(shape.k);
 }
 
-double bytes(const WeightFormat& format, const Shape& shape) {
+double bytes(const Data& data, const WeightFormat& format, const Shape& shape) {
   const std::size_t weights = shape.n * shape.k;
   std::size_t scales = 0;
   if (format.group != 0) scales = weights / format.group * sizeof(bf16);
   if (format.dtype == DType::fp8_e4m3) scales = weights / kFp8BlockSize / kFp8BlockSize * 4;
   const std::size_t activations = shape.m * (shape.n + shape.k) * sizeof(float);
-  return static_cast<double>(weights * format.bits / 8 + scales + activations);
+  const std::size_t codes = format.is_packed_bf16 ? data.packed.bytes() : weights * format.bits / 8;
+  return static_cast<double>(codes + scales + activations);
 }
 
 struct Times {
@@ -205,11 +262,12 @@ void Benchmark::decode_line(const WeightFormat& format, std::size_t rows) {
   if (!is_wanted(name)) return;
   const Shape shape = {rows, kWeightBytes / kDecodeInputs * 8 / format.bits / 128 * 128,
                        kDecodeInputs};
+  if (format.is_packed_bf16) data_.packed.make(shape);
   const MatmulArgs args = args_of(data_, data_.y, format, shape);
   const Compared times = alternate(
       options_.repetitions, [&] { matmul(executor_, args); },
       [&] { read_memory(pool_, data_.weights, kWeightBytes); });
-  const double work = bytes(format, shape);
+  const double work = bytes(data_, format, shape);
   const double share = work / static_cast<double>(kWeightBytes);
   const double of_read = share * times.probe.wall / times.product.wall;
   const double of_read_processor = share * times.probe.processor / times.product.processor;
@@ -273,6 +331,7 @@ void Benchmark::prefill(Product product) {
 
 void Benchmark::prefill_line(const ProductProbe& probe, Product product, const PrefillCase& one) {
   const Shape& shape = one.shape;
+  if (one.format->is_packed_bf16) data_.packed.make(shape);
   const MatmulArgs args = args_of(data_, data_.y, *one.format, shape);
   const Compared times =
       alternate(options_.repetitions, [&] { matmul(executor_, args); }, [&] { probe.run(pool_); });

@@ -45,7 +45,7 @@ void multiply_in_pairs(const MatmulArgs& args, std::size_t m_begin, std::size_t 
 
 inline bool is_in_pairs(const MatmulArgs& args) {
   const bool is_narrow = args.w_dtype == DType::bf16 || args.w_dtype == DType::fp8_e4m3;
-  return args.may_round_x && is_narrow && args.k > 0;
+  return args.may_round_x && is_narrow && !args.w_is_packed && args.k > 0;
 }
 
 }  // namespace

@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "kernels/numeric.h"
+#include "kernels/packed_bf16.h"
 #include "kernels/reference/scalar.h"
 
 namespace ponder::kernels::scalar {
@@ -85,12 +87,62 @@ void matmul_in_integers(const MatmulArgs& args, std::size_t m_begin, std::size_t
   }
 }
 
+// Adds the products of a stripe's part of a section, in the order of k.
+void add_packed_part(const std::uint8_t* windows, const std::uint8_t*& at, const float* x,
+                     std::size_t columns, double (&sums)[kPackedRows]) noexcept {
+  for (std::size_t begin = 0; begin < columns; begin += kPackedColumns) {
+    const std::size_t count = std::min(kPackedColumns, columns - begin);
+    bf16 weights[kPackedRows * kPackedColumns];
+    at += unpack_bf16(at, count < kPackedColumns ? kPackedRaw : *windows++, count, weights);
+    for (std::size_t row = 0; row < kPackedRows; ++row) {
+      for (std::size_t i = 0; i < count; ++i) {
+        const float weight = kernels::bf16_to_f32(weights[row * count + i]);
+        sums[row] += static_cast<double>(x[begin + i]) * static_cast<double>(weight);
+      }
+    }
+  }
+}
+
+// Row m by the columns of a band, all of which are added up and those in the range written.
+void matmul_packed_band(const MatmulArgs& args, std::size_t m, std::size_t band,
+                        std::size_t n_begin, std::size_t n_end) noexcept {
+  const PackedBf16Shape shape(args.n, args.k);
+  const auto* matrix = static_cast<const std::uint8_t*>(args.w);
+  const std::uint8_t* windows = matrix + shape.windows_at + band * shape.band_windows;
+  std::uint64_t offset = 0;
+  std::memcpy(&offset, matrix + band * sizeof offset, sizeof offset);
+  const std::uint8_t* at = matrix + offset;
+  const std::size_t begin = band * kPackedBandRows;
+  const std::size_t end = std::min(args.n, begin + kPackedBandRows);
+  double sums[kPackedBandRows / kPackedRows][kPackedRows] = {};
+  for (std::size_t k = 0; k < args.k; k += kPackedSection) {
+    const std::size_t columns = std::min(kPackedSection, args.k - k);
+    for (std::size_t n = begin; n < end; n += kPackedRows) {
+      const float* x = args.x + m * args.x_stride + k;
+      add_packed_part(windows, at, x, columns, sums[(n - begin) / kPackedRows]);
+      windows += columns / kPackedColumns;
+    }
+  }
+  for (std::size_t n = std::max(begin, n_begin); n < std::min(end, n_end); ++n) {
+    const double sum = sums[(n - begin) / kPackedRows][n % kPackedRows];
+    args.y[m * args.y_stride + n] = static_cast<float>(sum);
+  }
+}
+
 }  // namespace
 
 void matmul(const MatmulArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t n_begin,
             std::size_t n_end) noexcept {
   if (args.w_dtype == DType::int8 || args.w_dtype == DType::int4) {
     return matmul_in_integers(args, m_begin, m_end, n_begin, n_end);
+  }
+  if (args.w_dtype == DType::bf16 && args.w_is_packed) {
+    for (std::size_t band = n_begin / kPackedBandRows; band * kPackedBandRows < n_end; ++band) {
+      for (std::size_t m = m_begin; m < m_end; ++m) {
+        matmul_packed_band(args, m, band, n_begin, n_end);
+      }
+    }
+    return;
   }
   for (std::size_t n = n_begin; n < n_end; ++n) {
     for (std::size_t m = m_begin; m < m_end; ++m) {

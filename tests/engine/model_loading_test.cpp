@@ -8,7 +8,9 @@
 
 #include "engine/checkpoint.h"
 #include "engine/logits.h"
+#include "engine/model_weights.h"
 #include "engine/tensor_inventory.h"
+#include "kernels/dispatch.h"
 #include "tests/engine/golden_model.h"
 
 namespace ponder::engine {
@@ -39,6 +41,14 @@ TEST(ModelLoading, RefusesASelectionBeyondTheKernelsBeforeItTakesMemoryForIt) {
   ASSERT_FALSE(model);
   EXPECT_EQ(model.error().code, Errc::invalid_argument);
   EXPECT_THAT(model.error().message, HasSubstr("index_topk: 1099511627776 is more than"));
+}
+
+/// Reads a model in place, however small.
+ModelOptions in_place(std::uint64_t memory_bytes_max = 0) {
+  ModelOptions options;
+  options.copied_bytes_max = 1;
+  options.memory_bytes_max = memory_bytes_max;
+  return options;
 }
 
 /// The golden model with one element of one tensor replaced by the bytes.
@@ -114,7 +124,9 @@ TEST(ModelLoading, AFileTruncatedUnderARunningModelFailsTheRequestAndNotTheProce
   const TempDir dir;
   const fs::path path = write_sparse_checkpoint(dir.path());
   ASSERT_GT(fs::file_size(path), std::size_t{1} << 30);
-  auto runner = LogitsRunner::open(dir.path(), {});
+  ModelOptions options;
+  options.packs_bf16 = false;  // so that all weights are read in place
+  auto runner = LogitsRunner::open(dir.path(), options);
   ASSERT_TRUE(runner) << runner.error().message;
   const std::vector<TokenId> prompt = golden_prompt(4);
   const auto before = (*runner)->run(prompt, false);
@@ -127,6 +139,18 @@ TEST(ModelLoading, AFileTruncatedUnderARunningModelFailsTheRequestAndNotTheProce
   EXPECT_THAT(after.error().message, HasSubstr("model.safetensors: parts could not be read"));
 }
 
+TEST(ModelLoading, AFileTruncatedUnderAPackedModelFailsTheRequestAsWell) {
+  const TempDir dir;
+  fs::copy(golden_dir(WeightDType::bf16), dir.path(), fs::copy_options::recursive);
+  auto runner = LogitsRunner::open(dir.path(), in_place());
+  ASSERT_TRUE(runner) << runner.error().message;
+  ASSERT_TRUE((*runner)->run(golden_prompt(3), false));
+  fs::resize_file(dir.path() / "model.safetensors", 1000);
+  const auto after = (*runner)->run(golden_prompt(3), false);
+  ASSERT_FALSE(after);
+  EXPECT_EQ(after.error().code, Errc::corrupt);
+}
+
 TEST(ModelLoading, ACopiedModelDoesNotCareAboutItsFile) {
   const TempDir dir;
   fs::copy(golden_dir(WeightDType::bf16), dir.path(), fs::copy_options::recursive);
@@ -137,6 +161,59 @@ TEST(ModelLoading, ACopiedModelDoesNotCareAboutItsFile) {
   const auto after = (*runner)->run(golden_prompt(3), false);
   ASSERT_TRUE(after) << after.error().message;
   EXPECT_EQ(after->logits, before->logits);
+}
+
+/// What loading allocates of the golden model at least.
+std::uint64_t bytes_in_place(const fs::path& dir) {
+  return allocated_bytes(*Checkpoint::open(dir), load_config(dir).value(), 1);
+}
+
+TEST(ModelLoading, PackedBf16MatricesGiveTheBitsOfTheOthers) {
+  const fs::path dir = golden_dir(WeightDType::bf16);
+  const ModelOptions short_of_memory = in_place(bytes_in_place(dir));
+  for (const kernels::KernelTable* table : kernels::runnable_tables()) {
+    for (const std::size_t tokens : {1U, 3U, 40U}) {
+      const std::vector<TokenId> prompt = golden_prompt(tokens);
+      std::vector<std::vector<float>> logits;
+      for (ModelOptions options : {ModelOptions(), in_place(), short_of_memory}) {
+        for (const bool packs_bf16 : {false, true}) {
+          options.packs_bf16 = packs_bf16;
+          options.isa = table->name;
+          options.num_threads = 2;
+          auto runner = LogitsRunner::open(dir, options);
+          ASSERT_TRUE(runner) << runner.error().message;
+          const auto result = (*runner)->run(prompt, false);
+          ASSERT_TRUE(result) << result.error().message;
+          logits.push_back(result->logits);
+        }
+      }
+      for (const std::vector<float>& other : logits) {
+        EXPECT_EQ(other, logits[0]) << table->name << ", " << tokens << " tokens";
+      }
+    }
+  }
+}
+
+TEST(ModelLoading, PacksBf16MatricesWhereThereIsRoomAndOnlyForProductsInFp32) {
+  const fs::path dir = golden_dir(WeightDType::bf16);
+  const auto checkpoint = Checkpoint::open(dir);
+  const ModelConfig config = load_config(dir).value();
+  const auto is_packed = [&](const WeightOptions& options) {
+    const auto weights = load_weights(*checkpoint, config, options);
+    EXPECT_TRUE(weights) << weights.error().message;
+    EXPECT_FALSE(weights->embed_tokens.is_packed);  // its rows are looked up
+    const LayerWeights& layer = weights->layers.back();
+    EXPECT_EQ(layer.o.is_packed, weights->lm_head.is_packed);
+    EXPECT_EQ(layer.o.is_packed, layer.experts.back().down.is_packed);
+    return layer.o.is_packed;
+  };
+  kernels::ThreadPool pool({.num_threads = 3});
+  EXPECT_FALSE(is_packed({}));
+  EXPECT_TRUE(is_packed({.packs_bf16 = true}));
+  EXPECT_TRUE(is_packed({.copied_bytes_max = 1, .packs_bf16 = true, .pool = &pool}));
+  EXPECT_FALSE(is_packed({.activations = Activations::bf16, .packs_bf16 = true}));
+  EXPECT_FALSE(is_packed(
+      {.memory_bytes_max = bytes_in_place(dir), .copied_bytes_max = 1, .packs_bf16 = true}));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 // with -mavx2 -mfma -mf16c; nothing but the table leaves this file.
 
 #include "kernels/cpu/avx2/avx2_table.h"
+#include "kernels/packed_bf16_layout.h"
 #include "kernels/reference/scalar.h"
 
 // clang-format off: each file builds on those above it
@@ -20,6 +21,10 @@
 #include "kernels/cpu/matmul_codes.inl"
 #include "kernels/cpu/matmul_codes_streamed.inl"
 #include "kernels/cpu/matmul.inl"
+#include "kernels/cpu/packed_bf16.inl"
+#include "kernels/cpu/avx2/packed_bf16.inl"
+#include "kernels/cpu/matmul_bf16_packed.inl"
+#include "kernels/cpu/matmul_formats.inl"
 #include "kernels/cpu/avx2/key_codes.inl"
 #include "kernels/cpu/index_quantize.inl"
 #include "kernels/cpu/index_scores_i8.inl"

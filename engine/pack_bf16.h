@@ -1,0 +1,19 @@
+#pragma once
+
+#include <cstddef>
+
+#include "base/result.h"
+#include "engine/huge_pages.h"
+#include "kernels/kernel_table.h"
+#include "kernels/thread_pool.h"
+
+/// Packs BF16 matrices as a model is loaded (kernels/packed_bf16_layout.h).
+namespace ponder::engine {
+
+/// The packed form of `rows`, [out, in] dense, in the arena; null when it would save less than an
+/// eighth, as with narrow matrices or wild values. Reads the rows twice, on all threads of `pool`;
+/// null: on this one. Fails as Arena::allocate() does.
+Result<const void*> pack_bf16(const kernels::bf16* rows, std::size_t out, std::size_t in,
+                              Arena& arena, kernels::ThreadPool* pool);
+
+}  // namespace ponder::engine
