@@ -26,7 +26,6 @@ namespace ponder::engine {
 namespace {
 
 constexpr std::size_t kForcedBytesMax = 256;
-constexpr std::uint32_t kDraftTokensMax = 8;
 
 using LoadSpare = std::function<Result<Spare>()>;
 
@@ -475,10 +474,7 @@ void EngineImpl::update_stats() {
 
 Result<std::unique_ptr<Engine>> Engine::open(const std::filesystem::path& model_dir,
                                              const EngineOptions& options) {
-  if (options.draft_tokens_max > kDraftTokensMax) {
-    return fail(Errc::invalid_argument, fmt::format("draft_tokens_max: {} is more than {}",
-                                                    options.draft_tokens_max, kDraftTokensMax));
-  }
+  PONDER_CHECK(Speculation::check(options.draft_tokens_max));
   PONDER_TRY(Tokenizer tokenizer, Tokenizer::load(model_dir / "tokenizer.json"));
   std::optional<Machine> machine;
   bool is_on_device = false;

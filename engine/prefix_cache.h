@@ -76,12 +76,13 @@ class PrefixCache {
   void spill();
 
   /// `later`: of a device's pages, when other loads use up the host's memory for what is on its way
-  /// (PageStore::Limits). Then is_loading(), and take_loaded() makes room.
+  /// (PageStore::Limits); then is_loading(), and take_loaded() makes room. Or others come first.
   enum class LoadStart { nothing, begun, later };
   /// Begins to bring back those pages of `tokens` that follow on what is in memory and are on disk,
   /// using up to `num_spare` pages; `nothing` when there are none. Others may go on meanwhile;
-  /// match() finds what has come.
-  LoadStart start_load(RequestId id, std::span<const TokenId> tokens, std::size_t num_spare);
+  /// match() finds what has come. Unless `may_begin` it only says `later` in place of `begun`.
+  LoadStart start_load(RequestId id, std::span<const TokenId> tokens, std::size_t num_spare,
+                       bool may_begin = true);
   /// Nobody waits for this load any more: it lets go of its pages, and of those under way as they
   /// come. Nothing happens when there is no such load.
   void cancel_load(RequestId id);

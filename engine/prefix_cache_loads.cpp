@@ -14,9 +14,9 @@ constexpr std::size_t kReadsAhead = 4;  // of one prompt: enough to keep the dis
 }  // namespace
 
 PrefixCache::LoadStart PrefixCache::start_load(RequestId id, std::span<const TokenId> tokens,
-                                               std::size_t num_spare) {
+                                               std::size_t num_spare, bool may_begin) {
   if (store_ == nullptr) return LoadStart::nothing;
-  if (!has_room_to_stage()) {
+  if (!may_begin || !has_room_to_stage()) {
     return is_next_on_disk(tokens) ? LoadStart::later : LoadStart::nothing;
   }
   auto load = std::make_unique<Load>(Load{.id = id,

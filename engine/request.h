@@ -53,9 +53,10 @@ struct Request {
 
   // The scheduler's.
   bool is_running = false;
-  bool is_loading = false;      // in no queue, while pages of it come back from disk
-  bool waits_for_load = false;  // in a queue of its own until they may
-  bool has_loaded = false;      // since it last began to wait
+  bool is_loading = false;              // in no queue, while pages of it come back from disk
+  bool waits_for_load = false;          // in a queue of its own until they may
+  bool has_loaded = false;              // asks for none of its pages on disk any more
+  std::uint32_t num_loads = 0;          // since it last began to wait
   std::list<Request*>::iterator place;  // in its queue, while it waits
   std::uint64_t admission = 0;          // counts admissions: lower ones run for longer
   std::uint64_t last_turn = 0;          // counts grants of rows: lower ones wait for longer

@@ -93,6 +93,7 @@ std::unique_ptr<Request> Scheduler::remove(RequestId id) {
   } else {
     (request->waits_for_load ? waiting_for_load_ : waiting_).erase(*request);
   }
+  std::erase(made_room_for_, request.get());
   blocked_ = nullptr;
   return request;
 }
@@ -127,12 +128,16 @@ void Scheduler::start_waiting(Clock::Instant now, std::vector<Request*>& admitte
   while (true) {
     Request* request = next_waiting();
     if (request == nullptr || request == blocked_) break;
-    if (starts_waiting_for_pages(*request)) continue;
-    const bool has_started = running_.size() < kRunningMax && try_start(*request);
-    if (!has_started && !(make_room(*request) && try_start(*request))) {
+    const auto match = find_room(*request);
+    if (!match) {
+      // What it has on disk is asked for when there is room; perhaps of what has come some is there
+      // again by then.
+      request->has_loaded = request->num_loads >= kLoadsMax;
       blocked_ = request;
       break;
     }
+    if (starts_waiting_for_pages(*request)) continue;
+    start(*request, *match);
     started(*request, now);
     admitted.push_back(request);
   }
@@ -146,6 +151,7 @@ void Scheduler::stand_first(Request& request) {
 
 void Scheduler::started(Request& request, Clock::Instant now) {
   waiting_.erase(request);
+  std::erase(made_room_for_, &request);
   if (waiting_.took_turn(request)) request.is_secured = true;
   if (request.num_preempted == 0) request.admitted_at = now;
   request.is_running = true;
@@ -154,29 +160,34 @@ void Scheduler::started(Request& request, Clock::Instant now) {
 }
 
 /// Gives the request the pages that are known already, if those it may still want are certain.
-bool Scheduler::try_start(Request& request) {
+std::optional<PrefixCache::Match> Scheduler::take_pages(Request& request) {
   PrefixCache::Match match = find_pages(request, PrefixCache::LastPage::partly);
   if (!is_certain(request)) {
     // Perhaps only the copy of a last page that is used in part does not fit.
     request.table.clear();
     match = find_pages(request, PrefixCache::LastPage::whole);
   }
-  if (!is_certain(request)) {
-    request.table.clear();
-    request.num_computed = 0;
-    return false;
-  }
+  if (is_certain(request)) return match;
+  let_go_of_pages(request);
+  return std::nullopt;
+}
+
+void Scheduler::let_go_of_pages(Request& request) {
+  request.table.clear();
+  request.num_computed = 0;
+}
+
+/// With the pages of take_pages(), the latest match.
+void Scheduler::start(Request& request, const PrefixCache::Match& match) {
   request.branch.reset();
-  if (request.is_shadow) return true;
   cache_->claim();
   request.tokens.reserve(request.tokens_max);
-  if (request.num_preempted > 0) return true;
+  if (request.num_preempted > 0) return;
   request.stats.tokens_cached =
       std::min(static_cast<std::uint32_t>(request.num_computed), request.stats.tokens_prompt);
   request.stats.tokens_shadow = static_cast<std::uint32_t>(match.num_shadow);
   counters_.shadow_hits += match.num_shadow > 0 ? 1 : 0;
   counters_.tokens_shadow_saved += match.num_shadow;
-  return true;
 }
 
 /// Fills the request's table with the pages that are known already: those of the tree, or of a
@@ -217,77 +228,6 @@ std::span<const TokenId> Scheduler::known_tokens(const Request& request,
   const std::size_t in_prompt = num_prompt_rows(request);
   if (in_prompt < prompt_form_end_) num_tokens = std::min(num_tokens, in_prompt);
   return std::span(request.tokens).first(num_tokens);
-}
-
-/// Pages that the request may still ask for: new ones, and a copy of one that others read as well.
-std::size_t Scheduler::num_wanted(const Request& request) {
-  return request.num_pages_max() - request.table.pages().size() +
-         (request.table.is_writable_at(request.num_computed) ? 0 : 1);
-}
-
-/// Whether the pages that this request may still ask for are certain beside those of the running
-/// ones.
-bool Scheduler::is_certain(const Request& request) {
-  return cache_->num_available() >= num_reserved() + num_wanted(request);
-}
-
-/// Pages that nobody who runs may still ask for.
-std::size_t Scheduler::num_spare() {
-  const std::size_t num_available = cache_->num_available();
-  return num_available - std::min(num_available, num_reserved());
-}
-
-/// Pages that running requests, or the prompt of idle time, may still ask for.
-std::size_t Scheduler::num_reserved() {
-  std::size_t num = 0;
-  counters_.requests_examined += running_.size();
-  for (const Request* request : running_) num += num_wanted(*request);
-  if (!shadow_.empty() && shadow_.front()->is_running) num += num_wanted(*shadow_.front());
-  return num;
-}
-
-/// Preempts requests of lower priority until this one fits; none if that is not enough.
-bool Scheduler::make_room(const Request& request) {
-  std::vector<Request*> victims;  // the lowest priority first, of equals the latest
-  for (Request* running : running_) {
-    const bool is_lower = class_of(*running) < class_of(request);
-    const bool is_secured = running->is_secured || running->num_preempted >= kPreemptedMax;
-    if (is_lower && !is_secured) victims.push_back(running);
-  }
-  counters_.requests_examined += running_.size();
-  std::sort(victims.begin(), victims.end(), [](const Request* a, const Request* b) {
-    return std::pair(class_of(*a), b->admission) < std::pair(class_of(*b), a->admission);
-  });
-  const std::size_t wanted = num_reserved() + request.num_pages_max();
-  std::size_t available = cache_->num_available();
-  std::size_t num_victims = 0;
-  const auto fits = [&] {
-    return available >= wanted && running_.size() - num_victims < kRunningMax;
-  };
-  while (!fits() && num_victims < victims.size()) {
-    const Request& victim = *victims[num_victims++];
-    available += num_wanted(victim);
-    for (const PageId page : victim.table.pages()) {
-      available += cache_->pool().num_holders(page) == 1 ? 1 : 0;
-    }
-  }
-  if (!fits()) return false;
-  for (std::size_t i = 0; i < num_victims; ++i) preempt(*victims[i]);
-  return true;
-}
-
-void Scheduler::preempt(Request& request) {
-  ++request.num_preempted;
-  ++counters_.preemptions;
-  wait_again(request);
-}
-
-void Scheduler::wait_again(Request& request) {
-  give_up_pages(request);
-  std::erase(running_, &request);
-  request.is_running = false;
-  request.has_loaded = false;
-  stand_first(request);
 }
 
 void Scheduler::truncate(Request& request, std::size_t num_tokens) {
@@ -343,8 +283,12 @@ std::vector<Request*> Scheduler::start_over() {
   }
   park_shadow();
   cache_->clear();
+  made_room_for_.clear();
   // What is on disk is another now.
-  for (const auto& [id, request] : requests_) request->has_loaded = false;
+  for (const auto& [id, request] : requests_) {
+    request->has_loaded = false;
+    request->num_loads = 0;
+  }
   for (const auto& shadow : shadow_) shadow->has_loaded = false;
   blocked_ = nullptr;
   return stopped;
@@ -413,7 +357,7 @@ void Scheduler::plan_shadow(std::size_t rows_max, std::vector<Work>& work) {
     Request& request = *shadow_.front();
     if (request.is_loading) return;
     if (start_load(request) != PrefixCache::LoadStart::nothing) return;
-    if (!request.is_running) request.is_running = try_start(request);
+    if (!request.is_running) request.is_running = take_pages(request).has_value();
     if (request.is_running && request.num_pending() > 0) {
       work.push_back({&request, std::min({rows_max, kShadowRowsMax, request.num_pending()})});
       return;

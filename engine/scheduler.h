@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -37,16 +38,21 @@ namespace ponder::engine {
 /// set back lets go of pages; neither touches a row. Who writes next to a page that others read
 /// takes a copy first, for which a page is kept certain like any other that may be needed.
 ///
-/// Pages on disk. Whose turn it is and who has pages there waits for them beside the queues, while
-/// others start and go on; then it is at the head of its queue. Where the way back has no room for
-/// more pages (PrefixCache::LoadStart) it waits for that first, in queues like those.
+/// Pages on disk. Whose turn it is, who fits and who has pages there waits for them beside the
+/// queues, while others start and go on; then it is at the head of its queue. Others may have taken
+/// the room, and its pages, meanwhile: then it waits for room and loads again, kLoadsMax times at
+/// most, so that it does not let others pass for ever. Room that was made by preemption is kept
+/// from lower and equal priorities. Where the way back has no room for
+/// more pages (PrefixCache::LoadStart) it waits for that first, in queues like those; who comes
+/// while others wait there stands behind them, whether there is room by then or not.
 ///
 /// Two forms. Where a prompt's rows have bits of their own up to some position (prompt_form_end),
 /// the tree knows only rows that a prompt gives as well: of a request that generates before that
 /// position what it had before, and a branch shares what both have computed in the same form.
 ///
 /// Shadow prefill. When nothing runs and nothing waits, prompts that may come are computed in small
-/// batches. Real work takes their pages away at once, and resumes them when it has ended.
+/// batches. Real work takes their pages away at once, and resumes them when it has ended; those
+/// that come back from disk for them may go on coming until somebody needs the room.
 ///
 /// Thread: none; the engine's thread. Lifetime: the cache must outlive it.
 /// Cost: nothing grows with the number of waiting requests, but for logarithms in the deadlines.
@@ -56,6 +62,7 @@ class Scheduler {
   static constexpr std::size_t kAnswerRowsMax = 32;  // more pending rows are a prompt's
   static constexpr std::uint32_t kPassedOverMax = WaitingQueues::kPassedOverMax;
   static constexpr std::uint32_t kPreemptedMax = 3;
+  static constexpr std::uint32_t kLoadsMax = 3;
   static constexpr std::size_t kShadowMax = 16;  // the oldest is forgotten first
   static constexpr std::size_t kShadowRowsMax = 128;
 
@@ -113,16 +120,22 @@ class Scheduler {
   static std::size_t class_of(const Request& request) { return WaitingQueues::class_of(request); }
   Request* next_waiting();
   void started(Request& request, Clock::Instant now);
-  bool try_start(Request& request);
+  std::optional<PrefixCache::Match> take_pages(Request& request);
+  static void let_go_of_pages(Request& request);
+  void start(Request& request, const PrefixCache::Match& match);
   PrefixCache::Match find_pages(Request& request, PrefixCache::LastPage last_page);
   std::size_t num_prompt_rows(const Request& request) const;
   std::span<const TokenId> known_tokens(const Request& request, std::size_t num_tokens) const;
   static std::size_t num_wanted(const Request& request);
   bool is_certain(const Request& request);
-  PrefixCache::LoadStart start_load(Request& request);
+  bool is_kept_from(const Request& owner, const Request& request) const;
+  std::size_t num_pages_kept_from(const Request& request) const;
+  std::size_t num_running_for(const Request& request) const;
+  PrefixCache::LoadStart start_load(Request& request, bool may_begin = true);
   bool starts_waiting_for_pages(Request& request);
   bool start_delayed_loads();
-  void end_idle_load();
+  bool end_idle_load();
+  std::optional<PrefixCache::Match> find_room(Request& request);
   void start_waiting(Clock::Instant now, std::vector<Request*>& admitted);
   void loaded(RequestId id);
   void stand_first(Request& request);
@@ -148,6 +161,7 @@ class Scheduler {
   std::deque<std::unique_ptr<Request>> shadow_;  // only the first may hold pages
   std::vector<std::pair<Clock::Instant, RequestId>> deadlines_;  // a heap, the earliest on top
   std::vector<Request*> candidates_;                             // scratch of plan()
+  std::vector<const Request*> made_room_for_;  // by preemption, and their pages are on the way
   const Request* blocked_ = nullptr;  // waits, and does not fit until somebody lets go of pages
   std::uint64_t num_turns_ = 0;
   std::uint64_t num_admissions_ = 0;
