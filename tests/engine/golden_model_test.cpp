@@ -12,6 +12,7 @@
 #include "kernels/dispatch.h"
 #include "tests/engine/golden_model.h"
 #include "tests/engine/parity_fixture.h"
+#include "tests/engine/stepped_model.h"
 
 namespace ponder::engine {
 namespace {
@@ -203,7 +204,7 @@ std::vector<BitsCase> bits_cases() {
   return cases;
 }
 
-class SameBits : public ::testing::TestWithParam<BitsCase> {
+class SameBits : public ::testing::TestWithParam<BitsCase>, protected SteppedModel {
  protected:
   void SetUp() override {
     ModelOptions options;
@@ -214,44 +215,8 @@ class SameBits : public ::testing::TestWithParam<BitsCase> {
                                                      : golden_dir(GetParam().dtype);
     auto model = Model::load(dir, options);
     ASSERT_TRUE(model.has_value()) << model.error().message;
-    model_ = std::move(*model);
-    auto pool = PagePool::create(model_->cache_layout(), 64 * model_->cache_layout().page_bytes);
-    ASSERT_TRUE(pool.has_value());
-    pool_ = std::make_unique<PagePool>(std::move(*pool));
+    take_model(std::move(*model), 64);
   }
-
-  std::vector<TokenId> prompt(std::size_t length) const {
-    std::vector<TokenId> tokens = golden_prompt(length);
-    for (TokenId& token : tokens) token %= model_->config().vocab_size;
-    return tokens;
-  }
-
-  BlockTable table(std::size_t num_tokens) {
-    BlockTable table(*pool_);
-    while (table.capacity() < num_tokens) table.append(*pool_->acquire());
-    return table;
-  }
-
-  std::vector<float> compute(BlockTable& table, std::span<const TokenId> tokens,
-                             std::size_t first, std::size_t chunk) {
-    std::vector<float> logits;
-    for (std::size_t at = first; at < tokens.size(); at += chunk) {
-      const auto part = tokens.subspan(at, std::min(chunk, tokens.size() - at));
-      const BatchSegment segment{
-          .table = &table, .first_position = at, .tokens = part, .wants_logits = true};
-      const auto out = model_->forward({&segment, 1});
-      logits.assign(out.begin(), out.end());
-    }
-    return logits;
-  }
-
-  std::vector<float> whole(std::span<const TokenId> tokens) {
-    BlockTable pages = table(tokens.size());
-    return compute(pages, tokens, 0, tokens.size());
-  }
-
-  std::unique_ptr<Model> model_;
-  std::unique_ptr<PagePool> pool_;
 };
 
 TEST_P(SameBits, ChunkedPrefillEqualsWholePrefillEqualsStepByStep) {
