@@ -14,6 +14,9 @@ constexpr std::size_t kElementsPerChunk = 8192;
 constexpr std::size_t kMatmulRows = 96;
 constexpr std::size_t kMatmulColumnsMultiple = 8;
 constexpr std::size_t kMatmulProductsPerChunk = 2 * 1024 * 1024;
+// A chunk reads its rows of x from end to end, from beyond the second-level cache where they are
+// long. Worth it for as many columns as leave each thread some chunks.
+constexpr std::size_t kMatmulProductsPerChunkMax = 16 * 1024 * 1024;
 // With few rows the weights are streamed, and the other core's bandwidth is worth having early.
 constexpr std::size_t kMatmulFewRows = 4;
 constexpr std::size_t kMatmulProductsPerChunkFewRows = 64 * 1024;
@@ -67,14 +70,16 @@ struct MatmulGrid {
   MatmulGrid(const MatmulArgs& args, std::size_t threads) noexcept
       : rows(std::max<std::size_t>(1, std::min(args.m, kMatmulRows))),
         row_chunks(divide_up(args.m, rows)) {
-    const std::size_t products =
-        rows <= kMatmulFewRows ? kMatmulProductsPerChunkFewRows : kMatmulProductsPerChunk;
-    const std::size_t wanted = products / (rows * std::max<std::size_t>(1, args.k));
+    const std::size_t shared = args.n * row_chunks / (kChunksPerThread * threads);
+    const std::size_t products_per_column = rows * std::max<std::size_t>(1, args.k);
+    const std::size_t wanted =
+        rows <= kMatmulFewRows ? kMatmulProductsPerChunkFewRows / products_per_column
+                               : std::clamp(shared, kMatmulProductsPerChunk / products_per_column,
+                                            kMatmulProductsPerChunkMax / products_per_column);
     const bool is_in_bands = args.w_dtype == DType::bf16 && args.w_is_packed;
     const std::size_t multiple = is_in_bands ? kPackedBandRows : kMatmulColumnsMultiple;
     columns = std::max<std::size_t>(1, divide_up(wanted, multiple)) * multiple;
     if (args.w_dtype == DType::int8 || args.w_dtype == DType::int4) {
-      const std::size_t shared = args.n * row_chunks / (kChunksPerThread * threads);
       const std::size_t enough = rows <= kMatmulFewRows
                                      ? kCodeColumnsFewRows
                                      : std::clamp(shared, kCodeColumns, kCodeColumnsMax);
