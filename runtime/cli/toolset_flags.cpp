@@ -86,6 +86,8 @@ Result<runtime::Config> config_of(const Environment& environment, const ToolsetF
 }  // namespace
 
 void add_toolset_flags(CLI::App& command, ToolsetFlags& flags) {
+  const std::string before = command.option_defaults()->get_group();
+  command.option_defaults()->group("Tools beside the workflow's");
   command.add_option("--config", flags.config, "configuration (docs/configuration.md)")
       ->check(CLI::ExistingFile);
   command
@@ -102,6 +104,7 @@ void add_toolset_flags(CLI::App& command, ToolsetFlags& flags) {
       ->default_str("local");  // of the option without a value
   command.add_option("--mcp", flags.mcp,
                      "an MCP server: NAME=ADDRESS or NAME=\"PROGRAM ARGUMENTS\"; repeatable");
+  command.option_defaults()->group(before);
 }
 
 Result<runtime::ToolsetOptions> toolset_of(const Environment& environment,
