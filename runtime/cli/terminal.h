@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <mutex>
 #include <string>
@@ -11,6 +12,7 @@ namespace ponder::cli {
 struct TerminalTraits {
   bool is_tty = false;
   bool has_color = false;
+  std::size_t columns = 0;  // when it was asked; 0: not a terminal, or it does not say
 };
 
 /// Asks about standard output. Colours only on a terminal and without NO_COLOR.
@@ -62,10 +64,17 @@ class StatusBar {
   ~StatusBar();
   StatusBar(const StatusBar&) = delete;
   StatusBar& operator=(const StatusBar&) = delete;
-  /// Shows `text`, which is cut to the terminal's width.
+  /// Shows `text`, which is cut to the terminal's width. Looks whether that has changed.
   void show(const std::string& text);
+  /// Of the terminal, when it was last looked at; 0 where the bar does nothing.
+  std::size_t columns() const { return is_enabled_ ? static_cast<std::size_t>(columns_) : 0; }
 
  private:
+  /// False where the terminal is too small, or none.
+  bool measure();
+  /// Scrolls only what is above the bottom line.
+  void claim();
+
   bool is_enabled_;
   int rows_ = 0;
   int columns_ = 0;
