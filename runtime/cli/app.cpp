@@ -16,6 +16,7 @@
 #include "runtime/cli/help_format.h"
 #include "runtime/cli/mcp_commands.h"
 #include "runtime/cli/shared_options.h"
+#include "runtime/cli/terminal.h"
 #include "runtime/cli/tool_command.h"
 #include "runtime/cli/toolset_flags.h"
 #include "runtime/cli/version.h"
@@ -150,11 +151,13 @@ void add_agent_commands(CLI::App& app, const Environment& environment, Action& a
 
   auto* chat_command = app.add_subcommand("chat", "talk to an agent, also while it works");
   auto chat_options = std::make_shared<ChatOptions>();
-  chat_command
-      ->add_option("--workflow", chat_options->workflow,
-                   "assistant, code, an environment such as travel, or a .lua file")
-      ->capture_default_str();
-  chat_command->add_option("--session", chat_options->session, "go on with a session of the store");
+  auto* workflow =
+      chat_command
+          ->add_option("--workflow", chat_options->workflow,
+                       "assistant, code, an environment such as travel, or a .lua file")
+          ->capture_default_str();
+  chat_command->add_option("--session", chat_options->session, "go on with a session of the store")
+      ->excludes(workflow);
   chat_command->add_flag("--json", chat_options->json, "stream the events as JSON lines");
   chat_command->footer(kChatHelp);
   add_project_options(*chat_command, chat_options->project);
@@ -466,7 +469,7 @@ int main_with(const Environment& environment, int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return tell_parse_error(app, error);
   }
-  return action();
+  return status_with_output(action());
 }
 
 }  // namespace ponder::cli

@@ -285,6 +285,7 @@ Result<std::unique_ptr<runtime::Workflow>> open_workflow(const Environment& envi
                                                          const runtime::SessionId& id) {
   PONDER_TRY(auto toolset, toolset_of(environment, options.toolset));
   if (options.session.empty()) {
+    PONDER_CHECK(check_project(options.workflow, options.project));
     runtime::WorkflowOptions how;
     how.toolset = std::move(toolset);
     how.name = options.workflow;

@@ -81,6 +81,7 @@ std::string reworded(const std::string& text) {
   static const std::regex choices(R"(^(.*) not in \{(.*)\}$)");
   static const std::regex range(R"(^(.*)Value (\S+) not in range (\S+) to (\S+)$)");
   static const std::regex missing(R"(^(.*): \d+ required .* missing$)");
+  static const std::regex excluded(R"(^(\S+) excludes (\S+)$)");
   static const std::regex unit(R"(^(.*): \S+ unit not recognized.*$)");
   std::smatch match;
   if (std::regex_match(text, match, choices)) {
@@ -92,6 +93,9 @@ std::string reworded(const std::string& text) {
                        match[3].str(), match[4].str());
   }
   if (std::regex_match(text, match, missing)) return match[1].str() + " needs a value";
+  if (std::regex_match(text, match, excluded)) {
+    return fmt::format("{} and {} do not go together", match[1].str(), match[2].str());
+  }
   if (std::regex_match(text, match, unit)) return match[1].str() + ": not a time; 90, 15m or 2h";
   return text;
 }

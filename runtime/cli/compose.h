@@ -63,6 +63,9 @@ runtime::Limits limits_with(runtime::Limits limits, const BudgetOptions& budget,
 /// exists.
 tools::CodeProject project_of(const ProjectOptions& options);
 
+/// `invalid_argument` for what says something of a project where the workflow has none.
+Status check_project(const std::string& workflow, const ProjectOptions& options);
+
 /// What a session of the workflow "code" goes on with instead of what its log says; nothing without
 /// --folder. `invalid_argument` for a test command without one.
 Result<std::optional<tools::CodeProject>> project_said(const ProjectOptions& options);

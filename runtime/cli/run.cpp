@@ -91,6 +91,10 @@ Status make_folder(const std::filesystem::path& out) {
 int run(const Environment& environment, const RunOptions& options) {
   if (options.request.empty() && !options.task_seed)
     return complain("nothing to do: give a request in quotes, or --task SEED");
+  if (!options.request.empty() && options.task_seed)
+    return complain("a request or a generated task: give one of them, not both");
+  const Status project = check_project(options.workflow, options.project);
+  if (!project) return complain(project.error().message);
   const auto library = library_dir(environment);
   if (!library) return complain(library.error().message);
   runtime::WorkflowOptions how;

@@ -42,9 +42,9 @@ std::string local_time(std::int64_t unix_ms) {
 void print_tree(const std::vector<runtime::SessionSummary>& all,
                 const runtime::SessionSummary& session, int depth) {
   const std::string mark = depth == 0 ? "" : fmt::format("{:>{}}", "", 2 * depth);
-  fmt::print("{}{}  {}  {:<8} {:>5} events  {:<18} {}\n", mark, printable(session.id.value),
+  fmt::print("{}{}  {}  {:<12} {:>5} events  {:<18} {}\n", mark, printable(session.id.value),
              local_time(session.updated_unix_ms),
-             one_line(std::filesystem::path(session.workflow).stem().string(), 8), session.events,
+             one_line(std::filesystem::path(session.workflow).stem().string(), 9), session.events,
              printable(session.last_type), one_line(session.title, 60));
   // The list is sorted the other way round.
   for (auto other = all.rbegin(); other != all.rend(); ++other) {

@@ -10,12 +10,15 @@
 #include <system_error>
 #include <utility>
 
+#include "runtime/cli/app.h"
+
 namespace ponder::cli {
 namespace {
 
+std::atomic<bool> is_loss_told = false;
+
 void tell_lost_output(int error) {
-  static std::atomic<bool> is_told = false;
-  if (is_told.exchange(true)) return;
+  if (is_loss_told.exchange(true)) return;
   put_error(fmt::format("ponder: note: standard output is lost ({}); the work goes on\n",
                         std::generic_category().message(error)));
 }
@@ -104,6 +107,14 @@ void put_out(std::string_view text) {
 
 void flush_out() {
   if (std::fflush(stdout) != 0) tell_lost_output(errno);
+}
+
+int status_with_output(int status) {
+  if (is_loss_told || std::fflush(stdout) == 0) return status;
+  if (errno == EPIPE) return status == 0 ? kClosedPipeStatus : status;
+  put_error(
+      fmt::format("ponder: error: standard output: {}\n", std::generic_category().message(errno)));
+  return status == 0 ? 1 : status;
 }
 
 void put_error(std::string_view text) {

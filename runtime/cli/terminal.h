@@ -31,6 +31,10 @@ std::string one_line(std::string_view text, std::size_t columns_max);
 /// exception here would end that work. Thread: any.
 void put_out(std::string_view text);
 void flush_out();
+/// The exit status of a command, whose output has to arrive: 1 instead of 0 where what still waits
+/// cannot be written, kClosedPipeStatus (app.h) where nobody reads any more. A loss that was told
+/// before changes nothing.
+int status_with_output(int status);
 /// The same to standard error, of which nobody is told anything.
 void put_error(std::string_view text);
 

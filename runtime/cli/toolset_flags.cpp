@@ -79,7 +79,12 @@ void use_index_here(runtime::ToolsetOptions& options) {
 Result<runtime::Config> config_of(const Environment& environment, const ToolsetFlags& flags) {
   if (!flags.config.empty()) return runtime::load_config(flags.config, environment.home);
   std::error_code unreadable;
-  if (!fs::exists(environment.config, unreadable)) return runtime::Config();
+  const bool is_there = fs::exists(environment.config, unreadable);
+  if (!is_there && environment.is_config_named) {
+    return fail(Errc::not_found, fmt::format("PONDER_CONFIG names {}, and there is no such file",
+                                             environment.config.string()));
+  }
+  if (!is_there) return runtime::Config();
   return runtime::load_config(environment.config, environment.home);
 }
 

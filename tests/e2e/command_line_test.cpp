@@ -1,6 +1,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 
+#include <cstdlib>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -123,6 +125,69 @@ TEST(CommandLine, ShowsTheCommandsWhereNoneIsNamed) {
   EXPECT_EQ(done.status, 2);
   EXPECT_EQ(done.out, "");
   EXPECT_THAT(done.err, HasSubstr("usage: ponder sessions COMMAND"));
+}
+
+/// Things that do not go together, are not there, or are meant otherwise.
+TEST(CommandLine, RefusesWhatWouldBeIgnored) {
+  const Scratch scratch;
+  const std::string request = "One day in Suzhou.";
+  const std::vector<Wrong> all = {
+      {{"run", "travel", request, "--task", "3"}, "a request or a generated task"},
+      {{"run", "travel", request, "--test", "make"}, "--test is for the workflow code"},
+      {{"chat", "--folder", "."}, "--folder is for the workflow code"},
+      {{"chat", "--session", "last", "--workflow", "code"}, "do not go together"},
+      {{"run", "travel", request, "--model", "localhost:8000/v1"}, "begins with http://"},
+      {{"run", "travel", request, "--model", "ftp://host"}, "begins with http://"},
+      {{"run", "travel", request, "--model", "/nowhere"}, "/nowhere: there is no such folder"},
+      {{"fix", "--repo", ".", "--issue", "issue.md", "--test", "true"},
+       "issue.md: there is no such file"}};
+  for (const Wrong& wrong : all) {
+    SCOPED_TRACE(wrong.said);
+    const auto done = ponder(scratch.path(), wrong.words);
+    EXPECT_NE(done.status, 0);
+    EXPECT_THAT(done.err, AllOf(StartsWith("ponder: error: "), HasSubstr(wrong.said)));
+  }
+}
+
+TEST(CommandLine, AScriptWithAWordThatIsNotKnownIsRefused) {
+  const Scratch scratch;
+  write_file(scratch / "script.jsonl", R"({"content": "Done."})"
+                                       "\n"
+                                       R"({"tool_calls": []})"
+                                       "\n");
+  const auto done = ponder(scratch.path(), {"run", "assistant", "go", "--model",
+                                            "script:" + (scratch / "script.jsonl").string()});
+  EXPECT_EQ(done.status, 1);
+  EXPECT_THAT(done.err, HasSubstr("script line 2: \"tool_calls\" is not known; known: when"));
+}
+
+TEST(CommandLine, AConfigurationThatAVariableNamesHasToBeThere) {
+  const Scratch scratch;
+  setenv("PONDER_CONFIG", (scratch / "none.toml").c_str(), 1);
+  const auto done = ponder(scratch.path(), {"run", "travel", "One day in Suzhou."});
+  unsetenv("PONDER_CONFIG");
+  EXPECT_EQ(done.status, 1);
+  EXPECT_THAT(done.err, HasSubstr("PONDER_CONFIG names "));
+}
+
+/// The status of a line of the shell, with `$ponder` for the program.
+int shell(const Scratch& scratch, const std::string& line) {
+  setenv("ponder", PONDER_BINARY, 1);
+  setenv("PONDER_SESSIONS", (scratch / "sessions.db").c_str(), 1);
+  const int status = std::system(("bash -c '" + line + "' 2>/dev/null").c_str());
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST(Output, ThatDoesNotArriveIsAFailure) {
+  const Scratch scratch;
+  EXPECT_EQ(shell(scratch, "$ponder doctor >/dev/null"), 0);
+  EXPECT_EQ(shell(scratch, "$ponder doctor >/dev/full"), 1);
+  EXPECT_EQ(shell(scratch, "$ponder env list >/dev/full"), 1);
+}
+
+TEST(Output, ThatNobodyReadsEndsAsForAnyProgram) {
+  const Scratch scratch;
+  EXPECT_THAT(shell(scratch, "(sleep 0.3; $ponder env list) | true; exit ${PIPESTATUS[0]}"), 141);
 }
 
 }  // namespace
