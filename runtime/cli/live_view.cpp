@@ -164,7 +164,10 @@ void LiveView::on_sub_agent_event(const runtime::SessionId& session,
   const std::string line = sub_agents_.line_of(session, record);
   if (line.empty()) return;
   end_section();
-  print("{}   {}{}\n", style(kDim), line, style(kReset));
+  // Cut before for any terminal; again for this one.
+  const bool is_narrow = terminal_.columns != 0;
+  print("{}   {}{}\n", style(kDim), is_narrow ? one_line(line, line_columns_) : line,
+        style(kReset));
   output_->flush();
 }
 

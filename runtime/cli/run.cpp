@@ -156,6 +156,12 @@ int run(const Environment& environment, const RunOptions& options) {
 }
 
 int verify(const Environment& environment, const std::filesystem::path& dir, bool json) {
+  std::error_code unreadable;
+  if (!std::filesystem::exists(dir / "proof.json", unreadable)) {
+    return complain(fmt::format(
+        "{}: there is no proof.json; it is checked what `ponder run ENVIRONMENT --out` wrote",
+        dir.string()));
+  }
   const auto library = library_dir(environment);
   if (!library) return complain(library.error().message);
   const auto verdict = runtime::verify_artefacts(*library, dir);

@@ -149,6 +149,26 @@ TEST(CommandLine, RefusesWhatWouldBeIgnored) {
   }
 }
 
+TEST(CommandLine, ToolsAndEnvironmentsSayWhatTheyWant) {
+  const Scratch scratch;
+  ASSERT_EQ(ponder(scratch.path(), {"tool", "new", "words", "--folder", scratch.path()}).status, 0);
+  const auto called = ponder(scratch.path(), {"tool", "run", scratch / "words.lua"});
+  EXPECT_EQ(called.status, 1);
+  EXPECT_THAT(called.err, HasSubstr("'text': is missing; arguments go with --args"));
+  for (const char* environment : {"travel", "retail", "calendar", "analyst"}) {
+    const auto done = ponder(scratch.path(), {"env", "run", environment, "--kind", "nope"});
+    EXPECT_EQ(done.status, 1);
+    EXPECT_THAT(done.err, HasSubstr("there is no kind 'nope', there are: ")) << environment;
+  }
+  const auto verified = ponder(scratch.path(), {"verify", scratch.path()});
+  EXPECT_EQ(verified.status, 1);
+  EXPECT_THAT(verified.err, HasSubstr("there is no proof.json; "));
+  const auto searched = ponder(
+      scratch.path(), {"run", "assistant", "x", "--web", "local=" + scratch.path().string()});
+  EXPECT_EQ(searched.status, 1);
+  EXPECT_THAT(searched.err, HasSubstr("`ponder index " + scratch.path().string() + "` makes one"));
+}
+
 TEST(CommandLine, AScriptWithAWordThatIsNotKnownIsRefused) {
   const Scratch scratch;
   write_file(scratch / "script.jsonl", R"({"content": "Done."})"
