@@ -4,8 +4,10 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <filesystem>
 #include <functional>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -151,13 +153,12 @@ void add_agent_commands(CLI::App& app, const Environment& environment, Action& a
 
   auto* chat_command = app.add_subcommand("chat", "talk to an agent, also while it works");
   auto chat_options = std::make_shared<ChatOptions>();
-  auto* workflow =
-      chat_command
-          ->add_option("--workflow", chat_options->workflow,
-                       "assistant, code, an environment such as travel, or a .lua file")
-          ->capture_default_str();
-  chat_command->add_option("--session", chat_options->session, "go on with a session of the store")
-      ->excludes(workflow);
+  chat_command
+      ->add_option("--workflow", chat_options->workflow,
+                   "assistant, code, an environment such as travel, or a .lua file")
+      ->each([chat_options](const std::string&) { chat_options->is_workflow_named = true; })
+      ->capture_default_str();
+  chat_command->add_option("--session", chat_options->session, "go on with a session of the store");
   chat_command->add_flag("--json", chat_options->json, "stream the events as JSON lines");
   chat_command->footer(kChatHelp);
   add_project_options(*chat_command, chat_options->project);
@@ -468,6 +469,12 @@ int main_with(const Environment& environment, int argc, char** argv) {
     app.parse(std::move(words));
   } catch (const CLI::ParseError& error) {
     return tell_parse_error(app, error);
+  }
+  std::error_code gone;
+  (void)std::filesystem::current_path(gone);
+  if (gone) {
+    return complain(fmt::format("the working directory cannot be used ({}): change to another one",
+                                gone.message()));
   }
   return status_with_output(action());
 }

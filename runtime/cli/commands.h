@@ -145,6 +145,7 @@ struct ChatOptions {
   std::uint32_t agent_depth_max = 0;  // sub-agents
   std::string approve = "ask";        // or never, always
   std::string workflow = "travel";
+  bool is_workflow_named = false;  // --workflow was given
   ProjectOptions project;
   std::string session;                   // goes on with this one; empty: a new one
   std::uint64_t world_seed = 1'000'000;  // a world that training never saw

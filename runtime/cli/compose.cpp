@@ -19,6 +19,7 @@
 
 #include "base/assert.h"
 #include "runtime/cli/engine_options.h"
+#include "runtime/cli/terminal.h"
 #include "runtime/data_dir.h"
 #include "runtime/model/embedded_model.h"
 #include "runtime/model/remote_model.h"
@@ -132,6 +133,16 @@ Result<std::unique_ptr<runtime::ModelClient>> open_model(const Environment& envi
   PONDER_TRY(const auto engine, engine_options(environment, options));
   PONDER_TRY(auto model, runtime::EmbeddedModel::open(dir, engine));
   return model;
+}
+
+void warn_of_unlearned(const Environment& environment, const ModelOptions& options,
+                       const std::string& workflow, const std::string& shipped) {
+  const bool is_named = !options.model.empty() || !environment.model.empty();
+  if (is_named || shipped != "mini" || workflow == "travel") return;
+  put_error(fmt::format(
+      "ponder: note: the shipped model knows the workflow travel only, not {}; --model names a "
+      "capable one\n",
+      printable(workflow)));
 }
 
 runtime::Sampling sampling_of(const ModelOptions& options) {

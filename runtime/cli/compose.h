@@ -39,6 +39,11 @@ Result<std::unique_ptr<runtime::ModelClient>> open_model(const Environment& envi
                                                          const ModelOptions& options,
                                                          const std::string& shipped = "mini");
 
+/// Says to the person that a shipped model takes on a workflow that it has not learned, where
+/// nobody named a model.
+void warn_of_unlearned(const Environment& environment, const ModelOptions& options,
+                       const std::string& workflow, const std::string& shipped);
+
 /// How completions are drawn, as the options say.
 runtime::Sampling sampling_of(const ModelOptions& options);
 

@@ -72,7 +72,10 @@ int index(const IndexCommand& command) {
   const std::filesystem::path file =
       command.out.empty() ? tools::index_file_of(command.folder) : command.out;
   const auto report = tools::update_index(command.folder, file, tools::IndexOptions());
-  if (!report) return complain(report.error().message);
+  if (!report) {
+    const bool is_ours = command.out.empty() && report.error().code == Errc::unavailable;
+    return complain(report.error().message + (is_ours ? "; --out names another place" : ""));
+  }
   std::optional<Hits> hits;
   if (!command.find.empty()) {
     auto found = find(file, command.find);

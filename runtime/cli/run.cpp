@@ -60,7 +60,8 @@ asio::awaitable<int> run_session(Run& run) {
     co_return kInterruptedStatus;
   }
   if (end->reason != runtime::TurnEnd::answered) {
-    report(run, "session " + run.agent->id().value);
+    const std::string& id = run.agent->id().value;
+    report(run, fmt::format("session {} (ponder chat --session {})", id, id));
     co_return complain(fmt::format("the turn ended without an answer ({}): {}",
                                    runtime::turn_end_name(end->reason), end->detail));
   }
@@ -123,6 +124,7 @@ int run(const Environment& environment, const RunOptions& options) {
   const std::string shipped = runtime::shipped_model_for(options.workflow, *library);
   const auto model = open_model(environment, options.model, shipped);
   if (!model) return complain(model.error().message);
+  warn_of_unlearned(environment, options.model, options.workflow, shipped);
   const auto money = money_of(environment, options.money, **model);
   if (!money) return complain(money.error().message);
 

@@ -53,6 +53,11 @@ void print_tree(const std::vector<runtime::SessionSummary>& all,
   }
 }
 
+void tell_more(std::size_t num_listed) {
+  if (num_listed < kSessionsListed) return;
+  put_error(fmt::format("the {} newest sessions are listed\n", kSessionsListed));
+}
+
 int list(const runtime::SessionStore& store, bool as_json) {
   const auto sessions = store.list(kSessionsListed);
   if (!sessions) return complain(sessions.error().message);
@@ -71,6 +76,7 @@ int list(const runtime::SessionStore& store, bool as_json) {
                                    {"last", session.last_type}};
       fmt::print("{}\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
     }
+    tell_more(sessions->size());
     return 0;
   }
   if (sessions->empty()) fmt::print("no sessions yet\n");
@@ -81,6 +87,7 @@ int list(const runtime::SessionStore& store, bool as_json) {
                                        [&](const auto& other) { return other.id.value == parent; });
     if (!is_below) print_tree(*sessions, session, 0);
   }
+  tell_more(sessions->size());
   return 0;
 }
 

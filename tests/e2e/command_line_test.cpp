@@ -63,6 +63,14 @@ std::size_t check_help(const Scratch& scratch, const std::vector<std::string>& c
   return count;
 }
 
+/// The status of a line of the shell, with `$ponder` for the program.
+int shell(const Scratch& scratch, const std::string& line) {
+  setenv("ponder", PONDER_BINARY, 1);
+  setenv("PONDER_SESSIONS", (scratch / "sessions.db").c_str(), 1);
+  const int status = std::system(("bash -c '" + line + "' 2>/dev/null").c_str());
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
 TEST(Help, OfEachCommandFitsAHundredColumns) {
   const Scratch scratch;
   EXPECT_GT(check_help(scratch, {}), 40U);
@@ -135,12 +143,14 @@ TEST(CommandLine, RefusesWhatWouldBeIgnored) {
       {{"run", "travel", request, "--task", "3"}, "a request or a generated task"},
       {{"run", "travel", request, "--test", "make"}, "--test is for the workflow code"},
       {{"chat", "--folder", "."}, "--folder is for the workflow code"},
-      {{"chat", "--session", "last", "--workflow", "code"}, "do not go together"},
+      {{"chat", "--session", "last", "--workflow", "code"}, "has the workflow travel, not code"},
+      {{"eval", "codefix", "--kind", "x", "--class", "y"}, "--kind and --class do not go together"},
       {{"run", "travel", request, "--model", "localhost:8000/v1"}, "begins with http://"},
       {{"run", "travel", request, "--model", "ftp://host"}, "begins with http://"},
       {{"run", "travel", request, "--model", "/nowhere"}, "/nowhere: there is no such folder"},
       {{"fix", "--repo", ".", "--issue", "issue.md", "--test", "true"},
        "issue.md: there is no such file"}};
+  ASSERT_EQ(ponder(scratch.path(), {"chat"}, "hello").status, 0);
   for (const Wrong& wrong : all) {
     SCOPED_TRACE(wrong.said);
     const auto done = ponder(scratch.path(), wrong.words);
@@ -169,6 +179,23 @@ TEST(CommandLine, ToolsAndEnvironmentsSayWhatTheyWant) {
   EXPECT_THAT(searched.err, HasSubstr("`ponder index " + scratch.path().string() + "` makes one"));
 }
 
+TEST(CommandLine, AShippedModelThatHasNotLearnedAWorkflowIsNotTakenInSilence) {
+  const Scratch scratch;
+  const auto asked = ponder(scratch.path(), {"run", "assistant", "hello", "--budget-tokens", "4"});
+  EXPECT_THAT(asked.err, HasSubstr("note: the shipped model knows the workflow travel only"));
+  // What cannot go on by itself can be gone on with.
+  EXPECT_THAT(asked.out, HasSubstr("(ponder chat --session "));
+  const auto planned = ponder(scratch.path(), {"run", "travel", "One day in Suzhou."});
+  EXPECT_THAT(planned.err, Not(HasSubstr("note: ")));
+}
+
+TEST(CommandLine, AWorkingDirectoryThatIsGoneIsNamed) {
+  const Scratch scratch;
+  const std::string folder = (scratch / "gone").string();
+  const std::string line = "mkdir " + folder + "; cd " + folder + "; rmdir " + folder + "; ";
+  EXPECT_EQ(shell(scratch, line + "$ponder env list 2>&1 | grep -q \"the working directory\""), 0);
+}
+
 TEST(CommandLine, AScriptWithAWordThatIsNotKnownIsRefused) {
   const Scratch scratch;
   write_file(scratch / "script.jsonl", R"({"content": "Done."})"
@@ -188,14 +215,6 @@ TEST(CommandLine, AConfigurationThatAVariableNamesHasToBeThere) {
   unsetenv("PONDER_CONFIG");
   EXPECT_EQ(done.status, 1);
   EXPECT_THAT(done.err, HasSubstr("PONDER_CONFIG names "));
-}
-
-/// The status of a line of the shell, with `$ponder` for the program.
-int shell(const Scratch& scratch, const std::string& line) {
-  setenv("ponder", PONDER_BINARY, 1);
-  setenv("PONDER_SESSIONS", (scratch / "sessions.db").c_str(), 1);
-  const int status = std::system(("bash -c '" + line + "' 2>/dev/null").c_str());
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
 TEST(Output, ThatDoesNotArriveIsAFailure) {
