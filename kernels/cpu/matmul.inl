@@ -29,6 +29,9 @@ inline Vec weight_scale(const MatmulArgs& args, std::size_t n, std::size_t k) {
 template <class W>
 constexpr bool kIsScaled = sizeof(W) == 1;
 
+// With more rows of x than these other tiles have brought the weights into some cache.
+constexpr int kRowsFromMemory = 4;
+
 // Asks for what the next tile will read at k. The processor foresees little of it: a section of a
 // weight row ends before it has seen where the row leads.
 template <class W, int NR>
@@ -134,12 +137,12 @@ void multiply_tile(const MatmulArgs& args, std::size_t m, std::size_t n, const S
     }
     if constexpr (kIsScaled<W>) {
       for (; k + 2 * kLanes <= end; k += 2 * kLanes) {
-        if constexpr (MR <= kTileRowsWide) prefetch_next(w, args.w_stride, k);
+        prefetch_next(w, args.w_stride, k);
         multiply_pair<W, MR, NR>(x, w, scales, k, sums);
       }
     }
     for (; k + kLanes <= end; k += kLanes) {
-      if constexpr (MR <= kTileRowsWide) prefetch_next(w, args.w_stride, k);
+      if constexpr (MR <= kRowsFromMemory) prefetch_next(w, args.w_stride, k);
       multiply_step<W, MR, NR, true>(x, w, scales, k, kLanes, sums);
     }
     if (k < end) {
