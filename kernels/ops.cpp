@@ -20,11 +20,11 @@ constexpr std::size_t kMatmulProductsPerChunkMax = 16 * 1024 * 1024;
 // With few rows the weights are streamed, and the other core's bandwidth is worth having early.
 constexpr std::size_t kMatmulFewRows = 4;
 constexpr std::size_t kMatmulProductsPerChunkFewRows = 64 * 1024;
-// Each chunk of an integer matmul quantises its rows of x; this many columns make that cheap.
+// An integer matmul reads its rows' codes again for each chunk; this many columns make that cheap.
 constexpr std::size_t kCodeColumnsMultiple = 2 * kScaleRows;
-constexpr std::size_t kCodeColumns = 512;
-constexpr std::size_t kCodeColumnsMax = 1024;
-// The same of one that rounds x to bf16; more would not stay in the second-level cache.
+constexpr std::size_t kCodeColumns = 256;
+constexpr std::size_t kCodeColumnsMax = 512;
+// The same of products in bf16; more would not stay in the second-level cache.
 constexpr std::size_t kRoundedColumns = 128;
 constexpr std::size_t kRoundedColumnsFewRows = 32;
 constexpr std::size_t kChunksPerThread = 4;
