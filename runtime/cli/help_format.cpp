@@ -39,11 +39,11 @@ std::string shown_name(const CLI::Option& option, bool is_positional) {
     name += (name.empty() ? "--" : ", --") + word;
   }
   const bool takes_value = option.get_items_expected_max() > 0 && option.get_type_size() != 0;
-  if (!takes_value) return name;
+  if (!takes_value) {  // a flag may have a number, behind "=" only
+    return option.get_type_name().find(" in [") == std::string::npos ? name : name + "[=N]";
+  }
   if (option.get_items_expected_min() > 0) return name + " " + value_name(option);
-  // A flag that takes a value takes it behind "=" only.
-  const bool is_flag = option.get_expected_max() == 0 || option.get_type_name().empty();
-  return name + (is_flag ? "[=N]" : " [TEXT]");
+  return name + " [TEXT]";
 }
 
 /// The description, with what the value may be and what it is where nothing is said.

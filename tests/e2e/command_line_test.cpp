@@ -84,6 +84,8 @@ TEST(Help, GathersOptionsUnderHeadings) {
     EXPECT_THAT(help, HasSubstr(heading));
   }
   EXPECT_THAT(help, HasSubstr("--approve ask|never|always"));
+  EXPECT_THAT(help, HasSubstr("--web [TEXT] "));
+  EXPECT_THAT(help, HasSubstr("--agents[=N] "));
 }
 
 TEST(Help, IsWhatHelpSays) {
