@@ -6,8 +6,10 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <nlohmann/json.hpp>
 
 #include "engine/convert_checkpoint.h"
+#include "engine/tensor_inventory.h"
 #include "tests/engine/golden_model.h"
 
 namespace ponder::engine {
@@ -185,6 +187,69 @@ TEST(LoadPlan, RefusesAsLoadingDoes) {
       EXPECT_EQ(loaded.error().message, planned.error().message);
     }
   }
+}
+
+/// The golden model in BF16, all zeros, which take no disk: its routed experts one by one or fused,
+/// its data at an odd place in the file or an even one.
+void write_zeros(const fs::path& dir, bool is_fused, bool is_odd) {
+  const ModelConfig config = testing::tiny_config();
+  testing::write_file(dir / "config.json", testing::tiny_config_json());
+  nlohmann::json header;
+  std::size_t end = 0;
+  const auto add = [&](const std::string& name, const char* dtype, std::vector<std::size_t> shape) {
+    std::size_t bytes = dtype == std::string_view("F32") ? 4 : 2;
+    for (const std::size_t dimension : shape) bytes *= dimension;
+    header[name] = {{"dtype", dtype}, {"shape", shape}, {"data_offsets", {end, end + bytes}}};
+    end += bytes;
+  };
+  for_each_tensor(config, [&](const TensorSpec& spec) {
+    const auto experts = spec.name.find(".mlp.experts.");
+    if (!is_fused || experts == std::string::npos) {
+      return add(spec.name, spec.role == TensorRole::vector_f32 ? "F32" : "BF16", spec.shape);
+    }
+    if (!spec.name.ends_with(".experts.0.down_proj.weight")) return;
+    const std::string prefix = spec.name.substr(0, experts) + ".mlp.experts.";
+    const std::size_t hidden = spec.shape[0];
+    const std::size_t width = spec.shape[1];
+    add(prefix + "gate_up_proj", "BF16", {config.n_routed_experts, 2 * width, hidden});
+    add(prefix + "down_proj", "BF16", {config.n_routed_experts, hidden, width});
+  });
+  std::string text = header.dump();
+  text.resize((text.size() + 63) / 64 * 64 + (is_odd ? 1 : 0), ' ');
+  const std::string begin = testing::safetensors_bytes(text, "");
+  testing::write_file(dir / "model.safetensors", begin);
+  fs::resize_file(dir / "model.safetensors", begin.size() + end);
+}
+
+TEST(LoadPlan, CountsFusedExpertsOnce) {
+  const TempDir single;
+  const TempDir fused;
+  write_zeros(single.path(), false, false);
+  write_zeros(fused.path(), true, false);
+  const std::uint64_t stored = fs::file_size(golden_dir(WeightDType::bf16) / "model.safetensors");
+  for (const TempDir* dir : {&single, &fused}) {
+    const Loaded loaded = load(dir->path(), {.copied_bytes_max = stored, .packs_bf16 = true});
+    EXPECT_TRUE(loaded.plan.is_copied);
+    EXPECT_EQ(loaded.plan.all.bf16, load(single.path(), {}).plan.all.bf16);
+    EXPECT_GT(loaded.plan.routed_experts.bf16, 0U);
+  }
+}
+
+/// What a file aligns too badly is copied, whatever the size, and counts before it is allocated.
+TEST(LoadPlan, CountsMatricesThatTheirFileAlignsTooBadlyAsMade) {
+  const TempDir even;
+  const TempDir odd;
+  write_zeros(even.path(), false, false);
+  write_zeros(odd.path(), false, true);
+  const WeightOptions in_place{.copied_bytes_max = 1, .packs_bf16 = true};
+  const LoadPlan aligned = load(even.path(), in_place).plan;
+  const Loaded loaded = load(odd.path(), in_place);
+  EXPECT_TRUE(aligned.packs_bf16);
+  EXPECT_EQ(loaded.plan.all.bf16, 0U);
+  EXPECT_EQ(loaded.plan.in_place_bytes(), 0U);
+  EXPECT_EQ(loaded.plan.needed_bytes(), aligned.all.made + aligned.all.bf16 + aligned.all.others);
+  EXPECT_NEAR(static_cast<double>(bytes_of(loaded.weights)),
+              static_cast<double>(loaded.plan.made_bytes()), 0.005 * 26.4e6);
 }
 
 /// A head that is the embedding is read twice: looked up as it is stored, multiplied packed.
