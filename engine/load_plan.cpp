@@ -47,9 +47,9 @@ std::optional<Storage> storage_of(const ModelConfig& config, const Checkpoint* c
 /// kv_b as two factors for each head, in F32 but for the types that BF16 holds.
 LoadBytes factors_of(const TensorSpec& spec, const Storage& storage) {
   const WeightDType dtype = storage.format.dtype;
-  const bool is_narrow =
-      (dtype == WeightDType::bf16 && !storage.is_f16) || dtype == WeightDType::fp8;
-  return {.made = num_values(spec) * (is_narrow ? kBf16Bytes : kF32Bytes)};
+  const bool is_bf16 = dtype == WeightDType::bf16 && !storage.is_f16;
+  if (!is_bf16 && dtype != WeightDType::fp8) return {.made = num_values(spec) * kF32Bytes};
+  return {.factors = num_values(spec) * kBf16Bytes};
 }
 
 LoadBytes codes_of(const TensorSpec& spec, const WeightFormat& format) {
@@ -112,13 +112,11 @@ void add(const ModelConfig& config, const Checkpoint* checkpoint, const TensorSp
   }
 }
 
-/// What packed matrices may take of the memory; the rest is for caches and others.
-std::uint64_t packed_bytes_max(const LoadPlan& plan) { return plan.available / 2; }
-
 }  // namespace
 
 LoadBytes& LoadBytes::operator+=(const LoadBytes& other) {
   made += other.made;
+  factors += other.factors;
   codes += other.codes;
   bf16 += other.bf16;
   others += other.others;
@@ -137,18 +135,26 @@ LoadPlan plan_load(const ModelConfig& config, const Checkpoint* checkpoint,
   });
   plan.is_copied = model_amounts(config, checkpoint).stored.bytes <= options.copied_bytes_max;
   // Codes come first. What is copied anyway is packed in the same memory, or less.
-  plan.packs_codes = plan.is_copied || plan.all.made + plan.all.codes <= packed_bytes_max(plan);
-  plan.packs_bf16 = options.packs_bf16 && options.activations != Activations::bf16 &&
-                    (plan.is_copied || plan.packed_bytes() <= packed_bytes_max(plan));
+  const bool may_pack_bf16 = options.packs_bf16 && options.activations != Activations::bf16;
+  const std::uint64_t most = plan.available / 2;  // the rest is for caches and others
+  plan.packs_factors = may_pack_bf16;
+  plan.packs_codes = plan.is_copied || plan.all.made + plan.factor_bytes() + plan.all.codes <= most;
+  plan.packs_bf16 = may_pack_bf16 && (plan.is_copied || plan.packed_bytes() <= most);
   return plan;
 }
 
 std::uint64_t LoadPlan::packed_bf16_bytes() const { return packed_bf16_estimate(all.bf16); }
 
-std::uint64_t LoadPlan::packed_bytes() const { return all.made + all.codes + packed_bf16_bytes(); }
+std::uint64_t LoadPlan::factor_bytes() const {
+  return packs_factors ? packed_bf16_estimate(all.factors) : all.factors;
+}
+
+std::uint64_t LoadPlan::packed_bytes() const {
+  return all.made + factor_bytes() + all.codes + packed_bf16_bytes();
+}
 
 std::uint64_t LoadPlan::made_bytes() const {
-  std::uint64_t bytes = all.made;
+  std::uint64_t bytes = all.made + factor_bytes();
   if (packs_codes) bytes += all.codes;
   if (packs_bf16) bytes += packed_bf16_bytes();
   if (is_copied) bytes += all.others + (packs_bf16 ? 0 : all.bf16);
@@ -173,7 +179,7 @@ std::uint64_t LoadPlan::in_place_expert_bytes() const {
 }
 
 std::uint64_t LoadPlan::needed_bytes() const {
-  return all.made + (is_copied ? all.codes + all.bf16 + all.others : 0);
+  return all.made + all.factors + (is_copied ? all.codes + all.bf16 + all.others : 0);
 }
 
 Status LoadPlan::check_memory() const {

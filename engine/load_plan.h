@@ -14,12 +14,13 @@ namespace ponder::engine {
 
 /// Weights by what loading may do with them, in bytes.
 struct LoadBytes {
-  /// Made whatever the form: kv_b unfolded, the router and norms in F32, scales, F16 widened, and
-  /// matrices that lie in their file too badly aligned to be read there.
+  /// Made whatever the form: the router and norms in F32, scales, kv_b unfolded to F32, F16
+  /// widened, and matrices that lie in their file too badly aligned to be read there.
   std::uint64_t made = 0;
-  std::uint64_t codes = 0;   // int8 and int4, as packed as they are stored
-  std::uint64_t bf16 = 0;    // matrices that can be packed, as stored
-  std::uint64_t others = 0;  // matrices that stay as stored: F32, FP8, the embedding
+  std::uint64_t factors = 0;  // kv_b unfolded to BF16, which is made whatever the form
+  std::uint64_t codes = 0;    // int8 and int4, as packed as they are stored
+  std::uint64_t bf16 = 0;     // matrices that can be packed, as stored
+  std::uint64_t others = 0;   // matrices that stay as stored: F32, FP8, the embedding
 
   LoadBytes& operator+=(const LoadBytes& other);
 };
@@ -28,22 +29,25 @@ struct LoadPlan {
   bool is_copied = false;    // or read in place
   bool packs_codes = false;  // int8 and int4
   bool packs_bf16 = false;
+  bool packs_factors = false;  // which takes less memory, not more
   LoadBytes all;
   LoadBytes routed_experts;     // of all
   LoadBytes embedding_as_head;  // of all: read a second time, as lm_head
   std::uint64_t available = 0;  // memory, as it was taken to be
 
-  /// What the BF16 matrices that can be packed take then, nearly: see packed_bf16_bytes().
+  /// What BF16 matrices that can be packed take then, and what factors take, nearly: see
+  /// packed_bf16_estimate().
   std::uint64_t packed_bf16_bytes() const;
-  /// What packed codes and BF16 matrices take, or would take, with everything else that is made.
+  std::uint64_t factor_bytes() const;
+  /// What packed codes and BF16 matrices take, or would take, with all that is made in any case.
   std::uint64_t packed_bytes() const;
   /// All that loading allocates and keeps, to a few per cent.
   std::uint64_t made_bytes() const;
   /// What stays in the files and is read there, and what of it belongs to routed experts.
   std::uint64_t in_place_bytes() const;
   std::uint64_t in_place_expert_bytes() const;
-  /// What must be available, lest loading is refused: matrices that are copied count as stored,
-  /// because only reading them shows which of them packing makes smaller.
+  /// What must be available, lest loading is refused: what is copied or unfolded counts as if it
+  /// were not packed, because only reading it shows whether that makes it smaller.
   std::uint64_t needed_bytes() const;
   /// Fails (exhausted) with both numbers when needed_bytes() are not available.
   Status check_memory() const;

@@ -23,6 +23,7 @@ struct Placement {
   bool is_copied = false;  // as LoadPlan has it, like what follows
   bool packs_codes = false;
   bool packs_bf16 = false;
+  bool packs_factors = false;
   bool may_round_x = false;
   kernels::ThreadPool* pool = nullptr;
 };
@@ -54,7 +55,7 @@ class MatrixLoader {
 
   Result<Linear> load(const std::string& name, std::size_t out, std::size_t in) const;
   Result<Linear> own_f32(std::span<const float> values, std::size_t out, std::size_t in) const;
-  Result<Linear> own_bf16(std::span<const float> values, std::size_t out, std::size_t in) const;
+  Result<Linear> own_factor(std::span<const float> values, std::size_t out, std::size_t in) const;
 
  private:
   Result<const void*> place(const StoredMatrix& matrix) const;
@@ -78,19 +79,25 @@ Result<Linear> MatrixLoader::own_f32(std::span<const float> values, std::size_t 
   return linear;
 }
 
-Result<Linear> MatrixLoader::own_bf16(std::span<const float> values, std::size_t out,
-                                      std::size_t in) const {
-  PONDER_TRY(std::byte * to, arena_.allocate(values.size() * sizeof(std::uint16_t)));
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const std::uint16_t bits = float_to_bf16(values[i]);
-    std::memcpy(to + i * sizeof bits, &bits, sizeof bits);
-  }
+/// Rounded to BF16, and packed if that makes it smaller.
+Result<Linear> MatrixLoader::own_factor(std::span<const float> values, std::size_t out,
+                                        std::size_t in) const {
+  std::vector<kernels::bf16> rounded(values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) rounded[i] = float_to_bf16(values[i]);
   Linear linear;
   linear.out = out;
   linear.in = in;
   linear.dtype = kernels::DType::bf16;
-  linear.data = to;
   linear.may_round_x = placement_.may_round_x;
+  if (placement_.packs_factors) {
+    PONDER_TRY(linear.data, pack_bf16(rounded.data(), out, in, arena_, placement_.pool));
+    linear.is_packed = linear.data != nullptr;
+    if (linear.is_packed) return linear;
+  }
+  const std::size_t bytes = rounded.size() * sizeof(kernels::bf16);
+  PONDER_TRY(std::byte * to, arena_.allocate(bytes));
+  std::memcpy(to, rounded.data(), bytes);
+  linear.data = to;
   return linear;
 }
 
@@ -284,7 +291,7 @@ Status LayerLoader::load_kv_b(LayerWeights& weights) const {
   PONDER_TRY(const std::vector<float> kv_b,
              checkpoint_.load_f32(name, {heads * (nope + v_dim), rank}));
   const DType stored = checkpoint_.find(name)->dtype;
-  const auto own = stored == DType::bf16 || stored == DType::f8_e4m3 ? &MatrixLoader::own_bf16
+  const auto own = stored == DType::bf16 || stored == DType::f8_e4m3 ? &MatrixLoader::own_factor
                                                                      : &MatrixLoader::own_f32;
   std::vector<float> turned(rank * nope);
   for (std::size_t head = 0; head < heads; ++head) {
@@ -366,6 +373,7 @@ Result<ModelWeights> load_weights(const Checkpoint& checkpoint, const ModelConfi
                               {.is_copied = plan.is_copied,
                                .packs_codes = plan.packs_codes,
                                .packs_bf16 = plan.packs_bf16,
+                               .packs_factors = plan.packs_factors,
                                .may_round_x = options.activations == Activations::bf16,
                                .pool = options.pool});
   const std::size_t vocab = config.vocab_size;

@@ -22,7 +22,7 @@
 /// (kernels/packed_weights.h), and BF16 matrices to some 12 bits a weight, which loses nothing
 /// (kernels/packed_bf16_layout.h): also those of a large checkpoint unless that would take more
 /// than half of the memory. Norms and the router's matrix are widened to fp32. `kv_b_proj` is split
-/// and turned for the absorbed form of attention.
+/// and turned for the absorbed form of attention, in BF16, which is packed where BF16 may be.
 namespace ponder::engine {
 
 /// One [out, in] matrix. Points into the checkpoint or into an arena of its ModelWeights.

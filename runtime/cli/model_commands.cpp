@@ -170,6 +170,8 @@ json load_as_json(const Inspection& found) {
           {"made_bytes", found.need.made_bytes},
           {"packed_code_bytes", load.all.codes},
           {"packed_bf16_bytes", load.packed_bf16_bytes()},
+          {"packs_kv_b", load.packs_factors && load.all.factors > 0},
+          {"kv_b_bytes", load.factor_bytes()},
           {"in_place_bytes", found.need.in_place_bytes},
           {"needed_bytes", load.needed_bytes()}};
 }
@@ -257,20 +259,26 @@ void print_gpu(const Inspection& found) {
 std::string packing_text(const engine::LoadPlan& load) {
   const bool has_codes = load.all.codes > 0;
   const bool has_bf16 = load.all.bf16 > 0;
-  if (!has_codes && !has_bf16) return "nothing to pack";
-  std::vector<std::string> packed;
+  std::vector<std::string> parts;
   if (has_codes && load.packs_codes) {
-    packed.push_back(fmt::format("codes to {}", engine::bytes_text(load.all.codes)));
+    parts.push_back(fmt::format("codes to {}", engine::bytes_text(load.all.codes)));
   }
   if (has_bf16 && load.packs_bf16) {
-    packed.push_back(
+    parts.push_back(
         fmt::format("BF16 matrices to some {}", engine::bytes_text(load.packed_bf16_bytes())));
   }
-  const std::string text = fmt::format("{}", fmt::join(packed, ", "));
-  if (packed.size() == std::size_t{has_codes} + std::size_t{has_bf16}) return text;
+  if (load.all.factors > 0 && load.packs_factors) {
+    parts.push_back(fmt::format("kv_b to some {}", engine::bytes_text(load.factor_bytes())));
+  }
+  const std::size_t num_packed = parts.size();
+  if (has_codes && !load.packs_codes) parts.emplace_back("no codes");
+  if (has_bf16 && !load.packs_bf16) parts.emplace_back("no BF16 matrices");
+  if (parts.empty()) return "nothing";
+  const std::string text = fmt::format("{}", fmt::join(parts, ", "));
+  if (parts.size() == num_packed) return text;
   return fmt::format("{}: with all packed {} would be made, more than half of the {} available",
-                     packed.empty() ? "nothing" : text + ", no BF16 matrices",
-                     engine::bytes_text(load.packed_bytes()), engine::bytes_text(load.available));
+                     text, engine::bytes_text(load.packed_bytes()),
+                     engine::bytes_text(load.available));
 }
 
 void print_load(const Inspection& found) {

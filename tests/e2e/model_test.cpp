@@ -115,13 +115,16 @@ TEST(Model, InspectSaysWhatLoadingPacksAndMakes) {
     EXPECT_EQ(load.at("is_copied"), true);
     EXPECT_EQ(load.at("packs_codes"), is_coded);
     EXPECT_EQ(load.at("packs_bf16"), true);
+    EXPECT_EQ(load.at("packs_kv_b"), true);
     EXPECT_EQ(load.at("packed_code_bytes").get<double>() > 0, is_coded);
     EXPECT_GT(load.at("made_bytes").get<double>(), load.at("packed_code_bytes").get<double>());
     EXPECT_EQ(load.at("in_place_bytes"), 0);
     // No less than loading is refused below, but for what BF16 matrices save.
     EXPECT_NEAR(
         load.at("made_bytes").get<double>(),
-        load.at("needed_bytes").get<double>() - load.at("packed_bf16_bytes").get<double>() * 3 / 13,
+        load.at("needed_bytes").get<double>() -
+            (load.at("packed_bf16_bytes").get<double>() + load.at("kv_b_bytes").get<double>()) * 3 /
+                13,
         16);
   }
 }
@@ -141,15 +144,17 @@ TEST(Model, InspectPacksByTheMemoryThatItIsTold) {
     EXPECT_NE(text.find(line), std::string::npos) << text;
   };
   const std::string roomy = inspect("700", false);
-  expect_line(roomy, "\nmade at the start      4.19 GB\n");
-  expect_line(roomy, "\nof it packed           BF16 matrices to some 1.55 GB\n");
-  const std::string tight = inspect("8", false);
-  expect_line(tight, "\nmade at the start      2.64 GB\n");
-  expect_line(tight,
-              "\nof it packed           nothing: with all packed 4.19 GB would be made, more than "
-              "half of the 8.00 GB available\n");
+  expect_line(roomy, "\nmade at the start      3.81 GB\n");
+  expect_line(roomy,
+              "\nof it packed           BF16 matrices to some 1.55 GB, kv_b to some 1.66 GB\n");
+  const std::string tight = inspect("7", false);
+  expect_line(tight, "\nmade at the start      2.26 GB\n");
+  expect_line(
+      tight,
+      "\nof it packed           kv_b to some 1.66 GB, no BF16 matrices: with all packed 3.81 "
+      "GB would be made, more than half of the 7.00 GB available\n");
   const json packed = json::parse(inspect("700", true)).at("load");
-  const json unpacked = json::parse(inspect("8", true)).at("load");
+  const json unpacked = json::parse(inspect("7", true)).at("load");
   EXPECT_EQ(packed.at("packs_bf16"), true);
   EXPECT_EQ(unpacked.at("packs_bf16"), false);
   EXPECT_EQ(packed.at("made_bytes").get<std::uint64_t>(),

@@ -94,7 +94,8 @@ Loaded load(const fs::path& dir, const WeightOptions& options) {
 /// matrices are packed to 12.2 bits a weight where 13 are counted, and to 14 at most.
 void expect_agreement(const Loaded& loaded) {
   const LoadPlan& plan = loaded.plan;
-  const double packed_bf16 = plan.packs_bf16 ? static_cast<double>(plan.all.bf16) : 0;
+  const double packed_bf16 = static_cast<double>((plan.packs_bf16 ? plan.all.bf16 : 0) +
+                                                 (plan.packs_factors ? plan.all.factors : 0));
   const auto made = static_cast<double>(bytes_of(loaded.weights));
   const auto planned = static_cast<double>(plan.made_bytes());
   EXPECT_LE(made, 1.005 * planned + packed_bf16 / 16);
@@ -105,6 +106,10 @@ void expect_agreement(const Loaded& loaded) {
   const bool is_coded = o.group != 0;
   const bool is_bf16 = o.dtype == kernels::DType::bf16;
   EXPECT_EQ(o.is_packed, (is_coded && plan.packs_codes) || (is_bf16 && plan.packs_bf16));
+  const LayerWeights& layer = loaded.weights.layers.back();
+  const bool has_factors = plan.all.factors > 0;
+  EXPECT_EQ(layer.key_up.back().is_packed, plan.packs_factors && has_factors);
+  EXPECT_EQ(layer.value_up.back().is_packed, plan.packs_factors && has_factors);
   EXPECT_EQ(loaded.weights.is_read_in_place, !plan.is_copied);
 }
 
@@ -125,6 +130,7 @@ TEST(LoadPlan, CountsWhatLoadingMakesInEveryFormatAndForm) {
           EXPECT_EQ(loaded.plan.is_copied, copied_bytes_max != 1);
           EXPECT_TRUE(loaded.plan.packs_codes);
           EXPECT_EQ(loaded.plan.packs_bf16, packs_bf16);
+          EXPECT_EQ(loaded.plan.packs_factors, packs_bf16);
           expect_agreement(loaded);
         }
       }
@@ -134,6 +140,7 @@ TEST(LoadPlan, CountsWhatLoadingMakesInEveryFormatAndForm) {
         load(dir, {.memory_bytes_max = in_place, .copied_bytes_max = 1, .packs_bf16 = true});
     EXPECT_FALSE(short_of_memory.plan.packs_codes);
     EXPECT_FALSE(short_of_memory.plan.packs_bf16);
+    EXPECT_TRUE(short_of_memory.plan.packs_factors);
     expect_agreement(short_of_memory);
   }
 }
@@ -150,7 +157,7 @@ TEST(LoadPlan, PacksWhatTakesUpToHalfOfTheMemoryWithTheRest) {
   const LoadPlan roomy = plan_in(std::uint64_t{1} << 40);
   ASSERT_GT(roomy.all.codes, 0U);
   ASSERT_GT(roomy.all.bf16, 0U);
-  const std::uint64_t with_codes = roomy.all.made + roomy.all.codes;
+  const std::uint64_t with_codes = roomy.all.made + roomy.factor_bytes() + roomy.all.codes;
   EXPECT_FALSE(plan_in(2 * with_codes - 1).packs_codes);
   EXPECT_TRUE(plan_in(2 * with_codes).packs_codes);
   EXPECT_FALSE(plan_in(2 * with_codes).packs_bf16);
@@ -160,7 +167,7 @@ TEST(LoadPlan, PacksWhatTakesUpToHalfOfTheMemoryWithTheRest) {
   // What is packed is no longer read in the file, and the other way round.
   const LoadPlan tight = plan_in(2 * with_codes - 1);
   EXPECT_EQ(tight.in_place_bytes(), roomy.all.codes + roomy.all.bf16 + roomy.all.others);
-  EXPECT_EQ(tight.made_bytes(), roomy.all.made);
+  EXPECT_EQ(tight.made_bytes(), roomy.all.made + roomy.factor_bytes());
   EXPECT_EQ(roomy.in_place_bytes(), roomy.all.others);
   EXPECT_EQ(roomy.made_bytes(), roomy.packed_bytes());
   EXPECT_GT(tight.in_place_expert_bytes(), 0U);
@@ -247,7 +254,8 @@ TEST(LoadPlan, CountsMatricesThatTheirFileAlignsTooBadlyAsMade) {
   EXPECT_TRUE(aligned.packs_bf16);
   EXPECT_EQ(loaded.plan.all.bf16, 0U);
   EXPECT_EQ(loaded.plan.in_place_bytes(), 0U);
-  EXPECT_EQ(loaded.plan.needed_bytes(), aligned.all.made + aligned.all.bf16 + aligned.all.others);
+  EXPECT_EQ(loaded.plan.needed_bytes(),
+            aligned.needed_bytes() + aligned.all.bf16 + aligned.all.others);
   EXPECT_NEAR(static_cast<double>(bytes_of(loaded.weights)),
               static_cast<double>(loaded.plan.made_bytes()), 0.005 * 26.4e6);
 }

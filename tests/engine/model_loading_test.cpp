@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/checkpoint.h"
+#include "engine/convert_checkpoint.h"
 #include "engine/load_plan.h"
 #include "engine/logits.h"
 #include "engine/model_weights.h"
@@ -196,6 +197,31 @@ TEST(ModelLoading, PackedBf16MatricesGiveTheBitsOfTheOthers) {
   }
 }
 
+/// Of a model in another type kv_b's factors are packed, and the few matrices that are BF16.
+TEST(ModelLoading, PackedFactorsOfKvBGiveTheBitsOfTheOthers) {
+  const TempDir int8;
+  ASSERT_TRUE(
+      convert_checkpoint(golden_dir(WeightDType::bf16), int8.path(), {WeightDType::int8, 128}));
+  for (const fs::path& dir : {golden_dir(WeightDType::fp8), int8.path()}) {
+    for (const kernels::KernelTable* table : kernels::runnable_tables()) {
+      for (const std::size_t tokens : {1U, 40U}) {
+        const auto logits = [&](bool packs_bf16) {
+          ModelOptions options;
+          options.packs_bf16 = packs_bf16;
+          options.isa = table->name;
+          options.num_threads = 2;
+          auto runner = LogitsRunner::open(dir, options);
+          EXPECT_TRUE(runner) << runner.error().message;
+          const auto result = (*runner)->run(golden_prompt(tokens), false);
+          EXPECT_TRUE(result) << result.error().message;
+          return result->logits;
+        };
+        EXPECT_EQ(logits(true), logits(false)) << dir << ", " << table->name << ", " << tokens;
+      }
+    }
+  }
+}
+
 TEST(ModelLoading, PacksBf16MatricesWhereThereIsRoomAndOnlyForProductsInFp32) {
   const fs::path dir = golden_dir(WeightDType::bf16);
   const auto checkpoint = Checkpoint::open(dir);
@@ -207,6 +233,10 @@ TEST(ModelLoading, PacksBf16MatricesWhereThereIsRoomAndOnlyForProductsInFp32) {
     const LayerWeights& layer = weights->layers.back();
     EXPECT_EQ(layer.o.is_packed, weights->lm_head.is_packed);
     EXPECT_EQ(layer.o.is_packed, layer.experts.back().down.is_packed);
+    // kv_b's factors are made in any case, and smaller packed: whatever room there is.
+    const bool packs_factors = options.packs_bf16 && options.activations == Activations::f32;
+    EXPECT_EQ(layer.key_up.back().is_packed, packs_factors);
+    EXPECT_EQ(layer.value_up.back().is_packed, packs_factors);
     return layer.o.is_packed;
   };
   kernels::ThreadPool pool({.num_threads = 3});
