@@ -59,6 +59,7 @@ Result<std::byte*> Arena::allocate(std::size_t bytes) {
   }
   std::byte* piece = chunks_.back().data() + used_;
   used_ += needed;
+  bytes_ += needed;
   return piece;
 }
 
