@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -22,6 +23,11 @@ using JsonFilter = std::function<bool(std::size_t depth, JsonEvent event, nlohma
 
 /// Fails with corrupt, saying where the text stops being JSON. The filter may be empty.
 Result<nlohmann::json> parse_json(std::string_view text, const JsonFilter& filter = {});
+
+/// A key that stands twice in the outermost object, of which parse_json() keeps the last value.
+/// Requires: parse_json() accepts the text. Not a JsonFilter: with one, the parser looks for
+/// dropped members through the whole object after each that is an object itself.
+std::optional<std::string> repeated_key(std::string_view text);
 
 /// Fails when arrays and objects nest deeper than kJsonDepthMax.
 Status check_json_depth(std::string_view text);
