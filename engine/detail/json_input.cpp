@@ -99,6 +99,10 @@ std::optional<std::string> repeated_key(std::string_view text) {
 }
 
 Result<nlohmann::json> parse_json(std::string_view text, const JsonFilter& filter) {
+  if (text.size() > kJsonBytesMax) {
+    return fail(Errc::corrupt,
+                fmt::format("{} bytes of JSON, at most {}", text.size(), kJsonBytesMax));
+  }
   PONDER_CHECK(check_json_depth(text));
   nlohmann::json::parser_callback_t callback;
   if (filter) {

@@ -300,6 +300,9 @@ TEST(Config, LoadingNamesTheFile) {
                 ": damaged JSON at byte 2; download or export this file again");
   testing::write_file(dir.path() / "config.json", tiny().dump());
   EXPECT_TRUE(load_config(dir.path()));
+  std::filesystem::resize_file(dir.path() / "config.json", std::uintmax_t{1} << 36);
+  EXPECT_THAT(load_config(dir.path()).error().message,
+              HasSubstr("config.json: 68719476736 bytes of JSON, at most 268435456"));
 }
 
 }  // namespace
