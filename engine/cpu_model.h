@@ -57,7 +57,7 @@ class CpuModel final : public Model {
   void fill_rope_tables();
   std::span<const float> compute_logits(std::span<const BatchSegment> segments);
   std::span<const float> apply_lm_head(const float* input, std::size_t num_rows);
-  kernels::Executor executor() { return {table_, &pool_}; }
+  kernels::Executor executor() { return {table_, &pool_, &prepared_}; }
 
   // model_attention.cpp
   void attention(std::size_t layer, std::span<const BatchSegment> segments, RowTrace* trace);
@@ -117,7 +117,8 @@ class CpuModel final : public Model {
   ModelWeights weights_;
   const kernels::KernelTable* table_;
   kernels::ThreadPool pool_;
-  CpuFfn ffn_{config_, {table_, &pool_}};
+  kernels::PreparedInputs prepared_;
+  CpuFfn ffn_{config_, executor()};
   CacheLayout layout_;
   std::uint64_t num_nan_scores_ = 0;
   const ForcedChoices* forced_ = nullptr;

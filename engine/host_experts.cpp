@@ -29,7 +29,7 @@ HostExperts::HostExperts(const ModelConfig& config, const ModelOptions& options,
       kept_(layers),
       table_(&table),
       pool_({.num_threads = options.num_threads, .pin = false}),
-      ffn_(config, {table_, &pool_}) {
+      ffn_(config, {table_, &pool_, &prepared_}) {
   for (const std::size_t layer : layers) {
     layers_[layer].experts = std::move(weights.layers[layer].experts);
     layers_[layer].expert_arena = std::move(weights.layers[layer].expert_arena);

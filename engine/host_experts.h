@@ -53,6 +53,7 @@ class HostExperts {
   std::vector<std::size_t> kept_;     // these layers
   const kernels::KernelTable* table_;
   kernels::ThreadPool pool_;
+  kernels::PreparedInputs prepared_;
   CpuFfn ffn_;
 };
 

@@ -32,6 +32,8 @@ inline constexpr std::size_t kPageSize = 64;          // tokens in a cache page
 inline constexpr std::size_t kFp8BlockSize = 128;     // side of the square that shares a scale
 inline constexpr std::size_t kActivationGroup = 128;  // inputs of x that share an int8 scale
 inline constexpr float kSmallestActivation = 1e-30f;  // a group of smaller inputs counts as zeros
+inline constexpr std::size_t kPreparedRows = 96;      // rows of x in a prepared block
+inline constexpr std::size_t kPreparedRowsMultiple = 16;  // rows that are prepared together
 inline constexpr std::size_t kScaleRows = 16;         // weight rows whose group scales lie together
 inline constexpr std::size_t kLatentDimMax = 1024;    // kv_lora_rank + qk_rope_head_dim
 inline constexpr std::size_t kIndexHeadDimMax = 256;  // index_head_dim
@@ -66,6 +68,9 @@ struct MatmulArgs {
   // says, aligned to 64 bytes, and multiplied with the same bits as if it were not packed.
   bool w_is_packed = false;
   bool may_round_x = false;  // fp8, and bf16 that is not packed: see above
+  // What KernelTable::matmul_prepare made of all rows of x; a call then covers a block of
+  // kPreparedRows rows, or the last ones. Without it each call prepares its rows itself.
+  const void* prepared_x = nullptr;
 };
 
 /// y = weight * x / sqrt(mean(x^2) + eps). y may be x.
@@ -264,6 +269,14 @@ struct KernelTable {
 
   void (*matmul)(const MatmulArgs& args, std::size_t m_begin, std::size_t m_end,
                  std::size_t n_begin, std::size_t n_end) noexcept;
+  /// Bytes that matmul_prepare makes of x: inputs rounded to int8 or bf16, in the order in which
+  /// products read them. 0 where products with these weights take x as it lies.
+  std::size_t (*matmul_prepared_bytes)(const MatmulArgs& args) noexcept;
+  /// Prepares rows [m_begin, m_end), for all columns at once; changes no bit of a product. Both are
+  /// multiples of kPreparedRowsMultiple, or the end is m. `to` is aligned to 64 bytes. Requires:
+  /// matmul_prepared_bytes > 0.
+  void (*matmul_prepare)(const MatmulArgs& args, std::size_t m_begin, std::size_t m_end,
+                         void* to) noexcept;
   void (*rms_norm)(const RmsNormArgs& args, std::size_t row_begin, std::size_t row_end) noexcept;
   void (*layer_norm)(const LayerNormArgs& args, std::size_t row_begin,
                      std::size_t row_end) noexcept;

@@ -11,7 +11,7 @@ namespace {
 constexpr std::size_t kElementsPerChunk = 8192;
 
 // Rows that one matmul chunk covers: their part of x stays in the second-level cache.
-constexpr std::size_t kMatmulRows = 96;
+constexpr std::size_t kMatmulRows = kPreparedRows;
 constexpr std::size_t kMatmulColumnsMultiple = 8;
 constexpr std::size_t kMatmulProductsPerChunk = 2 * 1024 * 1024;
 // A chunk reads its rows of x from end to end, from beyond the second-level cache where they are
@@ -20,11 +20,11 @@ constexpr std::size_t kMatmulProductsPerChunkMax = 16 * 1024 * 1024;
 // With few rows the weights are streamed, and the other core's bandwidth is worth having early.
 constexpr std::size_t kMatmulFewRows = 4;
 constexpr std::size_t kMatmulProductsPerChunkFewRows = 64 * 1024;
-// Each chunk of an integer matmul quantises its rows of x; this many columns make that cheap.
+// An integer matmul reads its rows' codes again for each chunk; this many columns make that cheap.
 constexpr std::size_t kCodeColumnsMultiple = 2 * kScaleRows;
-constexpr std::size_t kCodeColumns = 512;
-constexpr std::size_t kCodeColumnsMax = 1024;
-// The same of one that rounds x to bf16; more would not stay in the second-level cache.
+constexpr std::size_t kCodeColumns = 256;
+constexpr std::size_t kCodeColumnsMax = 512;
+// The same of products in bf16; more would not stay in the second-level cache.
 constexpr std::size_t kRoundedColumns = 128;
 constexpr std::size_t kRoundedColumnsFewRows = 32;
 constexpr std::size_t kChunksPerThread = 4;
@@ -92,6 +92,9 @@ struct MatmulGrid {
     }
     num_chunks = row_chunks * divide_up(args.n, columns);
   }
+  std::size_t column_chunks() const noexcept {
+    return num_chunks / std::max<std::size_t>(1, row_chunks);
+  }
   std::size_t rows;
   std::size_t row_chunks;
   std::size_t row_chunks_together = 1;  // narrow chunks read little of the weights, and all of x
@@ -104,7 +107,7 @@ struct MatmulGrid {
 void run_matmul_chunk(const KernelTable& table, const MatmulArgs& args, const MatmulGrid& grid,
                       std::size_t chunk) noexcept {
   const std::size_t together = grid.row_chunks_together;
-  const std::size_t column_chunks = grid.num_chunks / grid.row_chunks;
+  const std::size_t column_chunks = grid.column_chunks();
   const std::size_t first = chunk / (together * column_chunks) * together;
   const std::size_t rest = chunk % (together * column_chunks);
   const std::size_t row_chunks = std::min(together, grid.row_chunks - first);
@@ -127,16 +130,23 @@ void matmul(const Executor& executor, const MatmulArgs* jobs, std::size_t num_jo
   const std::size_t products_per_chunk = products / std::max<std::size_t>(1, num_chunks) + 1;
   const std::size_t grain =
       std::max<std::size_t>(1, kMatmulProductsPerHandOut / products_per_chunk);
+  if (executor.prepared != nullptr) {
+    executor.prepared->prepare(
+        *executor.table, *executor.pool, jobs, num_jobs,
+        [&](const MatmulArgs& job) { return MatmulGrid(job, threads).column_chunks(); });
+  }
   executor.pool->parallel_for(num_chunks, grain, [&](std::size_t begin, std::size_t end) {
-    const MatmulArgs* job = jobs;
+    std::size_t job = 0;
     std::size_t job_begin = 0;  // the job's first chunk
     for (std::size_t chunk = begin; chunk < end; ++chunk) {
-      MatmulGrid grid(*job, threads);
+      MatmulGrid grid(jobs[job], threads);
       while (chunk - job_begin >= grid.num_chunks) {
         job_begin += grid.num_chunks;
-        grid = MatmulGrid(*++job, threads);
+        grid = MatmulGrid(jobs[++job], threads);
       }
-      run_matmul_chunk(*executor.table, *job, grid, chunk - job_begin);
+      MatmulArgs args = jobs[job];
+      if (executor.prepared != nullptr) args.prepared_x = executor.prepared->of(job);
+      run_matmul_chunk(*executor.table, args, grid, chunk - job_begin);
     }
   });
 }

@@ -9,14 +9,16 @@
 #include <cstddef>
 
 #include "kernels/kernel_table.h"
+#include "kernels/prepared_inputs.h"
 #include "kernels/thread_pool.h"
 
 namespace ponder::kernels {
 
-/// Where operations run. Both outlive it.
+/// Where operations run. What it points at outlives it.
 struct Executor {
   const KernelTable* table;
   ThreadPool* pool;
+  PreparedInputs* prepared = nullptr;  // nullptr: no memory for prepared inputs of products
 };
 
 /// Runs all jobs at once, with one wait at the end: matrices that share an input, heads, experts.

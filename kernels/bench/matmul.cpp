@@ -215,7 +215,7 @@ class Benchmark {
   Benchmark(const Options& options, const KernelTable& table)
       : options_(options),
         pool_({.num_threads = options.threads, .pin = true}),
-        executor_{&table, &pool_},
+        executor_{&table, &pool_, &prepared_},
         peaks_(measure_peaks()) {}
 
   void run() {
@@ -242,6 +242,7 @@ class Benchmark {
 
   const Options& options_;
   ThreadPool pool_;
+  PreparedInputs prepared_;
   Executor executor_;
   Peaks peaks_;
   Data data_;

@@ -5,8 +5,8 @@ namespace ponder::kernels {
 namespace {
 
 constexpr std::size_t kPairSection = 1024;
-constexpr std::size_t kPairStep = 32;     // inputs of a vector of pairs
-constexpr std::size_t kPairRows = 96;     // of x, rounded at once
+constexpr std::size_t kPairStep = 32;             // inputs of a vector of pairs
+constexpr std::size_t kPairRows = kPreparedRows;  // of x, rounded at once
 constexpr std::size_t kCopiedColumns = 32;  // rows of w that are copied at once, where they are
 static_assert(kPairSection % kFp8BlockSize == 0 && kFp8BlockSize % kPairStep == 0);
 static_assert(kPairStep == 2 * kLanes);
@@ -16,7 +16,7 @@ struct RoundedRows {
   std::size_t rows;
   std::size_t k_begin;
   std::size_t k_end;
-  alignas(64) bf16 x[kPairRows * kPairSection];  // rows kPairSection apart
+  const bf16* x;  // rows kPairSection apart
 
   std::size_t steps() const { return (k_end - k_begin + kPairStep - 1) / kPairStep; }
 };
@@ -36,10 +36,12 @@ inline Pair load_step(const fp8_e4m3* p, std::size_t count) {
   return load_pair(rest);
 }
 
-void round_rows(const MatmulArgs& args, RoundedRows& r) {
-  for (std::size_t row = 0; row < r.rows; ++row) {
+// Rows [row_begin, row_end) of a section, to the same rows of `x`.
+void round_rows(const MatmulArgs& args, const RoundedRows& r, std::size_t row_begin,
+                std::size_t row_end, bf16* x) {
+  for (std::size_t row = row_begin; row < row_end; ++row) {
     const float* from = args.x + (r.first_row + row) * args.x_stride;
-    bf16* to = r.x + row * kPairSection;
+    bf16* to = x + row * kPairSection;
     for (std::size_t k = r.k_begin; k < r.k_end; k += kPairStep, to += kPairStep) {
       const Pair step = load_step(from + k, r.k_end - k);
       store_pairs(to, step.first, step.second);

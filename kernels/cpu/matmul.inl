@@ -29,6 +29,9 @@ inline Vec weight_scale(const MatmulArgs& args, std::size_t n, std::size_t k) {
 template <class W>
 constexpr bool kIsScaled = sizeof(W) == 1;
 
+// With more rows of x than these other tiles have brought the weights into some cache.
+constexpr int kRowsFromMemory = 4;
+
 // Asks for what the next tile will read at k. The processor foresees little of it: a section of a
 // weight row ends before it has seen where the row leads.
 template <class W, int NR>
@@ -134,12 +137,12 @@ void multiply_tile(const MatmulArgs& args, std::size_t m, std::size_t n, const S
     }
     if constexpr (kIsScaled<W>) {
       for (; k + 2 * kLanes <= end; k += 2 * kLanes) {
-        if constexpr (MR <= kTileRowsWide) prefetch_next(w, args.w_stride, k);
+        prefetch_next(w, args.w_stride, k);
         multiply_pair<W, MR, NR>(x, w, scales, k, sums);
       }
     }
     for (; k + kLanes <= end; k += kLanes) {
-      if constexpr (MR <= kTileRowsWide) prefetch_next(w, args.w_stride, k);
+      if constexpr (MR <= kRowsFromMemory) prefetch_next(w, args.w_stride, k);
       multiply_step<W, MR, NR, true>(x, w, scales, k, kLanes, sums);
     }
     if (k < end) {
@@ -195,16 +198,29 @@ void multiply(const MatmulArgs& args, const MatmulRange& range) {
 
 // Rows of w that are decoded at once when several tiles of x will use them.
 constexpr std::size_t kDecodedRows = 32;
+constexpr std::size_t kDecodedRowsAhead = 4;  // about the time that memory takes to answer
 
 // The weights of rows [n, n_end), as the tiles would decode them, kSection apart.
 void decode_fp8(const MatmulArgs& args, std::size_t n, std::size_t n_end, const Section& section,
                 float* decoded) {
   for (; n < n_end; ++n, decoded += kSection) {
     const fp8_e4m3* row = weight_row<fp8_e4m3>(args, n);
-    for (std::size_t k = section.k_begin; k < section.k_end; k += kLanes) {
-      const std::size_t count = section.k_end - k;
-      const Vec codes = count < kLanes ? load_some(row + k, count) : load(row + k);
-      store(decoded + (k - section.k_begin), mul(codes, weight_scale(args, n, k)));
+    float* to = decoded;
+    std::size_t k = section.k_begin;
+    while (k < section.k_end) {
+      const Vec scale = weight_scale(args, n, k);
+      const std::size_t end = section.k_end - k > kFp8BlockSize ? k + kFp8BlockSize : section.k_end;
+      for (; k + 2 * kLanes <= end; k += 2 * kLanes, to += 2 * kLanes) {
+        __builtin_prefetch(row + kDecodedRowsAhead * args.w_stride + k);
+        const Pair weights = load_pair(row + k);
+        store(to, mul(weights.first, scale));
+        store(to + kLanes, mul(weights.second, scale));
+      }
+      for (; k < end; k += kLanes, to += kLanes) {
+        const std::size_t count = end - k;
+        const Vec weights = count < kLanes ? load_some(row + k, count) : load(row + k);
+        store(to, mul(weights, scale));
+      }
     }
   }
 }

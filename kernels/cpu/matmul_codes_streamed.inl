@@ -105,18 +105,14 @@ void stream_columns(const MatmulArgs& args, const MatmulRange& range, const Quan
   for (std::size_t row = 0; row < q.rows; ++row) columns.store_row(q.first_row + row, sums[row]);
 }
 
+inline std::size_t padded_code_rows(const MatmulArgs&, std::size_t rows) { return rows; }
+
 void multiply_codes(const MatmulArgs& args, const MatmulRange& range) {
-  QuantisedRows q;
   const bool is_streamed = args.w_is_packed && range.m_end - range.m_begin <= kStreamedRowsMax;
   const std::size_t columns = is_streamed ? kScaleRows : kTileColumns;
   for (std::size_t m = range.m_begin; m < range.m_end; m += kCodeRows) {
-    q.first_row = m;
-    q.rows = range.m_end - m < kCodeRows ? range.m_end - m : kCodeRows;
-    q.rows_padded = q.rows;
-    const std::size_t width_max = kCodesMax / q.rows / kActivationGroup * kActivationGroup;
-    for (q.k_begin = 0; q.k_begin < args.k; q.k_begin += q.width) {
-      q.width = args.k - q.k_begin < width_max ? args.k - q.k_begin : width_max;
-      quantise_rows(args, q);
+    const std::size_t rows = range.m_end - m < kCodeRows ? range.m_end - m : kCodeRows;
+    each_code_section(args, m, rows, padded_code_rows, [&](const QuantisedRows& q) {
       for (std::size_t n = range.n_begin / columns * columns; n < range.n_end; n += columns) {
         if (is_streamed) {
           stream_columns(args, range, q, n);
@@ -124,8 +120,21 @@ void multiply_codes(const MatmulArgs& args, const MatmulRange& range) {
           multiply_columns(args, range, q, n);
         }
       }
-    }
+    });
   }
+}
+
+inline bool has_codes(const MatmulArgs& args) {
+  return args.w_dtype == DType::int8 || args.w_dtype == DType::int4;
+}
+
+std::size_t matmul_prepared_bytes(const MatmulArgs& args) noexcept {
+  return has_codes(args) ? code_bytes(args, padded_code_rows) : 0;
+}
+
+void matmul_prepare(const MatmulArgs& args, std::size_t m_begin, std::size_t m_end,
+                    void* to) noexcept {
+  prepare_codes(args, m_begin, m_end, padded_code_rows, to);
 }
 
 }  // namespace

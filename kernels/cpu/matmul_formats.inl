@@ -6,7 +6,7 @@ namespace {
 void matmul(const MatmulArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t n_begin,
             std::size_t n_end) noexcept {
   const MatmulRange range{m_begin, m_end, n_begin, n_end};
-  if (args.w_dtype == DType::int8 || args.w_dtype == DType::int4) {
+  if (has_codes(args)) {
     multiply_codes(args, range);
   } else if (args.w_dtype == DType::f32) {
     multiply<float>(args, range);

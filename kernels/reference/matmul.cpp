@@ -131,6 +131,10 @@ void matmul_packed_band(const MatmulArgs& args, std::size_t m, std::size_t band,
 
 }  // namespace
 
+std::size_t matmul_prepared_bytes(const MatmulArgs&) noexcept { return 0; }
+
+void matmul_prepare(const MatmulArgs&, std::size_t, std::size_t, void*) noexcept {}
+
 void matmul(const MatmulArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t n_begin,
             std::size_t n_end) noexcept {
   if (args.w_dtype == DType::int8 || args.w_dtype == DType::int4) {

@@ -8,6 +8,10 @@
 
 namespace ponder::kernels::scalar {
 
+/// 0: products take x as it lies.
+std::size_t matmul_prepared_bytes(const MatmulArgs& args) noexcept;
+void matmul_prepare(const MatmulArgs& args, std::size_t m_begin, std::size_t m_end,
+                    void* to) noexcept;
 void matmul(const MatmulArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t n_begin,
             std::size_t n_end) noexcept;
 void rms_norm(const RmsNormArgs& args, std::size_t row_begin, std::size_t row_end) noexcept;

@@ -7,6 +7,8 @@ const KernelTable& scalar_table() noexcept {
   static constexpr KernelTable kTable = {
       .name = "scalar",
       .matmul = scalar::matmul,
+      .matmul_prepared_bytes = scalar::matmul_prepared_bytes,
+      .matmul_prepare = scalar::matmul_prepare,
       .rms_norm = scalar::rms_norm,
       .layer_norm = scalar::layer_norm,
       .rope = scalar::rope,

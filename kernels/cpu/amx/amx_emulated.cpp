@@ -38,6 +38,8 @@ const KernelTable& amx_emulated_table() noexcept {
     KernelTable table = scalar_table();
     table.name = "amx_emulated";
     table.matmul = matmul;
+    table.matmul_prepared_bytes = matmul_prepared_bytes;
+    table.matmul_prepare = matmul_prepare;
     table.index_scores_i8 = index_scores_i8;
     table.attention_sizes = attention_sizes;
     table.attention_pack = attention_pack;

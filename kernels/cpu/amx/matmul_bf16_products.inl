@@ -9,13 +9,16 @@ namespace {
 constexpr std::size_t kColumnsInPlace = kTileRows16;  // rows of w that are multiplied at once
 static_assert(kPairRows % kTileRows16 == 0 && kCopiedColumns % (2 * kTileRows16) == 0);
 
-// Turns every 16 rows by 16 words in place. Rows after the last one become zeros.
-void arrange_rows(RoundedRows& r) {
-  const std::size_t rows = (r.rows + kTileRows16 - 1) / kTileRows16 * kTileRows16;
-  for (std::size_t i = r.rows * kPairSection; i < rows * kPairSection; ++i) r.x[i] = 0;
-  for (std::size_t row = 0; row < rows; row += kTileRows16) {
+constexpr std::size_t kPairRowsMultiple = kTileRows16;
+
+// Turns every 16 rows by 16 words in place, from row_begin, a multiple of 16, on. Rows after the
+// last one become zeros.
+void arrange_rows(const RoundedRows& r, std::size_t row_begin, std::size_t row_end, bf16* x) {
+  const std::size_t end = (row_end + kTileRows16 - 1) / kTileRows16 * kTileRows16;
+  for (std::size_t i = row_end * kPairSection; i < end * kPairSection; ++i) x[i] = 0;
+  for (std::size_t row = row_begin; row < end; row += kTileRows16) {
     for (std::size_t step = 0; step < r.steps(); ++step) {
-      bf16* block = r.x + row * kPairSection + step * kPairStep;
+      bf16* block = x + row * kPairSection + step * kPairStep;
       Vec words[kLanes];
       for (std::size_t i = 0; i < kLanes; ++i) words[i] = load_words(block + i * kPairSection);
       transpose(words);

@@ -121,38 +121,27 @@ void multiply_blocks(Tiles& tiles, const MatmulArgs& args, const MatmulRange& ra
   }
 }
 
-// Makes the rows after the last one zeros, up to a whole tile.
-void pad_rows(QuantisedRows& q) {
-  for (std::size_t k = 0; k < q.width; k += kActivationGroup) {
-    for (std::size_t row = q.rows; row < q.rows_padded; ++row) {
-      const std::size_t group = q.group(row, k);
-      q.scales[group] = 0.0f;
-      for (std::size_t i = 0; i < kActivationGroup / 4; ++i) {
-        q.quads[group * (kActivationGroup / 4) + i] = 0;
-      }
-    }
-  }
+inline std::size_t whole_tile_rows(const MatmulArgs&, std::size_t rows) {
+  return (rows + kTileRows16 - 1) / kTileRows16 * kTileRows16;
+}
+
+// Prepared rows that are left to a table without tiles are not padded.
+inline std::size_t padded_code_rows(const MatmulArgs& args, std::size_t rows) {
+  return args.w_is_packed && rows > kStreamedRowsMax ? whole_tile_rows(args, rows) : rows;
 }
 
 void multiply_codes(const MatmulArgs& args, const MatmulRange& range) {
-  QuantisedRows q;
   Tiles tiles(args.w_group < kTileRowBytes ? args.w_group : kTileRowBytes);
   const std::size_t block_end = (range.n_end + kScaleRows - 1) / kScaleRows;
   for (std::size_t m = range.m_begin; m < range.m_end; m += kCodeRows) {
-    q.first_row = m;
-    q.rows = range.m_end - m < kCodeRows ? range.m_end - m : kCodeRows;
-    q.rows_padded = (q.rows + kTileRows16 - 1) / kTileRows16 * kTileRows16;
-    const std::size_t width_max = kCodesMax / q.rows_padded / kActivationGroup * kActivationGroup;
-    for (q.k_begin = 0; q.k_begin < args.k; q.k_begin += q.width) {
-      q.width = args.k - q.k_begin < width_max ? args.k - q.k_begin : width_max;
-      quantise_rows(args, q);
-      pad_rows(q);
+    const std::size_t rows = range.m_end - m < kCodeRows ? range.m_end - m : kCodeRows;
+    each_code_section(args, m, rows, whole_tile_rows, [&](const QuantisedRows& q) {
       std::size_t block = range.n_begin / kScaleRows;
       for (; block + 2 <= block_end; block += 2) {
         multiply_blocks<2>(tiles, args, range, q, block);
       }
       if (block < block_end) multiply_blocks<1>(tiles, args, range, q, block);
-    }
+    });
   }
 }
 

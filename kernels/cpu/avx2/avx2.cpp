@@ -37,6 +37,8 @@ const KernelTable& avx2_table() noexcept {
   static constexpr KernelTable kTable = {
       .name = "avx2",
       .matmul = matmul,
+      .matmul_prepared_bytes = matmul_prepared_bytes,
+      .matmul_prepare = matmul_prepare,
       .rms_norm = rms_norm,
       .layer_norm = layer_norm,
       .rope = rope,

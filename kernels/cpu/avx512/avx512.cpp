@@ -39,6 +39,8 @@ const KernelTable& avx512_table() noexcept {
   static constexpr KernelTable kTable = {
       .name = "avx512",
       .matmul = matmul,
+      .matmul_prepared_bytes = matmul_prepared_bytes,
+      .matmul_prepare = matmul_prepare,
       .rms_norm = rms_norm,
       .layer_norm = layer_norm,
       .rope = rope,

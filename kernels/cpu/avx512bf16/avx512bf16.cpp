@@ -28,6 +28,16 @@ const KernelTable& next_best_table() { return avx512vnni_table(); }
 namespace ponder::kernels {
 namespace {
 
+std::size_t matmul_prepared_bytes(const MatmulArgs& args) noexcept {
+  return is_in_pairs(args) ? pair_bytes(args) : next_best_table().matmul_prepared_bytes(args);
+}
+
+void matmul_prepare(const MatmulArgs& args, std::size_t m_begin, std::size_t m_end,
+                    void* to) noexcept {
+  if (is_in_pairs(args)) return prepare_pairs(args, m_begin, m_end, to);
+  next_best_table().matmul_prepare(args, m_begin, m_end, to);
+}
+
 void matmul(const MatmulArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t n_begin,
             std::size_t n_end) noexcept {
   if (is_in_pairs(args)) return multiply_in_pairs(args, m_begin, m_end, n_begin, n_end);
@@ -41,6 +51,8 @@ const KernelTable& avx512bf16_table() noexcept {
     KernelTable table = avx512vnni_table();
     table.name = "avx512bf16";
     table.matmul = matmul;
+    table.matmul_prepared_bytes = matmul_prepared_bytes;
+    table.matmul_prepare = matmul_prepare;
     table.attention_sizes = attention_sizes;
     table.attention_pack = attention_pack;
     table.attention_part = attention_part;

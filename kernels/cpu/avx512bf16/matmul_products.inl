@@ -12,7 +12,8 @@ constexpr std::size_t kColumnsInPlace = 1;  // rows of w that are multiplied at 
 constexpr int kPairTileRows = 6;
 constexpr int kPairTileRowsWide = 2;  // with so few rows of x a tile takes 8 rows of w
 
-inline void arrange_rows(RoundedRows&) {}
+constexpr std::size_t kPairRowsMultiple = 1;
+inline void arrange_rows(const RoundedRows&, std::size_t, std::size_t, bf16*) {}
 
 // y = sums, or y += sums for the later sections.
 template <int NR>

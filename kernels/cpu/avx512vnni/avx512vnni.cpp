@@ -24,7 +24,7 @@ namespace {
 
 void matmul(const MatmulArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t n_begin,
             std::size_t n_end) noexcept {
-  if (args.w_dtype == DType::int8 || args.w_dtype == DType::int4) {
+  if (has_codes(args)) {
     multiply_codes(args, {m_begin, m_end, n_begin, n_end});
   } else {
     avx512_table().matmul(args, m_begin, m_end, n_begin, n_end);
@@ -38,6 +38,8 @@ const KernelTable& avx512vnni_table() noexcept {
     KernelTable table = avx512_table();
     table.name = "avx512vnni";
     table.matmul = matmul;
+    table.matmul_prepared_bytes = matmul_prepared_bytes;
+    table.matmul_prepare = matmul_prepare;
     table.index_scores_i8 = index_scores_i8;
     return table;
   }();
