@@ -27,13 +27,15 @@ enum class FinishReason { stop, length, cancelled, expired, failed };
 /// starves (engine/scheduler.h).
 enum class Priority : std::uint8_t { low, normal, high };
 
-/// What one request cost, for the status line and the benchmarks.
+/// What one request cost, for the status line and the benchmarks. truncate() takes tokens that were
+/// generated back; what they cost stays, so that more may have been forced or accepted than are
+/// left.
 struct RequestStats {
   std::uint32_t tokens_prompt = 0;
   std::uint32_t tokens_cached = 0;  // of the prompt, taken from the prefix cache
   std::uint32_t tokens_shadow = 0;  // of the cached ones, computed in idle time for this request
   std::uint32_t tokens_generated = 0;
-  std::uint32_t tokens_forced = 0;    // of these, not sampled: the grammar left no choice
+  std::uint32_t tokens_forced = 0;    // not sampled: the grammar left no choice
   std::uint32_t tokens_drafted = 0;   // guessed ahead and verified
   std::uint32_t tokens_accepted = 0;  // of these, guessed right
   double prefill_ms = 0;
@@ -45,7 +47,7 @@ struct GenerationRequest {
   std::vector<TokenId> prompt;  // not empty
   SamplingParams sampling;
   std::vector<TokenId> stop_tokens;  // empty: the model's own; the stop token is delivered too
-  bool ends_at_stop = true;  // false: only the limit ends it, for benchmarks
+  bool ends_at_stop = true;  // false: only those listed end it, and the limit; for benchmarks
   std::uint32_t tokens_generated_max = 4096;
   std::shared_ptr<const Grammar> grammar;  // null: unconstrained. Shared by the requests using it
   Priority priority = Priority::normal;
