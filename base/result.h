@@ -25,14 +25,22 @@ enum class Errc {
 /// The code's name, as logs and JSON show it.
 constexpr const char* errc_name(Errc code) noexcept {
   switch (code) {
-    case Errc::invalid_argument: return "invalid_argument";
-    case Errc::not_found: return "not_found";
-    case Errc::exhausted: return "exhausted";
-    case Errc::cancelled: return "cancelled";
-    case Errc::deadline: return "deadline";
-    case Errc::corrupt: return "corrupt";
-    case Errc::unavailable: return "unavailable";
-    case Errc::internal: return "internal";
+    case Errc::invalid_argument:
+      return "invalid_argument";
+    case Errc::not_found:
+      return "not_found";
+    case Errc::exhausted:
+      return "exhausted";
+    case Errc::cancelled:
+      return "cancelled";
+    case Errc::deadline:
+      return "deadline";
+    case Errc::corrupt:
+      return "corrupt";
+    case Errc::unavailable:
+      return "unavailable";
+    case Errc::internal:
+      return "internal";
   }
   return "unknown";
 }
@@ -59,7 +67,7 @@ inline tl::unexpected<Error> fail(Errc code, std::string message) {
 }
 
 /// The same error with where it happened put in front: "load layer 12: ...".
-inline tl::unexpected<Error> fail_in(const std::string& where, Error error) {
+inline tl::unexpected<Error> fail_in(const std::string& where, const Error& error) {
   return tl::unexpected<Error>(Error(error.code, where + ": " + error.message));
 }
 
