@@ -322,9 +322,12 @@ void skip_irrelevant(ConfigFields& fields) {
 
 const char* index_keys_name(IndexKeys index_keys) noexcept {
   switch (index_keys) {
-    case IndexKeys::floating: return "floating";
-    case IndexKeys::int8: return "int8";
-    case IndexKeys::fp8: return "fp8";
+    case IndexKeys::floating:
+      return "floating";
+    case IndexKeys::int8:
+      return "int8";
+    case IndexKeys::fp8:
+      return "fp8";
   }
   return "unknown";
 }
@@ -346,7 +349,7 @@ Result<ModelConfig> parse_config(std::string_view text) {
                             Reader{read_rope}, Reader{read_token_ids}, Reader{read_quantization},
                             Reader{read_dtype}, Reader{describe_layers}}) {
     read(fields, config);
-    if (fields.fault()) return tl::unexpected(*fields.fault());
+    if (const auto& fault = fields.fault()) return tl::unexpected(*fault);
   }
   skip_irrelevant(fields);
   config.unknown_keys = fields.unknown_keys();

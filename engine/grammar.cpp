@@ -83,7 +83,7 @@ RuleId GrammarBuilder::literal(std::string bytes) {
   return add(*rules_, std::move(rule));
 }
 
-RuleId GrammarBuilder::sequence(std::vector<RuleId> items) {
+RuleId GrammarBuilder::sequence(const std::vector<RuleId>& items) {
   Rule rule = make_rule(RuleKind::sequence, true);
   rule.children = indices_of(items);
   for (const std::uint32_t child : rule.children) {
@@ -92,7 +92,7 @@ RuleId GrammarBuilder::sequence(std::vector<RuleId> items) {
   return add(*rules_, std::move(rule));
 }
 
-RuleId GrammarBuilder::choice(std::vector<RuleId> options) {
+RuleId GrammarBuilder::choice(const std::vector<RuleId>& options) {
   if (options.empty()) fault(*rules_, "a choice without options");
   Rule rule = make_rule(RuleKind::choice);
   rule.children = indices_of(options);
@@ -106,13 +106,12 @@ RuleId GrammarBuilder::one_of(std::vector<std::string> strings) {
   std::vector<RuleId> options;
   options.reserve(strings.size());
   for (std::string& text : strings) options.push_back(literal(std::move(text)));
-  return choice(std::move(options));
+  return choice(options);
 }
 
 RuleId GrammarBuilder::optional(RuleId item) { return choice({item, literal("")}); }
 
-RuleId GrammarBuilder::repeat(RuleId item, RuleId separator, std::uint32_t min,
-                              std::uint32_t max) {
+RuleId GrammarBuilder::repeat(RuleId item, RuleId separator, std::uint32_t min, std::uint32_t max) {
   if (rules_->rules[index_of(item)].is_nullable) fault(*rules_, "a repeat over nothing");
   if (min > max) fault(*rules_, fmt::format("a repeat of at least {}, at most {}", min, max));
   Rule rule = make_rule(RuleKind::repeat, min == 0);
