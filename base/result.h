@@ -25,22 +25,14 @@ enum class Errc {
 /// The code's name, as logs and JSON show it.
 constexpr const char* errc_name(Errc code) noexcept {
   switch (code) {
-    case Errc::invalid_argument:
-      return "invalid_argument";
-    case Errc::not_found:
-      return "not_found";
-    case Errc::exhausted:
-      return "exhausted";
-    case Errc::cancelled:
-      return "cancelled";
-    case Errc::deadline:
-      return "deadline";
-    case Errc::corrupt:
-      return "corrupt";
-    case Errc::unavailable:
-      return "unavailable";
-    case Errc::internal:
-      return "internal";
+    case Errc::invalid_argument: return "invalid_argument";
+    case Errc::not_found: return "not_found";
+    case Errc::exhausted: return "exhausted";
+    case Errc::cancelled: return "cancelled";
+    case Errc::deadline: return "deadline";
+    case Errc::corrupt: return "corrupt";
+    case Errc::unavailable: return "unavailable";
+    case Errc::internal: return "internal";
   }
   return "unknown";
 }

@@ -322,12 +322,9 @@ void skip_irrelevant(ConfigFields& fields) {
 
 const char* index_keys_name(IndexKeys index_keys) noexcept {
   switch (index_keys) {
-    case IndexKeys::floating:
-      return "floating";
-    case IndexKeys::int8:
-      return "int8";
-    case IndexKeys::fp8:
-      return "fp8";
+    case IndexKeys::floating: return "floating";
+    case IndexKeys::int8: return "int8";
+    case IndexKeys::fp8: return "fp8";
   }
   return "unknown";
 }

@@ -137,14 +137,14 @@ Result<RequestId> EngineImpl::submit(GenerationRequest spec, RequestCallbacks ca
   PONDER_CHECK(check_length(spec.prompt.size(), config()));
   PONDER_CHECK(check_request(spec, config(), *clock_));
   const std::size_t most = tokens_max(spec);
-  auto request =
-      std::make_unique<Request>(RequestId{}, std::move(spec), std::move(callbacks), most, pool_);
+  auto request = std::make_unique<Request>(RequestId{}, std::move(spec), std::move(callbacks), most,
+                                           pool_);
   PONDER_CHECK(check_pages(*request));
   return enqueue(std::move(request));
 }
 
-Result<RequestId> EngineImpl::fork(RequestId parent, std::size_t num_tokens, GenerationRequest spec,
-                                   RequestCallbacks callbacks) {
+Result<RequestId> EngineImpl::fork(RequestId parent, std::size_t num_tokens,
+                                   GenerationRequest spec, RequestCallbacks callbacks) {
   PONDER_CHECK(check_length(num_tokens + spec.prompt.size(), config()));
   PONDER_CHECK(check_request(spec, config(), *clock_));
   auto request =
@@ -176,8 +176,8 @@ Status EngineImpl::prefill_when_idle(std::vector<TokenId> prompt) {
   GenerationRequest spec;
   spec.prompt = std::move(prompt);
   const std::size_t most = spec.prompt.size();
-  auto request =
-      std::make_unique<Request>(RequestId{}, std::move(spec), RequestCallbacks{}, most, pool_);
+  auto request = std::make_unique<Request>(RequestId{}, std::move(spec), RequestCallbacks{}, most,
+                                           pool_);
   request->is_shadow = true;
   PONDER_CHECK(check_pages(*request));
   inbox_.submit_shadow(std::move(request));
@@ -230,8 +230,8 @@ void EngineImpl::step() {
 void EngineImpl::give_up_step(const Error& error) {
   if (error.code != Errc::unavailable || !load_spare_) return fail_step(error.message);
   const Status moved = move_to_spare(error.message);
-  if (!moved)
-    fail_step(fmt::format("{}; the CPU cannot go on: {}", error.message, moved.error().message));
+  if (!moved) fail_step(fmt::format("{}; the CPU cannot go on: {}", error.message,
+                                    moved.error().message));
 }
 
 /// Every request keeps its tokens; their cache rows are computed again.
@@ -356,8 +356,9 @@ Status EngineImpl::grow_branch(Request& request) {
                         begin + static_cast<std::ptrdiff_t>(num_tokens));
   request.stats.tokens_prompt = static_cast<std::uint32_t>(request.tokens.size());
   request.num_prompt = parent->num_prompt_of_branch(num_tokens, request.tokens.size());
-  request.tokens_max = std::min<std::size_t>(
-      request.tokens.size() + request.spec.tokens_generated_max, config().max_position_embeddings);
+  request.tokens_max =
+      std::min<std::size_t>(request.tokens.size() + request.spec.tokens_generated_max,
+                            config().max_position_embeddings);
   return check_pages(request);
 }
 
@@ -370,8 +371,8 @@ void EngineImpl::end_expired() {
     finish(id, FinishReason::expired,
            fmt::format("the deadline passed {:.0f} ms after the request came, with {} of {} prompt "
                        "tokens computed and {} tokens generated",
-                       waited,
-                       std::min<std::size_t>(request.num_computed, request.stats.tokens_prompt),
+                       waited, std::min<std::size_t>(request.num_computed,
+                                                     request.stats.tokens_prompt),
                        request.stats.tokens_prompt, request.stats.tokens_generated));
   }
 }
@@ -384,7 +385,8 @@ void EngineImpl::start(Request& request) {
 
 /// Samples and delivers one token, and those that the grammar forces after it. Returns whether the
 /// request goes on; otherwise it is gone.
-bool EngineImpl::publish(Request& request, std::span<const float> logits, const RowChoice& choice) {
+bool EngineImpl::publish(Request& request, std::span<const float> logits,
+                         const RowChoice& choice) {
   const auto token = token_choice_.choose(request, logits, choice);
   if (!token) {
     const bool has_choice =
@@ -479,11 +481,12 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::filesystem::path& model_
   PONDER_TRY(Tokenizer tokenizer, Tokenizer::load(model_dir / "tokenizer.json"));
   std::optional<Machine> machine;
   bool is_on_device = false;
-  PONDER_CHECK(open_on_chosen_device(options, [&](const kernels::DeviceTable* device) -> Status {
-    PONDER_TRY(machine, open_machine(model_dir, options, device));
-    is_on_device = device != nullptr;
-    return {};
-  }));
+  PONDER_CHECK(
+      open_on_chosen_device(options, [&](const kernels::DeviceTable* device) -> Status {
+        PONDER_TRY(machine, open_machine(model_dir, options, device));
+        is_on_device = device != nullptr;
+        return {};
+      }));
   PONDER_ASSERT(machine);
   PONDER_CHECK(check_ids_fit(tokenizer, machine->model->config()));
   LoadSpare load_spare;

@@ -111,7 +111,8 @@ RuleId GrammarBuilder::one_of(std::vector<std::string> strings) {
 
 RuleId GrammarBuilder::optional(RuleId item) { return choice({item, literal("")}); }
 
-RuleId GrammarBuilder::repeat(RuleId item, RuleId separator, std::uint32_t min, std::uint32_t max) {
+RuleId GrammarBuilder::repeat(RuleId item, RuleId separator, std::uint32_t min,
+                              std::uint32_t max) {
   if (rules_->rules[index_of(item)].is_nullable) fault(*rules_, "a repeat over nothing");
   if (min > max) fault(*rules_, fmt::format("a repeat of at least {}, at most {}", min, max));
   Rule rule = make_rule(RuleKind::repeat, min == 0);

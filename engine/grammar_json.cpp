@@ -24,20 +24,9 @@ enum class At : std::uint8_t {
   after_value,  // , or the closing bracket
   in_string,
   escape,
-  hex1,
-  hex2,
-  hex2_low,
-  hex3,
-  hex4,  // hex2_low: after \ud, where surrogates are refused
+  hex1, hex2, hex2_low, hex3, hex4,  // hex2_low: after \ud, where surrogates are refused
   word,
-  minus,
-  zero,
-  digits,
-  point,
-  fraction,
-  exponent,
-  exponent_sign,
-  exponent_digits,
+  minus, zero, digits, point, fraction, exponent, exponent_sign, exponent_digits,
 };
 
 struct State {
@@ -54,9 +43,12 @@ struct State {
            std::uint64_t{in_key} << 56;
   }
   static State unpack(std::uint64_t word) {
-    return {static_cast<At>(word & 0xFF),           static_cast<std::uint8_t>(word >> 8),
-            static_cast<std::uint16_t>(word >> 16), static_cast<std::uint16_t>(word >> 32),
-            static_cast<std::uint8_t>(word >> 48),  (word >> 56 & 1) != 0};
+    return {static_cast<At>(word & 0xFF),
+            static_cast<std::uint8_t>(word >> 8),
+            static_cast<std::uint16_t>(word >> 16),
+            static_cast<std::uint16_t>(word >> 32),
+            static_cast<std::uint8_t>(word >> 48),
+            (word >> 56 & 1) != 0};
   }
 };
 
@@ -90,8 +82,8 @@ JsonStep number(State state, At at) {
 
 JsonStep open(State state, bool is_object) {
   if (state.depth == kDepthMax) return dead();
-  state.is_object = static_cast<std::uint16_t>((state.is_object & ~(1U << state.depth)) |
-                                               (is_object ? 1U << state.depth : 0U));
+  state.is_object = static_cast<std::uint16_t>(
+      (state.is_object & ~(1U << state.depth)) | (is_object ? 1U << state.depth : 0U));
   ++state.depth;
   state.aux = 0;
   return go(state, is_object ? At::first_key : At::first_item);
@@ -114,21 +106,14 @@ bool in_object(const State& state) { return (state.is_object >> (state.depth - 1
 
 bool type_allows(JsonType type, std::uint8_t byte) {
   switch (type) {
-    case JsonType::any:
-      return true;
-    case JsonType::object:
-      return byte == '{';
-    case JsonType::array:
-      return byte == '[';
+    case JsonType::any: return true;
+    case JsonType::object: return byte == '{';
+    case JsonType::array: return byte == '[';
     case JsonType::number:
-    case JsonType::integer:
-      return byte == '-' || is_digit(byte);
-    case JsonType::boolean:
-      return byte == 't' || byte == 'f';
-    case JsonType::null:
-      return byte == 'n';
-    case JsonType::string:
-      return byte == '"';
+    case JsonType::integer: return byte == '-' || is_digit(byte);
+    case JsonType::boolean: return byte == 't' || byte == 'f';
+    case JsonType::null: return byte == 'n';
+    case JsonType::string: return byte == '"';
   }
   return false;
 }
@@ -183,17 +168,11 @@ JsonStep escape_byte(State state, std::uint8_t byte) {
 JsonStep hex_byte(State state, std::uint8_t byte) {
   if (!is_hex(byte)) return dead();
   switch (state.at) {
-    case At::hex1:
-      return go(state, byte == 'd' || byte == 'D' ? At::hex2_low : At::hex2);
-    case At::hex2_low:
-      return byte <= '7' ? go(state, At::hex3) : dead();
-    case At::hex2:
-      return go(state, At::hex3);
-    case At::hex3:
-      return go(state, At::hex4);
-    default:
-      state.scan = 0;
-      return go(state, At::in_string);
+    case At::hex1: return go(state, byte == 'd' || byte == 'D' ? At::hex2_low : At::hex2);
+    case At::hex2_low: return byte <= '7' ? go(state, At::hex3) : dead();
+    case At::hex2: return go(state, At::hex3);
+    case At::hex3: return go(state, At::hex4);
+    default: state.scan = 0; return go(state, At::in_string);
   }
 }
 
@@ -226,8 +205,7 @@ JsonStep number_byte(State state, std::uint8_t byte) {
       if (may_be_float && byte == '.') return go(state, At::point);
       if (may_be_float && (byte == 'e' || byte == 'E')) return go(state, At::exponent);
       return after_number(state, byte);
-    case At::point:
-      return digit ? number(state, At::fraction) : dead();
+    case At::point: return digit ? number(state, At::fraction) : dead();
     case At::fraction:
       if (digit) return number(state, At::fraction);
       if (byte == 'e' || byte == 'E') return go(state, At::exponent);
@@ -235,10 +213,8 @@ JsonStep number_byte(State state, std::uint8_t byte) {
     case At::exponent:
       if (byte == '+' || byte == '-') return go(state, At::exponent_sign);
       return digit ? number(state, At::exponent_digits) : dead();
-    case At::exponent_sign:
-      return digit ? number(state, At::exponent_digits) : dead();
-    default:
-      return digit ? number(state, At::exponent_digits) : after_number(state, byte);
+    case At::exponent_sign: return digit ? number(state, At::exponent_digits) : dead();
+    default: return digit ? number(state, At::exponent_digits) : after_number(state, byte);
   }
 }
 
@@ -253,13 +229,11 @@ std::uint64_t json_start(JsonType type) noexcept {
 JsonStep json_step(std::uint64_t word, std::uint8_t byte, const TextScanner& forbidden) noexcept {
   const State state = State::unpack(word);
   switch (state.at) {
-    case At::root:
-      return begin_value(state, static_cast<JsonType>(state.aux), byte);
+    case At::root: return begin_value(state, static_cast<JsonType>(state.aux), byte);
     case At::spaced_value:
       if (byte == ' ') return go(state, At::value);
       return begin_value(state, JsonType::any, byte);
-    case At::value:
-      return begin_value(state, JsonType::any, byte);
+    case At::value: return begin_value(state, JsonType::any, byte);
     case At::first_item:
       return byte == ']' ? close(state) : begin_value(state, JsonType::any, byte);
     case At::first_key:
@@ -268,26 +242,18 @@ JsonStep json_step(std::uint64_t word, std::uint8_t byte, const TextScanner& for
     case At::spaced_key:
       if (byte == ' ') return go(state, At::key);
       return byte == '"' ? open_string(state, true) : dead();
-    case At::key:
-      return byte == '"' ? open_string(state, true) : dead();
-    case At::colon:
-      return byte == ':' ? go(state, At::spaced_value) : dead();
-    case At::after_value:
-      return after_value(state, byte);
-    case At::in_string:
-      return string_byte(state, byte, forbidden);
-    case At::escape:
-      return escape_byte(state, byte);
+    case At::key: return byte == '"' ? open_string(state, true) : dead();
+    case At::colon: return byte == ':' ? go(state, At::spaced_value) : dead();
+    case At::after_value: return after_value(state, byte);
+    case At::in_string: return string_byte(state, byte, forbidden);
+    case At::escape: return escape_byte(state, byte);
     case At::hex1:
     case At::hex2:
     case At::hex2_low:
     case At::hex3:
-    case At::hex4:
-      return hex_byte(state, byte);
-    case At::word:
-      return word_byte(state, byte);
-    default:
-      return number_byte(state, byte);
+    case At::hex4: return hex_byte(state, byte);
+    case At::word: return word_byte(state, byte);
+    default: return number_byte(state, byte);
   }
 }
 

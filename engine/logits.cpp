@@ -27,10 +27,11 @@ Result<std::unique_ptr<LogitsRunner>> LogitsRunner::open(const std::filesystem::
 Result<std::unique_ptr<LogitsRunner>> LogitsRunner::open_as_engine(
     const std::filesystem::path& model_dir, const EngineOptions& options) {
   std::unique_ptr<Model> model;
-  PONDER_CHECK(open_on_chosen_device(options, [&](const kernels::DeviceTable* device) -> Status {
-    PONDER_TRY(model, Model::load(model_dir, model_options(options, device)));
-    return {};
-  }));
+  PONDER_CHECK(
+      open_on_chosen_device(options, [&](const kernels::DeviceTable* device) -> Status {
+        PONDER_TRY(model, Model::load(model_dir, model_options(options, device)));
+        return {};
+      }));
   tell_placement(*model, options);
   return std::unique_ptr<LogitsRunner>(new LogitsRunner(std::move(model)));
 }

@@ -109,7 +109,7 @@ void CpuModel::combine_mtp_input(std::span<const BatchSegment> segments) {
 }
 
 void CpuModel::select_for_drafts(std::span<const DraftRow> rows,
-                                 std::span<const BatchSegment> segments) {
+                              std::span<const BatchSegment> segments) {
   const bool is_shared = config_.index_share_for_mtp_iteration && rows[0].selection != nullptr;
   if (!is_shared || rows[0].selection->empty()) {
     select(config_.num_hidden_layers, segments, nullptr);

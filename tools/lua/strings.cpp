@@ -246,10 +246,15 @@ int guard_sort(lua_State* L) { return push_guarded(L, call_sort_guarded); }
 }  // namespace
 
 void push_string_functions(lua_State* L) {
-  const luaL_Reg functions[] = {
-      {"find", find},    {"match", match}, {"search", search},         {"expand", expand},
-      {"rep", repeat},   {"guard", guard}, {"guard_move", guard_move}, {"guard_sort", guard_sort},
-      {nullptr, nullptr}};
+  const luaL_Reg functions[] = {{"find", find},
+                                {"match", match},
+                                {"search", search},
+                                {"expand", expand},
+                                {"rep", repeat},
+                                {"guard", guard},
+                                {"guard_move", guard_move},
+                                {"guard_sort", guard_sort},
+                                {nullptr, nullptr}};
   luaL_newlib(L, functions);
 }
 

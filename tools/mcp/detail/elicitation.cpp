@@ -40,8 +40,8 @@ std::vector<std::string> choices_of(const Json& field) {
   const auto is_line = [](const std::string& choice) {
     return one_line(choice, kTextBytesMax) == choice;
   };
-  const bool can_be_shown =
-      choices.size() <= kChoicesMax && std::all_of(choices.begin(), choices.end(), is_line);
+  const bool can_be_shown = choices.size() <= kChoicesMax &&
+                            std::all_of(choices.begin(), choices.end(), is_line);
   return can_be_shown ? choices : std::vector<std::string>();
 }
 
