@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <iterator>
 #include <nlohmann/json.hpp>
 
@@ -207,6 +208,24 @@ void describe_layers(ConfigFields& fields, ModelConfig& config) {
   layer.ffn = config.n_routed_experts > 0 ? FfnKind::moe : FfnKind::dense;
   layer.is_mtp = true;
   config.layers.insert(config.layers.end(), config.num_nextn_predict_layers, layer);
+  const auto num_moe = static_cast<std::size_t>(
+      std::ranges::count(config.layers, FfnKind::moe, &LayerDescriptor::ffn));
+  if (num_moe * config.n_routed_experts > kExpertsOfAllLayersMax) {
+    fields.refuse("n_routed_experts",
+                  fmt::format("{} in each of {} layers are more than {} experts",
+                              config.n_routed_experts, num_moe, kExpertsOfAllLayersMax));
+  }
+}
+
+/// Each value may be one that fp32 holds, and what follows from them not.
+Status check_derived(const ModelConfig& config) {
+  const auto is_fp32 = [](double value) { return std::isfinite(static_cast<float>(value)); };
+  if (is_fp32(config.softmax_scale) && is_fp32(config.rope_amplitude) &&
+      std::ranges::all_of(config.inv_freq, is_fp32)) {
+    return {};
+  }
+  return fail(Errc::invalid_argument,
+              "rope_scaling: its values give frequencies or scales beyond the range of fp32");
 }
 
 void read_rope_scaling(ConfigFields& fields, const json& object, ModelConfig& config) {
@@ -351,6 +370,7 @@ Result<ModelConfig> parse_config(std::string_view text) {
   skip_irrelevant(fields);
   config.unknown_keys = fields.unknown_keys();
   detail::derive_rope(config);
+  PONDER_CHECK(check_derived(config));
   return config;
 }
 

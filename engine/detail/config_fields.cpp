@@ -59,6 +59,11 @@ void ConfigFields::number(const char* key, double& out, double min, bool min_all
     return refuse(key, fmt::format("{} is not a number {} {}", brief(*value),
                                    min_allowed ? "from" : "above", min));
   }
+  // The model computes with floats: there it would be infinite, or nothing.
+  const auto narrow = static_cast<float>(number);
+  if (!std::isfinite(narrow) || (narrow == 0.0F && number != 0.0)) {
+    return refuse(key, brief(*value) + " is beyond the range of fp32");
+  }
   out = number;
 }
 

@@ -4,6 +4,8 @@
 
 #include <exception>
 #include <nlohmann/json.hpp>
+#include <unordered_set>
+#include <utility>
 
 #include "base/json_problem.h"
 
@@ -51,9 +53,56 @@ JsonEvent event_of(nlohmann::json::parse_event_t event) {
   return JsonEvent::value;
 }
 
+/// Stops the parser at a key that the outermost object has had already.
+class KeyNotes final : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  std::optional<std::string> repeated;
+
+  bool key(string_t& name) override {
+    if (depth_ != 1 || names_.insert(name).second) return true;
+    repeated = std::move(name);
+    return false;
+  }
+  bool start_object(std::size_t) override { return enter(); }
+  bool start_array(std::size_t) override { return enter(); }
+  bool end_object() override { return leave(); }
+  bool end_array() override { return leave(); }
+
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception&) override {
+    return false;
+  }
+
+ private:
+  bool enter() { return ++depth_ > 0; }
+  bool leave() {
+    --depth_;
+    return true;
+  }
+
+  std::size_t depth_ = 0;
+  std::unordered_set<std::string> names_;
+};
+
 }  // namespace
 
+std::optional<std::string> repeated_key(std::string_view text) {
+  KeyNotes notes;
+  nlohmann::json::sax_parse(text.begin(), text.end(), &notes);
+  return std::move(notes.repeated);
+}
+
 Result<nlohmann::json> parse_json(std::string_view text, const JsonFilter& filter) {
+  if (text.size() > kJsonBytesMax) {
+    return fail(Errc::corrupt,
+                fmt::format("{} bytes of JSON, at most {}", text.size(), kJsonBytesMax));
+  }
   PONDER_CHECK(check_json_depth(text));
   nlohmann::json::parser_callback_t callback;
   if (filter) {

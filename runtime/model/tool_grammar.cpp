@@ -19,7 +19,7 @@ using engine::JsonType;
 using engine::RuleId;
 
 constexpr std::uint32_t kCallsMax = 16;
-constexpr std::size_t kMembersMax = 64;  // of GrammarBuilder::each_once
+constexpr std::size_t kMembersMax = 63;  // of GrammarBuilder::each_once
 
 std::string join(std::string_view a, std::string_view b, std::string_view c) {
   return std::string(a).append(b).append(c);
@@ -97,7 +97,7 @@ class ToolGrammar {
     if (!has_any) return builder_.literal("");
     if (properties->as_object()->size() > kMembersMax) {
       return fail(Errc::invalid_argument,
-                  fmt::format("a tool has more than {} parameters", kMembersMax));
+                  fmt::format("{} has more than {} parameters", tool, kMembersMax));
     }
     std::vector<GrammarBuilder::Member> members;
     for (const auto& [name, property] : *properties->as_object()) {
@@ -135,17 +135,48 @@ class ToolGrammar {
     });
   }
 
-  /// From the end of the parameter's name to the end of its tag.
+  /// From the end of the parameter's name to the end of its tag. Holds a value to its type, or one
+  /// of several, and to listed values; what else the schema says is checked when the call is made.
   RuleId value(const Json& property) {
+    const Json* fixed = property.find("const");
+    if (fixed != nullptr) return enumerated({*fixed});
     const Json* options = property.find("enum");
     if (options != nullptr && options->is_array() && !options->as_array()->empty()) {
       return enumerated(*options->as_array());
     }
     const Json* type = property.find("type");
-    const std::string* name = type == nullptr ? nullptr : type->as_string();
-    if (name == nullptr) return builder_.choice({string_value(), json_value(JsonType::any)});
-    if (*name == "string") return string_value();
-    return json_value(json_type(*name));
+    if (type == nullptr) return any_branch(property);
+    if (type->as_string() != nullptr) return typed_value(*type->as_string());
+    return type->is_array() && !type->as_array()->empty() ? any_type(*type->as_array())
+                                                          : any_value();
+  }
+
+  RuleId any_value() { return builder_.choice({string_value(), json_value(JsonType::any)}); }
+
+  RuleId typed_value(const std::string& name) {
+    return name == "string" ? string_value() : json_value(json_type(name));
+  }
+
+  /// Of a list of names, as ["string", "null"].
+  RuleId any_type(const Json::Array& names) {
+    std::vector<RuleId> kinds;
+    for (const Json& name : names) {
+      if (name.as_string() == nullptr) return any_value();
+      kinds.push_back(typed_value(*name.as_string()));
+    }
+    return builder_.choice(std::move(kinds));
+  }
+
+  /// Of a schema without a type of its own: anyOf or oneOf, as many tools say that null will do.
+  RuleId any_branch(const Json& property) {
+    for (const char* key : {"anyOf", "oneOf"}) {
+      const Json* branches = property.find(key);
+      if (branches == nullptr || !branches->is_array() || branches->as_array()->empty()) continue;
+      std::vector<RuleId> kinds;
+      for (const Json& branch : *branches->as_array()) kinds.push_back(value(branch));
+      return builder_.choice(std::move(kinds));
+    }
+    return any_value();
   }
 
   RuleId enumerated(const Json::Array& options) {

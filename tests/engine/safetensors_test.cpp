@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstring>
 #include <random>
 
@@ -120,6 +121,29 @@ TEST(Safetensors, RefusesOverlappingTensorsAndDuplicateNames) {
                                        R"("a":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}})",
                                        "12345678")),
             "tensor a stands twice");
+}
+
+/// A minute or more if each entry looked at all before it.
+TEST(Safetensors, AHeaderOfManyNamesIsReadInATimeThatGrowsWithThem) {
+  std::string header = "{";
+  for (int i = 0; i < 200'000; ++i) {
+    header += "\"" + std::to_string(i) + R"(":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},)";
+  }
+  header.back() = '}';
+  const std::string file = safetensors_bytes(header, "");
+  const auto begin = std::chrono::steady_clock::now();
+  const auto tensors = parse_safetensors(as_bytes(file));
+  ASSERT_TRUE(tensors) << tensors.error().message;
+  EXPECT_EQ(tensors->size(), 200'000U);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(30));
+}
+
+TEST(Safetensors, ANameTooLongToBeRepeatedInMessagesIsRefused) {
+  const std::string name(100'000, 'x');
+  const std::string error = error_of(safetensors_bytes(
+      "{\"" + name + R"(":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}})", ""));
+  EXPECT_THAT(error, HasSubstr("a tensor's name has 100000 bytes: \"xxx"));
+  EXPECT_LT(error.size(), 200U);
 }
 
 TEST(Safetensors, RefusesBytesThatBelongToNoTensor) {
