@@ -9,6 +9,7 @@
 #include <utility>
 #include <variant>
 
+#include "base/assert.h"
 #include "base/clock.h"
 #include "engine/forced_tokens.h"
 #include "engine/generation_request.h"
@@ -331,6 +332,7 @@ void EngineImpl::apply(const Inbox::Truncation& truncation) {
   if (request->matcher) {
     request->matcher.reset();
     start(*request);
+    PONDER_ASSERT(request->matcher);
     for (std::size_t i = stats.tokens_prompt; i < num_tokens; ++i) {
       request->matcher->accept(request->tokens[i]);
     }
@@ -425,6 +427,7 @@ bool EngineImpl::append_forced(Request& request) {
     ++counted_.tokens_forced;
     return deliver(request, token);
   };
+  PONDER_ASSERT(request.matcher);
   const std::string bytes = request.matcher->forced(kForcedBytesMax);
   if (!bytes.empty()) {
     for (const TokenId token : forced_tokens(tokenizer_, request.tokens, bytes)) {
@@ -484,6 +487,7 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::filesystem::path& model_
         is_on_device = device != nullptr;
         return {};
       }));
+  PONDER_ASSERT(machine);
   PONDER_CHECK(check_ids_fit(tokenizer, machine->model->config()));
   LoadSpare load_spare;
   if (is_on_device && options.device == DeviceChoice::automatic) {
