@@ -59,7 +59,7 @@ inline tl::unexpected<Error> fail(Errc code, std::string message) {
 }
 
 /// The same error with where it happened put in front: "load layer 12: ...".
-inline tl::unexpected<Error> fail_in(const std::string& where, Error error) {
+inline tl::unexpected<Error> fail_in(const std::string& where, const Error& error) {
   return tl::unexpected<Error>(Error(error.code, where + ": " + error.message));
 }
 

@@ -87,9 +87,10 @@ void append_shortest(std::string& out, std::string_view digits, int exponent) {
       out.append(static_cast<std::size_t>(exponent + 1 - num_digits), '0');
       out += ".0";
     } else {
-      out += digits.substr(0, static_cast<std::size_t>(exponent + 1));
+      const std::size_t num_whole = static_cast<std::size_t>(exponent) + 1;
+      out += digits.substr(0, num_whole);
       out += '.';
-      out += digits.substr(static_cast<std::size_t>(exponent + 1));
+      out += digits.substr(num_whole);
     }
     return;
   }

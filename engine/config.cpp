@@ -365,7 +365,7 @@ Result<ModelConfig> parse_config(std::string_view text) {
                             Reader{read_rope}, Reader{read_token_ids}, Reader{read_quantization},
                             Reader{read_dtype}, Reader{describe_layers}}) {
     read(fields, config);
-    if (fields.fault()) return tl::unexpected(*fields.fault());
+    if (const auto& fault = fields.fault()) return tl::unexpected(*fault);
   }
   skip_irrelevant(fields);
   config.unknown_keys = fields.unknown_keys();

@@ -34,8 +34,9 @@ kernels::ResidualNormArgs DeviceModel::sum_after(std::size_t layer) const {
   if (layer + 1 < num_layers) {
     return sum_into(ws_->normed, weights_.layers[layer + 1].input_layernorm);
   }
-  return sum_into(ws_->final_hidden,
-                  layer < num_layers ? weights_.norm : weights_.mtp->shared_head_norm);
+  if (layer < num_layers) return sum_into(ws_->final_hidden, weights_.norm);
+  PONDER_ASSERT(weights_.mtp);
+  return sum_into(ws_->final_hidden, weights_.mtp->shared_head_norm);
 }
 
 void DeviceModel::feed_forward(std::size_t layer, LayerTrace* trace) {

@@ -69,6 +69,7 @@ std::span<const float> DeviceModel::draft(std::span<const DraftRow> rows) {
 /// hidden states before lie in `output`.
 void DeviceModel::combine_mtp_input() {
   const std::size_t hidden = config_.hidden_size;
+  PONDER_ASSERT(weights_.mtp);
   const DeviceMtp& weights = *weights_.mtp;
   embed(ws_->input(Workspace::mtp_tokens));
   normalise(ws_->mtp_input, 2 * hidden, ws_->hidden, hidden, weights.enorm, step_.rows, hidden,

@@ -91,6 +91,7 @@ class Uploader {
     return result;
   }
   Result<DeviceLinears> one(const Linear& linear) {
+    // NOLINTNEXTLINE(bugprone-return-const-ref-from-parameter): used while this call lasts
     return linears(1, [&](std::size_t) -> const Linear& { return linear; });
   }
   Result<DeviceLinears> all(const std::vector<Linear>& heads) {

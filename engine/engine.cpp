@@ -9,6 +9,7 @@
 #include <utility>
 #include <variant>
 
+#include "base/assert.h"
 #include "base/clock.h"
 #include "engine/forced_tokens.h"
 #include "engine/generation_request.h"
@@ -137,14 +138,14 @@ Result<RequestId> EngineImpl::submit(GenerationRequest spec, RequestCallbacks ca
   PONDER_CHECK(check_length(spec.prompt.size(), config()));
   PONDER_CHECK(check_request(spec, config(), *clock_));
   const std::size_t most = tokens_max(spec);
-  auto request =
-      std::make_unique<Request>(RequestId{}, std::move(spec), std::move(callbacks), most, pool_);
+  auto request = std::make_unique<Request>(RequestId{}, std::move(spec), std::move(callbacks), most,
+                                           pool_);
   PONDER_CHECK(check_pages(*request));
   return enqueue(std::move(request));
 }
 
-Result<RequestId> EngineImpl::fork(RequestId parent, std::size_t num_tokens, GenerationRequest spec,
-                                   RequestCallbacks callbacks) {
+Result<RequestId> EngineImpl::fork(RequestId parent, std::size_t num_tokens,
+                                   GenerationRequest spec, RequestCallbacks callbacks) {
   PONDER_CHECK(check_length(num_tokens + spec.prompt.size(), config()));
   PONDER_CHECK(check_request(spec, config(), *clock_));
   auto request =
@@ -176,8 +177,8 @@ Status EngineImpl::prefill_when_idle(std::vector<TokenId> prompt) {
   GenerationRequest spec;
   spec.prompt = std::move(prompt);
   const std::size_t most = spec.prompt.size();
-  auto request =
-      std::make_unique<Request>(RequestId{}, std::move(spec), RequestCallbacks{}, most, pool_);
+  auto request = std::make_unique<Request>(RequestId{}, std::move(spec), RequestCallbacks{}, most,
+                                           pool_);
   request->is_shadow = true;
   PONDER_CHECK(check_pages(*request));
   inbox_.submit_shadow(std::move(request));
@@ -232,8 +233,7 @@ void EngineImpl::give_up_step(const Error& error) {
   if (error.code == Errc::unavailable && load_spare_) {
     const Status moved = move_to_spare(error.message);
     if (moved) return;
-    why_no_spare_ =
-        fmt::format("; the CPU cannot go on: {}; restart to try again", moved.error().message);
+    why_no_spare_ = "; the CPU cannot go on: " + moved.error().message + "; restart to try again";
   }
   fail_step(error.message + why_no_spare_);
 }
@@ -335,6 +335,7 @@ void EngineImpl::apply(const Inbox::Truncation& truncation) {
   if (request->matcher) {
     request->matcher.reset();
     start(*request);
+    PONDER_ASSERT(request->matcher);
     for (std::size_t i = stats.tokens_prompt; i < num_tokens; ++i) {
       request->matcher->accept(request->tokens[i]);
     }
@@ -372,8 +373,8 @@ void EngineImpl::end_expired() {
     finish(id, FinishReason::expired,
            fmt::format("the deadline passed {:.0f} ms after the request came, with {} of {} prompt "
                        "tokens computed and {} tokens generated",
-                       waited,
-                       std::min<std::size_t>(request.num_computed, request.stats.tokens_prompt),
+                       waited, std::min<std::size_t>(request.num_computed,
+                                                     request.stats.tokens_prompt),
                        request.stats.tokens_prompt, request.stats.tokens_generated));
   }
 }
@@ -427,6 +428,7 @@ bool EngineImpl::append_forced(Request& request) {
     ++counted_.tokens_forced;
     return deliver(request, token);
   };
+  PONDER_ASSERT(request.matcher);
   const std::string bytes = request.matcher->forced(kForcedBytesMax);
   if (!bytes.empty()) {
     for (const TokenId token : forced_tokens(tokenizer_, request.tokens, bytes)) {
@@ -485,6 +487,7 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::filesystem::path& model_
     is_on_device = device != nullptr;
     return {};
   }));
+  PONDER_ASSERT(machine);
   PONDER_CHECK(check_ids_fit(tokenizer, machine->model->config()));
   LoadSpare load_spare;
   if (is_on_device && options.device == DeviceChoice::automatic) {

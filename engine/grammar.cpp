@@ -83,7 +83,7 @@ RuleId GrammarBuilder::literal(std::string bytes) {
   return add(*rules_, std::move(rule));
 }
 
-RuleId GrammarBuilder::sequence(std::vector<RuleId> items) {
+RuleId GrammarBuilder::sequence(const std::vector<RuleId>& items) {
   Rule rule = make_rule(RuleKind::sequence, true);
   rule.children = indices_of(items);
   for (const std::uint32_t child : rule.children) {
@@ -92,7 +92,7 @@ RuleId GrammarBuilder::sequence(std::vector<RuleId> items) {
   return add(*rules_, std::move(rule));
 }
 
-RuleId GrammarBuilder::choice(std::vector<RuleId> options) {
+RuleId GrammarBuilder::choice(const std::vector<RuleId>& options) {
   if (options.empty()) fault(*rules_, "a choice without options");
   Rule rule = make_rule(RuleKind::choice);
   rule.children = indices_of(options);
@@ -106,7 +106,7 @@ RuleId GrammarBuilder::one_of(std::vector<std::string> strings) {
   std::vector<RuleId> options;
   options.reserve(strings.size());
   for (std::string& text : strings) options.push_back(literal(std::move(text)));
-  return choice(std::move(options));
+  return choice(options);
 }
 
 RuleId GrammarBuilder::optional(RuleId item) { return choice({item, literal("")}); }

@@ -71,9 +71,9 @@ class GrammarBuilder {
   /// Exactly these bytes; may be empty.
   RuleId literal(std::string bytes);
   /// All items, in order; no items match the empty text.
-  RuleId sequence(std::vector<RuleId> items);
+  RuleId sequence(const std::vector<RuleId>& items);
   /// Any one of the options; at least one.
-  RuleId choice(std::vector<RuleId> options);
+  RuleId choice(const std::vector<RuleId>& options);
   /// Any one of these strings; at least one.
   RuleId one_of(std::vector<std::string> strings);
   /// The item or nothing.

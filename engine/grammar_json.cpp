@@ -138,7 +138,8 @@ JsonStep begin_value(State state, JsonType type, std::uint8_t byte) {
 JsonStep after_value(State state, std::uint8_t byte) {
   const bool object = in_object(state);
   if (byte == ',') return go(state, object ? At::spaced_key : At::spaced_value);
-  return byte == (object ? '}' : ']') ? close(state) : dead();
+  const std::uint8_t end = object ? '}' : ']';
+  return byte == end ? close(state) : dead();
 }
 
 JsonStep string_byte(State state, std::uint8_t byte, const TextScanner& forbidden) {

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
+#include "base/assert.h"
 #include "engine/machine.h"
 
 namespace ponder::engine {
@@ -50,7 +52,11 @@ Result<LogitsResult> LogitsRunner::run(std::span<const TokenId> tokens, bool wit
   const CacheLayout& layout = model_->cache_layout();
   PONDER_TRY(PagePool pool, model_->create_pool(num_pages * layout.page_bytes));
   BlockTable table(pool);
-  for (std::size_t i = 0; i < num_pages; ++i) table.append(*pool.acquire());
+  for (std::size_t i = 0; i < num_pages; ++i) {
+    const std::optional<PageId> page = pool.acquire();
+    PONDER_ASSERT(page);  // the pool was made for this many
+    table.append(*page);
+  }
 
   const std::size_t most = model_->batch_rows_max();
   const std::size_t chunk = chunk_rows == 0 ? most : std::min(chunk_rows, most);

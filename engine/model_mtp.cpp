@@ -100,6 +100,7 @@ void CpuModel::combine_mtp_input(std::span<const BatchSegment> segments) {
                                    .dim = hidden,
                                    .eps = static_cast<float>(config_.rms_norm_eps)});
   };
+  PONDER_ASSERT(weights_.mtp);
   const MtpWeights& weights = *weights_.mtp;
   norm(ws_->mtp_input.data(), ws_->hidden.data(), weights.enorm);
   norm(ws_->mtp_input.data() + hidden, ws_->output.data(), weights.hnorm);

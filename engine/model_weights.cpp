@@ -35,6 +35,7 @@ void forget_pages(const std::byte* data, std::size_t num_bytes) {
   const auto begin = (reinterpret_cast<std::uintptr_t>(data) + page - 1) / page * page;
   const auto end = (reinterpret_cast<std::uintptr_t>(data) + num_bytes) / page * page;
   // Only memory is at stake, so its result does not matter.
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): whole pages are counted as numbers
   if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 

@@ -207,7 +207,8 @@ PrefixCache::Match Scheduler::find_pages(Request& request, PrefixCache::LastPage
   const PrefixCache::Match match =
       cache_->match(known_tokens(request, tokens.size()), request.table, last_page);
   request.num_computed = match.num_tokens;
-  const Request* parent = request.branch ? find(request.branch->parent) : nullptr;
+  if (!request.branch) return match;
+  const Request* parent = find(request.branch->parent);
   if (parent == nullptr || !parent->is_running) return match;
   // Since the fork the parent may have been set back, and have gone on with other tokens.
   std::size_t in_common =

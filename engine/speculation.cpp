@@ -45,7 +45,7 @@ Speculation::State& Speculation::state_of(RequestId id) {
 
 void Speculation::extend(std::span<const Scheduler::Work> work, std::span<BatchSegment> segments) {
   if (!is_on()) return;
-  std::size_t drafts_left = kDraftedRequestsMax * tokens_max_;
+  std::size_t drafts_left = std::size_t{kDraftedRequestsMax} * tokens_max_;
   for (std::size_t i = 0; i < work.size(); ++i) {
     const Request& request = *work[i].request;
     BatchSegment& segment = segments[i];

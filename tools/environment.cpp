@@ -227,18 +227,20 @@ Result<std::string> Environment::submitted() {
 }
 
 Result<Verification> Environment::verify(const std::string& answer_json) {
-  if (!host_->task()) return no_task();
+  const std::optional<Json>& task = host_->task();
+  if (!task) return no_task();
   PONDER_TRY(const Json answer, parse_json(answer_json));
   // Lua takes the length of a string as it takes that of a list.
   PONDER_CHECK(check_answer(card(), answer_json));
-  const Host::Argument arguments[] = {&*host_->task(), &answer, nullptr};
+  const Host::Argument arguments[] = {&*task, &answer, nullptr};
   PONDER_TRY(auto results, host_->call("verify", arguments));
   return verification_of(std::move(results[0]));
 }
 
 Result<Solution> Environment::solve() {
-  if (!host_->task()) return no_task();
-  const Host::Argument arguments[] = {&*host_->task(), nullptr};
+  const std::optional<Json>& task = host_->task();
+  if (!task) return no_task();
+  const Host::Argument arguments[] = {&*task, nullptr};
   PONDER_TRY(const auto results, host_->call("solve", arguments));
   Solution solution;
   solution.is_feasible = !results[0].is_null();
@@ -253,8 +255,9 @@ Result<Solution> Environment::solve() {
 }
 
 Result<std::vector<context::ToolCall>> Environment::oracle() {
-  if (!host_->task()) return no_task();
-  const Host::Argument arguments[] = {&*host_->task(), nullptr};
+  const std::optional<Json>& task = host_->task();
+  if (!task) return no_task();
+  const Host::Argument arguments[] = {&*task, nullptr};
   PONDER_TRY(const auto results, host_->call("oracle", arguments));
   std::vector<context::ToolCall> calls;
   for (const Json& said : results[0]) {
@@ -318,13 +321,14 @@ Result<std::vector<Artefact>> Environment::artefacts() {
 }
 
 Result<std::vector<Artefact>> Environment::artefacts_of(const std::string& answer_json) {
-  if (!host_->task()) return no_task();
+  const std::optional<Json>& task = host_->task();
+  if (!task) return no_task();
   PONDER_TRY(const Json answer, parse_json(answer_json));
   PONDER_TRY(const Verification verified, verify(answer_json));
   PONDER_TRY(const Json verification, parse_json(verified.json));
   Json contents = Json::object();
   if (card().has_artefacts) {
-    const Host::Argument arguments[] = {&*host_->task(), &answer, nullptr, &verification};
+    const Host::Argument arguments[] = {&*task, &answer, nullptr, &verification};
     PONDER_TRY(auto results, host_->call("artefacts", arguments));
     if (results[0].is_object()) contents = std::move(results[0]);
   }
@@ -335,7 +339,7 @@ Result<std::vector<Artefact>> Environment::artefacts_of(const std::string& answe
   if (!contents.contains(kProofFile)) {
     Json proof = {{"format", 1},
                   {"world", {{"name", name()}, {"seed", world().seed}, {"size", world().size}}},
-                  {"task", *host_->task()},
+                  {"task", *task},
                   {"calls", changes_json(host_->changes())}};
     proof.update(verification);
     contents[kProofFile] = proof.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";

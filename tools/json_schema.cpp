@@ -156,7 +156,7 @@ class Compiler {
     if (schema.is_boolean()) return;
     if (!schema.is_object()) return bad(path, "a schema is an object, true or false");
     for (const auto& [name, value] : schema.items()) {
-      const std::string where = path + "/" + name;
+      const std::string where = fmt::format("{}/{}", path, name);
       const auto known = keywords().find(name);
       if (refused().contains(name)) {
         bad(where, "this keyword is not supported");
@@ -218,7 +218,7 @@ class Compiler {
   void check_named(const Json& value, const std::string& path, bool names_are_patterns) {
     if (!demand(value.is_object(), path, "an object of schemas")) return;
     for (const auto& [name, schema] : value.items()) {
-      const std::string where = path + "/" + name;
+      const std::string where = fmt::format("{}/{}", path, name);
       if (names_are_patterns) check_pattern(Json(name), where);
       check_schema(schema, where);
     }
@@ -258,6 +258,7 @@ class Compiler {
 
 std::string describe(const std::vector<SchemaFault>& faults) {
   std::vector<std::string> texts;
+  texts.reserve(faults.size());
   for (const SchemaFault& fault : faults) {
     texts.push_back(fmt::format("schema at {}: {}", fault.path, fault.what));
   }

@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/assert.h"
 #include "base/async/with_deadline.h"
 #include "base/result.h"
 
@@ -27,6 +28,7 @@ template <class T>
 boost::asio::awaitable<Result<T>> guarded(boost::asio::awaitable<Result<T>> work) {
   std::optional<Result<T>> result;
   co_await detail::run_into(&result, std::move(work));
+  PONDER_ASSERT(result);
   co_return std::move(*result);
 }
 

@@ -12,6 +12,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "base/assert.h"
+
 namespace ponder {
 
 /// Runs `work` (blocking is fine) on `pool` and gives its value back on the caller's executor; the
@@ -48,6 +50,7 @@ boost::asio::awaitable<std::invoke_result_t<Work&>> offload(boost::asio::any_io_
       co_await asio::async_initiate<const asio::use_awaitable_t<>,
                                     void(std::exception_ptr, std::optional<Value>)>(
           initiate, asio::use_awaitable, std::move(pool), std::move(work));
+  PONDER_ASSERT(value);
   co_return std::move(*value);
 }
 

@@ -203,7 +203,7 @@ Result<std::vector<Rows>> Connection::transact(std::span<const Call> calls) {
     }
     const bool is_of_call = i > 0 && i <= calls.size();
     if (rows && is_of_call) out.push_back(std::move(*rows));
-    if (first == Failure::lost) return *error;
+    if (error && first == Failure::lost) return *error;
   }
   PQclear(PQgetResult(db));  // the sync
   if (PQexitPipelineMode(db) != 1) return failed(nullptr);

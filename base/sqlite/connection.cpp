@@ -124,7 +124,7 @@ struct Connection::State {
   /// Requires: the write lock is held. Those who read meanwhile find the same bytes.
   Status rewrite_log() {
     sqlite3_file* log = nullptr;
-    sqlite3_file_control(db.get(), "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+    sqlite3_file_control(db.get(), "main", SQLITE_FCNTL_JOURNAL_POINTER, static_cast<void*>(&log));
     if (log == nullptr || log->pMethods == nullptr) return {};  // nobody has looked at it yet
     sqlite3_int64 size = 0;
     int code = log->pMethods->xFileSize(log, &size);
@@ -175,13 +175,13 @@ Result<Connection> Connection::open_handle(const std::string& path, int flags) {
 }
 
 Status Connection::configure_writer(const OpenOptions& options) {
-  PONDER_TRY(WriteLock lock, WriteLock::open(state_->path + "-lock"));
-  state_->lock.emplace(std::move(lock));
+  PONDER_TRY(WriteLock opened, WriteLock::open(state_->path + "-lock"));
+  WriteLock& lock = state_->lock.emplace(std::move(opened));
   // Turning the log on writes to the file, so it happens under the lock as well.
-  PONDER_CHECK(state_->lock->acquire(options.busy_timeout));
+  PONDER_CHECK(lock.acquire(options.busy_timeout));
   const Status status = exec(
       "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; SELECT count(*) FROM sqlite_schema;");
-  state_->lock->release();
+  lock.release();
   PONDER_CHECK(status);
   PONDER_CHECK(set_durability(options.durability));
   PONDER_CHECK(exec(fmt::format("PRAGMA cache_size=-{}", options.cache_kib_max)));
@@ -332,10 +332,11 @@ Status Connection::checkpoint_locked() {
 }
 
 Status Connection::checkpoint() {
-  if (!state_->lock) return checkpoint_locked();
-  PONDER_CHECK(state_->lock->acquire(state_->busy_timeout));
+  std::optional<WriteLock>& lock = state_->lock;
+  if (!lock) return checkpoint_locked();
+  PONDER_CHECK(lock->acquire(state_->busy_timeout));
   const Status status = checkpoint_locked();
-  state_->lock->release();
+  lock->release();
   return status;
 }
 
@@ -389,7 +390,7 @@ Result<Transaction> Transaction::begin_within(Connection& db, std::chrono::milli
   if (db.state_->is_log_doubtful) {
     const Status rewritten = db.state_->rewrite_log();
     if (!rewritten) {
-      lock->release();
+      if (lock) lock->release();
       return tl::unexpected(rewritten.error());
     }
   }
@@ -413,7 +414,7 @@ void Transaction::end() noexcept {
   if (db_ == nullptr) return;
   if (db_->in_transaction())
     sqlite3_exec(db_->state_->db.get(), "ROLLBACK", nullptr, nullptr, nullptr);
-  if (db_->state_->lock) db_->state_->lock->release();
+  if (std::optional<WriteLock>& lock = db_->state_->lock) lock->release();
   db_ = nullptr;
 }
 

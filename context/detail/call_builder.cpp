@@ -402,6 +402,7 @@ ParsedCall CallBuilder::build(const RawInvoke& invoke, NoteList& notes) const {
     build.refuse("tool_name", fmt::format("{} is no tool name", show(invoke.name)));
   } else if (has_tools_ && tool == nullptr) {
     std::vector<std::string_view> names;
+    names.reserve(tools_.size());
     for (const Tool& known : tools_) names.push_back(known.name);
     build.refuse("unknown_tool", fmt::format("there is no tool {}; the tools are: {}",
                                              show(invoke.name), fmt::join(names, ", ")));

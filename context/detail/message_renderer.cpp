@@ -110,7 +110,7 @@ Fault MessageRenderer::render_leading() {
 }
 
 Fault MessageRenderer::render_system(const Json& system) {
-  if (const Fault ok = put_text(system, "content", "", ""); !ok) return ok;
+  if (Fault ok = put_text(system, "content", "", ""); !ok) return ok;
   return put_blocks(system);
 }
 
@@ -121,7 +121,7 @@ Fault MessageRenderer::render_developer() {
   }
   put(format_.user);
   if (format_.question_first) {
-    if (const Fault ok = put_text(message(), "content", "", ""); !ok) return ok;
+    if (Fault ok = put_text(message(), "content", "", ""); !ok) return ok;
     return put_blocks(message());
   }
   if (const Fault ok = put_blocks(message()); !ok) return ok;
@@ -150,7 +150,7 @@ Fault MessageRenderer::render_tool() {
   const Entry* previous = list_.before(index_);
   if (previous == nullptr || previous->kind != Kind::tool) put(format_.results_open);
   put(format_.result_open);
-  const Fault ok = put_text(message(), "content", format_.missing_content, format_.null_content);
+  Fault ok = put_text(message(), "content", format_.missing_content, format_.null_content);
   if (!ok) return ok;
   put(format_.result_close);
   const Entry* next = list_.after(index_);
@@ -172,7 +172,7 @@ Fault MessageRenderer::render_result_by_call() {
   }
   if (position == 1) put(format_.results_open);
   put(format_.result_open);
-  const Fault ok = put_text(message(), "content", format_.missing_content, format_.null_content);
+  Fault ok = put_text(message(), "content", format_.missing_content, format_.null_content);
   if (!ok) return ok;
   put(format_.result_close);
   if (position < calls->size()) return {};
@@ -192,7 +192,7 @@ Fault MessageRenderer::render_result_in_turn() {
   }
   const Json& result = *turn_results_[num_written_++];
   put(format_.result_open);
-  const Fault ok = put_text(result, "content", format_.missing_content, format_.null_content);
+  Fault ok = put_text(result, "content", format_.missing_content, format_.null_content);
   if (!ok) return ok;
   put(format_.result_close);
   return {};
@@ -213,7 +213,7 @@ Fault MessageRenderer::render_assistant() {
         (reasoning == nullptr || !reasoning->is_truthy())) {
       return error(EncodeFault::no_reasoning, "has neither reasoning nor calls");
     }
-    if (const Fault ok = put_text(message(), "reasoning_content", "", ""); !ok) return ok;
+    if (Fault ok = put_text(message(), "reasoning_content", "", ""); !ok) return ok;
     put(format_.think_close);
   }
   if (const Fault ok = put_visible_content(!calls.empty()); !ok) return ok;

@@ -34,10 +34,10 @@ std::optional<std::string> find_member_fault(const Json& schema, const Json& val
                                              const std::string& path) {
   for (const std::string& name : required_names(schema)) {
     if (value.find(name) != nullptr) continue;
-    return fmt::format("parameter {}: is missing", show(path + "." + name));
+    return fmt::format("parameter {}: is missing", show(fmt::format("{}.{}", path, name)));
   }
   for (const auto& [key, member] : *value.as_object()) {
-    const std::string member_path = path + "." + key;
+    const std::string member_path = fmt::format("{}.{}", path, key);
     if (const Json* member_schema = property_schema(schema, key)) {
       if (auto fault = find_schema_fault(*member_schema, member, member_path)) return fault;
     } else if (!allows_additional(schema)) {

@@ -26,6 +26,13 @@ constexpr std::size_t kWarmUpSteps = 3;
 constexpr SamplingParams kGreedyParams{.temperature = 0.0F};
 constexpr RowSampling kGreedy{&kGreedyParams, {}, 0};
 
+/// Requires: the pool has one left.
+PageId acquire_page(PagePool& pool) {
+  const std::optional<PageId> page = pool.acquire();
+  PONDER_ASSERT(page);
+  return *page;
+}
+
 constexpr const char* kDeepseekV32 = R"({
   "architectures": ["DeepseekV32ForCausalLM"], "model_type": "deepseek_v32",
   "attention_bias": false, "bos_token_id": 0, "eos_token_id": 1, "first_k_dense_replace": 3,
@@ -133,6 +140,7 @@ class Stack {
     // The second step of a shape makes its graph.
     for (std::size_t i = 0; i < kWarmUpSteps; ++i) model_->forward(segments);
     std::vector<double> times;
+    times.reserve(repetitions);
     for (std::size_t i = 0; i < repetitions; ++i) {
       times.push_back(1e3 * seconds_of([&] { model_->forward(segments); }));
     }
@@ -169,11 +177,11 @@ class Stack {
     for (std::size_t i = 0; i < batch; ++i) {
       BlockTable& table = tables.emplace_back(*pool_);
       if (i < num_distinct) {
-        while (table.pages().size() + 1 < pages) table.append(*pool_->acquire());
+        while (table.pages().size() + 1 < pages) table.append(acquire_page(*pool_));
       } else {
         table.share_from(tables[i % num_distinct], pages - 1);
       }
-      table.append(*pool_->acquire());
+      table.append(acquire_page(*pool_));
     }
     return num_distinct;
   }
@@ -246,7 +254,7 @@ class Decoding {
     std::minstd_rand rng(1);
     for (std::size_t i = 0; i < batch; ++i) {
       BlockTable& table = tables_.emplace_back(pool);
-      while (table.capacity() < kPromptTokens + steps + 1) table.append(*pool.acquire());
+      while (table.capacity() < kPromptTokens + steps + 1) table.append(acquire_page(pool));
       std::vector<TokenId> prompt(kPromptTokens);
       for (TokenId& token : prompt) {
         token = static_cast<TokenId>(rng() % model.config().vocab_size);
@@ -259,6 +267,7 @@ class Decoding {
 
   void step() {
     std::vector<BatchSegment> segments;
+    segments.reserve(tables_.size());
     for (std::size_t i = 0; i < tables_.size(); ++i) {
       segments.push_back({.table = &tables_[i],
                           .first_position = position_,
@@ -270,8 +279,8 @@ class Decoding {
     const std::span<const RowChoice> choices = model_.choices();
     const std::size_t vocab = model_.config().vocab_size;
     for (std::size_t i = 0; i < tables_.size(); ++i) {
-      const bool is_chosen = !choices.empty() && choices[i].token.has_value();
-      tokens_[i] = is_chosen ? *choices[i].token : best(logits.subspan(i * vocab, vocab));
+      const auto chosen = choices.empty() ? std::nullopt : choices[i].token;
+      tokens_[i] = chosen ? *chosen : best(logits.subspan(i * vocab, vocab));
     }
     ++position_;
   }
@@ -322,6 +331,7 @@ Status measure_model(const kernels::DeviceTable& device, const std::filesystem::
       Decoding decoding(*model, pool, batch, kWarmUpSteps + steps);
       for (std::size_t i = 0; i < kWarmUpSteps; ++i) decoding.step();
       std::vector<double> times;
+      times.reserve(steps);
       for (std::size_t i = 0; i < steps; ++i) {
         times.push_back(1e3 * seconds_of([&] { decoding.step(); }));
       }

@@ -22,7 +22,9 @@ bool take_argument(int argc, char** argv, int& i, std::initializer_list<Option> 
   for (const Option& option : options) {
     if (std::strcmp(argv[i], option.name) != 0) continue;
     if (!option.has_value) return option.take(nullptr);
-    return i + 1 < argc && option.take(argv[++i]);
+    if (i + 1 >= argc) return false;
+    ++i;
+    return option.take(argv[i]);
   }
   return false;
 }

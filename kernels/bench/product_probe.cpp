@@ -64,7 +64,7 @@ PONDER_AVX512 void multiply_512(const std::byte* weights, std::byte* sums) noexc
   }
   for (int i = 0; i < kBlockRows; ++i) {
     for (int j = 0; j < kBlockVectors; ++j) {
-      _mm512_storeu_si512(sums + (i * kBlockVectors + j) * 64, block[i][j]);
+      _mm512_storeu_si512(sums + std::ptrdiff_t{64} * (i * kBlockVectors + j), block[i][j]);
     }
   }
 }
@@ -90,7 +90,8 @@ __attribute__((target("avx2,fma"))) void multiply_256(const std::byte* weights,
   }
   for (int i = 0; i < kRows; ++i) {
     for (int j = 0; j < 2; ++j) {
-      _mm256_storeu_ps(reinterpret_cast<float*>(sums) + (i * 2 + j) * 8, block[i][j]);
+      _mm256_storeu_ps(reinterpret_cast<float*>(sums) + std::ptrdiff_t{8} * (i * 2 + j),
+                       block[i][j]);
     }
   }
 }

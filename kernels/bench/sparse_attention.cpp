@@ -305,6 +305,7 @@ int run(const Options& options) {
   const Peaks peaks = measure_peaks();
   const double read = measure_read(data.latents, std::size_t{256} << 20);
   std::vector<Row> rows;
+  rows.reserve(options.keys.size());
   for (const std::size_t keys : options.keys) {
     rows.push_back(measure({table, &pool}, data, options, keys));
   }

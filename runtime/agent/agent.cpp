@@ -53,6 +53,7 @@ struct Begun {
 };
 
 /// Writes a session's first event, under an id that nobody has.
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-reference-coroutine-parameters): the caller waits for it
 asio::awaitable<Result<Begun>> begin_session(SessionStore& store, SessionStarted start) {
   for (int tried = 1;; ++tried) {
     Begun begun;
@@ -215,7 +216,7 @@ void Agent::cancel() {
 }
 
 asio::awaitable<Status> Agent::set_budget(Limits limits) {
-  const Limits& now = state_.start->limits;
+  const Limits& now = state_.started().limits;
   BudgetChanged changed;
   changed.cost_pico_max = limits.cost_pico_max;
   if (limits.steps_max != now.steps_max) changed.steps_max = limits.steps_max;
@@ -241,7 +242,7 @@ asio::awaitable<Status> Agent::record(WorkflowFinished finished) {
 }
 
 asio::awaitable<Status> Agent::note_model() {
-  const SessionStarted& start = *state_.start;
+  const SessionStarted& start = state_.started();
   const ModelClient& model = *parts_.model;
   const bool speaks_otherwise = !start.vocabulary.empty() && !model.vocabulary().empty() &&
                                 start.vocabulary != model.vocabulary();
@@ -259,7 +260,7 @@ asio::awaitable<Status> Agent::note_model() {
 }
 
 asio::awaitable<Status> Agent::note_mode() {
-  const SessionStarted& start = *state_.start;
+  const SessionStarted& start = state_.started();
   if (!start.sampling.is_thinking || !start.tools.empty()) co_return Status();
   if (!context::feeds_results_as_user_text(state_.history())) co_return Status();
   SessionStarted chat;
@@ -306,7 +307,7 @@ bool Agent::goes_on_after(const TurnEnded& end) const {
 }
 
 asio::awaitable<Result<TurnEnded>> Agent::run_rounds() {
-  const std::chrono::milliseconds budget(state_.start->limits.turn_ms_max);
+  const std::chrono::milliseconds budget(state_.started().limits.turn_ms_max);
   turn_deadline_ = Deadline::earlier(Deadline::after(*parts_.clock, budget), parts_.deadline);
   const Status noted = co_await note_model();
   PONDER_CO_CHECK(noted);
@@ -324,11 +325,11 @@ asio::awaitable<Result<TurnEnded>> Agent::run_rounds() {
     auto stop = end_after_completion(state_);
     if (!stop) stop = stop_before_round();
     if (!stop) {
-      const auto decision = keeper_.decide(state_);
+      auto decision = keeper_.decide(state_);
       if (!decision) {
         stop = end_of_error(decision.error());
       } else if (decision->reduction) {
-        auto cut = co_await cut_context(*decision);
+        auto cut = co_await cut_context(std::move(*decision));
         PONDER_CO_CHECK(cut);
         stop = std::move(*cut);
         if (!stop) continue;  // it may not fit yet, and a summary costs as well
@@ -349,7 +350,7 @@ asio::awaitable<Result<TurnEnded>> Agent::run_rounds() {
 }
 
 std::optional<TurnEnded> Agent::stop_before_round() const {
-  const Limits& limits = state_.start->limits;
+  const Limits& limits = state_.started().limits;
   if (is_stopping()) return ended(TurnEnd::cancelled, "");
   if (turn_deadline_.passed(*parts_.clock)) {
     return ended(TurnEnd::deadline, fmt::format("the turn took over {} ms", limits.turn_ms_max));
@@ -374,14 +375,14 @@ std::optional<TurnEnded> Agent::stop_before_round() const {
 
 std::optional<TurnEnded> Agent::stop_for_tokens() const {
   const std::uint64_t tokens = state_.tokens_generated_turn + void_usage_.tokens_generated;
-  if (tokens < state_.start->limits.tokens_turn_max) return std::nullopt;
+  if (tokens < state_.started().limits.tokens_turn_max) return std::nullopt;
   return ended(TurnEnd::token_limit, fmt::format("{} tokens without an answer", tokens));
 }
 
 std::optional<TurnEnded> Agent::stop_for_cost() const {
-  const std::int64_t cost_max = state_.start->limits.cost_pico_max;
+  const std::int64_t cost_max = state_.started().limits.cost_pico_max;
   if (cost_max == 0) return std::nullopt;
-  const std::string& currency = state_.start->currency;
+  const std::string& currency = state_.started().currency;
   const std::int64_t cost = state_.cost_pico() + void_usage_.cost_pico;
   if (cost >= cost_max) {
     return ended(TurnEnd::money_limit,
@@ -401,12 +402,12 @@ std::optional<TurnEnded> Agent::stop_for_cost() const {
 }
 
 asio::awaitable<Result<std::optional<TurnEnded>>> Agent::cut_context(
-    const ContextKeeper::Decision& decision) {
+    ContextKeeper::Decision decision) {
   auto request = keeper_.summary_request(state_, decision);
   if (!request) co_return std::optional(end_of_error(request.error()));
   std::optional<Result<Completion>> summary;
-  if (*request) {
-    auto completion = co_await complete(std::move(**request), no_listener);
+  if (std::optional<ModelRequest>& asked = *request) {
+    auto completion = co_await complete(std::move(*asked), no_listener);
     const bool has_ended = !completion && (completion.error().code == Errc::cancelled ||
                                            completion.error().code == Errc::deadline);
     if (has_ended) co_return std::optional(end_of_error(completion.error()));
@@ -443,7 +444,7 @@ void Agent::note(Event event) {
 }
 
 asio::awaitable<Status> Agent::append(std::vector<Event> events, std::vector<Blob> blobs) {
-  if (log_.error()) co_return tl::unexpected<Error>(*log_.error());
+  if (const auto& error = log_.error()) co_return tl::unexpected<Error>(*error);
   for (Event& event : events) note(std::move(event));
   std::vector<Event> all = std::exchange(noted_, {});
   std::vector<Blob> texts = std::exchange(noted_blobs_, {});

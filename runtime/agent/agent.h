@@ -138,7 +138,7 @@ class Agent {
   std::optional<TurnEnded> stop_for_cost() const;
   /// Cuts the conversation as was decided; the reason to end the turn if it cannot.
   boost::asio::awaitable<Result<std::optional<TurnEnded>>> cut_context(
-      const ContextKeeper::Decision& decision);
+      ContextKeeper::Decision decision);
   // In agent_request.cpp:
   boost::asio::awaitable<Result<std::optional<TurnEnded>>> ask_model();
   /// What the tools say their parameters can be, if that is not what they said before.

@@ -50,7 +50,7 @@ asio::awaitable<Status> Agent::answer_calls() {
   co_await group.join();
   active_ = nullptr;
   open_calls_.clear();
-  if (log_.error()) co_return tl::unexpected<Error>(*log_.error());
+  if (const auto& error = log_.error()) co_return tl::unexpected<Error>(*error);
   PONDER_ASSERT(!state_.has_open_calls());
   co_return Status();
 }
@@ -126,7 +126,7 @@ asio::awaitable<void> Agent::run_call(std::uint32_t call_index) {
 
 asio::awaitable<void> Agent::run_tool(std::uint32_t call_index, tools::Tool* tool,
                                       CallPlace* place) {
-  const Limits limits = state_.start->limits;
+  const Limits limits = state_.started().limits;
   // A copy: the state drops its calls when the last of them has finished.
   std::string arguments = state_.calls[call_index].call.arguments;
   const Clock& clock = *parts_.clock;
@@ -164,6 +164,7 @@ asio::awaitable<void> Agent::run_tool(std::uint32_t call_index, tools::Tool* too
   co_await finish_call(call_index, outcome);
 }
 
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-reference-coroutine-parameters): the caller waits for it
 asio::awaitable<void> Agent::finish_call(std::uint32_t call_index, CallOutcome& outcome) {
   if (!state_.sub_agents.empty()) {
     // A call that is cut off before it asks again for what it handed out before a crash.

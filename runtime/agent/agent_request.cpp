@@ -47,7 +47,7 @@ Status Agent::take_void(const Usage& usage) {
   Usage priced = usage;
   priced.cost_pico = cost_of(usage, parts_.prices);
   add_usage(void_usage_, priced);
-  const std::int64_t cost_max = state_.start->limits.cost_pico_max;
+  const std::int64_t cost_max = state_.started().limits.cost_pico_max;
   const bool is_paid_up = cost_max > 0 && state_.cost_pico() + void_usage_.cost_pico >= cost_max;
   if (!is_paid_up && !stop_for_tokens()) return {};
   return fail(Errc::exhausted, "the budget does not allow for another try");

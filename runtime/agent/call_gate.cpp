@@ -40,7 +40,7 @@ std::uint64_t changing_calls_max(const Limits& limits) {
 
 /// Why the loop guard keeps a call from running.
 std::optional<ToolFinished> refuse_repetition(const SessionState& state, const CallState& one) {
-  const Limits& limits = state.start->limits;
+  const Limits& limits = state.started().limits;
   const context::ToolCall& call = one.call;
   const auto found = state.call_counts.find(one.key);
   if (found == state.call_counts.end()) return std::nullopt;
@@ -81,7 +81,7 @@ std::optional<ToolFinished> refuse(const SessionState& state, std::size_t index,
                                    const Toolbox& tools, const std::vector<std::string>& grants,
                                    tools::Tool** tool) {
   const CallState& call = state.calls[index];
-  const Limits& limits = state.start->limits;
+  const Limits& limits = state.started().limits;
   if (!call.fault.empty()) return refusal(Outcome::error, call.fault);
   if (index >= limits.calls_step_max) {
     return refusal(Outcome::error, fmt::format("at most {} calls are answered at a time; call "
@@ -167,7 +167,7 @@ Result<std::uint32_t> choose_call(const SessionState& state, std::string_view wh
 
 bool may_have_sub_agents(const SessionState& state) {
   const std::uint32_t depth = state.task ? state.task->depth : 0;
-  return state.start->limits.agent_depth_max > depth;
+  return state.started().limits.agent_depth_max > depth;
 }
 
 ToolFinished cancelled_before_it_began(const SessionState& state) {
@@ -242,7 +242,7 @@ std::vector<Event> interrupt_open_calls(const SessionState& state) {
 }
 
 std::optional<std::string> repeated_beyond_warning(const SessionState& state) {
-  const Limits& limits = state.start->limits;
+  const Limits& limits = state.started().limits;
   const std::uint64_t refused_at = std::uint64_t{limits.repeats_max} + 1;
   if (state.call_count_max <= refused_at) return std::nullopt;
   const std::uint64_t refused_at_last = changing_calls_max(limits) + 1;

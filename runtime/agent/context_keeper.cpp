@@ -21,14 +21,14 @@ constexpr std::size_t kWhyBytesMax = 200;
 context::Window window_of(const ModelClient& model, const SessionState& state) {
   context::Window window;
   window.tokens_context_max = model.tokens_context_max();
-  window.limit_percent = state.start->context.limit_percent;
+  window.limit_percent = state.started().context.limit_percent;
   window.tokens_reserved = std::min<std::size_t>(next_request(state).tokens_generated_max,
                                                  window.tokens_context_max / kReservedShare);
   return window;
 }
 
 context::Strategy strategy_of(const SessionState& state) {
-  const auto named = context::strategy_named(state.start->context.strategy);
+  const auto named = context::strategy_named(state.started().context.strategy);
   return named ? *named : context::default_strategy(state.has_side_effects);
 }
 
@@ -116,6 +116,7 @@ Result<ContextKeeper::Decision> ContextKeeper::decide(const SessionState& state)
 Result<std::optional<ModelRequest>> ContextKeeper::summary_request(const SessionState& state,
                                                                    const Decision& decision) {
   std::optional<ModelRequest> none;
+  PONDER_ASSERT(decision.reduction);
   if (decision.reduction->strategy != context::Strategy::summary) return none;
   ModelRequest request = summary_request_of(state, *decision.reduction);
   PONDER_TRY(const auto policy, policy_of(request));
@@ -155,7 +156,7 @@ Result<ContextKeeper::Cut> ContextKeeper::cut(const SessionState& state, const D
 
 Result<ContextKeeper::Cut> ContextKeeper::cut_without_summary(const SessionState& state,
                                                               const Decision& decision,
-                                                              std::string why) {
+                                                              const std::string& why) {
   PONDER_TRY(Cut out,
              cut_as(state, decision,
                     context::plan_reduction(state.conversation, context::Strategy::discard_all,
@@ -172,7 +173,7 @@ Result<ContextKeeper::Cut> ContextKeeper::cut_as(const SessionState& state,
   out.event.tokens_before = decision.tokens_prompt;
   out.event.tokens_prompt_max = decision.tokens_prompt_max;
   add_blobs(out, state);
-  const bool has_tools = !state.start->tools.empty();
+  const bool has_tools = !state.started().tools.empty();
   if (state.blobs.empty() && has_tools) out.event.reader = blob_tool_spec();
   SessionState after = state;
   apply(after, Record{state.last_seq + 1, 0, out.event});

@@ -38,8 +38,8 @@ class ContextKeeper {
   /// Fails when the conversation cannot be rendered.
   Result<Decision> decide(const SessionState& state);
 
-  /// The request for the summary that the decision wants. None when it wants none, or when the
-  /// request itself would not fit.
+  /// The request for the summary that the decision, which has a reduction, wants. None when it
+  /// wants none, or when the request itself would not fit.
   Result<std::optional<ModelRequest>> summary_request(const SessionState& state,
                                                       const Decision& decision);
 
@@ -57,7 +57,7 @@ class ContextKeeper {
   Result<Cut> cut_as(const SessionState& state, const Decision& decision,
                      context::Reduction reduction);
   Result<Cut> cut_without_summary(const SessionState& state, const Decision& decision,
-                                  std::string why);
+                                  const std::string& why);
 
   const ModelClient* model_;
   std::optional<context::PromptCounter> counter_;

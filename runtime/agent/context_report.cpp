@@ -6,6 +6,7 @@
 #include <map>
 #include <utility>
 
+#include "base/assert.h"
 #include "context/message_json.h"
 #include "context/prompt_counter.h"
 #include "runtime/model/model_client.h"
@@ -70,6 +71,7 @@ class Reader {
     }
     if (prompts_.empty()) return fail(Errc::invalid_argument, "the session has no prompt yet");
     ContextReport out;
+    PONDER_ASSERT(policy_);  // a prompt was taken by one
     out.policy = fmt::format("{}/{}", policy_->name, policy_->version);
     out.prompts = num_prompts_;
     out.tokens = prompts_.back().tokens.ids.size();
@@ -92,7 +94,7 @@ class Reader {
     if (std::holds_alternative<ModelChanged>(record.event)) prompts_.clear();  // not comparable
     const bool has_other_policy = std::holds_alternative<ModelChanged>(record.event) ||
                                   std::holds_alternative<ModeChanged>(record.event);
-    if (has_other_policy) forget_policy();
+    if (has_other_policy) is_policy_of_now_ = false;
     if (std::holds_alternative<ModelStarted>(record.event)) return take_prompt(record.seq);
     if (const auto* completed = std::get_if<ModelCompleted>(&record.event)) {
       take_answer(*completed, record.seq);
@@ -100,13 +102,8 @@ class Reader {
     return {};
   }
 
-  void forget_policy() {
-    policy_.reset();
-    counter_.reset();
-  }
-
   Status open_policy() {
-    if (policy_) return {};
+    if (is_policy_of_now_) return {};
     if (!state_.start) return fail(Errc::corrupt, "the session has no readable beginning");
     if (state_.start->family == "openai") {
       return fail(Errc::invalid_argument, "the endpoint made the prompts of this session");
@@ -114,6 +111,7 @@ class Reader {
     const SessionStarted& start = *state_.start;
     PONDER_TRY(policy_, policy_of(ModelRequest({}, start.family, start.sampling, 0)));
     counter_.emplace(*policy_, tokenize_);
+    is_policy_of_now_ = true;
     return {};
   }
 
@@ -123,6 +121,7 @@ class Reader {
     prompt.conversation = state_.conversation;
     prompt.origins = state_.origins;
     prompt.seq = seq;
+    PONDER_ASSERT(policy_);
     PONDER_TRY(prompt.tokens, context::assemble(state_.conversation, *policy_, tokenize_));
     prompt.held = prompt.tokens.ids;
     if (prompts_.size() == 2) prompts_.erase(prompts_.begin());
@@ -147,6 +146,7 @@ class Reader {
 
   Status take_cut(const ContextReduced& cut, std::int64_t seq) {
     PONDER_CHECK(open_policy());
+    PONDER_ASSERT(counter_);
     PONDER_TRY(const auto tokens, counter_->count_messages(state_.conversation));
     const auto name = context::strategy_name(cut.reduction.strategy);
     last_cut_ = fmt::format("{} at event {}", name, seq);
@@ -207,6 +207,7 @@ class Reader {
     if (message.role != context::Role::assistant) {
       return {0, state_.pinned.contains(seq) ? "kept: pinned" : "kept: always"};
     }
+    PONDER_ASSERT(policy_);
     if (policy_->keeps_running_turn && is_in_running_turn) return {0, "kept: the running turn"};
     std::uint64_t dropped = 0;
     if (message.sampled.empty()) {
@@ -269,9 +270,10 @@ class Reader {
 
   const context::TokenizeFn& tokenize_;
   SessionState state_;
-  std::optional<context::ThinkingPolicy> policy_;
-  std::optional<context::PromptCounter> counter_;
-  std::vector<AskedPrompt> prompts_;  // the latest two, older first
+  std::optional<context::ThinkingPolicy> policy_;  // of the latest prompt
+  std::optional<context::PromptCounter> counter_;  // by that policy
+  bool is_policy_of_now_ = false;                  // no other model or mode has followed it
+  std::vector<AskedPrompt> prompts_;               // the latest two, older first
   std::uint64_t num_prompts_ = 0;
   std::map<std::int64_t, std::string> types_;  // by seq
   std::vector<ContextSegment> left_out_;

@@ -72,6 +72,7 @@ void no_listener(const ModelDelta&) {}
 
 }  // namespace
 
+// NOLINTBEGIN(cppcoreguidelines-avoid-reference-coroutine-parameters): the caller waits for it
 boost::asio::awaitable<Result<ReplayReport>> replay(std::vector<Record> records,
                                                     ModelClient& model) {
   ReplayReport report;
@@ -103,5 +104,6 @@ boost::asio::awaitable<Result<ReplayReport>> replay(std::vector<Record> records,
   }
   co_return report;
 }
+// NOLINTEND(cppcoreguidelines-avoid-reference-coroutine-parameters)
 
 }  // namespace ponder::runtime

@@ -68,10 +68,12 @@ asio::awaitable<Result<std::string>> SessionServices::ask(tools::Question questi
 const QuestionAnswered* SessionServices::known_answer(std::uint32_t n,
                                                       const PersonQuestion& question) const {
   const std::vector<QuestionState>& known = agent_->state_.calls[call_index_].questions;
-  if (n >= known.size() || !known[n].answered) return nullptr;
+  if (n >= known.size()) return nullptr;
+  const std::optional<QuestionAnswered>& answered = known[n].answered;
+  if (!answered) return nullptr;
   const bool is_same =
       known[n].asked.text == question.text && known[n].asked.choices == question.choices;
-  return is_same ? &*known[n].answered : nullptr;
+  return is_same ? &*answered : nullptr;
 }
 
 asio::awaitable<Result<std::string>> SessionServices::put(tools::Question question) {

@@ -54,6 +54,7 @@ bool is_at_work(const SessionState& state, const SubAgentState& one) {
          call < state.calls.size() && !state.calls[call].finished;
 }
 
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-reference-coroutine-parameters): the caller waits for it
 asio::awaitable<bool> is_there(const SessionStore& store, SessionId id) {
   auto resolve = [&store, &id] { return store.resolve(id.value); };
   const auto found = co_await store.read(std::move(resolve));
@@ -209,7 +210,7 @@ asio::awaitable<Status> SubAgentCaller::announce(std::string child, tools::Agent
 
 Result<SubAgentBudget> SubAgentCaller::budget_for(const tools::AgentTask& task) const {
   const SessionState& state = parent_->state_;
-  const Limits& limits = state.start->limits;
+  const Limits& limits = state.started().limits;
   SubAgentBudget left;
   left.steps_max = less(limits.steps_max, state.steps_turn());
   left.tokens_max = less(limits.tokens_turn_max, state.tokens_generated_turn);
@@ -250,10 +251,10 @@ Result<SubAgentBudget> SubAgentCaller::budget_for(const tools::AgentTask& task) 
 Result<std::vector<std::string>> SubAgentCaller::tools_for(const tools::AgentTask& task) const {
   const SessionState& state = parent_->state_;
   std::vector<std::string> all;
-  for (const context::ToolSpec& spec : state.start->tools) all.push_back(spec.name);
+  for (const context::ToolSpec& spec : state.started().tools) all.push_back(spec.name);
   if (state.task) all = state.task->tools;
   const std::uint32_t depth = state.task ? state.task->depth + 1 : 1;
-  if (depth >= state.start->limits.agent_depth_max) std::erase(all, kAgentTool);
+  if (depth >= state.started().limits.agent_depth_max) std::erase(all, kAgentTool);
   if (!task.tools) return all;
   for (const std::string& name : *task.tools) {
     if (std::find(all.begin(), all.end(), name) != all.end()) continue;
@@ -275,7 +276,7 @@ Result<TaskAssigned> SubAgentCaller::assignment(const std::string& child,
   out.call_index = call_index_;
   out.depth = state.task ? state.task->depth + 1 : 1;
   PONDER_TRY(out.tools, tools_for(task));
-  out.limits = limits_within(state.start->limits, known->started.budget);
+  out.limits = limits_within(state.started().limits, known->started.budget);
   return out;
 }
 
@@ -284,7 +285,7 @@ asio::awaitable<Status> SubAgentCaller::begin_alone(SessionId child, TaskAssigne
   SessionStore& store = *parent_->parts_.store;
   const bool is_begun = co_await is_there(store, child);
   if (is_begun) co_return Status();
-  SessionStarted start = *parent_->state_.start;
+  SessionStarted start = parent_->state_.started();
   std::erase_if(start.tools, [&](const context::ToolSpec& spec) {
     const auto& given = assigned.tools;
     return std::find(given.begin(), given.end(), spec.name) == given.end();
@@ -323,7 +324,7 @@ asio::awaitable<Status> SubAgentCaller::begin_fork(SessionId child, TaskAssigned
 asio::awaitable<Status> SubAgentCaller::write(SessionId child, std::int64_t last_seq,
                                               std::vector<Event> events) {
   Forwarder forwarder(parent_->parts_.sinks);
-  if (parent_->log_.error()) co_return tl::unexpected<Error>(*parent_->log_.error());
+  if (const auto& error = parent_->log_.error()) co_return tl::unexpected<Error>(*error);
   const auto written = co_await parent_->parts_.store->append(child, last_seq, std::move(events));
   PONDER_CO_CHECK(written);
   for (const Record& record : *written) forwarder.on_event(child, record);
@@ -354,7 +355,8 @@ asio::awaitable<Result<tools::ToolOutput>> SubAgentCaller::work(SessionId child)
     const auto end = co_await agent.resume();
     if (!end) co_return no_agent(end.error());
   }
-  if (!agent.state().last_end) co_return tools::error_output("the agent never began");
+  const std::optional<TurnEnded>& end = agent.state().last_end;
+  if (!end) co_return tools::error_output("the agent never began");
   const SubAgentState* const known = find_sub_agent(parent_->state_, child.value);
   PONDER_ASSERT(known != nullptr);
   std::vector<Event> events;
@@ -363,12 +365,13 @@ asio::awaitable<Result<tools::ToolOutput>> SubAgentCaller::work(SessionId child)
   PONDER_CO_CHECK(written);
   const auto cancellation = co_await asio::this_coro::cancellation_state;
   const bool is_cancelled = cancellation.cancelled() != asio::cancellation_type::none;
-  if (is_cancelled && agent.state().last_end->reason != TurnEnd::answered) {
+  if (is_cancelled && end->reason != TurnEnd::answered) {
     co_return fail(Errc::cancelled, "the agent was cancelled");
   }
-  co_return output_of(agent.state(), *agent.state().last_end);
+  co_return output_of(agent.state(), *end);
 }
 
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-reference-coroutine-parameters): the caller waits for it
 asio::awaitable<Status> SubAgentCaller::close(Agent& parent,
                                               std::optional<std::uint32_t> call_index) {
   const std::vector<SubAgentState> all = parent.state_.sub_agents;

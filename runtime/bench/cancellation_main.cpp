@@ -331,6 +331,7 @@ class Bench {
 
   static std::vector<ScriptedStep> script_of(const Case& one) {
     std::vector<ScriptedStep> script;
+    script.reserve(std::size_t{one.agent_depth_max} + 1);
     for (std::uint32_t depth = 0; depth < one.agent_depth_max; ++depth) {
       script.push_back(calling({runtime::kAgentTool}, R"({"task": "spin"})"));
     }

@@ -95,8 +95,8 @@ std::string encode_request(const Json::Array& messages) {
 }
 
 /// Appends `message` to the conversation; `setup` messages were appended before, untimed.
-Case append_case(std::string name, std::shared_ptr<const Json::Array> messages, Json::Array setup,
-                 Json message) {
+Case append_case(std::string name, const std::shared_ptr<const Json::Array>& messages,
+                 Json::Array setup, const Json& message) {
   struct State {
     std::optional<EncodedConversation> grown;
     Json message;
@@ -126,8 +126,8 @@ std::vector<context::TokenId> coarse_tokens(std::string_view text, bool match_ad
 }
 
 /// The same for a prompt's ids, without the time of a real tokenizer on the new message.
-Case append_ids_case(std::string name, std::shared_ptr<const Json::Array> messages, Json setup,
-                     Json message) {
+Case append_ids_case(std::string name, const std::shared_ptr<const Json::Array>& messages,
+                     const Json& setup, const Json& message) {
   using context::GrowingPrompt;
   const auto grown = std::make_shared<std::optional<GrowingPrompt>>();
   const auto read = [](const Json& json) { return *context::message_from_json(json); };

@@ -92,7 +92,7 @@ std::string python_json(const Json& value) {
 
 /// An answer with one call of every tool.
 std::string calls_text(const Json& tools, const context::ChatFormat& format, int round) {
-  const auto add = [](std::string& to, auto... parts) { (to.append(parts), ...); };
+  const auto add = [](std::string& to, const auto&... parts) { (to.append(parts), ...); };
   std::string text = "I look at it: " + text_of(round);
   add(text, format.calls_open);
   bool is_first_call = true;

@@ -114,9 +114,10 @@ bool parse(int argc, char** argv, Options& options) {
     const std::string name = argv[i];
     if (name == "--json") {
       options.json = true;
-    } else if (++i == argc || !parse_one(name, argv[i], options)) {
-      return false;
+      continue;
     }
+    ++i;
+    if (i == argc || !parse_one(name, argv[i], options)) return false;
   }
   Workload& work = options.work;
   work.at_once = options.at_once.value_or(work.sessions);

@@ -54,6 +54,7 @@ double processor_us() {
   return us(usage.ru_utime) + us(usage.ru_stime);
 }
 
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-reference-coroutine-parameters): the caller waits for it
 asio::awaitable<void> run_session(Load& load) {
   const runtime::SessionId id = load.store->new_id();
   std::vector<runtime::Event> events;

@@ -124,6 +124,7 @@ class Chat {
     if (line.kind == Kind::unknown) {
       complain(line.text + ": no such command, or it needs words; /help lists them");
     }
+    // NOLINTNEXTLINE(bugprone-standalone-empty): it is what the coroutine gives
     co_return problem_.empty();
   }
 
@@ -155,7 +156,7 @@ class Chat {
   asio::awaitable<bool> open_agent() {
     if (agent_) {
       const runtime::Limits limits =
-          limits_with(agent_->state().start->limits, parts_.budget, parts_.cost_pico_max);
+          limits_with(agent_->state().started().limits, parts_.budget, parts_.cost_pico_max);
       const Status taken = co_await agent_->set_budget(limits);
       if (!taken) problem_ = taken.error().message;
       co_return taken.has_value();

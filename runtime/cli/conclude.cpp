@@ -47,6 +47,7 @@ bool wants_conclusion(const runtime::SessionState& state, const runtime::Workflo
   return was_answered && !state.workflow && !workflow.directory().empty();
 }
 
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-reference-coroutine-parameters): the caller waits for it
 boost::asio::awaitable<Result<int>> conclude(runtime::Agent& agent, runtime::Workflow& workflow,
                                              bool is_quiet, std::stop_token stop) {
   // Judging may run a project's tests for minutes: meanwhile signals and other sessions are served.

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "base/assert.h"
 #include "runtime/cli/chat_line.h"
 #include "runtime/cli/commands.h"
 
@@ -34,6 +35,7 @@ asio::awaitable<void> DeskLines::close() {
 }
 
 asio::awaitable<void> DeskLines::listen() {
+  PONDER_ASSERT(lines_);
   while (true) {
     const auto line = co_await lines_->next();
     if (!line) co_return;

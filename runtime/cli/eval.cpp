@@ -32,6 +32,7 @@ int gave_up(const Error& error) {
   return error.code == Errc::cancelled ? kInterruptedStatus : status;
 }
 
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-reference-coroutine-parameters): the caller waits for it
 asio::awaitable<int> evaluate(runtime::ModelClient& model, runtime::SessionStore& store,
                               runtime::EvalOptions how, bool as_json, bool is_verbose) {
   std::function<void(const runtime::EvalCase&)> on_case = [](const runtime::EvalCase&) {};
@@ -39,7 +40,8 @@ asio::awaitable<int> evaluate(runtime::ModelClient& model, runtime::SessionStore
   const auto report = co_await runtime::run_eval(model, store, system_clock(), how, on_case);
   if (!report) co_return gave_up(report.error());
   fmt::print("{}\n", as_json ? runtime::eval_json(*report) : runtime::eval_table(*report));
-  co_return report->broken_off ? gave_up(*report->broken_off) : 0;
+  const std::optional<Error>& broken_off = report->broken_off;
+  co_return broken_off ? gave_up(*broken_off) : 0;
 }
 
 /// The kind that the options ask for; empty: any.

@@ -20,6 +20,7 @@ bool has_rest(const runtime::SessionState& state, const runtime::Workflow& workf
          wants_conclusion(state, workflow);
 }
 
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-reference-coroutine-parameters): the caller waits for it
 boost::asio::awaitable<Result<int>> go_on(runtime::Agent& agent, runtime::Workflow& workflow,
                                           bool is_quiet, std::stop_token stop) {
   if (!wants_conclusion(agent.state(), workflow)) {

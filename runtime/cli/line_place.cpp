@@ -56,7 +56,10 @@ void LinePlace::take(std::string_view text) {
       put(byte);
     } else if (byte < 0xC0) {
       character_ = character_ << 6 | (byte & 0x3FU);
-      if (bytes_missing_ > 0 && --bytes_missing_ == 0) put(character_);
+      if (bytes_missing_ > 0) {
+        --bytes_missing_;
+        if (bytes_missing_ == 0) put(character_);
+      }
     } else {
       bytes_missing_ = byte >= 0xF0 ? 3 : byte >= 0xE0 ? 2 : 1;
       character_ = byte & (0x3FU >> bytes_missing_);

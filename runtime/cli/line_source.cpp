@@ -218,8 +218,9 @@ class LineSource::Reader {
   }
 
   /// Until it is time to show the prompt: at once at rest, at work when a key was pressed. False
-  /// when the source was closed.
+  /// when the source was closed. Requires: the editor is open.
   bool wait_for_prompt() {
+    PONDER_ASSERT(quiet_);
     quiet_->silence();  // the editor left the terminal as it is for other programs
     while (true) {
       {
@@ -312,8 +313,10 @@ asio::awaitable<std::optional<std::string>> LineSource::next() {
     boost::system::error_code ignored;
     co_await mailbox->arrived.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
   }
-  std::optional<std::string> line = std::move(*mailbox->line);
-  mailbox->line.reset();
+  auto& arrived = mailbox->line;
+  PONDER_ASSERT(arrived);
+  std::optional<std::string> line = std::move(*arrived);
+  arrived.reset();
   co_return line;
 }
 

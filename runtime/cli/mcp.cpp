@@ -6,6 +6,7 @@
 #include <optional>
 #include <variant>
 
+#include "base/assert.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/terminal.h"
 #include "runtime/cli/terminal_services.h"
@@ -85,6 +86,7 @@ Result<tools::ToolOutput> call_tool(const tools::Registry& registry, const McpTr
                  [&thrown](std::exception_ptr error) { thrown = std::move(error); });
   io.run();
   if (thrown) std::rethrow_exception(thrown);
+  PONDER_ASSERT(result);
   return std::move(*result);
 }
 
@@ -173,13 +175,13 @@ int approve_mcp_pins(const Environment& environment, const McpPinsOptions& optio
 
 int try_mcp_server(const Environment& environment, const McpTryOptions& options) {
   tools::Registry registry;
-  auto how = options_for(environment, options);
+  const auto how = options_for(environment, options);
   if (!how) return complain(how.error().message);
   mcp::Waiting waiting;
   waiting.tell = [](const std::string& server) {
     fmt::print(stderr, "ponder: waiting for mcp {}\n", printable(server));
   };
-  const auto report = mcp::add_mcp_tools(registry, std::move(*how), waiting);
+  const auto report = mcp::add_mcp_tools(registry, *how, waiting);
   if (!report) return complain(report.error().message);
   const mcp::ServerReport& server = report->front();
   if (!server.is_connected) return complain(server.summary);

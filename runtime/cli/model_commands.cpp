@@ -274,7 +274,7 @@ std::string packing_text(const engine::LoadPlan& load) {
   if (has_codes && !load.packs_codes) parts.emplace_back("no codes");
   if (has_bf16 && !load.packs_bf16) parts.emplace_back("no BF16 matrices");
   if (parts.empty()) return "nothing";
-  const std::string text = fmt::format("{}", fmt::join(parts, ", "));
+  std::string text = fmt::format("{}", fmt::join(parts, ", "));
   if (parts.size() == num_packed) return text;
   return fmt::format("{}: with all packed {} would be made, more than half of the {} available",
                      text, engine::bytes_text(load.packed_bytes()),

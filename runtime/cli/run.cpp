@@ -42,6 +42,7 @@ int leave_in_queue(Run& run) {
 }
 
 /// Cancelling it ends whatever it is at; the turn's end, if one had begun, is in the log.
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-reference-coroutine-parameters): the caller waits for it
 asio::awaitable<int> run_session(Run& run) {
   auto agent = co_await runtime::Agent::start(run.parts, run.start);
   if (!agent) co_return complain(agent.error().message);
@@ -70,6 +71,7 @@ asio::awaitable<int> run_session(Run& run) {
   co_return *status;
 }
 
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-reference-coroutine-parameters): the caller waits for it
 asio::awaitable<int> run_and_close(Run& run, DeskLines& lines) {
   co_await asio::this_coro::throw_if_cancelled(false);
   lines.begin();

@@ -29,6 +29,7 @@ bool is_pressing(const StoreFault& fault) {
   return fault.state == StoreFault::State::found || fault.state == StoreFault::State::lasting;
 }
 
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-reference-coroutine-parameters): the caller waits for it
 asio::awaitable<int> close_turn(runtime::SessionStore& store, runtime::SessionId id) {
   const auto calls = co_await runtime::close_open_turn(store, id);
   if (!calls) co_return complain(calls.error().message);

@@ -51,6 +51,7 @@ void name_sub_agents(const runtime::SessionCopy& session) {
              printable(ids));
 }
 
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-reference-coroutine-parameters): the caller waits for it
 asio::awaitable<int> bring_in(runtime::SessionStore& store, runtime::SessionCopy session,
                               bool as_json) {
   const runtime::SessionId id = session.id;
@@ -140,6 +141,7 @@ void print_replay_json(const runtime::ReplayReport& report) {
   print_line(out);
 }
 
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-reference-coroutine-parameters): the caller waits for it
 asio::awaitable<int> run_replay(std::vector<runtime::Record> records, runtime::ModelClient& model,
                                 bool as_json) {
   const auto report = co_await runtime::replay(std::move(records), model);

@@ -109,6 +109,7 @@ int show(const runtime::SessionStore& store, const runtime::SessionId& id, bool 
   return 0;
 }
 
+// NOLINTBEGIN(cppcoreguidelines-avoid-reference-coroutine-parameters): the caller waits for it
 asio::awaitable<int> go_on_and_close(runtime::Agent& agent, runtime::Workflow& workflow,
                                      bool is_quiet, DeskLines& lines, runtime::Limits limits) {
   co_await asio::this_coro::throw_if_cancelled(false);
@@ -125,6 +126,7 @@ asio::awaitable<int> go_on_and_close(runtime::Agent& agent, runtime::Workflow& w
   if (!status) co_return complain(status.error().message);
   co_return *status;
 }
+// NOLINTEND(cppcoreguidelines-avoid-reference-coroutine-parameters)
 
 int resume(const Environment& environment, const runtime::SessionId& id,
            runtime::SessionStore& store, const SessionsOptions& options) {
@@ -177,7 +179,7 @@ int resume(const Environment& environment, const runtime::SessionId& id,
   auto agent = runtime::Agent::open(parts, id);
   if (!agent) return complain(agent.error().message);
   const runtime::Limits limits =
-      limits_with((*agent)->state().start->limits, options.budget, money->cost_pico_max);
+      limits_with((*agent)->state().started().limits, options.budget, money->cost_pico_max);
   auto work = go_on_and_close(**agent, **workflow, options.json, lines, limits);
   return run_interruptibly(io, std::move(work));
 }
@@ -214,6 +216,7 @@ void print_fork_json(const runtime::SessionForked& fork, const runtime::SessionI
   fmt::print("{}\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-reference-coroutine-parameters): the caller waits for it
 asio::awaitable<int> fork(runtime::SessionStore& store, runtime::SessionId parent,
                           std::optional<std::int64_t> at, bool as_json) {
   const auto id = co_await store.fork(parent, at);

@@ -45,7 +45,7 @@ std::string SubAgentLines::line_of(const runtime::SessionId& session,
       return "";
     }
   };
-  const std::string text = std::visit(said, record.event);
+  std::string text = std::visit(said, record.event);
   if (text.empty()) return text;
   return fmt::format("[{}] {}", tag_of(session.value), one_line(text, kLineColumns));
 }

@@ -99,8 +99,9 @@ int tool_check(const std::filesystem::path& file) {
   const auto check = tools::check_tool_file(file, system_clock());
   if (!check) return complain(check.error().message);
   for (const std::string& fault : check->faults) fmt::print(stderr, "{}\n", printable(fault));
-  if (!check->card) return 1;
-  const auto& card = *check->card;
+  const auto& read = check->card;
+  if (!read) return 1;
+  const auto& card = *read;
   fmt::print(
       "{}: {}; needs {}; {} examples\n", card.spec.name, runtime::effect_name(card.effect),
       card.capabilities.empty() ? "nothing" : fmt::format("{}", fmt::join(card.capabilities, ", ")),

@@ -158,18 +158,19 @@ int tool_test(const Environment& environment, const ToolTestOptions& options) {
   const auto check = tools::check_tool_file(options.file, system_clock());
   if (!check) return complain(check.error().message);
   for (const std::string& fault : check->faults) fmt::print(stderr, "{}\n", printable(fault));
-  if (!check->card) return 1;
+  const auto& card = check->card;
+  if (!card) return 1;
   const auto cost = TokenCost::open(environment);
   if (!cost) return complain(cost.error().message);
-  const auto tokens_spec = cost->of_spec(check->card->spec);
+  const auto tokens_spec = cost->of_spec(card->spec);
   if (!tokens_spec) return complain(tokens_spec.error().message);
   const auto report = trial_of(options.file);
   if (!report) return complain(report.error().message);
   if (options.json) {
-    const json out = to_json(*check->card, *report, *cost, *tokens_spec);
+    const json out = to_json(*card, *report, *cost, *tokens_spec);
     fmt::print("{}\n", out.dump(-1, ' ', false, json::error_handler_t::replace));
   } else {
-    print_table(*check->card, *report, *cost, *tokens_spec);
+    print_table(*card, *report, *cost, *tokens_spec);
   }
   const bool has_fault = std::any_of(report->cases.begin(), report->cases.end(),
                                      [](const auto& one) { return !one.fault.empty(); });

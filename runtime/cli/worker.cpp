@@ -104,6 +104,7 @@ std::vector<SessionId> Worker::left_now() {
   const auto now = system_clock().now();
   std::erase_if(left_until_, [now](const auto& entry) { return entry.second <= now; });
   std::vector<SessionId> out;
+  out.reserve(left_until_.size() + unreadable_.size());
   for (const auto& entry : left_until_) out.push_back(SessionId{entry.first});
   for (const std::string& id : unreadable_) out.push_back(SessionId{id});
   return out;

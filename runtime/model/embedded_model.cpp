@@ -13,6 +13,7 @@
 #include <span>
 #include <utility>
 
+#include "base/assert.h"
 #include "base/digest.h"
 #include "context/completion_parser.h"
 #include "context/thinking_policy.h"
@@ -233,6 +234,7 @@ class EmbeddedModel::Generation : public std::enable_shared_from_this<Generation
         state.slot().assign([&on_cancel](asio::cancellation_type) { on_cancel(); });
       }
       boost::system::error_code ignored;
+      PONDER_ASSERT(arrived_);
       co_await arrived_->async_wait(asio::bind_cancellation_slot(
           asio::cancellation_slot(), asio::redirect_error(asio::use_awaitable, ignored)));
     }

@@ -22,9 +22,9 @@ struct SessionState;
 /// What a completion is asked for with. Made from the session's state alone (next_request), so that
 /// the log is enough to repeat it.
 struct ModelRequest {
-  ModelRequest(context::SharedConversation conversation, std::string family, Sampling sampling,
-               std::uint32_t tokens_generated_max)
-      : conversation(std::move(conversation)),
+  ModelRequest(const context::SharedConversation& conversation, std::string family,
+               Sampling sampling, std::uint32_t tokens_generated_max)
+      : conversation(conversation),
         family(std::move(family)),
         sampling(sampling),
         tokens_generated_max(tokens_generated_max) {}
@@ -99,9 +99,11 @@ class ModelClient {
   /// A turn has ended, and a user may begin the next one: its prompt will be the request's
   /// conversation and words that are not known yet. What can be made ready for it may be; returns
   /// at once.
+  // NOLINTNEXTLINE(performance-unnecessary-value-param): for those that keep it
   virtual void expect_user_turn(ModelRequest) {}
   /// The same for a turn whose calls have no outcome yet: the next prompt will be the request's
   /// conversation, which ends with those calls and the results that are known, and further results.
+  // NOLINTNEXTLINE(performance-unnecessary-value-param): for those that keep it
   virtual void expect_results(ModelRequest) {}
 };
 

@@ -72,7 +72,7 @@ Result<std::vector<context::TokenId>> next_results_prefix(const ModelRequest& re
 
 void expect_results(ModelClient& model, const SessionState& state) {
   if (!state.has_open_calls()) return;
-  const SessionStarted& start = *state.start;
+  const SessionStarted& start = state.started();
   ModelRequest request(state.conversation, start.family, start.sampling, 0);
   for (const CallState& call : state.calls) {
     if (!call.finished) break;
@@ -86,7 +86,7 @@ void expect_results(ModelClient& model, const SessionState& state) {
 }
 
 void expect_user_turn(ModelClient& model, const SessionState& state) {
-  const SessionStarted& start = *state.start;
+  const SessionStarted& start = state.started();
   model.expect_user_turn(ModelRequest(state.conversation, start.family, start.sampling, 0));
 }
 

@@ -13,6 +13,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "base/assert.h"
 #include "base/json_problem.h"
 #include "runtime/json_field.h"
 
@@ -159,6 +160,7 @@ asio::awaitable<Result<Completion>> ScriptedModel::complete(ModelRequest request
   }
   co_await asio::post(asio::use_awaitable);  // like every real model, it answers later
   if (step.error) co_return tl::unexpected<Error>(std::move(*step.error));
+  PONDER_ASSERT(step.completion);
   tell(sink, step.completion->message);
   co_return std::move(*step.completion);
 }

@@ -60,8 +60,8 @@ class ToolGrammar {
     const std::string trigger =
         join(format_.calls_open.substr(marker_at - 1, 1), format_.marker, "");
     const std::string_view opening = format_.calls_open.substr(marker_at + format_.marker.size());
-    const RuleId calls = builder_.repeat(builder_.choice(std::move(invokes)),
-                                         literal(format_.calls_separator), 1, kCallsMax);
+    const RuleId calls =
+        builder_.repeat(builder_.choice(invokes), literal(format_.calls_separator), 1, kCallsMax);
     const RuleId block = builder_.sequence({literal(opening), calls, literal(format_.calls_close)});
     return builder_.compile(trigger, block);
   }
@@ -190,7 +190,7 @@ class ToolGrammar {
     std::vector<RuleId> kinds;
     if (!strings.empty()) kinds.push_back(listed(format_.param_name_close_string, strings));
     if (!others.empty()) kinds.push_back(listed(format_.param_name_close_json, others));
-    return builder_.choice(std::move(kinds));
+    return builder_.choice(kinds);
   }
 
   RuleId listed(std::string_view opening, std::vector<std::string> values) {

@@ -91,6 +91,7 @@ bool can_have_values(const tools::Registry& tools, const std::vector<std::string
   });
 }
 
+// NOLINTBEGIN(cppcoreguidelines-avoid-reference-coroutine-parameters): the caller waits for it
 boost::asio::awaitable<ToolValues> ask_for_values(const tools::Registry& tools,
                                                   const std::vector<std::string>& grants,
                                                   const Clock& clock, Deadline deadline) {
@@ -110,5 +111,6 @@ boost::asio::awaitable<ToolValues> ask_for_values(const tools::Registry& tools,
   }
   co_return out;
 }
+// NOLINTEND(cppcoreguidelines-avoid-reference-coroutine-parameters)
 
 }  // namespace ponder::runtime

@@ -9,6 +9,8 @@
 #include <iterator>
 #include <utility>
 
+#include "base/assert.h"
+
 namespace ponder::runtime {
 namespace asio = boost::asio;
 
@@ -52,7 +54,7 @@ void LogWriter::fail(const Error& error) {
 }
 
 asio::awaitable<Status> LogWriter::append(std::vector<Event> events, std::vector<Blob> blobs) {
-  if (error()) co_return tl::unexpected<Error>(*error());
+  if (const auto& failed = error()) co_return tl::unexpected<Error>(*failed);
   if (events.empty()) co_return Status();
   const auto executor = co_await asio::this_coro::executor;
   const bool throws_if_cancelled = co_await asio::this_coro::throw_if_cancelled();
@@ -70,8 +72,10 @@ asio::awaitable<Status> LogWriter::append(std::vector<Event> events, std::vector
     co_await batch->end();
   }
   co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
-  if (!batch->is_written) co_return tl::unexpected<Error>(*error());
-  co_return Status();
+  if (batch->is_written) co_return Status();
+  const std::optional<Error>& failed = error();
+  PONDER_ASSERT(failed);
+  co_return tl::unexpected<Error>(*failed);
 }
 
 asio::awaitable<void> LogWriter::write(std::shared_ptr<Batch> batch) {

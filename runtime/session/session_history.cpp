@@ -48,7 +48,7 @@ Result<std::vector<Stretch>> history_of(EventRows& rows, const std::string& id) 
     // A parent that was forked later than the place shared with it adds nothing of its own.
     if (shared < last_seq) out.push_back({session, shared + 1, last_seq, ancestry.has_value()});
     last_seq = std::min(last_seq, shared);
-    if (last_seq <= 0) {
+    if (!ancestry || last_seq <= 0) {
       std::reverse(out.begin(), out.end());
       return out;
     }

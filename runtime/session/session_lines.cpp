@@ -90,7 +90,7 @@ std::string write_lines(const SessionCopy& session) {
   return out;
 }
 
-void mark_as_imported(SessionCopy& session, std::int64_t now_unix_ms, SessionId id) {
+void mark_as_imported(SessionCopy& session, std::int64_t now_unix_ms, const SessionId& id) {
   const std::int64_t last_seq = session.records.empty() ? 0 : session.records.back().seq;
   SessionImported mark;
   if (!id.value.empty() && id != session.id) mark.from = std::exchange(session.id, id).value;

@@ -24,7 +24,7 @@ std::string write_lines(const SessionCopy& session);
 
 /// Adds SessionImported at the end: what these lines say that a person allowed is not allowed where
 /// they go. `id` is the session's name there; empty: the one that it has.
-void mark_as_imported(SessionCopy& session, std::int64_t now_unix_ms, SessionId id = {});
+void mark_as_imported(SessionCopy& session, std::int64_t now_unix_ms, const SessionId& id = {});
 
 /// Reads them back. `invalid_argument` names the line: no JSON, another session, places that do not
 /// grow, a blob that is not what its hash says. Events that cannot be read stay as they are.

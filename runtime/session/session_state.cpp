@@ -37,8 +37,7 @@ void deliver_words(SessionState& state) {
 }
 
 std::pair<std::string, std::string> key_of(const context::ToolCall& call) {
-  auto canonical = canonical_arguments(call.arguments);
-  return {call.name, canonical ? std::move(*canonical) : call.arguments};
+  return {call.name, canonical_arguments(call.arguments).value_or(call.arguments)};
 }
 
 void count_call(SessionState& state, const CallState& call) {
@@ -55,6 +54,7 @@ void count_call(SessionState& state, const CallState& call) {
 bool is_news(SessionState& state, const CallState& call) {
   CallCount& count = state.call_counts[call.key];
   if (!call.effect) return count.times <= 1;  // it did not run: what it was told is no news
+  PONDER_ASSERT(call.finished);
   const std::size_t result = std::hash<std::string>()(call.finished->content);
   if (count.result && *count.result != result) count.in_row = 1;
   count.result = result;
@@ -96,6 +96,7 @@ void settle_calls(SessionState& state) {
   if (!is_complete) return;
   note_progress(state);
   for (const CallState& call : state.calls) {
+    PONDER_ASSERT(call.finished);
     context::Message result;
     result.role = context::Role::tool;
     result.content = call.finished->content;
@@ -135,16 +136,17 @@ CompletionState completion_of(const ModelCompleted& e) {
   return out;
 }
 
-void take_message(SessionState& state, const ModelCompleted& e, std::int64_t seq) {
+void take_message(SessionState& state, const CompletionState& completion, const ModelCompleted& e,
+                  std::int64_t seq) {
   context::Message message = e.message;
-  if (state.completion->is_cut_off) {
+  if (completion.is_cut_off) {
     // Its end is missing: as text it can be closed properly, as tokens it cannot; calls are void.
     message.tool_calls.clear();
     message.sampled.clear();
   }
   // A completion that says nothing stays out: the model is asked again, or the turn ends.
   if (message.content.empty() && message.tool_calls.empty()) return;
-  if (state.completion->says_nothing && !state.completion->is_cut_off) {
+  if (completion.says_nothing && !completion.is_cut_off) {
     state.blank_answer.emplace(seq, std::move(message));
     return;
   }
@@ -174,19 +176,19 @@ void offer_tool(SessionState& state, const context::ToolSpec& tool, std::int64_t
 }
 
 /// A result that the conversation has but the beginning of can be read back from here on.
-void keep_whole(SessionState& state, const ToolFinished& e, std::int64_t seq) {
-  const BlobRef& whole = *e.whole;
+void keep_whole(SessionState& state, const BlobRef& whole,
+                const std::optional<context::ToolSpec>& reader, std::int64_t seq) {
   const bool is_known = std::any_of(state.blobs.begin(), state.blobs.end(),
                                     [&](const BlobRef& one) { return one.hash == whole.hash; });
   if (!is_known) state.blobs.push_back(whole);
-  if (!e.reader) return;
+  if (!reader) return;
   // Calls that ended side by side may all have brought it.
   const context::Conversation& messages = state.conversation;
   const bool has_system = !messages.empty() && messages.front().role == context::Role::system;
   const bool is_offered =
       has_system && std::any_of(messages.front().tools.begin(), messages.front().tools.end(),
-                                [&](const auto& tool) { return tool.name == e.reader->name; });
-  if (!is_offered) offer_tool(state, *e.reader, seq);
+                                [&](const auto& tool) { return tool.name == reader->name; });
+  if (!is_offered) offer_tool(state, *reader, seq);
 }
 
 void cut_conversation(SessionState& state, const ContextReduced& e, std::int64_t seq) {
@@ -218,6 +220,7 @@ struct PastMessage {
 /// Every message so far, in the order of the log.
 std::vector<PastMessage> past_of(const SessionState& state) {
   std::vector<PastMessage> all;
+  all.reserve(state.removed.size() + state.conversation.size());
   for (const auto& [seq, message] : state.removed) all.push_back({seq, all.size(), &message});
   for (std::size_t i = 0; i < state.conversation.size(); ++i) {
     all.push_back({state.origins[i], all.size(), &state.conversation[i]});
@@ -336,7 +339,8 @@ struct Applier {
   }
   void operator()(const ModelCompleted& e) {
     state.step = e.step + 1;
-    state.completion = completion_of(e);
+    const CompletionState completion = completion_of(e);
+    state.completion = completion;
     ++state.completions;
     state.usage_last = e.usage;
     state.tokens_generated_turn += e.usage.tokens_generated + e.usage_void.tokens_generated;
@@ -348,7 +352,7 @@ struct Applier {
     state.malformed_calls += static_cast<std::uint32_t>(
         std::count_if(e.call_faults.begin(), e.call_faults.end(),
                       [](const std::string& fault) { return !fault.empty(); }));
-    take_message(state, e, seq);
+    take_message(state, completion, e, seq);
   }
   void operator()(const ModelRetried& e) {
     state.blank_answer.reset();  // it was no answer
@@ -408,7 +412,7 @@ struct Applier {
     if (call == nullptr || call->finished) return;  // the first outcome is the one that counts
     call->finished = e;
     call->finished_seq = seq;
-    if (e.whole) keep_whole(state, e, seq);
+    if (e.whole) keep_whole(state, *e.whole, e.reader, seq);
     settle_calls(state);
   }
   void operator()(const ContextReduced& e) {
@@ -444,6 +448,11 @@ bool follows_outcomes(const Event& event) {
 }
 
 }  // namespace
+
+const SessionStarted& SessionState::started() const {
+  PONDER_ASSERT(start);
+  return *start;
+}
 
 std::string SessionState::last_answer() const {
   const context::Conversation& messages = conversation;

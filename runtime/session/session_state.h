@@ -118,6 +118,8 @@ struct SessionState {
   std::uint32_t unreadable = 0;
   std::int64_t last_seq = 0;
 
+  /// What it was begun with. Requires: `start`, which whoever opens a session looks for.
+  const SessionStarted& started() const;
   /// True when the latest completion's calls still want outcomes.
   bool has_open_calls() const { return !calls.empty(); }
   /// True when something is left to do without a new word from the user.

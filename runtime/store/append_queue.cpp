@@ -50,6 +50,7 @@ void AppendQueue::write_until_done(PendingAppend& append, const Write& write) {
   while (!append.status) {
     const auto group = next_group();
     std::vector<PendingAppend*> appends;
+    appends.reserve(group.size());
     for (const auto& member : group) appends.push_back(member.get());
     write(appends);
   }

@@ -68,6 +68,7 @@ class SqliteSessionStore::Impl {
 
   /// Of one that was written or refused.
   Result<std::vector<Record>> result_of(PendingAppend& append) const {
+    PONDER_ASSERT(append.status);
     if (*append.status) return std::move(append.records);
     if (append.is_conflict) return tl::unexpected<Error>(append.status->error());
     return explained(append.status->error());
@@ -76,7 +77,7 @@ class SqliteSessionStore::Impl {
   /// Called on the store's thread.
   Status fork(const SessionId& id, const SessionId& parent, std::optional<std::int64_t> at) {
     const std::lock_guard lock(writing_);
-    const Status status = writer_.fork(id, parent, at);
+    Status status = writer_.fork(id, parent, at);
     if (!status) return explained(status.error());
     return status;
   }
@@ -84,7 +85,7 @@ class SqliteSessionStore::Impl {
   /// Called on the store's thread.
   Status import(const SessionCopy& session) {
     const std::lock_guard lock(writing_);
-    const Status status = writer_.import(session);
+    Status status = writer_.import(session);
     if (!status) return explained(status.error());
     return status;
   }

@@ -254,7 +254,7 @@ Status Doctor::check_chain(StoreRows::Session& row) {
   PONDER_TRY(const auto first, rows_->first_own(row.id));
   const auto* fork = first ? std::get_if<SessionForked>(&first->event) : nullptr;
   // Where a flat copy of a fork begins with session_started, the fork is history.
-  if (fork != nullptr && first->seq != fork->parent_seq + 1) fork = nullptr;
+  if (first && fork != nullptr && first->seq != fork->parent_seq + 1) fork = nullptr;
   if (fork != nullptr && (fork->parent != row.parent || fork->parent_seq != row.parent_seq)) {
     auto& fault = add(FaultKind::wrong_chain, State::found, row.id, fork->parent_seq + 1,
                       fmt::format("it is listed as a fork of \"{}\" at {}, and was forked from {} "
@@ -373,6 +373,7 @@ Result<StoreReport> examine_store(const std::string& store, const Clock& clock,
   return Doctor(*rows, clock, options).examine();
 }
 
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-reference-coroutine-parameters): the caller waits for it
 boost::asio::awaitable<Result<std::size_t>> close_open_turn(SessionStore& store, SessionId id) {
   PONDER_CO_CHECK(store.lease(id));
   const Held held(store, id);

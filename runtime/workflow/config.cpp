@@ -96,7 +96,7 @@ class Section {
   Result<std::optional<Section>> section(std::string_view key) const {
     const toml::node* node = find(key);
     if (node == nullptr) return std::nullopt;
-    PONDER_TRY(const Section out, section_of(*node, key));
+    PONDER_TRY(Section out, section_of(*node, key));
     return out;
   }
   Result<Section> section_of(const toml::node& node, std::string_view key) const {

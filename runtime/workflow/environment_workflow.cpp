@@ -149,7 +149,7 @@ class Replay {
 /// A workflow over an environment written in Lua.
 class EnvironmentWorkflow final : public Workflow {
  public:
-  static Result<std::unique_ptr<EnvironmentWorkflow>> make(tools::WorldOptions world) {
+  static Result<std::unique_ptr<EnvironmentWorkflow>> make(const tools::WorldOptions& world) {
     std::unique_ptr<EnvironmentWorkflow> out(new EnvironmentWorkflow);
     PONDER_TRY(out->environment_, tools::Environment::open(world, out->pool_.get_executor()));
     out->name_ = world.name;
@@ -315,7 +315,7 @@ Result<std::unique_ptr<EnvironmentWorkflow>> open_started(const fs::path& librar
   try {
     world.seed = field<std::uint64_t>(logged, "world_seed");
     world.size = field<std::string>(logged, "size");
-    PONDER_TRY(auto workflow, EnvironmentWorkflow::make(std::move(world)));
+    PONDER_TRY(auto workflow, EnvironmentWorkflow::make(world));
     PONDER_CHECK(workflow->begin_logged(logged));
     return workflow;
   } catch (const std::exception& e) {
@@ -345,7 +345,7 @@ Result<std::unique_ptr<Workflow>> open_environment_workflow(const WorkflowOption
   if (tools::is_environment_path(world.name)) world.name = fs::absolute(world.name).string();
   world.seed = options.world_seed;
   world.size = options.size;
-  PONDER_TRY(auto workflow, EnvironmentWorkflow::make(std::move(world)));
+  PONDER_TRY(auto workflow, EnvironmentWorkflow::make(world));
   if (workflow->environment().card().is_project) {
     return open_project(options, workflow->environment());
   }
@@ -364,9 +364,10 @@ Result<std::unique_ptr<Workflow>> reopen_environment_workflow(const fs::path& li
                                                               const SessionState& state,
                                                               const SessionStore& store,
                                                               const ToolsetOptions& toolset) {
-  PONDER_TRY(auto workflow, open_started(library, *state.start));
-  PONDER_CHECK(workflow->add_tools(was_person_there(*state.start), toolset));
-  tell_changed_tools(*state.start, workflow->registry(), toolset);
+  const SessionStarted& start = state.started();
+  PONDER_TRY(auto workflow, open_started(library, start));
+  PONDER_CHECK(workflow->add_tools(was_person_there(start), toolset));
+  tell_changed_tools(start, workflow->registry(), toolset);
   PONDER_CHECK(workflow->replay(session, state, store));
   return std::unique_ptr<Workflow>(std::move(workflow));
 }

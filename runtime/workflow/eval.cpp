@@ -195,6 +195,7 @@ std::uint64_t world_seed_of(std::uint64_t task_seed) {
   return base + task_seed / kTasksPerWorld % kFirstUnseenSeed;
 }
 
+// NOLINTBEGIN(cppcoreguidelines-avoid-reference-coroutine-parameters): the caller waits for it
 asio::awaitable<Result<EvalReport>> run_eval(ModelClient& model, SessionStore& store,
                                              const Clock& clock, EvalOptions options,
                                              std::function<void(const EvalCase&)> on_case) {
@@ -202,5 +203,6 @@ asio::awaitable<Result<EvalReport>> run_eval(ModelClient& model, SessionStore& s
   auto report = co_await run.run();
   co_return report;
 }
+// NOLINTEND(cppcoreguidelines-avoid-reference-coroutine-parameters)
 
 }  // namespace ponder::runtime

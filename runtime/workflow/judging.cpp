@@ -9,6 +9,7 @@
 namespace ponder::runtime {
 namespace asio = boost::asio;
 
+// NOLINTBEGIN(cppcoreguidelines-avoid-reference-coroutine-parameters): the caller waits for it
 asio::awaitable<Result<WorkflowVerdict>> judge_on(asio::any_io_executor pool, Workflow& workflow,
                                                   const SessionState& state,
                                                   std::stop_token wanted) {
@@ -30,5 +31,6 @@ asio::awaitable<Result<WorkflowVerdict>> judge_on(asio::any_io_executor pool, Wo
   co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
   co_return verdict;
 }
+// NOLINTEND(cppcoreguidelines-avoid-reference-coroutine-parameters)
 
 }  // namespace ponder::runtime

@@ -16,7 +16,7 @@ using nlohmann::json;
 /// run without a question, or somebody's folder.
 Status expect_no_foreign_word(const SessionState& state, const ReopenOptions& how) {
   if (!state.is_foreign) return {};
-  const std::string& name = state.start->workflow;
+  const std::string& name = state.started().workflow;
   if (name == kCodeWorkflow && !how.project) {
     return fail(Errc::invalid_argument,
                 "the session was imported, so its log does not say where to work or what to run: "
@@ -33,8 +33,8 @@ Status expect_no_foreign_word(const SessionState& state, const ReopenOptions& ho
 /// The log's environment with what the person says in the place of what it says. What is no object
 /// stays as it is, for others to refuse.
 std::string environment_as_said(const SessionState& state, const ReopenOptions& how) {
-  json environment = json::parse(state.start->environment, nullptr, /*allow_exceptions=*/false);
-  if (!environment.is_object()) return state.start->environment;
+  json environment = json::parse(state.started().environment, nullptr, /*allow_exceptions=*/false);
+  if (!environment.is_object()) return state.started().environment;
   if (state.is_foreign || !how.directory.empty()) environment["directory"] = how.directory.string();
   if (how.project) {
     environment["folder"] = how.project->folder.string();
@@ -50,9 +50,9 @@ Result<std::unique_ptr<Workflow>> reopen_as_logged(const std::filesystem::path& 
                                                    const SessionState& state,
                                                    const SessionStore& store,
                                                    const ToolsetOptions& toolset) {
-  const std::string& name = state.start->workflow;
-  if (name == kCodeWorkflow) return reopen_code_workflow(*state.start, toolset);
-  if (name == kAssistantWorkflow) return reopen_assistant_workflow(*state.start, toolset);
+  const std::string& name = state.started().workflow;
+  if (name == kCodeWorkflow) return reopen_code_workflow(state.started(), toolset);
+  if (name == kAssistantWorkflow) return reopen_assistant_workflow(state.started(), toolset);
   return reopen_environment_workflow(library, session, state, store, toolset);
 }
 

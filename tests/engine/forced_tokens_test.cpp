@@ -149,7 +149,9 @@ TEST(ForcedTokens, ThoseThatWereTakenBackAreCountedToo) {
   std::optional<RequestId> id;
   num_tokens = 0;
   callbacks.on_token = [&](TokenId) {
-    if (++num_tokens == 3) EXPECT_TRUE((*engine)->truncate(*id, 21, 1).has_value());
+    if (++num_tokens == 3) {
+      EXPECT_TRUE((*engine)->truncate(*id, 21, 1).has_value());
+    }
   };
   callbacks.on_truncate = [&](std::size_t) { num_tokens = 100; };
   id = (*engine)->submit(request, callbacks).value();

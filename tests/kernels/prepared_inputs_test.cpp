@@ -163,7 +163,9 @@ TEST_F(PreparedInputsTest, MatmulHasTheSameBitsWithThem) {
       run(c, &prepared);
       EXPECT_TRUE(same_bits(c.y, want)) << int(format.dtype) << " " << m;
       const bool has_several_chunks = m > 1;  // of so few inputs
-      if (has_several_chunks) EXPECT_NE(prepared.of(0), nullptr) << int(format.dtype) << " " << m;
+      if (has_several_chunks) {
+        EXPECT_NE(prepared.of(0), nullptr) << int(format.dtype) << " " << m;
+      }
     }
   }
 }

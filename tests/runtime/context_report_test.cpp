@@ -152,6 +152,16 @@ TEST(ContextReport, AfterASwitchToChatThePromptIsThatOfTheChatMode) {
   EXPECT_EQ(report.divergence->tokens_common, report.tokens - 1);
 }
 
+TEST(ContextReport, ASwitchToChatThatNoPromptFollowedLeavesTheLatestAsItWas) {
+  Log log;
+  const ContextReport before = log.step("found").add(ModelStarted{}).report();
+  const ContextReport report = log.add(ModeChanged{false, "chat/1", "why"}).report();
+  EXPECT_EQ(report.policy, before.policy);
+  EXPECT_EQ(report.tokens, before.tokens);
+  ASSERT_EQ(report.segments.size(), before.segments.size());
+  EXPECT_EQ(report.segments[2].rule, before.segments[2].rule);
+}
+
 TEST(ContextReport, NamesWhatIsPinnedAndShowsWhatASteeredResultTook) {
   Log log;
   log.step("found").add(UserInterjected{"only cheap ones", false}).add(MessagePinned{5, true});

@@ -75,7 +75,7 @@ class JunitReader {
     try {
       reader->error_ = fmt::format("line {}: {}", error->line,
                                    error->message == nullptr ? "" : first_line(error->message));
-    } catch (const std::exception&) {
+    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
       // Without words it is an error all the same.
     }
   }

@@ -164,14 +164,14 @@ class TryLinesTool final : public Tool {
   bool limits_its_time() const override { return true; }
 
   asio::awaitable<Result<ToolOutput>> invoke(std::string arguments, ToolContext context) override {
-    const auto parsed = parse_json(arguments);
+    auto parsed = parse_json(arguments);
     if (!parsed) co_return error_output(parsed.error().message);
-    auto said = co_await try_all(*parsed, context);
+    auto said = co_await try_all(std::move(*parsed), context);
     co_return output_of(std::move(said), context.output_kept_max);
   }
 
  private:
-  asio::awaitable<Result<std::string>> try_all(const Json& arguments, const ToolContext& context) {
+  asio::awaitable<Result<std::string>> try_all(Json arguments, ToolContext context) {
     const auto place = place_of(arguments);
     PONDER_CO_CHECK(place);
     const auto& [path, number] = *place;
@@ -221,8 +221,8 @@ class TryLinesTool final : public Tool {
   }
 
   enum class Trial { passes, fails, no_time };
-  asio::awaitable<Result<Trial>> try_one(LineChange* change, const std::string& text,
-                                         const ToolContext& context, Deadline end) {
+  asio::awaitable<Result<Trial>> try_one(LineChange* change, std::string text, ToolContext context,
+                                         Deadline end) {
     if (end.passed(*context.clock)) co_return Trial::no_time;
     auto write = [change, &text] { return change->write(text); };
     const Status written = co_await offload(runner_.pool(), write);
@@ -247,7 +247,7 @@ class TryLinesTool final : public Tool {
 
   /// Tests that take too long fail, unless it is `end` that stops them; that the session has no
   /// time left is an error.
-  asio::awaitable<Result<Trial>> run_tests(const ToolContext& context, Deadline end) {
+  asio::awaitable<Result<Trial>> run_tests(ToolContext context, Deadline end) {
     const Deadline own = Deadline::after(*context.clock, times_.try_max);
     const Deadline deadline = Deadline::earlier(Deadline::earlier(own, end), context.deadline);
     std::vector<std::string> argv = {"/bin/sh", "-c", runner_.project().test_command};

@@ -49,7 +49,7 @@ std::string dump_json(const Json& value) {
 
 std::string dump_json_short(const Json& value) {
   constexpr std::size_t kBytesMax = 80;
-  const std::string text = dump_json(value);
+  std::string text = dump_json(value);
   if (text.size() <= kBytesMax) return text;
   return std::string(cut_utf8(text, kBytesMax)) + "...";
 }

@@ -12,6 +12,8 @@
 #include <optional>
 #include <utility>
 
+#include "base/assert.h"
+
 namespace ponder::tools {
 namespace {
 
@@ -46,7 +48,10 @@ class Call {
   }
   void stop() { stop_ = true; }
   /// Requires: has_arrived.
-  Result<Value> take() { return std::move(*result_); }
+  Result<Value> take() {
+    PONDER_ASSERT(result_);
+    return std::move(*result_);
+  }
 
   // Of the home executor:
   asio::steady_timer arrived;  // never expires; cancelled when the work has run

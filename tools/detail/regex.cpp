@@ -103,8 +103,8 @@ Result<std::vector<Regex::Span>> Regex::find(std::string_view text, std::size_t 
   std::vector<Span> spans;
   if (!is_found) return spans;
   const PCRE2_SIZE* ends = pcre2_get_ovector_pointer_8(data.get());
-  const std::uint32_t count = pcre2_get_ovector_count_8(data.get());
-  for (std::uint32_t i = 0; i < count; ++i) {
+  const std::size_t count = pcre2_get_ovector_count_8(data.get());
+  for (std::size_t i = 0; i < count; ++i) {
     const bool is_set = ends[2 * i] != PCRE2_UNSET;
     spans.push_back(is_set ? Span{ends[2 * i], ends[2 * i + 1], true} : Span{});
   }

@@ -88,7 +88,6 @@ bool takes(const Token& token, char c) {
     case Token::Kind::literal:
       return token.literal == c;
     case Token::Kind::any_character:
-      return c != '/';
     case Token::Kind::any_characters:
       return c != '/';
     case Token::Kind::any_folders:

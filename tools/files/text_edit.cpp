@@ -91,6 +91,7 @@ Result<TextEdit> replace_only(std::string_view text, std::string_view before,
   }
   if (count > 1) {
     std::vector<std::size_t> lines;
+    lines.reserve(places.size());
     for (const std::size_t place : places) lines.push_back(line_of(text, place));
     return fail(Errc::invalid_argument,
                 fmt::format("the text to replace is there {} times (lines {}{}): give more of what "

@@ -206,6 +206,7 @@ Status Database::keep() {
 
 void Database::repeat(const Change& change) {
   std::vector<sqlite::Value> values;
+  values.reserve(change.values.size());
   for (const OwnedValue& value : change.values) {
     values.push_back(std::visit([](const auto& held) { return sqlite::Value(held); }, value));
   }

@@ -84,7 +84,8 @@ int next_word(lua_State* L) {
   std::size_t begin = static_cast<std::size_t>(lua_tointeger(L, lua_upvalueindex(2)));
   begin += std::strspn(text + begin, " \n");
   const std::size_t length = std::strcspn(text + begin, " \n");
-  lua_pushinteger(L, static_cast<lua_Integer>(begin + length));
+  const std::size_t end = begin + length;
+  lua_pushinteger(L, static_cast<lua_Integer>(end));
   lua_replace(L, lua_upvalueindex(2));
   if (length == 0) return 0;
   lua_pushlstring(L, text + begin, length);

@@ -71,7 +71,8 @@ Result<std::unique_ptr<State>> State::create(std::size_t memory_bytes_max, const
   if (!state->lua_) return fail(Errc::exhausted, "no memory for a Lua state");
   lua_State* L = state->raw();
   State* self = state.get();
-  std::memcpy(lua_getextraspace(L), &self, sizeof self);  // coroutines get a copy
+  std::memcpy(lua_getextraspace(L), static_cast<void*>(&self),
+              sizeof(void*));  // coroutines get a copy
   const auto open_libraries = [](lua_State* inner) {
     const luaL_Reg libraries[] = {
         {LUA_GNAME, luaopen_base},       {LUA_STRLIBNAME, luaopen_string},
@@ -112,7 +113,7 @@ void* State::allocate(void* opaque, void* block, std::size_t old_size, std::size
 
 State& State::of(lua_State* L) {
   State* self = nullptr;
-  std::memcpy(&self, lua_getextraspace(L), sizeof self);
+  std::memcpy(static_cast<void*>(&self), lua_getextraspace(L), sizeof(void*));
   return *self;
 }
 

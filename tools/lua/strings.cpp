@@ -170,7 +170,8 @@ int repeat(lua_State* L) {
     lua_pushliteral(L, "");
     return 1;
   }
-  const auto unit = static_cast<lua_Integer>(text.size() + separator_size);
+  const std::size_t unit_bytes = text.size() + separator_size;
+  const auto unit = static_cast<lua_Integer>(unit_bytes);
   if (unit > 0 && count > kRepeatBytesMax / unit) {
     return luaL_error(L, "string.rep: the result is over the limit of %d MiB",
                       static_cast<int>(kRepeatBytesMax >> 20));

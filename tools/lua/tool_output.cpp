@@ -10,7 +10,7 @@
 
 namespace ponder::tools::lua {
 
-std::string with_clean_utf8(std::string text) {
+std::string with_clean_utf8(const std::string& text) {
   std::string clean = clean_utf8(text);
   if (clean == text) return clean;
   return clean + "\n[bytes that are no UTF-8 were replaced]";
@@ -24,7 +24,7 @@ ToolOutput tool_output(lua_State* L, int index) {
   auto value = to_json(L, is_failure ? index + 1 : index);
   if (!value) return error_output(fmt::format("the tool's result: {}", value.error().message));
   std::string text = value->is_string() ? value->get<std::string>() : dump_json(*value);
-  text = with_clean_utf8(std::move(text));
+  text = with_clean_utf8(text);
   return is_failure ? error_output(text) : ToolOutput(std::move(text), false);
 }
 

@@ -12,6 +12,6 @@ namespace ponder::tools::lua {
 ToolOutput tool_output(lua_State* L, int index);
 
 /// `text` with U+FFFD for every byte that is no UTF-8, and a note that says so.
-std::string with_clean_utf8(std::string text);
+std::string with_clean_utf8(const std::string& text);
 
 }  // namespace ponder::tools::lua

@@ -60,14 +60,14 @@ ucontext_t scheduler_context;
 Fiber::Fiber(void (*body)()) : body_(body), stack_(std::make_unique<std::byte[]>(kStackBytes)) {
 #ifdef __x86_64__
   constexpr std::size_t kRegisters = 6;
-  const auto end = reinterpret_cast<std::uintptr_t>(stack_.get() + kStackBytes);
-  const std::uintptr_t top = end / 16 * 16;
+  std::byte* end = stack_.get() + kStackBytes;
+  std::byte* top = end - reinterpret_cast<std::uintptr_t>(end) % 16;
   // As after a call: 8 bytes below a multiple of 16, which here is the place of no return address.
   auto* words = reinterpret_cast<void**>(top - sizeof(void*));
   *words = nullptr;
   *--words = reinterpret_cast<void*>(&Fiber::enter);
   for (std::size_t i = 0; i < kRegisters; ++i) *--words = nullptr;
-  stack_pointer_ = words;
+  stack_pointer_ = static_cast<void*>(words);
 #else
   getcontext(&context_);
   context_.uc_stack.ss_sp = stack_.get();

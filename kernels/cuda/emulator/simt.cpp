@@ -118,7 +118,7 @@ void Machine::fail(std::string what) {
 
 /// Lets the lanes of a warp go on when all of them wait for each other.
 bool Machine::release_warp(unsigned warp) {
-  const State state = threads_[warp * kLanes]->state;
+  const State state = threads_[std::size_t{warp} * kLanes]->state;
   if (state != State::at_warp_barrier && state != State::at_exchange) return false;
   for (unsigned i = 0; i < kLanes; ++i) {
     if (threads_[warp * kLanes + i]->state != state) return false;

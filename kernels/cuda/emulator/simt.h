@@ -26,12 +26,14 @@
 #include <vector>
 
 // CUDA spells its keywords so.
+// NOLINTBEGIN(bugprone-reserved-identifier)
 #define __global__
 #define __device__
 #define __host__
 #define __shared__ static
 #define __forceinline__ inline
 #define __launch_bounds__(...)
+// NOLINTEND(bugprone-reserved-identifier)
 
 namespace ponder::kernels::emulator {
 
@@ -173,6 +175,8 @@ class SharedArray {
   std::array<emulator::ElementHistory, N> history_{};
 };
 
+// And its functions so.
+// NOLINTBEGIN(bugprone-reserved-identifier)
 inline void __syncthreads() { emulator::sync_block(); }
 inline void __syncwarp() { emulator::sync_warp(); }
 inline unsigned __ballot_sync(unsigned, bool predicate) { return emulator::vote(predicate); }
@@ -208,6 +212,7 @@ inline unsigned __byte_perm(unsigned a, unsigned b, unsigned selector) {
   }
   return result;
 }
+// NOLINTEND(bugprone-reserved-identifier)
 
 template <class Args>
 void launch(void (*kernel)(Args), dim3 grid, unsigned threads, const Args& args) {

@@ -46,6 +46,7 @@ void Leases::forget(const std::string& session) {
 std::vector<std::string> Leases::known() const {
   const std::lock_guard lock(mutex_);
   std::vector<std::string> out;
+  out.reserve(leases_.size());
   for (const auto& [session, lease] : leases_) out.push_back(session);
   return out;
 }
@@ -110,6 +111,7 @@ void LeaseKeeper::run() {
 Status LeaseKeeper::renew(postgres::Connection& db) {
   const std::map<std::string, std::int64_t> held = leases_->held();
   std::vector<std::string_view> sessions;
+  sessions.reserve(held.size());
   for (const auto& [session, fence] : held) sessions.emplace_back(session);
   const auto ids = postgres::Value::texts(sessions);
   // A row that is locked has an append under way, which renews it too.

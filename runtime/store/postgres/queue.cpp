@@ -72,6 +72,7 @@ Result<std::vector<QueuedSession>> list_queue(postgres::Connection& db) {
       q.problem, q.problem_takes
     FROM queue q JOIN sessions s ON s.id = q.session ORDER BY q.place)sql"));
   std::vector<QueuedSession> out;
+  out.reserve(rows.size());
   for (std::size_t row = 0; row < rows.size(); ++row) {
     out.push_back({SessionId{std::string(rows.text(row, 0))}, static_cast<int>(rows.number(row, 1)),
                    std::string(rows.text(row, 2)), std::string(rows.text(row, 3)),

@@ -107,7 +107,7 @@ Status migrate(postgres::Connection& db) {
   if (version == kVersion) return {};
   // The wait for another program's migration is not a stalled transaction's.
   PONDER_CHECK(db.exec("BEGIN; SET LOCAL lock_timeout = 0"));
-  const Status taken = take_steps(db);
+  Status taken = take_steps(db);
   if (!taken) {
     const Status undone = db.exec("ROLLBACK");
     (void)undone;  // the first error says more

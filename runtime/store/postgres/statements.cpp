@@ -94,6 +94,7 @@ void add_records(std::vector<Value>& values, const std::vector<const Record*>& r
 
 std::vector<const Record*> pointers_to(const std::vector<Record>& records) {
   std::vector<const Record*> out;
+  out.reserve(records.size());
   for (const Record& record : records) out.push_back(&record);
   return out;
 }

@@ -58,6 +58,7 @@ Result<std::vector<Record>> PostgresSessionStore::finish(PendingAppend& append) 
     writer_.write(group);
     commits_ = writer_.commits();
   });
+  PONDER_ASSERT(append.status);
   if (!*append.status) return tl::unexpected<Error>(append.status->error());
   return std::move(append.records);
 }

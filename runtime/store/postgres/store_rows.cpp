@@ -41,6 +41,7 @@ class PostgresStoreRows final : public StoreRows {
     PONDER_TRY(const auto rows,
                db_->query("SELECT id, parent, parent_seq FROM sessions ORDER BY id"));
     std::vector<Session> out;
+    out.reserve(rows.size());
     for (std::size_t i = 0; i < rows.size(); ++i) {
       out.push_back(
           {std::string(rows.text(i, 0)), std::string(rows.text(i, 1)), rows.number(i, 2)});
@@ -153,6 +154,7 @@ class PostgresStoreRows final : public StoreRows {
   Result<std::vector<Place>> places(const std::string& sql) {
     PONDER_TRY(const auto rows, db_->query(sql));
     std::vector<Place> out;
+    out.reserve(rows.size());
     for (std::size_t i = 0; i < rows.size(); ++i)
       out.emplace_back(rows.text(i, 0), rows.number(i, 1));
     return out;

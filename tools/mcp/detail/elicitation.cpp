@@ -117,7 +117,7 @@ class Form {
       if (answer->empty() && !is_required) co_return "";
       const auto value = value_of(*answer, field);
       remark = value ? fault_of(*value, field) : "that is no " + string_field(field, "type");
-      if (remark.empty()) {
+      if (value && remark.empty()) {
         content_[name] = *value;
         co_return "";
       }

@@ -91,6 +91,7 @@ std::vector<Status> Host::start(const Options& options, const Waiting& waiting) 
   }
   end.get();
   std::vector<Status> out;
+  out.reserve(starts.size());
   for (Start& start : starts) out.push_back(std::move(start.status));
   return out;
 }

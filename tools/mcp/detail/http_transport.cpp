@@ -64,7 +64,7 @@ class HttpTransport::Stream {
   void end_connection() {
     if (!body_.empty()) take_text(std::exchange(body_, {}));
     last_event_id_ = events_.last_event_id().empty() ? last_event_id_ : events_.last_event_id();
-    if (events_.retry()) retry_ = *events_.retry();
+    retry_ = events_.retry().value_or(retry_);
     events_ = http::SseReader(bytes_max_);
   }
   /// Where to go on; empty: the server does not say.
@@ -169,7 +169,7 @@ asio::awaitable<Result<Message>> HttpTransport::exchange(Outgoing request) {
       PONDER_CO_CHECK(resumed);
     }
   }
-  if (stream.answer()) co_return std::move(*stream.answer());
+  if (std::optional<Message>& answer = stream.answer()) co_return std::move(*answer);
   if (!response) co_return tl::unexpected<Error>(response.error());
   co_return fail(Errc::unavailable, "the server's answer ended before the result");
 }

@@ -60,7 +60,7 @@ class Mailbox {
 
   explicit Mailbox(boost::asio::any_io_executor executor)
       : executor_(executor),
-        arrived_(std::move(executor), boost::asio::steady_timer::time_point::max()),
+        arrived_(executor, boost::asio::steady_timer::time_point::max()),
         slot_(std::make_shared<Slot>()) {
     slot_->receiver_ = this;
     slot_->self_ = slot_;

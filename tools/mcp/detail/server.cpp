@@ -153,9 +153,10 @@ asio::awaitable<Status> Server::learn_tools(ConnectionPtr connection) {
   }
   for (const Json& entry : *entries) {
     auto tool = read_tool(entry);
-    if (tool && connection->has_headers() && tool->header_fault) {
-      tool = fail(Errc::invalid_argument,
-                  fmt::format("tool '{}': {}", tool->name, *tool->header_fault));
+    if (tool && connection->has_headers()) {
+      if (const std::optional<std::string>& fault = tool->header_fault) {
+        tool = fail(Errc::invalid_argument, fmt::format("tool '{}': {}", tool->name, *fault));
+      }
     }
     if (!tool) {
       if (is_first) faults_.push_back(tool.error().message);

@@ -117,7 +117,9 @@ Result<ServerProcess> start_server(const ServerCommand& command) {
   request.argv.push_back(program.string());
   request.argv.insert(request.argv.end(), command.argv.begin() + 1, command.argv.end());
   request.program = request.argv.front();
-  for (const auto& [name, value] : variables) request.environment.push_back(name + "=" + value);
+  for (const auto& [name, value] : variables) {
+    request.environment.push_back(fmt::format("{}={}", name, value));
+  }
   request.working_folder = folder.string();
   request.standard_input = input.theirs.get();
   request.standard_output = output.theirs.get();  // the end that pipe2 made for writing

@@ -144,7 +144,8 @@ asio::awaitable<void> StdioTransport::read_output() {
   while (!error) {
     const std::size_t bytes = co_await output_.async_read_some(
         asio::buffer(buffer), redirect_error(use_awaitable, error));
-    lines_.feed({buffer.data(), bytes}, [this](Result<std::string_view> line) { on_line(line); });
+    lines_.feed({buffer.data(), bytes},
+                [this](const Result<std::string_view>& line) { on_line(line); });
   }
   has_output_ = false;
   output_ended_.cancel();
@@ -199,7 +200,7 @@ asio::awaitable<void> StdioTransport::urge_to_end() {
   if (is_deaf && has_process_) process_.kill_group();
 }
 
-void StdioTransport::on_line(Result<std::string_view> line) {
+void StdioTransport::on_line(const Result<std::string_view>& line) {
   if (!verdict_.empty()) return;
   if (!line) {
     // It was the answer to one of them, and nobody can say which.

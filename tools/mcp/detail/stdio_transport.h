@@ -60,7 +60,7 @@ class StdioTransport final : public Transport {
   boost::asio::awaitable<void> urge_to_end();
   Status enqueue(std::string text);
   void begin_urging();
-  void on_line(Result<std::string_view> line);
+  void on_line(const Result<std::string_view>& line);
   void on_message(Message message);
   void on_garbage(const std::string& what);
   void fail_all(const Error& error);
