@@ -114,7 +114,10 @@ TensorView expert_slice(const TensorView& fused, std::string name, std::size_t o
 Status Checkpoint::add_fused_experts() {
   constexpr std::string_view kGateUp = ".experts.gate_up_proj";
   constexpr std::string_view kDown = ".experts.down_proj";
+  // Headers may come without their data, so a few bytes can announce any number of experts.
+  constexpr std::size_t kSlicesMax = std::size_t{1} << 21;  // some forty times DeepSeek-V3.2's
   const std::size_t num_stored = tensors_.size();
+  std::size_t num_slices = 0;
   for (std::size_t i = 0; i < num_stored; ++i) {
     const TensorView fused = tensors_[i];
     const bool is_gate_up = fused.name.ends_with(kGateUp);
@@ -123,6 +126,11 @@ Status Checkpoint::add_fused_experts() {
         (is_gate_up && fused.shape[1] % 2 != 0)) {
       return tl::unexpected(misfit(fused, "fused experts [E, 2M, H] or [E, H, M], not FP8"));
     }
+    const std::size_t slices_per_expert = is_gate_up ? 2 : 1;
+    if (fused.shape[0] > (kSlicesMax - num_slices) / slices_per_expert) {
+      return tl::unexpected(misfit(fused, "no more experts than a model has"));
+    }
+    num_slices += slices_per_expert * fused.shape[0];
     const std::string prefix = fused.name.substr(0, fused.name.rfind('.') + 1);
     const std::size_t rows = is_gate_up ? fused.shape[1] / 2 : fused.shape[1];
     const std::vector<std::size_t> shape{rows, fused.shape[2]};

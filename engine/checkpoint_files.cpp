@@ -43,6 +43,7 @@ Result<ShardPlan> read_index(const fs::path& index) {
     }
     plan[shard.get<std::string>()].push_back(tensor);
   }
+  if (plan.empty()) return damaged("its weight_map names no tensor");
   return plan;
 }
 

@@ -1,5 +1,6 @@
 #include "engine/checkpoint.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -196,6 +197,8 @@ TEST(Checkpoint, RefusesADamagedIndexNamingTheRemedy) {
   EXPECT_THAT(open_error(dir), HasSubstr("x lies in 7"));
   write_shards(dir, "[]");
   EXPECT_THAT(open_error(dir), HasSubstr("has no weight_map object"));
+  write_shards(dir, "{}");
+  EXPECT_THAT(open_error(dir), HasSubstr("index.json: its weight_map names no tensor; download"));
   write_shards(dir, "{");
   EXPECT_THAT(open_error(dir), HasSubstr("model.safetensors.index.json: damaged JSON"));
 }
@@ -294,6 +297,31 @@ TEST(Checkpoint, OpensFilesThatEndWithTheirHeader) {
   ASSERT_TRUE(headers) << headers.error().message;
   EXPECT_EQ(headers->find("w")->num_bytes, 8U);
   EXPECT_EQ(headers->find("w")->data, nullptr);
+}
+
+/// The error of opening a file of these header entries, without any data.
+std::string headers_error(const std::string& entries) {
+  const TempDir dir;
+  testing::write_file(dir.path() / "model.safetensors",
+                      testing::safetensors_bytes("{" + entries + "}", ""));
+  const auto checkpoint = Checkpoint::open_headers(dir.path());
+  return checkpoint ? "no error" : checkpoint.error().message;
+}
+
+TEST(Checkpoint, AHeaderCannotAnnounceMoreExpertsThanMemoryHolds) {
+  EXPECT_THAT(
+      headers_error(R"("mlp.experts.gate_up_proj":{"dtype":"U8","shape":[1099511627776,2,1],)"
+                    R"("data_offsets":[0,2199023255552]})"),
+      HasSubstr("tensor mlp.experts.gate_up_proj in "));
+  // Nor several of them together.
+  std::string entries;
+  for (std::size_t i = 0; i < 3; ++i) {
+    constexpr std::size_t kExperts = 1 << 20;
+    entries += fmt::format(R"({}"{}.mlp.experts.down_proj":{{"dtype":"U8","shape":[{},1,1],)"
+                           R"("data_offsets":[{},{}]}})",
+                           i == 0 ? "" : ",", i, kExperts, i * kExperts, (i + 1) * kExperts);
+  }
+  EXPECT_THAT(headers_error(entries), HasSubstr("expected no more experts than a model has"));
 }
 
 TEST(Checkpoint, SaysWhatADirectoryLacks) {
