@@ -1,8 +1,10 @@
 #include "engine/safetensors.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstring>
 #include <random>
 
@@ -153,6 +155,22 @@ TEST(Safetensors, AHeaderThatWouldFillMemoryIsRefusedBeforeItIsRead) {
   std::string file = safetensors_bytes("{}", std::string(1 << 20, 'x'));
   file[4] = '\x01';  // announces 4 GiB and a little
   EXPECT_THAT(error_of(file), HasSubstr("header of 4294967298 bytes announced"));
+}
+
+TEST(Safetensors, AHeaderOfManyTensorsIsReadInSeconds) {
+  constexpr std::size_t kNumTensors = 100'000;
+  std::string header = "{";
+  for (std::size_t i = 0; i < kNumTensors; ++i) {
+    header += fmt::format(R"({}"tensor.{}":{{"dtype":"U8","shape":[1],"data_offsets":[{},{}]}})",
+                          i == 0 ? "" : ",", i, i, i + 1);
+  }
+  const std::string file = safetensors_bytes(header + "}", std::string(kNumTensors, 'x'));
+  const auto started = std::chrono::steady_clock::now();
+  const auto tensors = parse_safetensors(as_bytes(file));
+  ASSERT_TRUE(tensors) << tensors.error().message;
+  EXPECT_EQ(tensors->size(), kNumTensors);
+  // Half a second where each entry costs the same; a minute where each costs as much as all before.
+  EXPECT_LT(std::chrono::steady_clock::now() - started, std::chrono::seconds(15));
 }
 
 TEST(Safetensors, EveryCutAndEveryFlippedByteIsHandled) {
