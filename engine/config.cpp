@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cfloat>
 #include <iterator>
 #include <nlohmann/json.hpp>
 
@@ -307,6 +308,18 @@ void read_dtype(ConfigFields& fields, ModelConfig& config) {
   fields.choice("dtype", config.torch_dtype, known);
 }
 
+/// YaRN's numbers, each fine by itself, may have a product that fp32 cannot hold.
+void check_rotation(ConfigFields& fields, const ModelConfig& config) {
+  const auto is_held = [](double number) { return number <= double{FLT_MAX}; };
+  const bool is_finite = std::ranges::all_of(config.inv_freq, is_held) &&
+                         is_held(config.rope_amplitude) && is_held(config.softmax_scale);
+  const bool is_new_form = fields.find("rope_parameters") != nullptr;
+  if (!is_finite) {
+    fields.refuse(is_new_form ? "rope_parameters" : "rope_scaling",
+                  "its numbers scale the scores beyond what fp32 can hold");
+  }
+}
+
 /// Keys of every published config that say nothing about inference, or nothing that is true
 /// (head_dim is no head width of this family; num_key_value_heads is a remnant).
 void skip_irrelevant(ConfigFields& fields) {
@@ -322,9 +335,12 @@ void skip_irrelevant(ConfigFields& fields) {
 
 const char* index_keys_name(IndexKeys index_keys) noexcept {
   switch (index_keys) {
-    case IndexKeys::floating: return "floating";
-    case IndexKeys::int8: return "int8";
-    case IndexKeys::fp8: return "fp8";
+    case IndexKeys::floating:
+      return "floating";
+    case IndexKeys::int8:
+      return "int8";
+    case IndexKeys::fp8:
+      return "fp8";
   }
   return "unknown";
 }
@@ -351,6 +367,8 @@ Result<ModelConfig> parse_config(std::string_view text) {
   skip_irrelevant(fields);
   config.unknown_keys = fields.unknown_keys();
   detail::derive_rope(config);
+  check_rotation(fields, config);
+  if (fields.fault()) return tl::unexpected(*fields.fault());
   return config;
 }
 

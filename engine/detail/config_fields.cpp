@@ -59,6 +59,11 @@ void ConfigFields::number(const char* key, double& out, double min, bool min_all
     return refuse(key, fmt::format("{} is not a number {} {}", brief(*value),
                                    min_allowed ? "from" : "above", min));
   }
+  // The model computes in fp32, where this would be infinite or nothing.
+  using Float = std::numeric_limits<float>;
+  if (number > double{Float::max()} || (number != 0.0 && number < double{Float::min()})) {
+    return refuse(key, brief(*value) + " is beyond what fp32 can hold");
+  }
   out = number;
 }
 
@@ -109,6 +114,9 @@ std::vector<std::string> ConfigFields::names(const char* key, std::size_t length
       }
       out.push_back(entry.get<std::string>());
     }
+  } else {
+    refuse(key, brief(*value) + " is not a list");
+    return {};
   }
   if (out.size() < length) {
     refuse(key, fmt::format("has {} entries for {} layers", out.size(), length));
