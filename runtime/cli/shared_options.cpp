@@ -1,5 +1,7 @@
 #include "runtime/cli/shared_options.h"
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <map>
 
@@ -62,11 +64,24 @@ void add_activations_option(CLI::App& command, std::string& activations) {
 
 namespace {
 
-/// CLI::Range lets what is no number through.
-std::string check_temperature(const std::string& text) {
-  double value = -1;
-  const bool is_good = CLI::detail::lexical_cast(text, value) && value >= 0 && value <= 100;
-  return is_good ? "" : text + " is no temperature: 0 to 100";
+/// Refuses what the engine would refuse when the first request comes, after a session was made for
+/// it. CLI::Range lets what is no number through.
+CLI::Validator number_within(double min, double max) {
+  const std::string range = fmt::format("in [{} - {}]", min, max);
+  const auto check = [=](const std::string& text) -> std::string {
+    double value = 0;
+    const bool is_good = CLI::detail::lexical_cast(text, value) && value >= min && value <= max;
+    return is_good ? "" : fmt::format("{} is no number {}", text, range);
+  };
+  return {check, "FLOAT " + range, ""};
+}
+
+/// As the engine takes it, in fp32.
+std::string check_top_p(const std::string& text) {
+  double value = 0;
+  const bool is_good =
+      CLI::detail::lexical_cast(text, value) && static_cast<float>(value) > 0.0F && value <= 1;
+  return is_good ? "" : text + " is no number above 0 and up to 1";
 }
 
 }  // namespace
@@ -78,25 +93,25 @@ void add_measured_model_options(CLI::App& command, ModelOptions& options) {
       "of answers); default: ponder-mini, for projects to be fixed ponder-mini-code");
   command.add_option("--model-name", options.model_name, "the endpoint's name for the model");
   command.add_option("--temperature", options.temperature, "0 is greedy")
-      ->check(check_temperature, "FLOAT in [0 - 100]")
+      ->check(number_within(0, 100))
       ->capture_default_str();
   command.add_option("--top-p", options.top_p, "nucleus sampling")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(check_top_p, "FLOAT in (0 - 1]")
       ->capture_default_str();
   command
       .add_option("--repetition-penalty", options.repetition_penalty,
                   "divides the logits of tokens in prompt and answer; 1 does nothing")
-      ->check(CLI::Range(0.01, 100.0))
+      ->check(number_within(0.01, 100))
       ->capture_default_str();
   command
       .add_option("--frequency-penalty", options.frequency_penalty,
                   "taken from a token's logit each time the answer has it")
-      ->check(CLI::Range(-2.0, 2.0))
+      ->check(number_within(-2, 2))
       ->capture_default_str();
   command
       .add_option("--presence-penalty", options.presence_penalty,
                   "taken once from the logit of each token that the answer has")
-      ->check(CLI::Range(-2.0, 2.0))
+      ->check(number_within(-2, 2))
       ->capture_default_str();
   command.add_option("--sampling-seed", options.seed, "seed of the sampler")->capture_default_str();
   command.add_option("--threads", options.num_threads, "engine threads; 0: one for each core");
