@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "base/assert.h"
+#include "engine/config.h"
 #include "engine/numeric_formats.h"
 
 namespace ponder::engine {
@@ -93,6 +94,10 @@ bool is_narrow_weight(const TensorView& tensor) {
          dtype == DType::i8 || tensor.name.ends_with(".weight_packed");
 }
 
+/// Twice config.h's bound, for each expert stands in two tensors. Each costs memory for its names,
+/// which a file of holes does not.
+constexpr std::size_t kFusedExpertsMax = 2 * kExpertsOfAllLayersMax;
+
 bool is_aligned(const TensorView& tensor, std::size_t alignment) {
   return reinterpret_cast<std::uintptr_t>(tensor.data) % alignment == 0;
 }
@@ -114,10 +119,8 @@ TensorView expert_slice(const TensorView& fused, std::string name, std::size_t o
 Status Checkpoint::add_fused_experts() {
   constexpr std::string_view kGateUp = ".experts.gate_up_proj";
   constexpr std::string_view kDown = ".experts.down_proj";
-  // Headers may come without their data, so a few bytes can announce any number of experts.
-  constexpr std::size_t kSlicesMax = std::size_t{1} << 21;  // some forty times DeepSeek-V3.2's
   const std::size_t num_stored = tensors_.size();
-  std::size_t num_slices = 0;
+  std::size_t num_experts = 0;
   for (std::size_t i = 0; i < num_stored; ++i) {
     const TensorView fused = tensors_[i];
     const bool is_gate_up = fused.name.ends_with(kGateUp);
@@ -126,11 +129,11 @@ Status Checkpoint::add_fused_experts() {
         (is_gate_up && fused.shape[1] % 2 != 0)) {
       return tl::unexpected(misfit(fused, "fused experts [E, 2M, H] or [E, H, M], not FP8"));
     }
-    const std::size_t slices_per_expert = is_gate_up ? 2 : 1;
-    if (fused.shape[0] > (kSlicesMax - num_slices) / slices_per_expert) {
-      return tl::unexpected(misfit(fused, "no more experts than a model has"));
+    if (fused.shape[0] > kFusedExpertsMax - num_experts) {
+      return tl::unexpected(misfit(
+          fused, fmt::format("no more than {} experts in all fused tensors", kFusedExpertsMax)));
     }
-    num_slices += slices_per_expert * fused.shape[0];
+    num_experts += fused.shape[0];
     const std::string prefix = fused.name.substr(0, fused.name.rfind('.') + 1);
     const std::size_t rows = is_gate_up ? fused.shape[1] / 2 : fused.shape[1];
     const std::vector<std::size_t> shape{rows, fused.shape[2]};

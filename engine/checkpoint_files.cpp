@@ -19,6 +19,8 @@ namespace fs = std::filesystem;
 constexpr std::string_view kIndexName = "model.safetensors.index.json";
 constexpr std::string_view kSingleName = "model.safetensors";
 
+constexpr std::size_t kNameBytesMax = 1024;  // messages repeat names
+
 /// What the index says: file name -> the tensors wanted from it, sorted.
 using ShardPlan = std::map<std::string, std::vector<std::string>>;
 
@@ -34,16 +36,21 @@ Result<ShardPlan> read_index(const fs::path& index) {
   if (!root.is_object() || !root.contains("weight_map") || !root["weight_map"].is_object()) {
     return damaged("has no weight_map object");
   }
+  if (root["weight_map"].empty()) return damaged("weight_map names no tensor");
   ShardPlan plan;
   for (const auto& [tensor, shard] : root["weight_map"].items()) {
+    if (tensor.size() > kNameBytesMax) {
+      return damaged(fmt::format("a tensor's name has {} bytes: {}", tensor.size(),
+                                 detail::brief(json(tensor))));
+    }
     // A shard lies beside its index: anything else could read any file of this machine.
-    if (!shard.is_string() || fs::path(shard.get<std::string>()).has_parent_path()) {
+    if (!shard.is_string() || shard.get_ref<const std::string&>().size() > kNameBytesMax ||
+        fs::path(shard.get<std::string>()).has_parent_path()) {
       return damaged(fmt::format("{} lies in {}, which is no file beside the index", tensor,
                                  detail::brief(shard)));
     }
     plan[shard.get<std::string>()].push_back(tensor);
   }
-  if (plan.empty()) return damaged("its weight_map names no tensor");
   return plan;
 }
 

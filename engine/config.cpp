@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <bit>
-#include <cfloat>
+#include <cmath>
 #include <iterator>
 #include <nlohmann/json.hpp>
 
@@ -208,6 +208,24 @@ void describe_layers(ConfigFields& fields, ModelConfig& config) {
   layer.ffn = config.n_routed_experts > 0 ? FfnKind::moe : FfnKind::dense;
   layer.is_mtp = true;
   config.layers.insert(config.layers.end(), config.num_nextn_predict_layers, layer);
+  const auto num_moe = static_cast<std::size_t>(
+      std::ranges::count(config.layers, FfnKind::moe, &LayerDescriptor::ffn));
+  if (num_moe * config.n_routed_experts > kExpertsOfAllLayersMax) {
+    fields.refuse("n_routed_experts",
+                  fmt::format("{} in each of {} layers are more than {} experts",
+                              config.n_routed_experts, num_moe, kExpertsOfAllLayersMax));
+  }
+}
+
+/// Each value may be one that fp32 holds, and what follows from them not.
+Status check_derived(const ModelConfig& config) {
+  const auto is_fp32 = [](double value) { return std::isfinite(static_cast<float>(value)); };
+  if (is_fp32(config.softmax_scale) && is_fp32(config.rope_amplitude) &&
+      std::ranges::all_of(config.inv_freq, is_fp32)) {
+    return {};
+  }
+  return fail(Errc::invalid_argument,
+              "rope_scaling: its values give frequencies or scales beyond the range of fp32");
 }
 
 void read_rope_scaling(ConfigFields& fields, const json& object, ModelConfig& config) {
@@ -308,18 +326,6 @@ void read_dtype(ConfigFields& fields, ModelConfig& config) {
   fields.choice("dtype", config.torch_dtype, known);
 }
 
-/// YaRN's numbers, each fine by itself, may have a product that fp32 cannot hold.
-void check_rotation(ConfigFields& fields, const ModelConfig& config) {
-  const auto is_held = [](double number) { return number <= double{FLT_MAX}; };
-  const bool is_finite = std::ranges::all_of(config.inv_freq, is_held) &&
-                         is_held(config.rope_amplitude) && is_held(config.softmax_scale);
-  const bool is_new_form = fields.find("rope_parameters") != nullptr;
-  if (!is_finite) {
-    fields.refuse(is_new_form ? "rope_parameters" : "rope_scaling",
-                  "its numbers scale the scores beyond what fp32 can hold");
-  }
-}
-
 /// Keys of every published config that say nothing about inference, or nothing that is true
 /// (head_dim is no head width of this family; num_key_value_heads is a remnant).
 void skip_irrelevant(ConfigFields& fields) {
@@ -335,12 +341,9 @@ void skip_irrelevant(ConfigFields& fields) {
 
 const char* index_keys_name(IndexKeys index_keys) noexcept {
   switch (index_keys) {
-    case IndexKeys::floating:
-      return "floating";
-    case IndexKeys::int8:
-      return "int8";
-    case IndexKeys::fp8:
-      return "fp8";
+    case IndexKeys::floating: return "floating";
+    case IndexKeys::int8: return "int8";
+    case IndexKeys::fp8: return "fp8";
   }
   return "unknown";
 }
@@ -367,8 +370,7 @@ Result<ModelConfig> parse_config(std::string_view text) {
   skip_irrelevant(fields);
   config.unknown_keys = fields.unknown_keys();
   detail::derive_rope(config);
-  check_rotation(fields, config);
-  if (fields.fault()) return tl::unexpected(*fields.fault());
+  PONDER_CHECK(check_derived(config));
   return config;
 }
 

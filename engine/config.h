@@ -80,6 +80,10 @@ struct LayerDescriptor {
   bool operator==(const LayerDescriptor&) const = default;
 };
 
+/// Routed experts of all layers together that a config may ask for, far above any known model: some
+/// of what looks at a checkpoint takes time and memory for each.
+inline constexpr std::size_t kExpertsOfAllLayersMax = std::size_t{1} << 20;
+
 struct ModelConfig {
   Architecture architecture = Architecture::deepseek_v32;
 

@@ -22,7 +22,10 @@ std::size_t round_up(std::size_t value, std::size_t multiple) {
 
 Result<HugePages> HugePages::reserve(std::size_t bytes) {
   HugePages pages;
-  pages.mapping_bytes_ = bytes + kHugePageBytes;  // room to align
+  // Room to align. The sum may not wrap around: a small range would pass for the one asked for.
+  if (__builtin_add_overflow(bytes, kHugePageBytes, &pages.mapping_bytes_)) {
+    return fail(Errc::exhausted, fmt::format("cannot reserve {} bytes of memory", bytes));
+  }
   void* mapping = mmap(nullptr, pages.mapping_bytes_, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapping == MAP_FAILED) {
@@ -59,6 +62,7 @@ Result<std::byte*> Arena::allocate(std::size_t bytes) {
   }
   std::byte* piece = chunks_.back().data() + used_;
   used_ += needed;
+  bytes_ += needed;
   return piece;
 }
 

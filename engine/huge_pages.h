@@ -34,9 +34,12 @@ class Arena {
  public:
   /// Fails when the system has no memory to give.
   Result<std::byte*> allocate(std::size_t bytes);
+  /// Of all pieces together. The memory they take ends on whole pages.
+  std::size_t bytes() const { return bytes_; }
 
  private:
   std::vector<HugePages> chunks_;
+  std::size_t bytes_ = 0;
   std::size_t used_ = 0;  // of the last chunk
 };
 

@@ -72,6 +72,14 @@ kernels::DType choose_cache_dtype(CacheDType wanted, DType weights, const ModelC
   return is_small || weights == DType::f32 ? kernels::DType::f32 : kernels::DType::bf16;
 }
 
+WeightOptions cpu_weight_options(const ModelOptions& options) {
+  return {.with_mtp = options.has_drafts,
+          .activations = options.activations,
+          .memory_bytes_max = options.memory_bytes_max,
+          .copied_bytes_max = options.copied_bytes_max,
+          .packs_bf16 = options.packs_bf16};
+}
+
 Status check_drafts(const ModelConfig& config, const ModelOptions& options) {
   if (!options.has_drafts || config.num_nextn_predict_layers > 0) return {};
   return fail(Errc::invalid_argument, "drafts: num_nextn_predict_layers is 0: no MTP layer");
@@ -99,13 +107,9 @@ Result<std::unique_ptr<Model>> CpuModel::load(const std::filesystem::path& dir, 
   PONDER_TRY(Checkpoint checkpoint, Checkpoint::open(dir));
   std::unique_ptr<CpuModel> model(
       new CpuModel(std::move(checkpoint), std::move(config), options, *table));
-  PONDER_TRY(model->weights_, load_weights(model->checkpoint_, model->config_,
-                                           {.with_mtp = options.has_drafts,
-                                            .activations = options.activations,
-                                            .memory_bytes_max = options.memory_bytes_max,
-                                            .copied_bytes_max = options.copied_bytes_max,
-                                            .packs_bf16 = options.packs_bf16,
-                                            .pool = &model->pool_}));
+  WeightOptions how = cpu_weight_options(options);
+  how.pool = &model->pool_;
+  PONDER_TRY(model->weights_, load_weights(model->checkpoint_, model->config_, how));
   PONDER_CHECK(model->checkpoint_.check_unchanged());
   return model;
 }

@@ -46,6 +46,9 @@ struct ModelOptions {
   std::function<void(const std::string&)> on_notice = {};
 };
 
+/// As the CPU loads the weights; their `pool` is not set.
+WeightOptions cpu_weight_options(const ModelOptions& options);
+
 /// Consecutive tokens of one sequence to be computed in one step. The earlier positions' cache rows
 /// must have been computed, and the table must have room for the new ones.
 struct BatchSegment {

@@ -40,11 +40,9 @@ Stored stored_in(const Checkpoint& checkpoint, const TensorSpec& spec) {
 /// What the published checkpoints of this configuration hold.
 Stored stored_by_formula(const ModelConfig& config, const TensorSpec& spec) {
   const std::uint64_t elements = num_elements(spec.shape);
-  if (spec.role == TensorRole::vector_f32) return {elements, 4 * elements, 1};
-  const bool is_fp8 = config.quantization_config.has_value() &&
-                      config.quantization_config->quant_method == "fp8" &&
-                      spec.role == TensorRole::matrix_fp8;
-  if (!is_fp8) return {elements, 2 * elements, 1};
+  const WeightDType dtype = published_dtype(config, spec);
+  if (dtype == WeightDType::f32) return {elements, 4 * elements, 1};
+  if (dtype == WeightDType::bf16) return {elements, 2 * elements, 1};
   const auto blocks = [](std::size_t length) {
     return (length + kFp8BlockSize - 1) / kFp8BlockSize;
   };
@@ -62,16 +60,6 @@ Amount& part_of(LayerAmounts& layer, std::string_view name) {
   if (has(".mlp.gate.")) return layer.router;
   if (has(".mlp.")) return layer.ffn;
   return layer.mtp;
-}
-
-std::size_t layer_of(std::string_view name) {
-  constexpr std::string_view kPrefix = "model.layers.";
-  std::size_t layer = 0;
-  for (const char digit : name.substr(kPrefix.size())) {
-    if (digit == '.') break;
-    layer = layer * 10 + static_cast<std::size_t>(digit - '0');
-  }
-  return layer;
 }
 
 /// `chosen` of `of` equal experts.
@@ -113,17 +101,6 @@ std::size_t computed_layers(const ModelConfig& config, bool has_drafts) {
   return config.num_hidden_layers + (has_drafts ? 1 : 0);
 }
 
-/// What the layer that drafts adds.
-struct MtpBytes {
-  std::uint64_t all = 0;
-  std::uint64_t resident = 0;  // without its routed experts
-};
-MtpBytes mtp_bytes(const ModelConfig& config, const ModelAmounts& amounts) {
-  const LayerAmounts& layer = amounts.layers[config.num_hidden_layers];
-  const std::uint64_t all = layer.total().bytes;
-  return {all, all - layer.routed_experts.bytes};
-}
-
 }  // namespace
 
 Amount LayerAmounts::total() const {
@@ -152,7 +129,7 @@ ModelAmounts model_amounts(const ModelConfig& config, const Checkpoint* checkpoi
     } else if (spec.name == "model.norm.weight") {
       amounts.norm += amount;
     } else {
-      part_of(amounts.layers[layer_of(spec.name)], spec.name) += amount;
+      part_of(amounts.layers[spec.layer.value()], spec.name) += amount;
     }
   });
   add_up(config, amounts);
@@ -203,7 +180,10 @@ DeviceNeed device_need(const ModelConfig& config, const ModelAmounts& amounts,
   DeviceNeed need;
   need.weight_bytes = amounts.resident.bytes + unfolded_bytes(config, how.has_drafts);
   need.weight_bytes += DeviceModel::turned_key_bytes(config, how.prompt_attention);
-  if (how.has_drafts) need.weight_bytes += mtp_bytes(config, amounts).resident;
+  if (how.has_drafts) {
+    const LayerAmounts& drafting = amounts.layers[config.num_hidden_layers];
+    need.weight_bytes += drafting.total().bytes - drafting.routed_experts.bytes;
+  }
   need.workspace_bytes = DeviceModel::workspace_bytes(config, how);
   need.cache_bytes = DeviceModel::cache_bytes(cache, how);
   for (std::size_t layer = 0; layer < computed_layers(config, how.has_drafts); ++layer) {
@@ -213,31 +193,34 @@ DeviceNeed device_need(const ModelConfig& config, const ModelAmounts& amounts,
   return need;
 }
 
-MemoryNeed memory_need(const ModelConfig& config, const ModelAmounts& amounts,
+MemoryNeed memory_need(const ModelConfig& config, const LoadPlan& plan,
                        std::uint64_t context_tokens, std::uint64_t cache_bytes,
-                       const MachineMemory& machine, bool has_drafts) {
+                       std::uint64_t total_bytes) {
   MemoryNeed need;
-  const MtpBytes mtp = has_drafts ? mtp_bytes(config, amounts) : MtpBytes();
-  need.weight_bytes = amounts.main.bytes + mtp.all;
-  need.resident_bytes = amounts.resident.bytes + mtp.resident;
-  need.unfolded_bytes = unfolded_bytes(config, has_drafts);
+  need.made_bytes = plan.made_bytes();
+  need.in_place_bytes = plan.in_place_bytes();
+  need.in_place_expert_bytes = plan.in_place_expert_bytes();
   need.cache_bytes = cache_bytes * context_tokens;
-  const std::uint64_t beside = need.unfolded_bytes + need.cache_bytes;
-  const std::string has = fmt::format("{} of memory available (of {})",
-                                      bytes_text(machine.available), bytes_text(machine.total));
+  const std::uint64_t all = need.made_bytes + need.in_place_bytes + need.cache_bytes;
+  const std::uint64_t resident = all - need.in_place_expert_bytes;
+  const std::string has = fmt::format("{} of memory available (of {})", bytes_text(plan.available),
+                                      bytes_text(total_bytes));
+  const Status loads = plan.check_memory();
   if (context_tokens > config.max_position_embeddings) {
     need.reason = fmt::format("a context of {} tokens; the model knows {} positions",
                               context_tokens, config.max_position_embeddings);
-  } else if (need.resident_bytes + beside > machine.available) {
-    need.reason = fmt::format("{} needed even without routed experts, {}",
-                              bytes_text(need.resident_bytes + beside), has);
-  } else if (need.weight_bytes + beside > machine.available) {
+  } else if (!loads) {
+    need.reason = loads.error().message;
+  } else if (resident > plan.available) {
+    const char* without = need.in_place_expert_bytes > 0 ? " even without routed experts" : "";
+    need.reason = fmt::format("{} needed{}, {}", bytes_text(resident), without, has);
+  } else if (all > plan.available) {
     need.verdict = Verdict::runs_from_disk;
     need.reason = fmt::format("{} needed, {}: experts are read from disk at almost every token",
-                              bytes_text(need.weight_bytes + beside), has);
+                              bytes_text(all), has);
   } else {
     need.verdict = Verdict::runs;
-    need.reason = fmt::format("{} needed, {}", bytes_text(need.weight_bytes + beside), has);
+    need.reason = fmt::format("{} needed, {}", bytes_text(all), has);
   }
   return need;
 }

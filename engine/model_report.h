@@ -8,6 +8,7 @@
 #include "engine/checkpoint.h"
 #include "engine/config.h"
 #include "engine/expert_plan.h"
+#include "engine/load_plan.h"
 #include "engine/machine_memory.h"
 #include "engine/model.h"
 
@@ -67,11 +68,11 @@ enum class Verdict {
   does_not_run,
 };
 
-/// What running takes, for one context of `context_tokens`.
+/// What running on the CPU takes, for one context of `context_tokens`.
 struct MemoryNeed {
-  std::uint64_t weight_bytes = 0;    // all weights of the main model
-  std::uint64_t resident_bytes = 0;  // of them without routed experts
-  std::uint64_t unfolded_bytes = 0;  // kv_b as bf16 and the router as fp32, made at the start
+  std::uint64_t made_bytes = 0;             // LoadPlan::made_bytes(): kept from the start on
+  std::uint64_t in_place_bytes = 0;         // of weights, read from their files again and again
+  std::uint64_t in_place_expert_bytes = 0;  // of them of routed experts
   std::uint64_t cache_bytes = 0;
   Verdict verdict = Verdict::does_not_run;
   std::string reason;  // with the numbers
@@ -92,10 +93,11 @@ CacheLayout cache_layout(const ModelConfig& config, const Checkpoint* checkpoint
 /// What this engine's cache takes for one token in these layers, padding included.
 std::uint64_t cache_bytes_used(const CacheLayout& layout);
 
-/// `cache_bytes` for each token of the context; with `has_drafts` the MTP layer too.
-MemoryNeed memory_need(const ModelConfig& config, const ModelAmounts& amounts,
+/// `cache_bytes` for each token of the context. Weights are loaded as planned, on a machine of
+/// `total_bytes` of memory.
+MemoryNeed memory_need(const ModelConfig& config, const LoadPlan& plan,
                        std::uint64_t context_tokens, std::uint64_t cache_bytes,
-                       const MachineMemory& machine, bool has_drafts = false);
+                       std::uint64_t total_bytes);
 
 /// What a model that is loaded so takes of a GPU's memory, at most a few per cent too much: what is
 /// made of kv_b and the router at the start is counted beside what it is made of. `cache` is its
@@ -103,8 +105,7 @@ MemoryNeed memory_need(const ModelConfig& config, const ModelAmounts& amounts,
 DeviceNeed device_need(const ModelConfig& config, const ModelAmounts& amounts,
                        const CacheLayout& cache, const ModelOptions& how);
 
-/// Memory that loading allocates besides what it reads in place; with `has_drafts` of the MTP layer
-/// too.
+/// kv_b as BF16 and the router as F32, which loading makes; with `has_drafts` of the MTP layer too.
 std::uint64_t unfolded_bytes(const ModelConfig& config, bool has_drafts = false);
 
 }  // namespace ponder::engine

@@ -9,8 +9,7 @@
 #include <span>
 #include <utility>
 
-#include "engine/machine_memory.h"
-#include "engine/model_report.h"
+#include "engine/load_plan.h"
 #include "engine/numeric_formats.h"
 #include "engine/pack_bf16.h"
 #include "engine/tensor_check.h"
@@ -19,37 +18,13 @@
 namespace ponder::engine {
 namespace {
 
-std::size_t total_bytes(const Checkpoint& checkpoint) {
-  std::size_t bytes = 0;
-  for (const TensorView& tensor : checkpoint.tensors()) bytes += tensor.num_bytes;
-  return bytes;
-}
-
-/// All int8 and int4 codes.
-std::size_t code_bytes(const Checkpoint& checkpoint) {
-  std::size_t bytes = 0;
-  for (const TensorView& tensor : checkpoint.tensors()) {
-    const bool is_coded = tensor.dtype == DType::i8 || tensor.name.ends_with(".weight_packed");
-    if (is_coded) bytes += tensor.num_bytes;
-  }
-  return bytes;
-}
-
-/// What all BF16 matrices take packed at most, nearly: 12 bits a weight, windows and raw blocks.
-std::size_t packed_bf16_bytes(const Checkpoint& checkpoint) {
-  std::size_t bytes = 0;
-  for (const TensorView& tensor : checkpoint.tensors()) {
-    if (tensor.dtype == DType::bf16 && tensor.shape.size() == 2) bytes += tensor.num_bytes;
-  }
-  return bytes / 16 * 13;
-}
-
-/// In which form matrices are kept.
+/// How matrices are kept, and what packs them.
 struct Placement {
-  bool is_copied = false;  // or read in place
-  bool may_round_x = false;
+  bool is_copied = false;  // as LoadPlan has it, like what follows
   bool packs_codes = false;
   bool packs_bf16 = false;
+  bool packs_factors = false;
+  bool may_round_x = false;
   kernels::ThreadPool* pool = nullptr;
 };
 
@@ -80,10 +55,10 @@ class MatrixLoader {
 
   Result<Linear> load(const std::string& name, std::size_t out, std::size_t in) const;
   Result<Linear> own_f32(std::span<const float> values, std::size_t out, std::size_t in) const;
-  Result<Linear> own_bf16(std::span<const float> values, std::size_t out, std::size_t in) const;
+  Result<Linear> own_factor(std::span<const float> values, std::size_t out, std::size_t in) const;
 
  private:
-  Result<const void*> place(const TensorView& tensor, std::size_t alignment) const;
+  Result<const void*> place(const StoredMatrix& matrix) const;
   Result<const void*> pack_codes(const StoredMatrix& matrix) const;
   Result<const void*> pack_bf16_matrix(const StoredMatrix& matrix) const;
   Result<const kernels::bf16*> place_group_scales(const StoredMatrix& matrix) const;
@@ -104,27 +79,32 @@ Result<Linear> MatrixLoader::own_f32(std::span<const float> values, std::size_t 
   return linear;
 }
 
-Result<Linear> MatrixLoader::own_bf16(std::span<const float> values, std::size_t out,
-                                      std::size_t in) const {
-  PONDER_TRY(std::byte * to, arena_.allocate(values.size() * sizeof(std::uint16_t)));
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const std::uint16_t bits = float_to_bf16(values[i]);
-    std::memcpy(to + i * sizeof bits, &bits, sizeof bits);
-  }
+/// Rounded to BF16, and packed if that makes it smaller.
+Result<Linear> MatrixLoader::own_factor(std::span<const float> values, std::size_t out,
+                                        std::size_t in) const {
+  std::vector<kernels::bf16> rounded(values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) rounded[i] = float_to_bf16(values[i]);
   Linear linear;
   linear.out = out;
   linear.in = in;
   linear.dtype = kernels::DType::bf16;
-  linear.data = to;
   linear.may_round_x = placement_.may_round_x;
+  if (placement_.packs_factors) {
+    PONDER_TRY(linear.data, pack_bf16(rounded.data(), out, in, arena_, placement_.pool));
+    linear.is_packed = linear.data != nullptr;
+    if (linear.is_packed) return linear;
+  }
+  const std::size_t bytes = rounded.size() * sizeof(kernels::bf16);
+  PONDER_TRY(std::byte * to, arena_.allocate(bytes));
+  std::memcpy(to, rounded.data(), bytes);
+  linear.data = to;
   return linear;
 }
 
-/// Where the tensor's bytes are read from. A file may align them too badly to be read in place;
-/// codes need no alignment.
-Result<const void*> MatrixLoader::place(const TensorView& tensor, std::size_t alignment) const {
-  const auto address = reinterpret_cast<std::uintptr_t>(tensor.data);
-  if (address % alignment == 0 && !placement_.is_copied) return tensor.data;
+/// Where the matrix is read from.
+Result<const void*> MatrixLoader::place(const StoredMatrix& matrix) const {
+  const TensorView& tensor = *matrix.values;
+  if (is_readable_in_place(matrix) && !placement_.is_copied) return tensor.data;
   PONDER_CHECK(checkpoint_.check_finite(tensor));
   PONDER_TRY(std::byte * to, arena_.allocate(tensor.num_bytes));
   std::memcpy(to, tensor.data, tensor.num_bytes);
@@ -141,8 +121,7 @@ Result<const void*> MatrixLoader::pack_codes(const StoredMatrix& matrix) const {
 
 /// Null: it stays as it is.
 Result<const void*> MatrixLoader::pack_bf16_matrix(const StoredMatrix& matrix) const {
-  const auto address = reinterpret_cast<std::uintptr_t>(matrix.values->data);
-  if (!placement_.packs_bf16 || address % sizeof(kernels::bf16) != 0) return nullptr;
+  if (!placement_.packs_bf16 || !is_readable_in_place(matrix)) return nullptr;
   if (placement_.is_copied) {
     PONDER_CHECK(checkpoint_.check_finite(*matrix.values));
   }
@@ -185,14 +164,11 @@ Result<Linear> MatrixLoader::load(const std::string& name, std::size_t out, std:
   linear.out = out;
   linear.in = in;
   linear.may_round_x = placement_.may_round_x;
-  std::size_t alignment = 1;
   switch (matrix.format.dtype) {
     case WeightDType::f32:
-      alignment = sizeof(float);
       break;
     case WeightDType::bf16: {
       linear.dtype = kernels::DType::bf16;
-      alignment = sizeof(kernels::bf16);
       PONDER_TRY(linear.data, pack_bf16_matrix(matrix));
       linear.is_packed = linear.data != nullptr;
       if (linear.is_packed) return linear;
@@ -219,7 +195,7 @@ Result<Linear> MatrixLoader::load(const std::string& name, std::size_t out, std:
     PONDER_TRY(linear.data, pack_codes(matrix));
     return linear;
   }
-  PONDER_TRY(linear.data, place(*matrix.values, alignment));
+  PONDER_TRY(linear.data, place(matrix));
   return linear;
 }
 
@@ -315,7 +291,7 @@ Status LayerLoader::load_kv_b(LayerWeights& weights) const {
   PONDER_TRY(const std::vector<float> kv_b,
              checkpoint_.load_f32(name, {heads * (nope + v_dim), rank}));
   const DType stored = checkpoint_.find(name)->dtype;
-  const auto own = stored == DType::bf16 || stored == DType::f8_e4m3 ? &MatrixLoader::own_bf16
+  const auto own = stored == DType::bf16 || stored == DType::f8_e4m3 ? &MatrixLoader::own_factor
                                                                      : &MatrixLoader::own_f32;
   std::vector<float> turned(rank * nope);
   for (std::size_t head = 0; head < heads; ++head) {
@@ -386,57 +362,20 @@ kernels::MatmulArgs Linear::args(float* y, std::size_t y_stride, const float* x,
           .may_round_x = may_round_x};
 }
 
-std::uint64_t allocated_bytes(const Checkpoint& checkpoint, const ModelConfig& config,
-                              std::uint64_t copied_bytes_max) {
-  std::uint64_t bytes = unfolded_bytes(config);
-  const std::size_t stored = total_bytes(checkpoint);
-  if (stored <= copied_bytes_max) return bytes + stored;
-  for (const TensorView& tensor : checkpoint.tensors()) {
-    const bool is_scale = tensor.name.ends_with("_scale") || tensor.name.ends_with("_scale_inv");
-    if (is_scale || tensor.shape.size() == 1) bytes += tensor.num_bytes;
-    if (tensor.dtype == DType::f16) bytes += 2 * tensor.num_bytes;  // widened to fp32
-  }
-  return bytes;
-}
-
-namespace {
-
-Status check_memory(std::uint64_t needed, std::uint64_t most) {
-  if (needed <= most) return {};
-  return fail(Errc::exhausted, fmt::format("loading takes {} of memory, {} are available",
-                                           bytes_text(needed), bytes_text(most)));
-}
-
-/// What is packed takes memory beside the mapped file; the rest is for caches and others. Codes
-/// come first.
-Placement place_weights(const Checkpoint& checkpoint, const WeightOptions& options, bool is_copied,
-                        std::uint64_t needed, std::uint64_t most) {
-  Placement placement;
-  placement.is_copied = is_copied;
-  placement.may_round_x = options.activations == Activations::bf16;
-  placement.pool = options.pool;
-  const std::uint64_t with_codes = needed + code_bytes(checkpoint);
-  const std::uint64_t with_all = with_codes + packed_bf16_bytes(checkpoint);
-  placement.packs_codes = is_copied || with_codes <= most / 2;
-  placement.packs_bf16 =
-      options.packs_bf16 && !placement.may_round_x && (is_copied || with_all <= most / 2);
-  return placement;
-}
-
-}  // namespace
-
 Result<ModelWeights> load_weights(const Checkpoint& checkpoint, const ModelConfig& config,
                                   const WeightOptions& options) {
   PONDER_CHECK(check_tensors(checkpoint, config));
-  const std::uint64_t needed = allocated_bytes(checkpoint, config, options.copied_bytes_max);
-  const std::uint64_t most =
-      options.memory_bytes_max != 0 ? options.memory_bytes_max : machine_memory().available;
-  PONDER_CHECK(check_memory(needed, most));
+  const LoadPlan plan = plan_load(config, &checkpoint, options);
+  PONDER_CHECK(plan.check_memory());
   ModelWeights weights;
-  weights.is_read_in_place = total_bytes(checkpoint) > options.copied_bytes_max;
-  const MatrixLoader matrices(
-      checkpoint, weights.arena,
-      place_weights(checkpoint, options, !weights.is_read_in_place, needed, most));
+  weights.is_read_in_place = !plan.is_copied;
+  const MatrixLoader matrices(checkpoint, weights.arena,
+                              {.is_copied = plan.is_copied,
+                               .packs_codes = plan.packs_codes,
+                               .packs_bf16 = plan.packs_bf16,
+                               .packs_factors = plan.packs_factors,
+                               .may_round_x = options.activations == Activations::bf16,
+                               .pool = options.pool});
   const std::size_t vocab = config.vocab_size;
   const std::size_t hidden = config.hidden_size;
   PONDER_TRY(weights.embed_tokens, matrices.load_table("model.embed_tokens.weight", vocab, hidden));

@@ -22,7 +22,7 @@
 /// (kernels/packed_weights.h), and BF16 matrices to some 12 bits a weight, which loses nothing
 /// (kernels/packed_bf16_layout.h): also those of a large checkpoint unless that would take more
 /// than half of the memory. Norms and the router's matrix are widened to fp32. `kv_b_proj` is split
-/// and turned for the absorbed form of attention.
+/// and turned for the absorbed form of attention, in BF16, which is packed where BF16 may be.
 namespace ponder::engine {
 
 /// One [out, in] matrix. Points into the checkpoint or into an arena of its ModelWeights.
@@ -51,11 +51,11 @@ struct FfnWeights {
 };
 
 struct IndexerWeights {
-  Linear wq_b;                      // [index_n_heads * index_head_dim, q_lora_rank]
-  Linear wk;                        // [index_head_dim, hidden_size]
-  Linear weights_proj;              // [index_n_heads, hidden_size]
-  std::vector<float> k_norm;        // [index_head_dim]
-  std::vector<float> k_norm_bias;   // [index_head_dim]
+  Linear wq_b;                     // [index_n_heads * index_head_dim, q_lora_rank]
+  Linear wk;                       // [index_head_dim, hidden_size]
+  Linear weights_proj;             // [index_n_heads, hidden_size]
+  std::vector<float> k_norm;       // [index_head_dim]
+  std::vector<float> k_norm_bias;  // [index_head_dim]
 };
 
 struct LayerWeights {
@@ -87,11 +87,11 @@ struct MtpWeights {
 };
 
 struct ModelWeights {
-  Arena arena;                    // of the other matrices that are not read in place
-  bool is_read_in_place = false;  // some are, so that the files must stay as they are
-  Linear embed_tokens;            // [vocab_size, hidden_size]
-  std::vector<float> norm;        // [hidden_size]
-  Linear lm_head;                 // [vocab_size, hidden_size]; may be the embedding
+  Arena arena;                       // of the other matrices that are not read in place
+  bool is_read_in_place = false;     // some are, so that the files must stay as they are
+  Linear embed_tokens;               // [vocab_size, hidden_size]
+  std::vector<float> norm;           // [hidden_size]
+  Linear lm_head;                    // [vocab_size, hidden_size]; may be the embedding
   std::vector<LayerWeights> layers;  // [num_hidden_layers], then the first MTP layer if asked for
   std::optional<MtpWeights> mtp;     // of that layer
 };
@@ -112,14 +112,9 @@ struct WeightOptions {
 
 /// Fails with all tensors that are missing or have another shape or dtype (see check_tensors); when
 /// a norm, bias or scale, or a weight that is copied, is not finite; and (exhausted), before it
-/// allocates, when it needs more than `memory_bytes_max`.
-/// Lifetime: the checkpoint must outlive the weights.
+/// allocates, when it needs more than `memory_bytes_max`: see plan_load(), which says what it
+/// makes. Lifetime: the checkpoint must outlive the weights.
 Result<ModelWeights> load_weights(const Checkpoint& checkpoint, const ModelConfig& config,
                                   const WeightOptions& options = {});
-
-/// The memory that load_weights allocates at least, to a few per cent: packed weights of a large
-/// checkpoint, which are made only where there is room, come on top.
-std::uint64_t allocated_bytes(const Checkpoint& checkpoint, const ModelConfig& config,
-                              std::uint64_t copied_bytes_max = kCopiedBytesMax);
 
 }  // namespace ponder::engine

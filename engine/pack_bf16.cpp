@@ -34,4 +34,6 @@ Result<const void*> pack_bf16(const kernels::bf16* rows, std::size_t out, std::s
   return to;
 }
 
+std::uint64_t packed_bf16_estimate(std::uint64_t bytes) { return bytes / 16 * 13; }
+
 }  // namespace ponder::engine

@@ -8,7 +8,6 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <unordered_set>
 #include <utility>
 
 #include "engine/detail/json_input.h"
@@ -20,6 +19,7 @@ using nlohmann::json;
 
 constexpr std::size_t kHeaderBytesMax = 100'000'000;  // what the format's reference reader allows
 constexpr std::size_t kDimensionsMax = 8;
+constexpr std::size_t kNameBytesMax = 1024;  // messages repeat it
 
 struct DTypeInfo {
   DType dtype;
@@ -47,19 +47,13 @@ std::optional<DType> dtype_of(const json& value) {
 
 /// The header as JSON. A name that stands twice is refused: the parser alone would keep the last.
 Result<json> parse_header(std::string_view text) {
-  std::unordered_set<std::string> names;
-  std::string twice;
-  const auto note_names = [&](std::size_t depth, detail::JsonEvent event, json& item) {
-    if (event == detail::JsonEvent::key && depth == 1) {
-      const auto& name = item.get_ref<const std::string&>();
-      if (!names.insert(name).second) twice = name;
-    }
-    return true;
-  };
-  auto header = detail::parse_json(text, note_names);
+  auto header = detail::parse_json(text);
   if (!header) return fail_in("header", header.error());
-  if (!twice.empty()) return fail(Errc::corrupt, fmt::format("tensor {} stands twice", twice));
   if (!header->is_object()) return fail(Errc::corrupt, "header: not a JSON object");
+  if (const auto twice = detail::repeated_key(text)) {
+    return fail(Errc::corrupt,
+                fmt::format("tensor {} stands twice", twice->substr(0, kNameBytesMax)));
+  }
   return header;
 }
 
@@ -84,6 +78,10 @@ struct Entry {
 };
 
 Result<Entry> read_entry(const std::string& name, const json& entry) {
+  if (name.size() > kNameBytesMax) {
+    return fail(Errc::corrupt, fmt::format("a tensor's name has {} bytes: {}", name.size(),
+                                           detail::brief(json(name))));
+  }
   const auto damaged = [&](const std::string& why) {
     return fail(Errc::corrupt, fmt::format("tensor {}: {}", name, why));
   };

@@ -11,11 +11,11 @@ namespace {
 class LayerTensors {
  public:
   LayerTensors(std::size_t layer_idx, const std::function<void(TensorSpec)>& visit)
-      : prefix_(fmt::format("model.layers.{}.", layer_idx)), visit_(visit) {}
+      : layer_(layer_idx), prefix_(fmt::format("model.layers.{}.", layer_idx)), visit_(visit) {}
 
   void add(const std::string& name, std::vector<std::size_t> shape, TensorRole role,
            std::string values_of = {}, Precision precision = Precision::full) const {
-    visit_({prefix_ + name, std::move(shape), role, std::move(values_of), precision});
+    visit_({prefix_ + name, std::move(shape), role, std::move(values_of), precision, layer_});
   }
   void norm(const std::string& name, std::size_t width) const {
     add(name, {width}, TensorRole::vector_bf16);
@@ -31,6 +31,7 @@ class LayerTensors {
   }
 
  private:
+  std::size_t layer_;
   std::string prefix_;
   const std::function<void(TensorSpec)>& visit_;
 };
@@ -100,6 +101,14 @@ bool may_be_stored_as(const TensorSpec& spec, const WeightFormat& format) {
       return spec.precision == Precision::four_bits;
   }
   return false;
+}
+
+WeightDType published_dtype(const ModelConfig& config, const TensorSpec& spec) {
+  if (spec.role == TensorRole::vector_f32) return WeightDType::f32;
+  const bool is_fp8 = config.quantization_config.has_value() &&
+                      config.quantization_config->quant_method == "fp8" &&
+                      spec.role == TensorRole::matrix_fp8;
+  return is_fp8 ? WeightDType::fp8 : WeightDType::bf16;
 }
 
 void for_each_tensor(const ModelConfig& config, const std::function<void(TensorSpec)>& visit) {

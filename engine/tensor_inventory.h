@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,7 +32,12 @@ struct TensorSpec {
   TensorRole role;
   std::string values_of;  // the main tensor that this one repeats (MTP's embedding, head), or empty
   Precision precision = Precision::full;
+  std::optional<std::size_t> layer = {};  // nothing: it belongs to the model as a whole
 };
+
+/// As published checkpoints of this configuration store the tensor: FP8 where it declares FP8, else
+/// BF16, and F32 for what always is.
+WeightDType published_dtype(const ModelConfig& config, const TensorSpec& spec);
 
 /// Whether a matrix may be stored so.
 bool may_be_stored_as(const TensorSpec& spec, const WeightFormat& format);

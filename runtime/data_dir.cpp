@@ -35,7 +35,7 @@ Result<fs::path> find(const DataDirHints& hints, const std::string& what, const 
   for (const fs::path& given : {hints.option, hints.environment}) {
     if (given.empty()) continue;
     if (is_folder(given)) return given;
-    return fail(Errc::not_found, fmt::format("{}: no such folder: {}", what, given.string()));
+    return fail(Errc::not_found, fmt::format("{}: there is no such folder", given.string()));
   }
   std::string looked_at;
   for (const fs::path& place : places(hints.executable, installed, in_source_tree)) {

@@ -5,6 +5,7 @@
 #include <exception>
 #include <filesystem>
 #include <string>
+#include <system_error>
 
 #include "base/json_problem.h"
 #include "runtime/cli/app.h"
@@ -35,7 +36,8 @@ ponder::cli::Environment read_environment() {
   environment.state_folder = user_folder("XDG_STATE_HOME", ".local/state");
   if (environment.sessions.empty()) environment.sessions = environment.state_folder / "sessions.db";
   environment.config = variable("PONDER_CONFIG");
-  if (environment.config.empty())
+  environment.is_config_named = !environment.config.empty();
+  if (!environment.is_config_named)
     environment.config = user_folder("XDG_CONFIG_HOME", ".config") / "config.toml";
   environment.variable = [](const std::string& name) { return variable(name.c_str()); };
   environment.lease = variable("PONDER_LEASE");
@@ -54,6 +56,10 @@ int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe shows as a failed write
   try {
     return ponder::cli::main_with(read_environment(), argc, argv);
+  } catch (const std::system_error& error) {
+    // Who closed the pipe (head, a pager that was left) has seen enough.
+    if (error.code() == std::errc::broken_pipe) return ponder::cli::kClosedPipeStatus;
+    fmt::print(stderr, "ponder: error: {}\n", ponder::json_problem(error));
   } catch (const std::exception& error) {
     fmt::print(stderr, "ponder: error: {}\n", ponder::json_problem(error));
   } catch (...) {

@@ -59,10 +59,10 @@ void ConfigFields::number(const char* key, double& out, double min, bool min_all
     return refuse(key, fmt::format("{} is not a number {} {}", brief(*value),
                                    min_allowed ? "from" : "above", min));
   }
-  // The model computes in fp32, where this would be infinite or nothing.
-  using Float = std::numeric_limits<float>;
-  if (number > double{Float::max()} || (number != 0.0 && number < double{Float::min()})) {
-    return refuse(key, brief(*value) + " is beyond what fp32 can hold");
+  // The model computes with floats: there it would be infinite, or nothing.
+  const auto narrow = static_cast<float>(number);
+  if (!std::isfinite(narrow) || (narrow == 0.0F && number != 0.0)) {
+    return refuse(key, brief(*value) + " is beyond the range of fp32");
   }
   out = number;
 }

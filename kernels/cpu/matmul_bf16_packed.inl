@@ -14,7 +14,7 @@ namespace ponder::kernels {
 namespace {
 
 // Up to so many rows of x weights are unpacked in registers, for each tile of them again.
-constexpr std::size_t kPackedFewRows = 6;
+constexpr std::size_t kPackedFewRows = 5;
 constexpr std::size_t kPackedAheadBytes = 4096;  // as kStreamAheadBytes
 static_assert(kSection == kPackedSection && kPackedColumns % kLanes == 0);
 
@@ -149,8 +149,8 @@ void multiply_part_rows(const MatmulArgs& args, const MatmulRange& range, const 
   }
 }
 
-// The weights of a part as bf16, kSection apart.
-void unpack_part(const PackedPart& part, bf16* unpacked) {
+// The weights of a part as bf16, rows `stride` apart.
+void unpack_part(const PackedPart& part, std::size_t stride, bf16* unpacked) {
   const std::uint8_t* at = part.at;
   for (std::size_t block = 0; block < part.blocks; ++block, unpacked += kPackedColumns) {
     const std::uint8_t window = part.windows[block];
@@ -160,22 +160,22 @@ void unpack_part(const PackedPart& part, bf16* unpacked) {
     if (window == kPackedRaw) {
       for (std::size_t row = 0; row < kPackedRows; ++row) {
         const std::uint8_t* raw = at + row * kPackedColumns * sizeof(bf16);
-        __builtin_memcpy(unpacked + row * kSection, raw, kPackedColumns * sizeof(bf16));
+        __builtin_memcpy(unpacked + row * stride, raw, kPackedColumns * sizeof(bf16));
       }
     } else {
       const UpperBytes table = upper_bytes(window);
       const PairOfRows first = load_pair_of_rows(at, table);
       const PairOfRows second = load_pair_of_rows(at + kPackedPairBytes, table);
       store_row<0>(first, unpacked);
-      store_row<1>(first, unpacked + kSection);
-      store_row<0>(second, unpacked + 2 * kSection);
-      store_row<1>(second, unpacked + 3 * kSection);
+      store_row<1>(first, unpacked + stride);
+      store_row<0>(second, unpacked + 2 * stride);
+      store_row<1>(second, unpacked + 3 * stride);
     }
     at += block_bytes(window);
   }
   const std::size_t bytes = part.columns_left * sizeof(bf16);
   for (std::size_t row = 0; row < kPackedRows; ++row) {
-    __builtin_memcpy(unpacked + row * kSection, at + row * bytes, bytes);
+    __builtin_memcpy(unpacked + row * stride, at + row * bytes, bytes);
   }
 }
 
@@ -199,38 +199,78 @@ void multiply_band(const MatmulArgs& args, const MatmulRange& range, std::size_t
   } while (k < args.k);
 }
 
-// Rows of w that are unpacked at once: as many as a chunk of unpacked ones has, so that they and a
-// tile's rows of x stay in the first-level cache.
+// Weights that are unpacked at once: as many as a tile of the widest section has in eight rows, so
+// that they and a tile's rows of x stay in the first-level cache. All rows of x pass by them, so
+// the rows of narrower sections are unpacked by more bands for each pass.
 constexpr std::size_t kUnpackedRows = 8;
+constexpr std::size_t kUnpackedWeights = kUnpackedRows * kSection;
+constexpr std::size_t kUnpackedAlignment = kPackedAlignment / sizeof(bf16);
 
-// Many rows of x by a section of the band that begins at row n of w.
-void multiply_band_unpacked(const MatmulArgs& args, const MatmulRange& range,
-                            const Section& section, std::size_t n) {
-  const std::size_t end = band_end(args, n);
-  alignas(64) bf16 unpacked[kUnpackedRows * kSection];
-  PackedBand parts(args, n / kPackedBandRows);
-  parts.seek(section.k_begin, (end - n + kPackedRows - 1) / kPackedRows);
-  for (; n < end; n += kUnpackedRows) {
-    const std::size_t rows_end = end - n < kUnpackedRows ? end : n + kUnpackedRows;
-    for (std::size_t row = n; row < rows_end; row += kPackedRows, parts.next_stripe()) {
-      unpack_part(parts.part(), unpacked + (row - n) * kSection);
+// How rows lie that are unpacked together.
+struct UnpackedRows {
+  explicit UnpackedRows(const Section& section)
+      : stride((section.k_end - section.k_begin + kUnpackedAlignment - 1) / kUnpackedAlignment *
+               kUnpackedAlignment) {
+    const std::size_t of_a_band = kPackedBandRows * stride;
+    if (of_a_band == 0 || of_a_band > kUnpackedWeights) return;
+    rows = kUnpackedWeights / of_a_band * kPackedBandRows;
+  }
+  std::size_t stride;
+  std::size_t rows = kUnpackedRows;  // else whole bands
+};
+
+// Goes through the stripes of w from one band to the next, in one section.
+class PackedStripes {
+ public:
+  // Requires: n begins a band.
+  PackedStripes(const MatmulArgs& args, std::size_t k, std::size_t n)
+      : args_(args), k_(k), row_(n), band_(args, n / kPackedBandRows) {}
+  // Unpacks the part of the next four rows.
+  void unpack_next(std::size_t stride, bf16* unpacked) {
+    if (row_ % kPackedBandRows == 0) {
+      const std::size_t rows = band_end(args_, row_) - row_;
+      band_ = PackedBand(args_, row_ / kPackedBandRows);
+      band_.seek(k_, (rows + kPackedRows - 1) / kPackedRows);
+    }
+    unpack_part(band_.part(), stride, unpacked);
+    band_.next_stripe();
+    row_ += kPackedRows;
+  }
+
+ private:
+  const MatmulArgs& args_;
+  std::size_t k_;
+  std::size_t row_;
+  PackedBand band_;
+};
+
+// Many rows of x by a section of w.
+void multiply_section_unpacked(const MatmulArgs& args, const MatmulRange& range,
+                               const Section& section) {
+  alignas(64) bf16 unpacked[kUnpackedWeights];
+  const UnpackedRows together(section);
+  const std::size_t begin = range.n_begin / kPackedBandRows * kPackedBandRows;
+  PackedStripes stripes(args, section.k_begin, begin);
+  for (std::size_t n = begin; n < range.n_end; n += together.rows) {
+    const std::size_t end = range.n_end - n < together.rows ? range.n_end : n + together.rows;
+    for (std::size_t row = n; row < end; row += kPackedRows) {
+      stripes.unpack_next(together.stride, unpacked + (row - n) * together.stride);
     }
     const std::size_t first = n < range.n_begin ? range.n_begin : n;
-    const std::size_t last = rows_end < range.n_end ? rows_end : range.n_end;
-    if (first >= last) continue;
+    if (first >= end) continue;
     MatmulArgs part = args;
     part.y = args.y + first;
     part.x = args.x + section.k_begin;
-    part.w = unpacked + (first - n) * kSection;
-    part.w_stride = kSection;
-    multiply_section<bf16>(part, {range.m_begin, range.m_end, 0, last - first},
+    part.w = unpacked + (first - n) * together.stride;
+    part.w_stride = together.stride;
+    multiply_section<bf16>(part, {range.m_begin, range.m_end, 0, end - first},
                            {0, section.k_end - section.k_begin, section.is_first});
   }
 }
 
 void multiply_packed(const MatmulArgs& args, const MatmulRange& range) {
-  const std::size_t begin = range.n_begin / kPackedBandRows * kPackedBandRows;
   if (range.m_end - range.m_begin <= kPackedFewRows) {
+    const std::size_t begin = range.n_begin / kPackedBandRows * kPackedBandRows;
     for (std::size_t n = begin; n < range.n_end; n += kPackedBandRows) {
       multiply_band(args, range, n);
     }
@@ -239,9 +279,7 @@ void multiply_packed(const MatmulArgs& args, const MatmulRange& range) {
   std::size_t k = 0;
   do {
     const Section section = section_at(args, k);
-    for (std::size_t n = begin; n < range.n_end; n += kPackedBandRows) {
-      multiply_band_unpacked(args, range, section, n);
-    }
+    multiply_section_unpacked(args, range, section);
     k = section.k_end;
   } while (k < args.k);
 }

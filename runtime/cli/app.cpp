@@ -3,13 +3,22 @@
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <filesystem>
 #include <functional>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
 
 #include "context/chat_format.h"
 #include "runtime/cli/chat_line.h"
+#include "runtime/cli/command_line.h"
 #include "runtime/cli/env_commands.h"
+#include "runtime/cli/help_format.h"
 #include "runtime/cli/mcp_commands.h"
 #include "runtime/cli/shared_options.h"
+#include "runtime/cli/terminal.h"
 #include "runtime/cli/tool_command.h"
 #include "runtime/cli/toolset_flags.h"
 #include "runtime/cli/version.h"
@@ -17,13 +26,13 @@
 namespace ponder::cli {
 namespace {
 
-constexpr const char* kFooter = R"(
-examples:
+constexpr const char* kFooter = R"(examples:
   ponder run travel "Three days from Hangzhou, starting 2025-10-01. Hotels at most 800 CNY a night."
   ponder chat                                  talk to the travel agent, also while it works
   ponder eval travel --count 200               success rate on unseen tasks
   ponder fix --repo DIR --issue "..." --test CMD    a verified patch, made on a copy
   ponder run travel "..." --model http://localhost:8000/v1 --model-name NAME
+`ponder COMMAND --help` says what a command takes.
 
 environment:
   PONDER_MODEL     model directory or endpoint used without --model
@@ -42,6 +51,8 @@ environment:
   PONDER_DEVICE_GRAPHS  on (default): a GPU's steps of decoding are launched as graphs; off: they
                    are launched operation by operation
   NO_COLOR         no colours
+
+exit status: 0 done, 1 not done or not verified, 2 a wrong command line, 130 interrupted
 )";
 
 /// What to run once the command line has been understood.
@@ -63,7 +74,7 @@ void add_fix_command(CLI::App& app, const Environment& environment, Action& acti
       ->default_str("ponder-fix");
   command->add_option("--protect", options->fix.protects,
                       "glob of files that the agent may not change, beside tests and settings of "
-                      "their runners; may be given again");
+                      "their runners; repeatable");
   command
       ->add_option("--repeat", options->fix.repeats, "runs of the tests, to find those that waver")
       ->check(CLI::Range(1, 20))
@@ -145,6 +156,7 @@ void add_agent_commands(CLI::App& app, const Environment& environment, Action& a
   chat_command
       ->add_option("--workflow", chat_options->workflow,
                    "assistant, code, an environment such as travel, or a .lua file")
+      ->each([chat_options](const std::string&) { chat_options->is_workflow_named = true; })
       ->capture_default_str();
   chat_command->add_option("--session", chat_options->session, "go on with a session of the store");
   chat_command->add_flag("--json", chat_options->json, "stream the events as JSON lines");
@@ -337,11 +349,11 @@ void add_model_commands(CLI::App& app, Action& action) {
   inspect_command
       ->add_option("--memory", inspect_options->memory_gb,
                    "GB of a machine, to see how it would run the model (default: this machine's)")
-      ->check(CLI::PositiveNumber);
+      ->check(number_above_zero());
   inspect_command
       ->add_option("--gpu-memory", inspect_options->gpu_memory_gb,
                    "GB of a GPU, to see what of the model it would hold (default: this machine's)")
-      ->check(CLI::PositiveNumber);
+      ->check(number_above_zero());
   add_experts_option(*inspect_command, inspect_options->experts);
   add_prompt_attention_option(*inspect_command, inspect_options->prompt_attention);
   inspect_command->add_flag("--json", inspect_options->json, "print JSON");
@@ -424,10 +436,12 @@ void add_index_command(CLI::App& app, Action& action) {
 }  // namespace
 
 int main_with(const Environment& environment, int argc, char** argv) {
-  CLI::App app{"ponder: an agent runtime that thinks with tools, with its own inference engine"};
+  CLI::App app{"ponder: an agent runtime that thinks with tools, with its own inference engine",
+               "ponder"};
   app.require_subcommand(1);
-  app.set_version_flag("--version", version_line());
-  app.footer(kFooter);
+  app.formatter(std::make_shared<HelpFormat>(help_columns()));  // commands made below inherit it
+  app.set_help_flag("-h,--help", "say what the command takes, and end");
+  app.set_version_flag("--version", version_line(), "say the version, and end");
   Action action;
   add_agent_commands(app, environment, action);
   add_fix_command(app, environment, action);
@@ -446,12 +460,23 @@ int main_with(const Environment& environment, int argc, char** argv) {
   doctor_command->add_flag("--json", *doctor_json, "print JSON");
   doctor_command->callback(
       [&] { action = [&environment, doctor_json] { return doctor(environment, *doctor_json); }; });
+  app.footer(kFooter);  // of the program alone: commands made before do not inherit it
+  add_examples(app);
+  refuse_negative_numbers(app);
   try {
-    app.parse(argc, argv);
+    std::vector<std::string> words = arguments_of(argc, argv);
+    std::ranges::reverse(words);  // as the library wants them
+    app.parse(std::move(words));
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    return tell_parse_error(app, error);
   }
-  return action();
+  std::error_code gone;
+  (void)std::filesystem::current_path(gone);
+  if (gone) {
+    return complain(fmt::format("the working directory cannot be used ({}): change to another one",
+                                gone.message()));
+  }
+  return status_with_output(action());
 }
 
 }  // namespace ponder::cli

@@ -277,6 +277,14 @@ int converse(asio::io_context& io, ChatParts parts, std::unique_ptr<runtime::Age
   return status;
 }
 
+/// A session keeps its workflow. Files may be named in several ways.
+Status expect_workflow(const std::string& wanted, const runtime::SessionStarted& start) {
+  const std::filesystem::path has = start.workflow;
+  if (has == wanted || has.filename() == std::filesystem::path(wanted).filename()) return {};
+  return fail(Errc::invalid_argument,
+              fmt::format("the session has the workflow {}, not {}", start.workflow, wanted));
+}
+
 /// The workflow of a new chat, or of the session that goes on.
 Result<std::unique_ptr<runtime::Workflow>> open_workflow(const Environment& environment,
                                                          const std::filesystem::path& library,
@@ -285,6 +293,8 @@ Result<std::unique_ptr<runtime::Workflow>> open_workflow(const Environment& envi
                                                          const runtime::SessionId& id) {
   PONDER_TRY(auto toolset, toolset_of(environment, options.toolset));
   if (options.session.empty()) {
+    PONDER_CHECK(check_project(options.workflow, options.project));
+    warn_of_unlearned(environment, options.model, options.workflow, "mini");
     runtime::WorkflowOptions how;
     how.toolset = std::move(toolset);
     how.name = options.workflow;
@@ -300,6 +310,9 @@ Result<std::unique_ptr<runtime::Workflow>> open_workflow(const Environment& envi
   if (!state.start)
     return fail(Errc::corrupt, fmt::format("session {} has no readable beginning", id.value));
   PONDER_CHECK(expect_no_sub_agent(id, state));
+  if (options.is_workflow_named) {
+    PONDER_CHECK(expect_workflow(options.workflow, *state.start));
+  }
   runtime::ReopenOptions how;
   how.toolset = std::move(toolset);
   PONDER_TRY(how.project, project_said(options.project));

@@ -25,6 +25,7 @@ struct Environment {
   std::filesystem::path state_folder;  // below XDG_STATE_HOME or HOME
   std::filesystem::path home;          // HOME
   std::filesystem::path config;        // PONDER_CONFIG, else below XDG_CONFIG_HOME or HOME
+  bool is_config_named = false;        // by PONDER_CONFIG: then it has to be there
   std::string sessions;                // PONDER_SESSIONS, else in the state folder
   std::string lease;        // PONDER_LEASE: seconds that a shared session stays one program's
   std::string synchronous;  // PONDER_SYNCHRONOUS: full (default) or normal
@@ -144,6 +145,7 @@ struct ChatOptions {
   std::uint32_t agent_depth_max = 0;  // sub-agents
   std::string approve = "ask";        // or never, always
   std::string workflow = "travel";
+  bool is_workflow_named = false;  // --workflow was given
   ProjectOptions project;
   std::string session;                   // goes on with this one; empty: a new one
   std::uint64_t world_seed = 1'000'000;  // a world that training never saw

@@ -19,6 +19,7 @@
 
 #include "base/assert.h"
 #include "runtime/cli/engine_options.h"
+#include "runtime/cli/terminal.h"
 #include "runtime/data_dir.h"
 #include "runtime/model/embedded_model.h"
 #include "runtime/model/remote_model.h"
@@ -34,6 +35,17 @@ namespace {
 
 bool is_address(const std::string& model) {
   return model.starts_with("http://") || model.starts_with("https://");
+}
+
+/// Whether somebody meant an endpoint: "localhost:8000/v1", "ftp://host". Not a folder of that
+/// name.
+bool is_nearly_address(const std::string& model) {
+  std::error_code unreadable;
+  if (model.empty() || std::filesystem::exists(model, unreadable)) return false;
+  if (model.find("://") != std::string::npos) return true;
+  const std::size_t colon = model.find(':');
+  return colon != std::string::npos && colon + 1 < model.size() && colon < model.find('/') &&
+         std::isdigit(static_cast<unsigned char>(model[colon + 1])) != 0;
 }
 
 Result<std::unique_ptr<runtime::ModelClient>> open_remote(const Environment& environment,
@@ -110,11 +122,27 @@ Result<std::unique_ptr<runtime::ModelClient>> open_model(const Environment& envi
   const std::string& wanted = options.model.empty() ? environment.model : options.model;
   if (is_address(wanted)) return open_remote(environment, wanted, options);
   if (wanted.starts_with(kScript)) return open_script(wanted.substr(kScript.size()));
+  if (is_nearly_address(wanted)) {
+    return fail(Errc::invalid_argument,
+                fmt::format("{}: an endpoint begins with http:// or https://, as in "
+                            "http://localhost:8000/v1",
+                            wanted));
+  }
   PONDER_TRY(auto dir, runtime::find_model(
                            {options.model, environment.model, environment.executable}, shipped));
   PONDER_TRY(const auto engine, engine_options(environment, options));
   PONDER_TRY(auto model, runtime::EmbeddedModel::open(dir, engine));
   return model;
+}
+
+void warn_of_unlearned(const Environment& environment, const ModelOptions& options,
+                       const std::string& workflow, const std::string& shipped) {
+  const bool is_named = !options.model.empty() || !environment.model.empty();
+  if (is_named || shipped != "mini" || workflow == "travel") return;
+  put_error(fmt::format(
+      "ponder: note: the shipped model knows the workflow travel only, not {}; --model names a "
+      "capable one\n",
+      printable(workflow)));
 }
 
 runtime::Sampling sampling_of(const ModelOptions& options) {
@@ -188,6 +216,17 @@ Result<std::optional<tools::CodeProject>> project_said(const ProjectOptions& opt
   if (options.has_folder) return std::optional(project_of(options));
   if (options.test_command.empty()) return std::optional<tools::CodeProject>();
   return fail(Errc::invalid_argument, "for a session that goes on, --test goes with --folder");
+}
+
+Status check_project(const std::string& workflow, const ProjectOptions& options) {
+  const char* given = options.has_folder              ? "--folder"
+                      : !options.test_command.empty() ? "--test"
+                      : !options.test_reports.empty() ? "--test-reports"
+                                                      : nullptr;
+  if (given == nullptr || workflow == "code" || workflow == "fix") return {};
+  return fail(Errc::invalid_argument,
+              fmt::format("{} is for the workflow code, which works on a project; {} has none",
+                          given, workflow));
 }
 
 runtime::ApprovalMode approval_mode_of(const std::string& name) {

@@ -39,6 +39,11 @@ Result<std::unique_ptr<runtime::ModelClient>> open_model(const Environment& envi
                                                          const ModelOptions& options,
                                                          const std::string& shipped = "mini");
 
+/// Says to the person that a shipped model takes on a workflow that it has not learned, where
+/// nobody named a model.
+void warn_of_unlearned(const Environment& environment, const ModelOptions& options,
+                       const std::string& workflow, const std::string& shipped);
+
 /// How completions are drawn, as the options say.
 runtime::Sampling sampling_of(const ModelOptions& options);
 
@@ -62,6 +67,9 @@ runtime::Limits limits_with(runtime::Limits limits, const BudgetOptions& budget,
 /// The project of the workflows "code" and "fix", as the options say. Requires: a sandbox that
 /// exists.
 tools::CodeProject project_of(const ProjectOptions& options);
+
+/// `invalid_argument` for what says something of a project where the workflow has none.
+Status check_project(const std::string& workflow, const ProjectOptions& options);
 
 /// What a session of the workflow "code" goes on with instead of what its log says; nothing without
 /// --folder. `invalid_argument` for a test command without one.

@@ -10,6 +10,8 @@
 #include "engine/checkpoint.h"
 #include "engine/config.h"
 #include "engine/device_memory.h"
+#include "engine/machine.h"
+#include "engine/model_report.h"
 #include "engine/tokenizer.h"
 #include "kernels/cuda_library.h"
 #include "kernels/dispatch.h"
@@ -196,7 +198,10 @@ int doctor(const Environment& environment, bool json) {
                   std::thread::hardware_concurrency(), kernels::cpu_features().avx2 ? "yes" : "no",
                   kernels::cpu_features().avx512 ? "yes" : "no")));
   findings.push_back(check_kernels(environment));
-  findings.push_back(ok("memory", proc_value("/proc/meminfo", "MemAvailable") + " available"));
+  const engine::MachineMemory memory = engine::machine_memory();
+  findings.push_back(
+      ok("memory", fmt::format("{} available of {}", engine::bytes_text(memory.available),
+                               engine::bytes_text(memory.total))));
   findings.push_back(check_gpu());
   findings.push_back(check_sandbox());
   findings.push_back(check_library(environment));

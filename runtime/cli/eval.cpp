@@ -115,6 +115,7 @@ int eval(const Environment& environment, const EvalOptions& options) {
   const std::string shipped = runtime::shipped_model_for(options.workflow, *library);
   const auto model = open_model(environment, options.model, shipped);
   if (!model) return complain(model.error().message);
+  warn_of_unlearned(environment, options.model, options.workflow, shipped);
   runtime::EvalOptions how;
   how.workflow = options.workflow;
   how.library = *library;

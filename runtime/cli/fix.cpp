@@ -40,11 +40,24 @@ bool lies_in(const fs::path& path, const fs::path& folder) {
   return parts.first == outer.end();
 }
 
+/// Whether somebody meant a file that is not there: one word with a folder or an ending.
+bool is_missing_file(const std::string& issue) {
+  std::error_code error;
+  const bool is_word = issue.find_first_of(" \t\n") == std::string::npos;
+  const bool is_path = fs::path(issue).has_extension() || issue.find('/') != std::string::npos;
+  return is_word && is_path && !fs::exists(issue, error);
+}
+
 }  // namespace
 
 int fix(const Environment& environment, RunOptions options) {
   std::error_code error;
   options.request = options.fix.issue;
+  if (is_missing_file(options.fix.issue)) {
+    return complain(
+        options.fix.issue +
+        ": there is no such file; say in words what is wrong, or name a file with them");
+  }
   if (std::filesystem::is_regular_file(options.fix.issue, error)) {
     std::ifstream in(options.fix.issue, std::ios::binary);
     options.request.assign(std::istreambuf_iterator<char>(in), {});

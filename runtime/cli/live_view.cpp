@@ -22,8 +22,18 @@ constexpr const char* kCyan = "\x1b[36m";
 constexpr const char* kRed = "\x1b[31m";
 constexpr const char* kBold = "\x1b[1m";
 constexpr const char* kReset = "\x1b[0m";
-constexpr std::size_t kLineColumns = 110;
+constexpr std::size_t kLineColumnsMax = 110;
+constexpr std::size_t kLineColumnsMin = 30;
+constexpr std::size_t kFrameColumns = 6;  // what stands before a line that is cut, and its "..."
 constexpr std::chrono::seconds kProgressEvery{2};  // as a line
+
+/// A line that is cut fits the terminal, if there is one of any width.
+std::size_t line_columns_for(const TerminalTraits& terminal) {
+  if (terminal.columns < kLineColumnsMin + kFrameColumns) {
+    return terminal.columns == 0 ? kLineColumnsMax : kLineColumnsMin;
+  }
+  return std::min(terminal.columns - kFrameColumns, kLineColumnsMax);
+}
 
 }  // namespace
 
@@ -60,11 +70,18 @@ LiveView::LiveView(TerminalTraits terminal, std::uint32_t tokens_context_max, co
       tokens_context_max_(tokens_context_max),
       clock_(&clock),
       status_bar_(terminal.is_tty),
+      line_columns_(line_columns_for(terminal)),
+      place_(status_bar_.columns()),
       step_start_(clock.now()) {}
+
+void LiveView::show_status(const std::string& text) {
+  place_.resize(status_bar_.columns());
+  if (!place_.is_at_edge()) status_bar_.show(text);
+}
 
 void LiveView::know_calls(const runtime::SessionState& state) {
   for (std::uint32_t i = 0; i < state.calls.size(); ++i) {
-    calls_[i] = one_line(state.calls[i].call.name, kLineColumns);
+    calls_[i] = one_line(state.calls[i].call.name, line_columns_);
   }
 }
 
@@ -80,14 +97,14 @@ void LiveView::on_delta(const runtime::SessionId&, const runtime::ModelDelta& de
   if (delta.kind == Kind::restarted) {
     end_section();
     print("{}   asked again, what came before is void: {}{}\n", style(kDim),
-          one_line(delta.text, kLineColumns), style(kReset));
+          one_line(delta.text, line_columns_), style(kReset));
   }
   if (terminal_.is_tty) {
     runtime::Usage so_far = usage_last_;
     so_far.tokens_generated = delta.tokens_generated;
     so_far.decode_ms =
         std::chrono::duration<double, std::milli>(clock_->now() - step_start_).count();
-    status_bar_.show(status(so_far, delta.tokens_generated));
+    show_status(status(so_far, delta.tokens_generated));
   }
   output_->flush();
 }
@@ -147,7 +164,10 @@ void LiveView::on_sub_agent_event(const runtime::SessionId& session,
   const std::string line = sub_agents_.line_of(session, record);
   if (line.empty()) return;
   end_section();
-  print("{}   {}{}\n", style(kDim), line, style(kReset));
+  // Cut before for any terminal; again for this one.
+  const bool is_narrow = terminal_.columns != 0;
+  print("{}   {}{}\n", style(kDim), is_narrow ? one_line(line, line_columns_) : line,
+        style(kReset));
   output_->flush();
 }
 
@@ -196,14 +216,15 @@ void LiveView::show(const runtime::QuestionAnswered& event) {
   const bool is_answered = event.end == runtime::QuestionEnd::answered;
   const std::string end = runtime::question_end_name(event.end);
   print("{}   {} asked: {}\n   {}{}{}\n", style(kDim), call_name(event.call_index),
-        one_line(questions_[{event.call_index, event.n}], kLineColumns),
-        is_answered ? "answer: " : end + ": ", one_line(event.answer, kLineColumns), style(kReset));
+        one_line(questions_[{event.call_index, event.n}], line_columns_),
+        is_answered ? "answer: " : end + ": ", one_line(event.answer, line_columns_),
+        style(kReset));
 }
 
 void LiveView::show(const runtime::ToolNoted& event) {
   end_section();
   print("{}   {}, {}: {}{}\n", style(kDim), call_name(event.call_index),
-        one_line(event.kind, kLineColumns), one_line(event.content, kLineColumns), style(kReset));
+        one_line(event.kind, line_columns_), one_line(event.content, line_columns_), style(kReset));
 }
 
 void LiveView::show(const runtime::ToolValueSet& event) {
@@ -212,7 +233,7 @@ void LiveView::show(const runtime::ToolValueSet& event) {
   std::string_view list = event.value ? std::string_view(*event.value) : "the list is empty\n";
   while (!list.empty()) {
     const std::size_t end = std::min(list.find('\n'), list.size());
-    print("   {}\n", one_line(list.substr(0, end), kLineColumns));
+    print("   {}\n", one_line(list.substr(0, end), line_columns_));
     list.remove_prefix(std::min(end + 1, list.size()));
   }
 }
@@ -222,7 +243,7 @@ void LiveView::on_progress(const runtime::SessionId&, const runtime::CallProgres
   if (progress.share) line += fmt::format(" {:.0f}%", 100 * *progress.share);
   if (!progress.text.empty()) line += ": " + progress.text;
   if (terminal_.is_tty) {
-    status_bar_.show(one_line(line, kLineColumns));
+    show_status(one_line(line, line_columns_));
     output_->flush();
     return;
   }
@@ -231,7 +252,7 @@ void LiveView::on_progress(const runtime::SessionId&, const runtime::CallProgres
   if (!is_first && now - last->second < kProgressEvery) return;
   last->second = now;
   end_section();
-  print("{}   {}{}\n", style(kDim), one_line(line, kLineColumns), style(kReset));
+  print("{}   {}{}\n", style(kDim), one_line(line, line_columns_), style(kReset));
   output_->flush();
 }
 
@@ -239,7 +260,7 @@ void LiveView::show(const runtime::ModelStarted& event) {
   step_ = event.step;
   step_start_ = clock_->now();
   has_streamed_ = false;
-  if (terminal_.is_tty) status_bar_.show(status(usage_last_, 0));
+  if (terminal_.is_tty) show_status(status(usage_last_, 0));
 }
 
 void LiveView::show(const runtime::ModelCompleted& event) {
@@ -252,21 +273,21 @@ void LiveView::show(const runtime::ModelCompleted& event) {
   questions_.clear();
   progress_shown_.clear();
   for (std::uint32_t i = 0; i < event.message.tool_calls.size(); ++i) {
-    calls_[i] = one_line(event.message.tool_calls[i].name, kLineColumns);  // the model's own words
-    print("{}-> {}{}\n", style(kCyan), call_line(event.message.tool_calls[i], kLineColumns),
+    calls_[i] = one_line(event.message.tool_calls[i].name, line_columns_);  // the model's own words
+    print("{}-> {}{}\n", style(kCyan), call_line(event.message.tool_calls[i], line_columns_),
           style(kReset));
   }
   for (const auto& note : event.notes)
-    print("{}   note: {}{}\n", style(kDim), one_line(note, kLineColumns), style(kReset));
+    print("{}   note: {}{}\n", style(kDim), one_line(note, line_columns_), style(kReset));
   usage_last_ = event.usage;
   runtime::add_usage(usage_total_, event.usage);
   runtime::add_usage(usage_total_, event.usage_void);
-  if (terminal_.is_tty) status_bar_.show(status(event.usage, event.usage.tokens_generated));
+  if (terminal_.is_tty) show_status(status(event.usage, event.usage.tokens_generated));
 }
 
 void LiveView::show(const runtime::ModelRetried& event) {
   end_section();
-  print("{}   asked again: {}{}\n", style(kDim), one_line(event.reason, kLineColumns),
+  print("{}   asked again: {}{}\n", style(kDim), one_line(event.reason, line_columns_),
         style(kReset));
 }
 
@@ -277,10 +298,16 @@ void LiveView::show(const runtime::ToolFinished& event) {
   const std::string outcome = runtime::outcome_name(event.outcome);
   std::string note = cut_note(event);
   if (!note.empty()) note.insert(0, " ");
+  constexpr std::size_t kTimeColumns = 12;
+  constexpr std::size_t kRoomMin = 20;
+  const std::size_t beside = name.size() + note.size() + kTimeColumns;
+  const std::size_t room = line_columns_ > beside + kRoomMin
+                               ? std::min(line_columns_ - beside, kLineColumnsMax - 30)
+                               : kRoomMin;
   print("{}<- {}: {}{}{}{} {}({} ms){}\n", style(is_good ? kCyan : kRed), name,
         is_good || event.content.starts_with(outcome) ? "" : fmt::format("{}: ", outcome),
-        one_line(event.content, kLineColumns - 30), note, style(kReset), style(kDim),
-        event.elapsed_ms, style(kReset));
+        one_line(event.content, room), note, style(kReset), style(kDim), event.elapsed_ms,
+        style(kReset));
 }
 
 void LiveView::show(const runtime::ContextReduced& event) {
@@ -288,7 +315,7 @@ void LiveView::show(const runtime::ContextReduced& event) {
   print("{}   context: {} took {} messages out and shortened {}; {} -> {} tokens{}{}{}\n",
         style(kDim), context::strategy_name(event.reduction.strategy),
         event.reduction.removed.size(), event.reduction.paged_out.size(), event.tokens_before,
-        event.tokens_after, event.note.empty() ? "" : "; ", one_line(event.note, kLineColumns),
+        event.tokens_after, event.note.empty() ? "" : "; ", one_line(event.note, line_columns_),
         style(kReset));
 }
 
@@ -304,8 +331,8 @@ void LiveView::show(const runtime::TurnEnded& event) {
 
 void LiveView::show(const runtime::UnreadableEvent& event) {
   end_section();
-  print("{}   unreadable event {}: {}{}\n", style(kRed), one_line(event.type, kLineColumns),
-        one_line(event.problem, kLineColumns), style(kReset));
+  print("{}   unreadable event {}: {}{}\n", style(kRed), one_line(event.type, line_columns_),
+        one_line(event.problem, line_columns_), style(kReset));
 }
 
 std::string LiveView::status(const runtime::Usage& usage, std::uint64_t tokens_generated) const {

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "runtime/agent/agent.h"
+#include "runtime/cli/line_place.h"
 #include "runtime/cli/terminal.h"
 
 namespace ponder::cli {
@@ -74,8 +75,13 @@ class LiveView final : public runtime::EventSink {
 
   template <class... T>
   void print(fmt::format_string<T...> format, T&&... values) {
-    output_->write(fmt::format(format, std::forward<T>(values)...));
+    const std::string text = fmt::format(format, std::forward<T>(values)...);
+    place_.take(text);
+    output_->write(text);
   }
+  /// Not while the cursor waits at the edge, which would lose a character: the next text brings the
+  /// status that is due.
+  void show_status(const std::string& text);
   void write(Section section, const std::string& text);
   void end_section();
   std::string call_name(std::uint32_t call_index) const;
@@ -87,6 +93,8 @@ class LiveView final : public runtime::EventSink {
   std::uint32_t tokens_context_max_;
   const Clock* clock_;
   StatusBar status_bar_;
+  std::size_t line_columns_;  // of a line that is cut
+  LinePlace place_;
   Section section_ = Section::none;
   bool is_line_start_ = true;
   bool has_streamed_ = false;  // this completion's text has been shown as it came

@@ -1,14 +1,18 @@
 #include <fmt/core.h>
+#include <fmt/ranges.h>
 
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
+#include <string>
+#include <vector>
 
 #include "engine/checkpoint.h"
 #include "engine/convert_checkpoint.h"
 #include "engine/device_memory.h"
+#include "engine/load_plan.h"
 #include "engine/machine.h"
 #include "engine/model_report.h"
 #include "engine/random_weights.h"
@@ -55,7 +59,9 @@ struct Inspection {
   std::uint64_t cache_bytes_per_token = 0;
   std::uint64_t run_cache_bytes = 0;   // that a run takes, whatever the context
   std::uint64_t run_cache_tokens = 0;  // that it holds
+  engine::LoadPlan load;               // on the CPU
   engine::MemoryNeed need;
+  std::uint64_t unfolded_bytes = 0;  // of what loading makes: kv_b and the router
   engine::DeviceNeed device_need;
   std::string device_plan;  // what the GPU would hold, or why it cannot; empty: there is none
 };
@@ -89,7 +95,9 @@ engine::ModelOptions load_options(const InspectOptions& options,
   run.index_keys = index_keys_of(options.index_keys);
   run.prompt_attention = prompt_attention_of(options.prompt_attention);
   run.cache_bytes_max = engine::default_cache_bytes(memory);
-  return engine::model_options(run, nullptr);
+  engine::ModelOptions how = engine::model_options(run, nullptr);
+  how.memory_bytes_max = memory.available;
+  return how;
 }
 
 /// config.json alone will do; then the amounts follow from it.
@@ -114,7 +122,8 @@ Result<Inspection> inspect(const InspectOptions& options) {
     const Status checked = engine::check_tensors(*checkpoint, found.config);
     if (!checked) found.fault = checked.error().message;
   }
-  found.amounts = engine::model_amounts(found.config, checkpoint ? &*checkpoint : nullptr);
+  const engine::Checkpoint* files = checkpoint ? &*checkpoint : nullptr;
+  found.amounts = engine::model_amounts(found.config, files);
   found.context_tokens =
       options.context_tokens != 0 ? options.context_tokens : found.config.max_position_embeddings;
   found.index_keys = options.index_keys;
@@ -122,14 +131,15 @@ Result<Inspection> inspect(const InspectOptions& options) {
   const engine::ModelOptions how = load_options(options, memory);
   PONDER_CHECK(engine::Speculation::check(options.num_drafts));
   PONDER_CHECK(engine::check_drafts(found.config, how));
-  const engine::CacheLayout layout =
-      engine::cache_layout(found.config, checkpoint ? &*checkpoint : nullptr, how);
+  const engine::CacheLayout layout = engine::cache_layout(found.config, files, how);
   found.cache_dtype = cache_dtype_name(layout.dtype);
   found.cache_bytes_per_token = engine::cache_bytes_used(layout);
   found.run_cache_bytes = how.cache_bytes / layout.page_bytes * layout.page_bytes;
   found.run_cache_tokens = how.cache_bytes / layout.page_bytes * engine::kPageTokens;
-  found.need = engine::memory_need(found.config, found.amounts, found.context_tokens,
-                                   found.cache_bytes_per_token, memory, how.has_drafts);
+  found.load = engine::plan_load(found.config, files, engine::cpu_weight_options(how));
+  found.need = engine::memory_need(found.config, found.load, found.context_tokens,
+                                   found.cache_bytes_per_token, memory.total);
+  found.unfolded_bytes = engine::unfolded_bytes(found.config, how.has_drafts);
   found.device_need = engine::device_need(found.config, found.amounts, layout, how);
   const engine::DeviceRoom room = gpu_room(options, memory.available);
   if (!room.name.empty()) {
@@ -150,6 +160,20 @@ std::size_t count_layers(const engine::ModelConfig& config,
 
 std::uint64_t experts_bytes(const engine::DeviceNeed& need) {
   return need.bytes_with(need.experts.size()) - need.bytes_with(0);
+}
+
+json load_as_json(const Inspection& found) {
+  const engine::LoadPlan& load = found.load;
+  return {{"is_copied", load.is_copied},
+          {"packs_codes", load.packs_codes && load.all.codes > 0},
+          {"packs_bf16", load.packs_bf16 && load.all.bf16 > 0},
+          {"made_bytes", found.need.made_bytes},
+          {"packed_code_bytes", load.all.codes},
+          {"packed_bf16_bytes", load.packed_bf16_bytes()},
+          {"packs_kv_b", load.packs_factors && load.all.factors > 0},
+          {"kv_b_bytes", load.factor_bytes()},
+          {"in_place_bytes", found.need.in_place_bytes},
+          {"needed_bytes", load.needed_bytes()}};
 }
 
 json as_json(const Inspection& found) {
@@ -177,7 +201,8 @@ json as_json(const Inspection& found) {
           {"cache_bytes", found.need.cache_bytes},
           {"run_cache_bytes", found.run_cache_bytes},
           {"run_cache_tokens", found.run_cache_tokens},
-          {"unfolded_bytes", found.need.unfolded_bytes},
+          {"unfolded_bytes", found.unfolded_bytes},
+          {"load", load_as_json(found)},
           {"gpu",
            {{"weight_bytes", found.device_need.weight_bytes},
             {"workspace_bytes", found.device_need.workspace_bytes},
@@ -230,6 +255,38 @@ void print_gpu(const Inspection& found) {
   if (!found.device_plan.empty()) fmt::print("{:<22} {}\n", "", found.device_plan);
 }
 
+/// Which matrices are packed, to what, and else why not.
+std::string packing_text(const engine::LoadPlan& load) {
+  const bool has_codes = load.all.codes > 0;
+  const bool has_bf16 = load.all.bf16 > 0;
+  std::vector<std::string> parts;
+  if (has_codes && load.packs_codes) {
+    parts.push_back(fmt::format("codes to {}", engine::bytes_text(load.all.codes)));
+  }
+  if (has_bf16 && load.packs_bf16) {
+    parts.push_back(
+        fmt::format("BF16 matrices to some {}", engine::bytes_text(load.packed_bf16_bytes())));
+  }
+  if (load.all.factors > 0 && load.packs_factors) {
+    parts.push_back(fmt::format("kv_b to some {}", engine::bytes_text(load.factor_bytes())));
+  }
+  const std::size_t num_packed = parts.size();
+  if (has_codes && !load.packs_codes) parts.emplace_back("no codes");
+  if (has_bf16 && !load.packs_bf16) parts.emplace_back("no BF16 matrices");
+  if (parts.empty()) return "nothing";
+  const std::string text = fmt::format("{}", fmt::join(parts, ", "));
+  if (parts.size() == num_packed) return text;
+  return fmt::format("{}: with all packed {} would be made, more than half of the {} available",
+                     text, engine::bytes_text(load.packed_bytes()),
+                     engine::bytes_text(load.available));
+}
+
+void print_load(const Inspection& found) {
+  fmt::print("{:<22} {}\n", "made at the start", engine::bytes_text(found.need.made_bytes));
+  fmt::print("{:<22} {}\n", "of it packed", packing_text(found.load));
+  fmt::print("{:<22} {}\n", "read in place", engine::bytes_text(found.need.in_place_bytes));
+}
+
 void print(const Inspection& found) {
   const engine::ModelAmounts& amounts = found.amounts;
   const engine::MemoryNeed& need = found.need;
@@ -248,7 +305,7 @@ void print(const Inspection& found) {
              found.cache_bytes_per_token);
   fmt::print("{:<22} {} for {} tokens\n", "a run's cache",
              engine::bytes_text(found.run_cache_bytes), found.run_cache_tokens);
-  fmt::print("{:<22} {}\n", "made at the start", engine::bytes_text(need.unfolded_bytes));
+  print_load(found);
   print_gpu(found);
   fmt::print("{:<22} {}: {}\n", "runs here", verdict_name(need.verdict), need.reason);
   for (const std::string& key : found.config.unknown_keys) {

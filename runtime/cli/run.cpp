@@ -60,7 +60,8 @@ asio::awaitable<int> run_session(Run& run) {
     co_return kInterruptedStatus;
   }
   if (end->reason != runtime::TurnEnd::answered) {
-    report(run, "session " + run.agent->id().value);
+    const std::string& id = run.agent->id().value;
+    report(run, fmt::format("session {} (ponder chat --session {})", id, id));
     co_return complain(fmt::format("the turn ended without an answer ({}): {}",
                                    runtime::turn_end_name(end->reason), end->detail));
   }
@@ -91,6 +92,10 @@ Status make_folder(const std::filesystem::path& out) {
 int run(const Environment& environment, const RunOptions& options) {
   if (options.request.empty() && !options.task_seed)
     return complain("nothing to do: give a request in quotes, or --task SEED");
+  if (!options.request.empty() && options.task_seed)
+    return complain("a request or a generated task: give one of them, not both");
+  const Status project = check_project(options.workflow, options.project);
+  if (!project) return complain(project.error().message);
   const auto library = library_dir(environment);
   if (!library) return complain(library.error().message);
   runtime::WorkflowOptions how;
@@ -119,6 +124,7 @@ int run(const Environment& environment, const RunOptions& options) {
   const std::string shipped = runtime::shipped_model_for(options.workflow, *library);
   const auto model = open_model(environment, options.model, shipped);
   if (!model) return complain(model.error().message);
+  warn_of_unlearned(environment, options.model, options.workflow, shipped);
   const auto money = money_of(environment, options.money, **model);
   if (!money) return complain(money.error().message);
 
@@ -152,6 +158,12 @@ int run(const Environment& environment, const RunOptions& options) {
 }
 
 int verify(const Environment& environment, const std::filesystem::path& dir, bool json) {
+  std::error_code unreadable;
+  if (!std::filesystem::exists(dir / "proof.json", unreadable)) {
+    return complain(fmt::format(
+        "{}: there is no proof.json; it is checked what `ponder run ENVIRONMENT --out` wrote",
+        dir.string()));
+  }
   const auto library = library_dir(environment);
   if (!library) return complain(library.error().message);
   const auto verdict = runtime::verify_artefacts(*library, dir);

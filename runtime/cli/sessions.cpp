@@ -42,15 +42,20 @@ std::string local_time(std::int64_t unix_ms) {
 void print_tree(const std::vector<runtime::SessionSummary>& all,
                 const runtime::SessionSummary& session, int depth) {
   const std::string mark = depth == 0 ? "" : fmt::format("{:>{}}", "", 2 * depth);
-  fmt::print("{}{}  {}  {:<8} {:>5} events  {:<18} {}\n", mark, printable(session.id.value),
+  fmt::print("{}{}  {}  {:<12} {:>5} events  {:<18} {}\n", mark, printable(session.id.value),
              local_time(session.updated_unix_ms),
-             one_line(std::filesystem::path(session.workflow).stem().string(), 8), session.events,
+             one_line(std::filesystem::path(session.workflow).stem().string(), 9), session.events,
              printable(session.last_type), one_line(session.title, 60));
   // The list is sorted the other way round.
   for (auto other = all.rbegin(); other != all.rend(); ++other) {
     const bool is_child = runtime::parent_of_sub_agent(other->id.value) == session.id.value;
     if (is_child) print_tree(all, *other, depth + 1);
   }
+}
+
+void tell_more(std::size_t num_listed) {
+  if (num_listed < kSessionsListed) return;
+  put_error(fmt::format("the {} newest sessions are listed\n", kSessionsListed));
 }
 
 int list(const runtime::SessionStore& store, bool as_json) {
@@ -71,6 +76,7 @@ int list(const runtime::SessionStore& store, bool as_json) {
                                    {"last", session.last_type}};
       fmt::print("{}\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
     }
+    tell_more(sessions->size());
     return 0;
   }
   if (sessions->empty()) fmt::print("no sessions yet\n");
@@ -81,6 +87,7 @@ int list(const runtime::SessionStore& store, bool as_json) {
                                        [&](const auto& other) { return other.id.value == parent; });
     if (!is_below) print_tree(*sessions, session, 0);
   }
+  tell_more(sessions->size());
   return 0;
 }
 

@@ -10,12 +10,15 @@
 #include <system_error>
 #include <utility>
 
+#include "runtime/cli/app.h"
+
 namespace ponder::cli {
 namespace {
 
+std::atomic<bool> is_loss_told = false;
+
 void tell_lost_output(int error) {
-  static std::atomic<bool> is_told = false;
-  if (is_told.exchange(true)) return;
+  if (is_loss_told.exchange(true)) return;
   put_error(fmt::format("ponder: note: standard output is lost ({}); the work goes on\n",
                         std::generic_category().message(error)));
 }
@@ -26,6 +29,8 @@ TerminalTraits inspect_stdout(bool no_color) {
   TerminalTraits traits;
   traits.is_tty = isatty(STDOUT_FILENO) == 1;
   traits.has_color = traits.is_tty && !no_color;
+  winsize size{};
+  if (traits.is_tty && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0) traits.columns = size.ws_col;
   return traits;
 }
 
@@ -104,22 +109,38 @@ void flush_out() {
   if (std::fflush(stdout) != 0) tell_lost_output(errno);
 }
 
+int status_with_output(int status) {
+  if (is_loss_told || std::fflush(stdout) == 0) return status;
+  if (errno == EPIPE) return status == 0 ? kClosedPipeStatus : status;
+  put_error(
+      fmt::format("ponder: error: standard output: {}\n", std::generic_category().message(errno)));
+  return status == 0 ? 1 : status;
+}
+
 void put_error(std::string_view text) {
   if (!text.empty()) (void)std::fwrite(text.data(), 1, text.size(), stderr);
 }
 
 StatusBar::StatusBar(bool is_enabled) : is_enabled_(is_enabled) {
+  is_enabled_ = is_enabled_ && measure();
+  if (!is_enabled_) return;
+  put_out("\n\x1b[1A");  // room for the bottom line
+  claim();
+}
+
+bool StatusBar::measure() {
   winsize size{};
   constexpr int kRowsMin = 8;
-  if (!is_enabled_ || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_row < kRowsMin) {
-    is_enabled_ = false;
-    return;
-  }
+  constexpr int kColumnsMin = 20;
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0) return false;
   rows_ = size.ws_row;
   columns_ = size.ws_col;
-  // Make room for the bottom line, then scroll only what is above it.
+  return rows_ >= kRowsMin && columns_ >= kColumnsMin;
+}
+
+void StatusBar::claim() {
   put_out(
-      fmt::format("\n\x1b[1A\x1b"
+      fmt::format("\x1b"
                   "7\x1b[1;{}r\x1b"
                   "8",
                   rows_ - 1));
@@ -138,6 +159,9 @@ StatusBar::~StatusBar() {
 
 void StatusBar::show(const std::string& text) {
   if (!is_enabled_) return;
+  const int rows_before = rows_;
+  if (!measure()) return;
+  if (rows_ != rows_before) claim();
   put_out(
       fmt::format("\x1b"
                   "7\x1b[{};1H\x1b[K\x1b[7m {} \x1b[0m\x1b"

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <mutex>
 #include <string>
@@ -11,6 +12,7 @@ namespace ponder::cli {
 struct TerminalTraits {
   bool is_tty = false;
   bool has_color = false;
+  std::size_t columns = 0;  // when it was asked; 0: not a terminal, or it does not say
 };
 
 /// Asks about standard output. Colours only on a terminal and without NO_COLOR.
@@ -29,6 +31,10 @@ std::string one_line(std::string_view text, std::size_t columns_max);
 /// exception here would end that work. Thread: any.
 void put_out(std::string_view text);
 void flush_out();
+/// The exit status of a command, whose output has to arrive: 1 instead of 0 where what still waits
+/// cannot be written, kClosedPipeStatus (app.h) where nobody reads any more. A loss that was told
+/// before changes nothing.
+int status_with_output(int status);
 /// The same to standard error, of which nobody is told anything.
 void put_error(std::string_view text);
 
@@ -62,10 +68,17 @@ class StatusBar {
   ~StatusBar();
   StatusBar(const StatusBar&) = delete;
   StatusBar& operator=(const StatusBar&) = delete;
-  /// Shows `text`, which is cut to the terminal's width.
+  /// Shows `text`, which is cut to the terminal's width. Looks whether that has changed.
   void show(const std::string& text);
+  /// Of the terminal, when it was last looked at; 0 where the bar does nothing.
+  std::size_t columns() const { return is_enabled_ ? static_cast<std::size_t>(columns_) : 0; }
 
  private:
+  /// False where the terminal is too small, or none.
+  bool measure();
+  /// Scrolls only what is above the bottom line.
+  void claim();
+
   bool is_enabled_;
   int rows_ = 0;
   int columns_ = 0;

@@ -57,7 +57,11 @@ class OneCall {
   asio::awaitable<int> run(context::ToolCall call) {
     const auto admitted = registry_.admit(call, capabilities_);
     if (const auto* refusal = std::get_if<tools::Refusal>(&admitted)) {
-      co_return complain(refusal->message);
+      const bool has_no_arguments = call.arguments == "{}";
+      const bool is_about_them = refusal->message.find("parameter") != std::string::npos;
+      co_return complain(refusal->message + (has_no_arguments && is_about_them
+                                                 ? "; arguments go with --args '{\"NAME\": ...}'"
+                                                 : ""));
     }
     tools::ToolContext context(system_clock(), Deadline::never(), kOutputBytesMax);
     context.services = &services_;

@@ -79,13 +79,20 @@ void use_index_here(runtime::ToolsetOptions& options) {
 Result<runtime::Config> config_of(const Environment& environment, const ToolsetFlags& flags) {
   if (!flags.config.empty()) return runtime::load_config(flags.config, environment.home);
   std::error_code unreadable;
-  if (!fs::exists(environment.config, unreadable)) return runtime::Config();
+  const bool is_there = fs::exists(environment.config, unreadable);
+  if (!is_there && environment.is_config_named) {
+    return fail(Errc::not_found, fmt::format("PONDER_CONFIG names {}, and there is no such file",
+                                             environment.config.string()));
+  }
+  if (!is_there) return runtime::Config();
   return runtime::load_config(environment.config, environment.home);
 }
 
 }  // namespace
 
 void add_toolset_flags(CLI::App& command, ToolsetFlags& flags) {
+  const std::string before = command.option_defaults()->get_group();
+  command.option_defaults()->group("Tools beside the workflow's");
   command.add_option("--config", flags.config, "configuration (docs/configuration.md)")
       ->check(CLI::ExistingFile);
   command
@@ -102,6 +109,7 @@ void add_toolset_flags(CLI::App& command, ToolsetFlags& flags) {
       ->default_str("local");  // of the option without a value
   command.add_option("--mcp", flags.mcp,
                      "an MCP server: NAME=ADDRESS or NAME=\"PROGRAM ARGUMENTS\"; repeatable");
+  command.option_defaults()->group(before);
 }
 
 Result<runtime::ToolsetOptions> toolset_of(const Environment& environment,

@@ -134,6 +134,7 @@ RemoteModel::RemoteModel(RemoteOptions options, http::Url url, std::unique_ptr<h
       jitter_(options_.jitter_seed ? *options_.jitter_seed : std::random_device{}()) {}
 
 std::string RemoteModel::description() const {
+  if (options_.model.empty()) return options_.base_url;
   return fmt::format("{} {}", options_.base_url, options_.model);
 }
 
@@ -144,10 +145,13 @@ RemoteModel::Attempt RemoteModel::judge(const http::Response& response) const {
   out.may_repeat = is_passing(response.status);
   out.is_form_refused = response.status == 400 || response.status == 422;
   out.retry_after = retry_after_of(response);
-  const bool is_about_key = response.status == 401 || response.status == 403;
-  out.error = Error(out.may_repeat ? Errc::unavailable : Errc::invalid_argument,
-                    fmt::format("{} answered {}{}: {}", options_.base_url, response.status,
-                                is_about_key ? " (see PONDER_API_KEY)" : "", words));
+  std::string_view advice;
+  if (response.status == 401 || response.status == 403) advice = " (see PONDER_API_KEY)";
+  if (response.status == 404)
+    advice = " (see --model, an address like http://host/v1, and --model-name)";
+  out.error =
+      Error(out.may_repeat ? Errc::unavailable : Errc::invalid_argument,
+            fmt::format("{} answered {}{}: {}", options_.base_url, response.status, advice, words));
   return out;
 }
 
@@ -230,6 +234,10 @@ asio::awaitable<Result<Completion>> RemoteModel::complete(ModelRequest request, 
     const bool is_in_time =
         pause <= kRetryAfterMax && options_.clock->now() + pause < request.deadline.at();
     if (!result.may_repeat || number >= options_.attempts_max || !is_in_time) {
+      if (result.may_repeat && pause > kRetryAfterMax) {
+        const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(pause);
+        result.error.message += fmt::format("; it asks to wait {} s", seconds.count());
+      }
       if (number > 1) result.error.message += fmt::format(" ({} attempts)", number);
       co_return tl::unexpected<Error>(std::move(result.error));
     }

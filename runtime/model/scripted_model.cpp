@@ -10,6 +10,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 #include <utility>
 
 #include "base/json_problem.h"
@@ -21,8 +22,19 @@ namespace {
 
 using context::Role;
 
+/// A word that is misspelt would be passed over in silence, and with it what it should have said.
+void check_keys(const nlohmann::json& in) {
+  if (!in.is_object()) return;
+  for (const auto& [key, value] : in.items()) {
+    if (key == "when" || key == "reasoning" || key == "content" || key == "calls") continue;
+    throw std::invalid_argument(
+        fmt::format("\"{}\" is not known; known: when, reasoning, content, calls", key));
+  }
+}
+
 /// What one line of a script says.
 ScriptedStep step_of(const nlohmann::json& in) {
+  check_keys(in);
   Completion completion;
   completion.message.role = Role::assistant;
   completion.message.reasoning = field_or(in, "reasoning", "");

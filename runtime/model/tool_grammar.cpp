@@ -66,10 +66,10 @@ class ValueKinds {
   void add(const Json& schema) {
     if (++num_seen_ > kSubschemasMax || is_any) {
       is_any = true;
-    } else if (const Json* listed = schema.find("enum"); has_items(listed)) {
-      for (const Json& value : *listed->as_array()) add_value(value);
     } else if (const Json* value = schema.find("const"); value != nullptr) {
       add_value(*value);
+    } else if (const Json* listed = schema.find("enum"); has_items(listed)) {
+      for (const Json& value : *listed->as_array()) add_value(value);
     } else if (const Json* type = schema.find("type"); type != nullptr) {
       add_types(*type);
     } else if (const Json* some = alternatives(schema); some != nullptr) {

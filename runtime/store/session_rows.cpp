@@ -7,6 +7,8 @@
 #include <tuple>
 #include <utility>
 
+#include "runtime/store/session_prefix.h"
+
 namespace ponder::runtime::rows {
 namespace {
 
@@ -135,10 +137,9 @@ StoredEvent event_of(const sqlite::Rows& row) {
 
 tl::unexpected<Error> explain(const std::filesystem::path& file, Error error) {
   if (error.message.find(file.string()) == std::string::npos) {
-    error.message = file.string() + ": " + error.message;
+    error.message = fmt::format("database {}: {}", file.string(), error.message);
   }
-  return fail(error.code,
-              fmt::format("session database {} ({})", error.message, remedy(error.code)));
+  return fail(error.code, fmt::format("session {} ({})", error.message, remedy(error.code)));
 }
 
 std::span<const sqlite::Migration> migrations() { return kMigrations; }
@@ -332,14 +333,21 @@ Result<SessionId> find_session(sqlite::Connection& db, const std::string& prefix
   PONDER_TRY(auto query, db.prepare("SELECT id FROM sessions WHERE "
                                     "substr(id, 1, length(?1)) = ?1 AND "
                                     "instr(substr(id, length(?1) + 1), '.') = 0 "
-                                    "ORDER BY id LIMIT 2"));
+                                    "ORDER BY id LIMIT 4"));
   PONDER_TRY(auto rows, query.query(prefix));
   PONDER_TRY(const bool has_row, rows.next());
   if (!has_row) return fail(Errc::not_found, fmt::format("no session \"{}\"", prefix));
   SessionId found{std::string(rows.text(0))};
-  PONDER_TRY(const bool has_second, rows.next());
-  if (has_second && found.value != prefix) {
-    return fail(Errc::invalid_argument, fmt::format("several sessions begin with \"{}\"", prefix));
+  if (found.value == prefix) return found;
+  std::vector<std::string> others;
+  while (true) {
+    PONDER_TRY(const bool has_other, rows.next());
+    if (!has_other) break;
+    others.emplace_back(rows.text(0));
+  }
+  if (!others.empty()) {
+    others.insert(others.begin(), found.value);
+    return ambiguous_prefix(prefix, others);
   }
   return found;
 }

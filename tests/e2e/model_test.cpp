@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <string_view>
 
 #include "tests/e2e/process.h"
 
@@ -97,6 +98,71 @@ TEST(Model, InspectCountsTheCacheThatARunTakes) {
               bf16.at("run_cache_tokens").get<double>() / 2, 64);
   const std::string text = inspect({});
   EXPECT_NE(text.find("\ncache (f32) "), std::string::npos) << text;
+}
+
+TEST(Model, InspectSaysWhatLoadingPacksAndMakes) {
+  const Scratch scratch;
+  const std::string bf16 = made(scratch, {"--dtype", "bf16"});
+  for (const char* format : {"bf16", "int8", "int4-32"}) {
+    SCOPED_TRACE(format);
+    const bool is_coded = std::string_view(format) != "bf16";
+    const std::string dir = is_coded ? (scratch / format).string() : bf16;
+    if (is_coded) {
+      const auto done = ponder(scratch.path(), {"model", "convert", bf16, dir, "--to", format});
+      ASSERT_EQ(done.status, 0) << done.err;
+    }
+    const json load = inspected(scratch, dir).at("load");
+    EXPECT_EQ(load.at("is_copied"), true);
+    EXPECT_EQ(load.at("packs_codes"), is_coded);
+    EXPECT_EQ(load.at("packs_bf16"), true);
+    EXPECT_EQ(load.at("packs_kv_b"), true);
+    EXPECT_EQ(load.at("packed_code_bytes").get<double>() > 0, is_coded);
+    EXPECT_GT(load.at("made_bytes").get<double>(), load.at("packed_code_bytes").get<double>());
+    EXPECT_EQ(load.at("in_place_bytes"), 0);
+    // No less than loading is refused below, but for what BF16 matrices save.
+    EXPECT_NEAR(
+        load.at("made_bytes").get<double>(),
+        load.at("needed_bytes").get<double>() -
+            (load.at("packed_bf16_bytes").get<double>() + load.at("kv_b_bytes").get<double>()) * 3 /
+                13,
+        16);
+  }
+}
+
+/// DeepSeek-V3.2 has few BF16 matrices, above all the head; they are packed where there is room.
+TEST(Model, InspectPacksByTheMemoryThatItIsTold) {
+  const Scratch scratch;
+  const auto inspect = [&](const char* memory, bool is_json) {
+    std::vector<std::string> arguments{"model", "inspect", "tests/engine/data/deepseek_v32",
+                                       "--memory", memory};
+    if (is_json) arguments.emplace_back("--json");
+    const auto done = ponder(scratch.path(), arguments);
+    EXPECT_EQ(done.status, 0) << done.err;
+    return done.out;
+  };
+  const auto expect_line = [](const std::string& text, const char* line) {
+    EXPECT_NE(text.find(line), std::string::npos) << text;
+  };
+  const std::string roomy = inspect("700", false);
+  expect_line(roomy, "\nmade at the start      3.81 GB\n");
+  expect_line(roomy,
+              "\nof it packed           BF16 matrices to some 1.55 GB, kv_b to some 1.66 GB\n");
+  const std::string tight = inspect("7", false);
+  expect_line(tight, "\nmade at the start      2.26 GB\n");
+  expect_line(
+      tight,
+      "\nof it packed           kv_b to some 1.66 GB, no BF16 matrices: with all packed 3.81 "
+      "GB would be made, more than half of the 7.00 GB available\n");
+  const json packed = json::parse(inspect("700", true)).at("load");
+  const json unpacked = json::parse(inspect("7", true)).at("load");
+  EXPECT_EQ(packed.at("packs_bf16"), true);
+  EXPECT_EQ(unpacked.at("packs_bf16"), false);
+  EXPECT_EQ(packed.at("made_bytes").get<std::uint64_t>(),
+            unpacked.at("made_bytes").get<std::uint64_t>() +
+                packed.at("packed_bf16_bytes").get<std::uint64_t>());
+  EXPECT_GT(unpacked.at("in_place_bytes"), packed.at("in_place_bytes"));
+  // What loading itself would say.
+  expect_line(inspect("2", false), "no: loading takes 2.64 GB of memory, 2.00 GB are available\n");
 }
 
 TEST(Model, InspectSaysWhatAGpuWouldHold) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <pty.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -19,13 +20,17 @@ constexpr int kPatienceMs = 60'000;
 }  // namespace
 
 PseudoTerminal::PseudoTerminal(const std::filesystem::path& scratch,
-                               std::vector<std::string> arguments) {
+                               std::vector<std::string> arguments, unsigned short rows,
+                               unsigned short columns) {
   arguments.insert(arguments.begin(), "ponder");
   std::vector<char*> words;
   for (auto& argument : arguments) words.push_back(argument.data());
   words.push_back(nullptr);
   const std::string store = (scratch / "sessions.db").string();
-  child_ = forkpty(&terminal_, nullptr, nullptr, nullptr);
+  winsize size{};
+  size.ws_row = rows;
+  size.ws_col = columns;
+  child_ = forkpty(&terminal_, nullptr, nullptr, &size);
   EXPECT_GE(child_, 0);
   if (child_ != 0) return;
   setenv("PONDER_SESSIONS", store.c_str(), 1);

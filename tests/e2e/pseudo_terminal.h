@@ -11,7 +11,9 @@ namespace ponder::e2e {
 /// `ponder` on a terminal of its own, at which a test types.
 class PseudoTerminal {
  public:
-  PseudoTerminal(const std::filesystem::path& scratch, std::vector<std::string> arguments);
+  /// Of so many rows and columns; 0: it does not say.
+  PseudoTerminal(const std::filesystem::path& scratch, std::vector<std::string> arguments,
+                 unsigned short rows = 0, unsigned short columns = 0);
   /// Kills the program if it still runs.
   ~PseudoTerminal();
   PseudoTerminal(const PseudoTerminal&) = delete;

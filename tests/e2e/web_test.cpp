@@ -61,6 +61,16 @@ class OwnDocuments : public ::testing::Test {
   const InFolder folder_{scratch_.path()};
 };
 
+TEST_F(OwnDocuments, AreFoundFromTheCommandLineAlsoInJson) {
+  const auto nothing = ponder(scratch_.path(), {"index", "notes", "--find", "xylophone"});
+  EXPECT_EQ(nothing.status, 0) << nothing.err;
+  EXPECT_THAT(nothing.out, HasSubstr("nothing is found for \"xylophone\""));
+  const auto found = ponder(scratch_.path(), {"index", "notes", "--find", "lighthouse", "--json"});
+  const auto report = nlohmann::json::parse(found.out, nullptr, /*allow_exceptions=*/false);
+  ASSERT_TRUE(report.is_object()) << found.out;
+  EXPECT_TRUE(report["hits"].is_array());
+}
+
 TEST_F(OwnDocuments, AreSearchedInTheirFolderByTheFlagAlone) {
   ASSERT_EQ(ponder(scratch_.path(), {"index", "notes"}).status, 0);
   expect_answers(ask("notes", {"--web"}));
@@ -92,7 +102,7 @@ TEST_F(OwnDocuments, AreSearchedByAConfigurationThatNamesNothingAndThePersonIsTo
 TEST_F(OwnDocuments, WithoutAnIndexTheFlagSaysHowOneIsMade) {
   const Finished seen = ask("notes", {"--web"});
   EXPECT_EQ(seen.status, 1);
-  EXPECT_THAT(seen.err, HasSubstr("there is no index; `ponder index` makes one"));
+  EXPECT_THAT(seen.err, HasSubstr("there is no index; `ponder index "));
 }
 
 }  // namespace

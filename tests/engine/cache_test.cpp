@@ -5,6 +5,7 @@
 #include <map>
 #include <random>
 
+#include "engine/huge_pages.h"
 #include "tests/engine/support.h"
 
 namespace ponder::engine {
@@ -39,6 +40,20 @@ TEST(CacheLayout, LayersThatShareASelectionKeepNoIndexKeys) {
 
 TEST(PagePool, ALimitBelowOnePageIsRefused) {
   const auto pool = PagePool::create(layout(), layout().page_bytes - 1);
+  ASSERT_FALSE(pool.has_value());
+  EXPECT_EQ(pool.error().code, Errc::exhausted);
+}
+
+TEST(HugePages, ARangeLargerThanTheAddressSpaceIsRefused) {
+  for (const std::size_t missing : {std::size_t{0}, std::size_t{4096}, std::size_t{1} << 21}) {
+    const auto pages = HugePages::reserve(~std::size_t{0} - missing);
+    ASSERT_FALSE(pages.has_value()) << "2^64 - 1 - " << missing;
+    EXPECT_EQ(pages.error().code, Errc::exhausted);
+  }
+}
+
+TEST(PagePool, ALimitBeyondTheAddressSpaceIsRefused) {
+  const auto pool = PagePool::create(layout(), ~std::uint64_t{0});
   ASSERT_FALSE(pool.has_value());
   EXPECT_EQ(pool.error().code, Errc::exhausted);
 }

@@ -219,15 +219,13 @@ TEST(Config, RefusesImpossibleValuesNamingFieldAndValue) {
       {"attention_bias", "true", "attention_bias: true is not supported"},
       {"norm_topk_prob", "1", "norm_topk_prob: 1 is neither true nor false"},
       {"rms_norm_eps", "0", "rms_norm_eps: 0 is not a number above 0"},
-      {"rope_theta", "1", "rope_theta: 1 is not above 1"},
-      {"rope_theta", "1e300", "rope_theta: 1e+300 is beyond what fp32 can hold"},
-      {"rms_norm_eps", "1e-300", "rms_norm_eps: 1e-300 is beyond what fp32 can hold"},
-      {"routed_scaling_factor", "1e39",
-       "routed_scaling_factor: 1e+39 is beyond what fp32 can hold"},
+      {"rms_norm_eps", "1e300", "rms_norm_eps: 1e+300 is beyond the range of fp32"},
+      {"rms_norm_eps", "1e-320", "rms_norm_eps: 1e-320 is beyond the range of fp32"},
+      {"routed_scaling_factor", "1e308", "routed_scaling_factor: 1e+308 is beyond the range"},
       {"rope_scaling",
-       "{\"type\":\"yarn\",\"factor\":4,\"original_max_position_embeddings\":1024,"
-       "\"mscale_all_dim\":1e30}",
-       "rope_scaling: its numbers scale the scores beyond what fp32 can hold"},
+       R"({"type":"yarn","factor":4,"original_max_position_embeddings":9,"mscale_all_dim":1e38})",
+       "rope_scaling: its values give frequencies or scales beyond the range of fp32"},
+      {"rope_theta", "1", "rope_theta: 1 is not above 1"},
       {"architectures", "7", "architectures: 7 is not a list"},
       {"index_topk_pattern", "true", "index_topk_pattern: true is not a list"},
       {"rope_scaling", "{\"type\":\"linear\"}",
@@ -252,6 +250,16 @@ TEST(Config, RefusesImpossibleValuesNamingFieldAndValue) {
     config[bad.key] = json::parse(bad.value);
     EXPECT_THAT(error_of(config), StartsWith(bad.message));
   }
+}
+
+/// Looking at a checkpoint takes time and memory for each expert that its config asks for.
+TEST(Config, RefusesMoreExpertsThanAllLayersOfAnyModelHave) {
+  json config = tiny();
+  config.update({{"num_hidden_layers", 4096}, {"n_routed_experts", 1024}});
+  EXPECT_EQ(error_of(config),
+            "n_routed_experts: 1024 in each of 4096 layers are more than 1048576 experts");
+  config["num_hidden_layers"] = 1000;
+  EXPECT_EQ(error_of(config), "no error");
 }
 
 TEST(Config, NoRowSelectsMoreKeysThanItCanSee) {
@@ -294,6 +302,9 @@ TEST(Config, LoadingNamesTheFile) {
                 ": damaged JSON at byte 2; download or export this file again");
   testing::write_file(dir.path() / "config.json", tiny().dump());
   EXPECT_TRUE(load_config(dir.path()));
+  std::filesystem::resize_file(dir.path() / "config.json", std::uintmax_t{1} << 36);
+  EXPECT_THAT(load_config(dir.path()).error().message,
+              HasSubstr("config.json: 68719476736 bytes of JSON, at most 268435456"));
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/checkpoint.h"
+#include "engine/load_plan.h"
 #include "engine/logits.h"
 #include "engine/model_weights.h"
 #include "kernels/dispatch.h"
@@ -113,8 +114,10 @@ TEST(ConvertCheckpoint, CodesReadInPlaceGiveTheBitsOfPackedOnes) {
     ModelOptions in_place;
     in_place.copied_bytes_max = 1;
     ModelOptions short_of_memory = in_place;
-    short_of_memory.memory_bytes_max = allocated_bytes(
-        *Checkpoint::open(out.path()), load_config(out.path()).value(), in_place.copied_bytes_max);
+    const auto checkpoint = Checkpoint::open(out.path());
+    short_of_memory.memory_bytes_max = plan_load(load_config(out.path()).value(), &*checkpoint,
+                                                 {.copied_bytes_max = in_place.copied_bytes_max})
+                                           .needed_bytes();
     EXPECT_TRUE(packs_codes(out.path(), {}));
     EXPECT_TRUE(packs_codes(out.path(), in_place));
     EXPECT_FALSE(packs_codes(out.path(), short_of_memory));

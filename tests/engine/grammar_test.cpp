@@ -36,17 +36,18 @@ RuleId string_param(GrammarBuilder& b, const std::string& name, RuleId value) {
 RuleId invoke(GrammarBuilder& b, const std::string& name,
               std::vector<GrammarBuilder::Member> params) {
   return b.sequence({b.literal("<|D|invoke name=\"" + name + "\">\n"),
-                     b.each_once(std::move(params), b.literal("\n")), b.literal("\n</|D|invoke>")});
+                     b.each_once(std::move(params), b.literal("\n")),
+                     b.literal("\n</|D|invoke>")});
 }
 Shared tool_calls() {
   return grammar(
       [](GrammarBuilder& b) {
         const RuleId text = b.text_until(std::string(kParamEnd), {"|D|"});
-        const RuleId kind =
-            b.sequence({b.one_of({"inn", "inns", "hotel"}), b.literal(std::string(kParamEnd))});
-        const RuleId limit =
-            b.sequence({b.literal("<|D|parameter name=\"limit\" string=\"false\">"),
-                        b.json_value(JsonType::integer), b.literal(std::string(kParamEnd))});
+        const RuleId kind = b.sequence(
+            {b.one_of({"inn", "inns", "hotel"}), b.literal(std::string(kParamEnd))});
+        const RuleId limit = b.sequence(
+            {b.literal("<|D|parameter name=\"limit\" string=\"false\">"),
+             b.json_value(JsonType::integer), b.literal(std::string(kParamEnd))});
         const RuleId search = invoke(b, "search",
                                      {{string_param(b, "city", text), true},
                                       {string_param(b, "kind", kind), false},
@@ -98,9 +99,9 @@ TEST(Grammar, OnlyListedNamesAndValuesFit) {
 
 TEST(Grammar, RequiredMembersMustComeAndNoneTwice) {
   const Shared g = grammar([](GrammarBuilder& b) {
-    return b.sequence(
-        {b.each_once({{b.literal("a"), true}, {b.literal("b")}, {b.literal("ab")}}, b.literal(",")),
-         b.literal(";")});
+    return b.sequence({b.each_once({{b.literal("a"), true}, {b.literal("b")}, {b.literal("ab")}},
+                                   b.literal(",")),
+                       b.literal(";")});
   });
   for (const char* good : {"a;", "a,b;", "b,a;", "ab,a;", "a,ab,b;", "b,ab,a;"}) {
     EXPECT_EQ(g->match(good), GrammarMatch::full) << good;
@@ -127,8 +128,9 @@ TEST(Grammar, RepeatCountsItemsBetweenSeparators) {
 }
 
 TEST(Grammar, TextEndsAtTheFirstTerminatorHoweverItOverlaps) {
-  const Shared g =
-      grammar([](GrammarBuilder& b) { return b.sequence({b.text_until("aab"), b.literal("!")}); });
+  const Shared g = grammar([](GrammarBuilder& b) {
+    return b.sequence({b.text_until("aab"), b.literal("!")});
+  });
   EXPECT_EQ(g->match("aab!"), GrammarMatch::full);
   EXPECT_EQ(g->match("aaaaab!"), GrammarMatch::full);
   EXPECT_EQ(g->match("xaaxab\xc3\xa4"
@@ -138,8 +140,9 @@ TEST(Grammar, TextEndsAtTheFirstTerminatorHoweverItOverlaps) {
 }
 
 TEST(Grammar, ForbiddenStringsMayOnlyBePartOfTheTerminator) {
-  const Shared g =
-      grammar([](GrammarBuilder& b) { return b.text_until("</|D|p>", {"|D|", "zz"}); });
+  const Shared g = grammar([](GrammarBuilder& b) {
+    return b.text_until("</|D|p>", {"|D|", "zz"});
+  });
   EXPECT_EQ(g->match("a</|Dx</|D|p>"), GrammarMatch::full);
   EXPECT_EQ(g->match("a|D|"), GrammarMatch::none);
   EXPECT_EQ(g->match("a</|D|"), GrammarMatch::prefix);
@@ -245,7 +248,9 @@ TEST(Grammar, BuildingMistakesAreNamed) {
               return b.repeat(b.optional(b.literal("x")), b.literal(","), 0);
             }),
             "grammar: a repeat over nothing");
-  EXPECT_EQ(fault([](GrammarBuilder& b) { return b.repeat(b.literal("x"), b.literal(","), 3, 2); }),
+  EXPECT_EQ(fault([](GrammarBuilder& b) {
+              return b.repeat(b.literal("x"), b.literal(","), 3, 2);
+            }),
             "grammar: a repeat of at least 3, at most 2");
 }
 
@@ -282,8 +287,8 @@ void expect_right_masks(const Shared& g, std::string_view text, const GrammarVoc
     for (TokenId id = 0; id < v.size(); ++id) {
       auto after = state;
       for (const char c : v.bytes(id)) after = automaton.step(after, static_cast<std::uint8_t>(c));
-      const bool want =
-          v.bytes(id).empty() ? automaton.is_free(state) : after != GrammarAutomaton::kDead;
+      const bool want = v.bytes(id).empty() ? automaton.is_free(state)
+                                            : after != GrammarAutomaton::kDead;
       ASSERT_EQ(mask_has(mask, id), want) << "after " << at << " bytes, token " << id;
     }
     if (at == text.size()) break;

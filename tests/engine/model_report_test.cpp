@@ -158,12 +158,18 @@ TEST(ModelReport, TheCacheIsTheOneThatALoadedModelHas) {
   EXPECT_EQ(cache_layout(config_of(deep(60)), nullptr, {}).dtype, kernels::DType::bf16);
 }
 
+MemoryNeed need_of(const json& text, std::uint64_t available, std::uint64_t context,
+                   bool has_drafts = false) {
+  const ModelConfig config = config_of(text);
+  ModelOptions how;
+  how.memory_bytes_max = available;
+  how.has_drafts = has_drafts;
+  return memory_need(config, plan_load(config, nullptr, cpu_weight_options(how)), context,
+                     cache_bytes_used(cache_layout(config, nullptr, how)), available);
+}
+
 std::pair<Verdict, std::string> verdict(std::uint64_t available, std::uint64_t context) {
-  const ModelConfig config = config_of(deepseek_json());
-  const MemoryNeed need =
-      memory_need(config, model_amounts(config, nullptr), context,
-                  cache_bytes_used(cache_layout(config, nullptr, ModelOptions())),
-                  {.total = available, .available = available});
+  const MemoryNeed need = need_of(deepseek_json(), available, context);
   return {need.verdict, need.reason};
 }
 
@@ -178,6 +184,42 @@ TEST(ModelReport, SaysWhetherAMachineCanRunItAndWhyNot) {
   EXPECT_EQ(verdict(30 * kGB, 4096).first, Verdict::runs_from_disk);
   EXPECT_EQ(verdict(30 * kGB, 163'840).first, Verdict::does_not_run);
   EXPECT_THAT(verdict(800 * kGB, 200'000).second, HasSubstr("the model knows 163840 positions"));
+}
+
+/// The same 30 GB in BF16, read in place on a small machine and packed on a large one.
+TEST(ModelReport, CountsWhatIsPackedInsteadOfTheFile) {
+  constexpr std::uint64_t kGB = 1'000'000'000;
+  json text = deepseek_json();
+  text.erase("quantization_config");
+  text["num_hidden_layers"] = 4;
+  const ModelAmounts amounts = model_amounts(config_of(text), nullptr);
+  ASSERT_NEAR(static_cast<double>(amounts.main.bytes), 30.3e9, 0.1e9);
+  const MemoryNeed mapped = need_of(text, 40 * kGB, 4096);
+  const MemoryNeed packed = need_of(text, 64 * kGB, 4096);
+  EXPECT_EQ(mapped.verdict, Verdict::runs);
+  EXPECT_EQ(packed.verdict, Verdict::runs);
+  EXPECT_LT(mapped.made_bytes, kGB);
+  EXPECT_GT(mapped.in_place_expert_bytes, 22 * kGB);
+  EXPECT_EQ(packed.in_place_bytes, amounts.embedding.bytes);
+  EXPECT_EQ(packed.in_place_expert_bytes, 0U);
+  const std::uint64_t mapped_all = mapped.made_bytes + mapped.in_place_bytes;
+  const std::uint64_t packed_all = packed.made_bytes + packed.in_place_bytes;
+  EXPECT_NEAR(static_cast<double>(packed_all), 13.0 / 16 * static_cast<double>(mapped_all), 0.6e9);
+  EXPECT_THAT(packed.reason,
+              HasSubstr(bytes_text(packed_all + packed.cache_bytes) + " needed, 64.00 GB"));
+}
+
+/// A file's pages can be read again, packed weights cannot be given back.
+TEST(ModelReport, PackedExpertsLeaveNoRoomForALongContextWhereMappedOnesWould) {
+  constexpr std::uint64_t kGB = 1'000'000'000;
+  json text = deepseek_json();
+  text.erase("quantization_config");
+  text["num_hidden_layers"] = 4;
+  text["max_position_embeddings"] = 10'000'000;
+  const MemoryNeed packed = need_of(text, 64 * kGB, 3'750'000);
+  EXPECT_EQ(packed.verdict, Verdict::does_not_run) << packed.reason;
+  EXPECT_THAT(packed.reason, HasSubstr(" needed, 64.00 GB of memory available"));
+  EXPECT_EQ(need_of(text, 40 * kGB, 2'500'000).verdict, Verdict::runs_from_disk);
 }
 
 TEST(ModelReport, DraftsTakeTheMtpLayerToo) {
@@ -202,10 +244,21 @@ TEST(ModelReport, DraftsTakeTheMtpLayerToo) {
   const std::size_t page = cache_layout(config, nullptr, how).page_bytes;
   EXPECT_EQ(page, 64U * 62 * (1152 + 256));
   EXPECT_EQ(drafting.cache_bytes, how.cache_bytes / page * page);
-  const MachineMemory machine{.total = 800'000'000'000, .available = 800'000'000'000};
-  const MemoryNeed need = memory_need(config, amounts, 4096, 85'888, machine);
-  const MemoryNeed with = memory_need(config, amounts, 4096, 87'296, machine, true);
-  EXPECT_EQ(with.weight_bytes - need.weight_bytes, amounts.mtp.bytes);
+  // In host memory as well, with the router in F32, kv_b unfolded and packed, and eh_proj packed.
+  const MemoryNeed need = need_of(deepseek_json(), 800'000'000'000, 4096);
+  const MemoryNeed with = need_of(deepseek_json(), 800'000'000'000, 4096, true);
+  EXPECT_EQ(with.cache_bytes - need.cache_bytes, 4096U * 1408);
+  EXPECT_EQ(with.in_place_expert_bytes - need.in_place_expert_bytes,
+            256 * std::uint64_t{3} * 7168 * 2048);
+  const std::uint64_t kv_b = std::uint64_t{128} * 256 * 512;
+  const std::uint64_t router = std::uint64_t{256} * 7168;
+  const std::uint64_t eh_proj = std::uint64_t{2} * 7168 * 7168;
+  // To what weights_proj [64, 7168] saves packed and norms take more.
+  const auto wanted = static_cast<double>(amounts.mtp.bytes + kv_b + 2 * router) -
+                      2 * static_cast<double>(kv_b + eh_proj) * 3 / 16;
+  EXPECT_NEAR(static_cast<double>(with.made_bytes + with.in_place_bytes - need.made_bytes -
+                                  need.in_place_bytes),
+              wanted, 200e3);
 }
 
 TEST(MachineMemory, ACacheThatIsToldNoSizeTakesAQuarterOfItOr4GiB) {

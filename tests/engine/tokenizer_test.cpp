@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <ctime>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -292,6 +293,20 @@ TEST(Tokenizer, RefusesEveryOtherPipelineByName) {
   }
 }
 
+/// A minute or more if each entry looked at all before it.
+TEST(Tokenizer, ManyAddedTokensAreReadInATimeThatGrowsWithThem) {
+  json file = testing::small_tokenizer_json();
+  for (int i = 0; i < 200'000; ++i) {
+    file["added_tokens"].push_back({{"id", 1000 + i}, {"content", "<" + std::to_string(i) + ">"}});
+  }
+  const std::string text = file.dump();
+  const auto begin = std::chrono::steady_clock::now();
+  const auto tokenizer = Tokenizer::parse(text);
+  ASSERT_TRUE(tokenizer) << tokenizer.error().message;
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(30));
+  EXPECT_EQ(tokenizer->added_token("<199999>"), TokenId{200'999});
+}
+
 TEST(Tokenizer, RefusesADamagedVocabulary) {
   const Damage cases[] = {
       {"/model/vocab", "[]", "model.vocab is not an object"},
@@ -306,6 +321,7 @@ TEST(Tokenizer, RefusesADamagedVocabulary) {
       {"/model/merges/0", "7", "merge 0 (7) is not of tokens"},
       {"/model/merges/1", R"("a b")", "merge 1 (\"a b\") stands twice"},
       {"/added_tokens", "7", "added_tokens is not a list"},
+      {"/added_tokens/0", "7", "added token without a proper id or content: 7"},
       {"/added_tokens/0/id", "\"x\"", "added token without a proper id or content: \"<begin>\""},
       {"/added_tokens/3/content", "\"\"", "token 268 has no text"},
       {"/added_tokens/4/content", "\"<think>\"", "added token \"<think>\" stands twice"},

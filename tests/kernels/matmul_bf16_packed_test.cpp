@@ -132,6 +132,22 @@ TEST_P(PackedBf16Matmul, HasTheBitsOfUnpackedWeightsForPrompts) {
   expect_same(make_case(130, 33, 64, rng));
 }
 
+// Several bands are unpacked together where k, or its last section, is narrow.
+TEST_P(PackedBf16Matmul, HasTheBitsOfUnpackedWeightsWhereRowsAreNarrow) {
+  for (const std::size_t k : {1u, 32u, 64u, 100u, 128u, 192u, 512u, 513u, 1088u}) {
+    const Case c = make_case(13, 307, k, rng);
+    const Packed packed = pack(c.w, c.n, c.k);
+    const std::vector<float> want = run(table(), c);
+    for (const std::size_t columns : {37u, 100u, 307u}) {
+      std::vector<float> y(c.m * c.n, -7.0f);
+      for (std::size_t n = 0; n < c.n; n += columns) {
+        table().matmul(packed_args_of(c, packed, y), 0, c.m, n, std::min(c.n, n + columns));
+      }
+      ASSERT_TRUE(same_bits(y, want)) << "k=" << k << ", " << columns << " columns";
+    }
+  }
+}
+
 TEST_P(PackedBf16Matmul, KeepsEveryBf16InEveryPlace) {
   // One weight of each row is any of the 65536 words, the others are zeros or in its window; the
   // product with one shows it.

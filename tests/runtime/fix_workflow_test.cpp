@@ -84,6 +84,8 @@ TEST_F(FixWorkflowTest, ACommandThatReportsNoTestIsRefusedAtOnce) {
   ASSERT_FALSE(workflow);
   EXPECT_EQ(workflow.error().code, Errc::invalid_argument);
   EXPECT_THAT(workflow.error().message, HasSubstr("no test was reported"));
+  how.project.test_command = "echo Ran 1 test of unittest";
+  EXPECT_THAT(Workflow::open(how).error().message, HasSubstr("unittest -v"));
 }
 
 /// The same repository, but its tests do not show the bug.

@@ -152,7 +152,7 @@ TEST_F(RemoteModelTest, ARetryThatWouldComeAfterTheDeadlineIsNotWaitedFor) {
   const auto answer = ask(request);
   ASSERT_FALSE(answer);
   EXPECT_EQ(answer.error().code, Errc::unavailable);
-  EXPECT_THAT(answer.error().message, HasSubstr("slow down"));
+  EXPECT_THAT(answer.error().message, HasSubstr("slow down; it asks to wait 3600 s"));
 }
 
 TEST_F(RemoteModelTest, ServerErrorsAreTriedAFewTimesAndThenNamed) {
@@ -205,6 +205,14 @@ TEST_F(RemoteModelTest, ARefusalIsNotRepeatedAndNeverShowsTheKey) {
   EXPECT_THAT(answer.error().message, HasSubstr("PONDER_API_KEY"));
   EXPECT_THAT(answer.error().message, Not(HasSubstr("secret-key")));
   EXPECT_EQ(server_->requests().size(), 1U);
+}
+
+TEST_F(RemoteModelTest, AnAddressThatIsNotThereIsNamedWithWhatSaysIt) {
+  serve({{whole_answer("404 Not Found", "", "no such model")}});
+  const auto answer = ask();
+  ASSERT_FALSE(answer);
+  EXPECT_THAT(answer.error().message, HasSubstr("(see --model"));
+  EXPECT_THAT(answer.error().message, HasSubstr("--model-name"));
 }
 
 TEST_F(RemoteModelTest, AnAnswerThatTheEndpointBrokeOffIsAskedForAgain) {

@@ -1,5 +1,6 @@
 #include "runtime/session/session_store.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -109,7 +110,9 @@ TEST_F(SessionStoreTest, AnIdMayBeShortenedOrBeTheWordLast) {
   EXPECT_EQ(store->resolve("last").value(), second);
   EXPECT_EQ(store->resolve(first.value).value(), first);
   EXPECT_EQ(store->resolve(second.value.substr(0, 17)).value(), second);
-  EXPECT_EQ(store->resolve("2").error().code, Errc::invalid_argument);
+  const Error several = store->resolve("2").error();
+  EXPECT_EQ(several.code, Errc::invalid_argument);
+  EXPECT_THAT(several.message, ::testing::HasSubstr(first.value + ", " + second.value));
   EXPECT_EQ(store->resolve("nope").error().code, Errc::not_found);
 }
 

@@ -89,6 +89,50 @@ TEST_F(ToolGrammarTest, LiveValuesAreTheOnlyOnesOfTheirParameterWhileTheyLast) {
   EXPECT_FALSE(matches({{"open", "door", {"red", "<think>"}}}, "<think>"));
 }
 
+/// As generators of schemas write what may be left open, or is one value only.
+TEST_F(ToolGrammarTest, AValueOfSeveralKindsIsHeldToThem) {
+  const auto matches = [&](const std::string& property, const std::string& is_string,
+                           const std::string& value) {
+    const std::string schema = R"({"type":"object","properties":{"p":)" + property + "}}";
+    const auto built = tool_grammar({{"t", "", schema}}, context::dsv32());
+    PONDER_ASSERT(built.has_value());
+    grammar_ = *built;
+    return match(invoke("t", parameter("p", is_string, value))) == GrammarMatch::full;
+  };
+  for (const char* nullable :
+       {R"({"type":["string","null"]})", R"({"anyOf":[{"type":"string"},{"type":"null"}]})",
+        R"({"oneOf":[{"anyOf":[{"type":"null"}]},{"type":"string"}]})"}) {
+    EXPECT_TRUE(matches(nullable, "true", "text")) << nullable;
+    EXPECT_TRUE(matches(nullable, "false", "null")) << nullable;
+    EXPECT_FALSE(matches(nullable, "false", "7")) << nullable;
+  }
+  const char* integer_or_one = R"({"anyOf":[{"type":"integer"},{"const":"all"}]})";
+  EXPECT_TRUE(matches(integer_or_one, "false", "12"));
+  EXPECT_TRUE(matches(integer_or_one, "true", "all"));
+  EXPECT_FALSE(matches(integer_or_one, "true", "some"));
+  EXPECT_FALSE(matches(integer_or_one, "false", "1.5"));
+  // What it does not know, it leaves to the check of the call.
+  for (const char* open : {R"({"$ref":"#/$defs/x"})", R"({"type":[7]})", R"({"anyOf":[]})",
+                           R"({"anyOf":[{"$ref":"#/$defs/x"},{"type":"null"}]})", "{}", "true"}) {
+    EXPECT_TRUE(matches(open, "true", "text")) << open;
+    EXPECT_TRUE(matches(open, "false", "[1]")) << open;
+  }
+}
+
+TEST(ToolGrammar, AToolWithTooManyParametersIsNamed) {
+  const auto with = [](int num) {
+    std::string properties;
+    for (int i = 0; i < num; ++i) {
+      properties += (i == 0 ? "\"p" : ",\"p") + std::to_string(i) + "\":{}";
+    }
+    return tool_grammar({{"many", "", R"({"properties":{)" + properties + "}}"}}, context::dsv32());
+  };
+  EXPECT_TRUE(with(63));
+  const auto refused = with(64);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().message, "many has more than 63 parameters");
+}
+
 TEST(LiveValues, TheModelIsHeldToTheHashesThatItCanRead) {
   SessionState state;
   state.start.emplace();
@@ -117,20 +161,6 @@ bool takes(const std::string& property, const std::string& is_string, const std:
              is_string + "\">" + value +
              "</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜function_calls>") ==
          GrammarMatch::full;
-}
-
-TEST(ToolGrammar, AConstantIsTheOnlyValue) {
-  EXPECT_TRUE(takes(R"({"const":"car"})", "true", "car"));
-  EXPECT_FALSE(takes(R"({"const":"car"})", "true", "cat"));
-  EXPECT_FALSE(takes(R"({"const":"car"})", "false", "1"));
-  EXPECT_TRUE(takes(R"({"const":null})", "false", "null"));
-}
-
-TEST(ToolGrammar, AListOfTypesAllowsThoseAndNoOthers) {
-  const std::string property = R"({"type":["string","null"]})";
-  EXPECT_TRUE(takes(property, "true", "text"));
-  EXPECT_TRUE(takes(property, "false", "null"));
-  EXPECT_FALSE(takes(property, "false", "7"));
 }
 
 TEST(ToolGrammar, AlternativesAllowWhatAnyOfThemDoes) {
@@ -165,20 +195,6 @@ TEST(ToolGrammar, ListedValuesThatAreMarkupCannotBeWritten) {
       tool_grammar({{"tool", "", R"({"properties":{"p":{"const":"<think>"}}})"}}, context::dsv32());
   ASSERT_FALSE(none);
   EXPECT_EQ(none.error().message, "no value of tool's parameter \"p\" can stand in a tool call");
-}
-
-TEST(ToolGrammar, AToolMayHave63ParametersAndOneOfMoreIsNamed) {
-  const auto built = [](int count) {
-    std::string properties;
-    for (int i = 0; i < count; ++i) {
-      properties += (i == 0 ? "\"p" : ",\"p") + std::to_string(i) + "\":{}";
-    }
-    return tool_grammar({{"wide", "", R"({"properties":{)" + properties + "}}"}}, context::dsv32());
-  };
-  EXPECT_TRUE(built(63));
-  const auto refused = built(64);
-  ASSERT_FALSE(refused);
-  EXPECT_EQ(refused.error().message, "wide has more than 63 parameters");
 }
 
 TEST(ToolGrammar, ThousandsOfListedValuesAreOneParameter) {

@@ -53,6 +53,13 @@ void add_once(std::vector<std::string>& names, const std::string& name) {
   if (names.empty() || names.back() != name) names.push_back(name);
 }
 
+/// How the runner in a command that named no test is brought to name them.
+std::string_view advice_for(std::string_view command) {
+  if (command.find("unittest") != std::string_view::npos)
+    return " (python -m unittest -v has them)";
+  return ", see docs/fixing-code.md";
+}
+
 }  // namespace
 
 Result<FixJudge> FixJudge::open(FixTask task) {
@@ -70,8 +77,9 @@ Result<FixJudge> FixJudge::open(FixTask task) {
         first.output.substr(first.output.size() - std::min<std::size_t>(first.output.size(), 400));
     return fail(Errc::invalid_argument,
                 fmt::format("no test was reported by the test command ({}; exit code {}); results "
-                            "of single tests are needed, see docs/fixing-code.md: {}",
-                            judge.task_.test_command, first.exit_code, end));
+                            "of single tests are needed{}: {}",
+                            judge.task_.test_command, first.exit_code,
+                            advice_for(judge.task_.test_command), end));
   }
   if (judge.task_.is_exercise && judge.needs_reproduction()) {
     return fail(Errc::invalid_argument, "no test of the exercise fails");

@@ -108,8 +108,11 @@ Result<LocalIndex> LocalIndex::open(const fs::path& file_or_folder) {
   const fs::path file = is_folder ? index_file_of(file_or_folder) : file_or_folder;
   auto db = sqlite::Connection::open_read_only(file.string());
   if (!db && db.error().code == Errc::not_found) {
-    return fail(Errc::not_found, fmt::format("{}: there is no index; `ponder index` makes one",
-                                             file_or_folder.string()));
+    const std::string advice =
+        is_folder ? fmt::format("`ponder index {}` makes one", file_or_folder.string())
+                  : "`ponder index FOLDER` makes one";
+    return fail(Errc::not_found,
+                fmt::format("{}: there is no index; {}", file_or_folder.string(), advice));
   }
   if (!db) return tl::unexpected<Error>(db.error());
   PONDER_TRY(const int version, db->user_version());

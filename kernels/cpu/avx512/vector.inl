@@ -16,8 +16,8 @@ constexpr int kTileRows = 6;
 // With at most so many rows of x a tile takes 8 rows of w instead of 4.
 constexpr int kTileRowsWide = 2;
 // Rows of x that meet packed weights at once: 4 rows of w, or 2 if there are more than the second.
-constexpr int kPackedTileRows = 6;
-constexpr int kPackedTileRowsWide = 6;
+constexpr int kPackedTileRows = 5;
+constexpr int kPackedTileRowsWide = 5;
 // Heads whose logits attention computes at once, against 4 cache rows.
 constexpr int kLogitHeads = 4;
 // Groups of kLanes keys that the indexer keeps in registers at once.

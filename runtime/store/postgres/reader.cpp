@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "runtime/store/session_prefix.h"
+
 namespace ponder::runtime::pg {
 namespace {
 
@@ -49,11 +51,13 @@ Result<SessionId> find_session(postgres::Connection& db, const std::string& pref
                                 "ORDER BY updated_ms DESC, id DESC LIMIT 1"
                               : "SELECT id FROM sessions WHERE starts_with(id, $1) "
                                 "AND strpos(substr(id, length($1) + 1), '.') = 0 "
-                                "ORDER BY id LIMIT 2",
+                                "ORDER BY id LIMIT 4",
                       {prefix}));
   if (rows.size() == 0) return fail(Errc::not_found, fmt::format("no session \"{}\"", prefix));
   if (rows.size() > 1 && rows.text(0, 0) != prefix) {
-    return fail(Errc::invalid_argument, fmt::format("several sessions begin with \"{}\"", prefix));
+    std::vector<std::string> ids;
+    for (std::size_t i = 0; i < rows.size(); ++i) ids.emplace_back(rows.text(i, 0));
+    return ambiguous_prefix(prefix, ids);
   }
   return SessionId{std::string(rows.text(0, 0))};
 }

@@ -2,6 +2,7 @@
 -- the result is worth asking for and has one right form: no ties where an order decides, no zeros
 -- in a denominator.
 
+local expect_kind = require("ponder.kinds").expect
 local random = require("ponder.random")
 local world = require("analyst.world")
 
@@ -272,8 +273,7 @@ end
 -- The question of `seed` on the database behind `db`; `kind` overrules the drawn kind.
 function tasks.task(seed, db, kind)
   kind = kind or random.stream("analyst kind", seed):weighted(shares)
-  local form = kinds[kind]
-  if not form then error("unknown task kind '" .. tostring(kind) .. "'") end
+  local form = expect_kind(kinds, kind)
   for attempt = 1, 500 do
     local rng = random.stream("analyst task", seed, kind, attempt)
     local slots, query = form.draw(rng)

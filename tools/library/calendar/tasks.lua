@@ -1,6 +1,7 @@
 -- Draws tasks of every kind from a seed, each checked by the solver: all but the impossible ones
 -- have a schedule, and those have somebody who stands in the way.
 
+local kinds = require("ponder.kinds")
 local random = require("ponder.random")
 local rules = require("calendar.rules")
 local solver = require("calendar.solver")
@@ -128,7 +129,7 @@ end
 -- The task of `seed` on the database behind `db`; `kind` overrules the drawn kind.
 function tasks.task(seed, db, kind)
   kind = kind or random.stream("calendar kind", seed):weighted(shares)
-  if not shape[kind] then error("unknown task kind '" .. tostring(kind) .. "'") end
+  kinds.expect(shape, kind)
   local book = rules.load(db.sql)
   book.names = {}
   for name in pairs(book.people) do

@@ -2,6 +2,7 @@
 -- policy makes of each part is asked for while drawing, so that every kind is what it says.
 
 local policy = require("retail.policy")
+local kinds = require("ponder.kinds")
 local random = require("ponder.random")
 local verifier = require("retail.verifier")
 local wording = require("retail.wording")
@@ -166,7 +167,7 @@ end
 -- The case of `seed` on the database behind `db`; `kind` overrules the drawn kind.
 function tasks.task(seed, db, kind)
   kind = kind or random.stream("retail kind", seed):weighted(shares)
-  if not shape[kind] then error("unknown task kind '" .. tostring(kind) .. "'") end
+  kinds.expect(shape, kind)
   local customers = db.sql("SELECT * FROM customers ORDER BY id")
   for attempt = 1, 2000 do
     local rng = random.stream("retail task", seed, kind, attempt)

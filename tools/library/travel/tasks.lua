@@ -3,6 +3,7 @@
 
 local data = require("travel.data")
 local plan = require("travel.plan")
+local kinds = require("ponder.kinds")
 local random = require("ponder.random")
 local request = require("travel.request")
 local rules = require("travel.rules")
@@ -252,7 +253,7 @@ end
 -- The task of `seed` on the database behind `db`; `kind` overrules the drawn kind.
 function tasks.task(seed, db, kind)
   kind = kind or pick_kind(random.stream("kind", seed))
-  if not shape[kind] then error("unknown task kind '" .. tostring(kind) .. "'") end
+  kinds.expect(shape, kind)
   for attempt = 1, 1000 do
     local rng = random.stream("task", seed, kind, attempt)
     local task = { id = "travel-" .. kind .. "-" .. seed, kind = kind, seed = seed }
