@@ -17,6 +17,9 @@ namespace {
 using nlohmann::json;
 namespace fs = std::filesystem;
 
+constexpr const char* kConfigName = "config.json";
+constexpr const char* kIndexName = "model.safetensors.index.json";
+
 /// A tensor as it stands in a file.
 struct Part {
   std::string name;
@@ -209,39 +212,6 @@ std::string index_text(const std::vector<Shard>& shards) {
          "\n";
 }
 
-/// Writes everything, noting each file before it is begun. config.json comes last: a directory
-/// without one is no checkpoint.
-Status write_files(const std::vector<Shard>& shards, const std::string& config,
-                   const RowSource& rows, const fs::path& dir, std::vector<fs::path>& begun) {
-  for (std::size_t i = 0; i < shards.size(); ++i) {
-    begun.push_back(dir / shard_name(i, shards.size()));
-    PONDER_CHECK(write_shard(shards[i], rows, begun.back()));
-  }
-  if (shards.size() > 1) {
-    begun.push_back(dir / "model.safetensors.index.json");
-    PONDER_CHECK(write_text(begun.back(), index_text(shards)));
-  }
-  begun.push_back(dir / "config.json");
-  return write_text(begun.back(), config);
-}
-
-Status prepare(const fs::path& dir) {
-  std::error_code failure;
-  fs::create_directories(dir, failure);
-  if (failure) {
-    return fail(Errc::unavailable,
-                fmt::format("{}: cannot create: {}", dir.string(), failure.message()));
-  }
-  for (const char* name : {"config.json", "model.safetensors", "model.safetensors.index.json"}) {
-    if (fs::exists(dir / name, failure)) {
-      return fail(
-          Errc::invalid_argument,
-          fmt::format("{}: already holds {}; choose an empty directory", dir.string(), name));
-    }
-  }
-  return {};
-}
-
 json int_weights(int num_bits, std::size_t group) {
   return {{"num_bits", num_bits},
           {"type", "int"},
@@ -252,18 +222,34 @@ json int_weights(int num_bits, std::size_t group) {
 
 }  // namespace
 
+Status write_weights(detail::NewFiles& files, std::vector<OutputTensor> tensors,
+                     std::size_t shard_bytes_max, const RowSource& rows) {
+  const std::vector<Shard> shards = split(std::move(tensors), shard_bytes_max);
+  std::vector<std::string> names = {kConfigName, "model.safetensors", kIndexName};
+  for (std::size_t i = 0; i < shards.size(); ++i) names.push_back(shard_name(i, shards.size()));
+  PONDER_CHECK(files.check_free(names));
+  for (std::size_t i = 0; i < shards.size(); ++i) {
+    PONDER_TRY(const fs::path path, files.begin(shard_name(i, shards.size())));
+    PONDER_CHECK(write_shard(shards[i], rows, path));
+  }
+  if (shards.size() == 1) return {};
+  PONDER_TRY(const fs::path path, files.begin(kIndexName));
+  return write_text(path, index_text(shards));
+}
+
+Status write_config(detail::NewFiles& files, const std::string& config_json) {
+  PONDER_TRY(const fs::path path, files.begin(kConfigName));
+  return write_text(path, config_json);
+}
+
 Status write_checkpoint(const fs::path& dir, std::vector<OutputTensor> tensors,
                         const std::string& config_json, std::size_t shard_bytes_max,
                         const RowSource& rows) {
-  PONDER_CHECK(prepare(dir));
-  std::vector<fs::path> begun;
-  Status written =
-      write_files(split(std::move(tensors), shard_bytes_max), config_json, rows, dir, begun);
-  if (!written) {
-    std::error_code ignored;
-    for (const fs::path& path : begun) fs::remove(path, ignored);  // no half checkpoint stays
-  }
-  return written;
+  PONDER_TRY(detail::NewFiles files, detail::NewFiles::in(dir));
+  PONDER_CHECK(write_weights(files, std::move(tensors), shard_bytes_max, rows));
+  PONDER_CHECK(write_config(files, config_json));
+  files.keep();
+  return {};
 }
 
 std::string quantization_config_json(const WeightFormat& format) {

@@ -14,6 +14,7 @@
 #include "engine/checkpoint.h"
 #include "engine/config.h"
 #include "engine/detail/json_input.h"
+#include "engine/detail/new_files.h"
 #include "engine/tensor_check.h"
 #include "engine/tensor_inventory.h"
 
@@ -128,17 +129,22 @@ Result<std::string> output_config(const fs::path& dir, const WeightFormat& to) {
   return config.dump(2) + "\n";
 }
 
-Status copy_side_files(const fs::path& in, const fs::path& out) {
+std::vector<std::string> side_files(const fs::path& in) {
+  std::vector<std::string> names;
+  std::error_code ignored;
   for (const char* name : kSideFiles) {
-    std::error_code failure;
-    if (!fs::exists(in / name, failure)) continue;
-    fs::copy_file(in / name, out / name, fs::copy_options::overwrite_existing, failure);
-    if (failure) {
-      return fail(Errc::unavailable,
-                  fmt::format("{}: cannot copy: {}", (in / name).string(), failure.message()));
-    }
+    if (fs::exists(in / name, ignored)) names.emplace_back(name);
   }
-  return {};
+  return names;
+}
+
+Status copy_file(const fs::path& from, const std::string& name, detail::NewFiles& files) {
+  PONDER_TRY(const fs::path to, files.begin(name));
+  std::error_code failure;
+  fs::copy_file(from, to, failure);
+  if (!failure) return {};
+  return fail(Errc::unavailable,
+              fmt::format("{}: cannot copy: {}", from.string(), failure.message()));
 }
 
 std::uint64_t weight_bytes(const Checkpoint& checkpoint) {
@@ -166,14 +172,20 @@ Result<ConvertReport> convert_checkpoint(const fs::path& in, const fs::path& out
                              std::span<float> values) {
     return conversion.fill(tensor, first_row, values);
   };
-  PONDER_CHECK(
-      write_checkpoint(out, conversion.take_tensors(), config_json, shard_bytes_max, rows));
-  PONDER_CHECK(checkpoint.check_unchanged());
-  PONDER_CHECK(copy_side_files(in, out));
+  PONDER_TRY(detail::NewFiles files, detail::NewFiles::in(out));
+  const std::vector<std::string> sides = side_files(in);
+  PONDER_CHECK(files.check_free(sides));
+  PONDER_CHECK(write_weights(files, conversion.take_tensors(), shard_bytes_max, rows));
+  for (const std::string& name : sides) {
+    PONDER_CHECK(copy_file(in / name, name, files));
+  }
+  PONDER_CHECK(checkpoint.check_unchanged());  // else what was written may hold anything
+  PONDER_CHECK(write_config(files, config_json));
   ConvertReport report = conversion.report();
   PONDER_TRY(const Checkpoint written, Checkpoint::open_headers(out));
   report.bytes_before = weight_bytes(checkpoint);
   report.bytes_after = weight_bytes(written);
+  files.keep();
   return report;
 }
 

@@ -17,8 +17,9 @@ struct ConvertReport {
   std::uint64_t bytes_after = 0;
 };
 
-/// Writes the checkpoint in `in` to `out` (which must not hold one yet) with its matrices stored as
-/// `to`: fp8, int8 or int4. Reads and writes shard by shard; memory is one band of rows.
+/// Writes the checkpoint in `in` to `out` (which must not hold one yet, nor a file of those that
+/// are written) with its matrices stored as `to`: fp8, int8 or int4. Reads and writes shard by
+/// shard; memory is one band of rows.
 ///
 /// Kept as they are: norms, router, indexer.weights_proj, eh_proj, embedding; kv_b_proj, which the
 /// engine unfolds to bf16 anyway; for int8 and int4 every matrix whose inputs are no multiple of
@@ -27,7 +28,8 @@ struct ConvertReport {
 /// copied.
 ///
 /// Fails (corrupt) at the first weight that is not finite, with the tensor's name and place, and
-/// removes what it has written.
+/// when the source has changed meanwhile. Whatever fails, what was written is removed, with `out`
+/// if that was created; config.json comes last, so that a run that was killed leaves no checkpoint.
 Result<ConvertReport> convert_checkpoint(const std::filesystem::path& in,
                                          const std::filesystem::path& out, const WeightFormat& to,
                                          std::size_t shard_bytes_max = kShardBytesMax);

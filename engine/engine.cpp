@@ -81,7 +81,8 @@ class EngineImpl final : public Engine {
   std::unique_ptr<Model> model_;
   const ModelConfig config_;  // other threads read it, and the model may be replaced
   std::atomic<const char*> isa_name_;
-  LoadSpare load_spare_;
+  LoadSpare load_spare_;      // empty: there is none, or it has been asked for
+  std::string why_no_spare_;  // ends the errors from then on
   std::function<void(const std::string&)> on_notice_;
   Tokenizer tokenizer_;
   PagePool pool_;
@@ -137,14 +138,14 @@ Result<RequestId> EngineImpl::submit(GenerationRequest spec, RequestCallbacks ca
   PONDER_CHECK(check_length(spec.prompt.size(), config()));
   PONDER_CHECK(check_request(spec, config(), *clock_));
   const std::size_t most = tokens_max(spec);
-  auto request = std::make_unique<Request>(RequestId{}, std::move(spec), std::move(callbacks), most,
-                                           pool_);
+  auto request =
+      std::make_unique<Request>(RequestId{}, std::move(spec), std::move(callbacks), most, pool_);
   PONDER_CHECK(check_pages(*request));
   return enqueue(std::move(request));
 }
 
-Result<RequestId> EngineImpl::fork(RequestId parent, std::size_t num_tokens,
-                                   GenerationRequest spec, RequestCallbacks callbacks) {
+Result<RequestId> EngineImpl::fork(RequestId parent, std::size_t num_tokens, GenerationRequest spec,
+                                   RequestCallbacks callbacks) {
   PONDER_CHECK(check_length(num_tokens + spec.prompt.size(), config()));
   PONDER_CHECK(check_request(spec, config(), *clock_));
   auto request =
@@ -176,8 +177,8 @@ Status EngineImpl::prefill_when_idle(std::vector<TokenId> prompt) {
   GenerationRequest spec;
   spec.prompt = std::move(prompt);
   const std::size_t most = spec.prompt.size();
-  auto request = std::make_unique<Request>(RequestId{}, std::move(spec), RequestCallbacks{}, most,
-                                           pool_);
+  auto request =
+      std::make_unique<Request>(RequestId{}, std::move(spec), RequestCallbacks{}, most, pool_);
   request->is_shadow = true;
   PONDER_CHECK(check_pages(*request));
   inbox_.submit_shadow(std::move(request));
@@ -227,20 +228,23 @@ void EngineImpl::step() {
   update_stats();
 }
 
+/// The spare is asked for once: each attempt would hold up everybody for as long as loading takes.
 void EngineImpl::give_up_step(const Error& error) {
-  if (error.code != Errc::unavailable || !load_spare_) return fail_step(error.message);
-  const Status moved = move_to_spare(error.message);
-  if (!moved) fail_step(fmt::format("{}; the CPU cannot go on: {}", error.message,
-                                    moved.error().message));
+  if (error.code == Errc::unavailable && load_spare_) {
+    const Status moved = move_to_spare(error.message);
+    if (moved) return;
+    why_no_spare_ =
+        fmt::format("; the CPU cannot go on: {}; restart to try again", moved.error().message);
+  }
+  fail_step(error.message + why_no_spare_);
 }
 
 /// Every request keeps its tokens; their cache rows are computed again.
 Status EngineImpl::move_to_spare(const std::string& why) {
   model_->give_up();  // there may not be room for the experts of both
-  PONDER_TRY(Spare spare, load_spare_());
+  PONDER_TRY(Spare spare, std::exchange(load_spare_, nullptr)());
   const std::uint64_t bytes = pool_.num_pages() * pool_.layout().page_bytes;
   PONDER_TRY(PagePool pages, spare.model->create_pool(bytes));
-  load_spare_ = nullptr;
   for (Request* request : scheduler_.start_over()) request->stats.was_moved = true;
   scheduler_.set_prompt_form_end(spare.model->prompt_form_end());
   pool_.take_memory_of(std::move(pages));
@@ -356,9 +360,8 @@ Status EngineImpl::grow_branch(Request& request) {
                         begin + static_cast<std::ptrdiff_t>(num_tokens));
   request.stats.tokens_prompt = static_cast<std::uint32_t>(request.tokens.size());
   request.num_prompt = parent->num_prompt_of_branch(num_tokens, request.tokens.size());
-  request.tokens_max =
-      std::min<std::size_t>(request.tokens.size() + request.spec.tokens_generated_max,
-                            config().max_position_embeddings);
+  request.tokens_max = std::min<std::size_t>(
+      request.tokens.size() + request.spec.tokens_generated_max, config().max_position_embeddings);
   return check_pages(request);
 }
 
@@ -371,8 +374,8 @@ void EngineImpl::end_expired() {
     finish(id, FinishReason::expired,
            fmt::format("the deadline passed {:.0f} ms after the request came, with {} of {} prompt "
                        "tokens computed and {} tokens generated",
-                       waited, std::min<std::size_t>(request.num_computed,
-                                                     request.stats.tokens_prompt),
+                       waited,
+                       std::min<std::size_t>(request.num_computed, request.stats.tokens_prompt),
                        request.stats.tokens_prompt, request.stats.tokens_generated));
   }
 }
@@ -385,8 +388,7 @@ void EngineImpl::start(Request& request) {
 
 /// Samples and delivers one token, and those that the grammar forces after it. Returns whether the
 /// request goes on; otherwise it is gone.
-bool EngineImpl::publish(Request& request, std::span<const float> logits,
-                         const RowChoice& choice) {
+bool EngineImpl::publish(Request& request, std::span<const float> logits, const RowChoice& choice) {
   const auto token = token_choice_.choose(request, logits, choice);
   if (!token) {
     const bool has_choice =
@@ -481,12 +483,11 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::filesystem::path& model_
   PONDER_TRY(Tokenizer tokenizer, Tokenizer::load(model_dir / "tokenizer.json"));
   std::optional<Machine> machine;
   bool is_on_device = false;
-  PONDER_CHECK(
-      open_on_chosen_device(options, [&](const kernels::DeviceTable* device) -> Status {
-        PONDER_TRY(machine, open_machine(model_dir, options, device));
-        is_on_device = device != nullptr;
-        return {};
-      }));
+  PONDER_CHECK(open_on_chosen_device(options, [&](const kernels::DeviceTable* device) -> Status {
+    PONDER_TRY(machine, open_machine(model_dir, options, device));
+    is_on_device = device != nullptr;
+    return {};
+  }));
   PONDER_ASSERT(machine);
   PONDER_CHECK(check_ids_fit(tokenizer, machine->model->config()));
   LoadSpare load_spare;

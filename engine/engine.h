@@ -27,13 +27,15 @@ enum class FinishReason { stop, length, cancelled, expired, failed };
 /// starves (engine/scheduler.h).
 enum class Priority : std::uint8_t { low, normal, high };
 
-/// What one request cost, for the status line and the benchmarks.
+/// What one request cost, for the status line and the benchmarks. truncate() takes tokens that were
+/// generated back; what they cost stays, so that more may have been forced or accepted than are
+/// left.
 struct RequestStats {
   std::uint32_t tokens_prompt = 0;
   std::uint32_t tokens_cached = 0;  // of the prompt, taken from the prefix cache
   std::uint32_t tokens_shadow = 0;  // of the cached ones, computed in idle time for this request
   std::uint32_t tokens_generated = 0;
-  std::uint32_t tokens_forced = 0;  // of these, not sampled: the grammar left no choice
+  std::uint32_t tokens_forced = 0;    // not sampled: the grammar left no choice
   std::uint32_t tokens_drafted = 0;   // guessed ahead and verified
   std::uint32_t tokens_accepted = 0;  // of these, guessed right
   double prefill_ms = 0;
@@ -45,7 +47,7 @@ struct GenerationRequest {
   std::vector<TokenId> prompt;  // not empty
   SamplingParams sampling;
   std::vector<TokenId> stop_tokens;  // empty: the model's own; the stop token is delivered too
-  bool ends_at_stop = true;          // false: only the limit ends it, for benchmarks
+  bool ends_at_stop = true;  // false: only those listed end it, and the limit; for benchmarks
   std::uint32_t tokens_generated_max = 4096;
   std::shared_ptr<const Grammar> grammar;  // null: unconstrained. Shared by the requests using it
   Priority priority = Priority::normal;
@@ -64,14 +66,15 @@ struct RequestCallbacks {
 };
 
 struct EngineOptions {
-  std::uint32_t num_threads = 0;          // 0: one for each core
-  std::uint64_t cache_bytes_max = 0;      // 0: default_cache_bytes()
-  std::uint32_t batch_rows_max = 512;     // rows (sequence, position) of one step
+  std::uint32_t num_threads = 0;       // 0: one for each core
+  std::uint64_t cache_bytes_max = 0;   // 0: default_cache_bytes()
+  std::uint32_t batch_rows_max = 512;  // rows (sequence, position) of one step
   std::uint32_t requests_waiting_max = 10'000;
-  std::string isa;                        // empty: the best this CPU has
+  std::string isa;  // empty: the best this CPU has
   /// What computes and holds the cache. With `automatic` the CPU takes over when the GPU cannot be
   /// used, and when it is lost: requests go on with the tokens that they have. With `cuda` they
-  /// fail then, as all later ones do.
+  /// fail then, as all later ones do; and so it is when the CPU cannot load the model, which is
+  /// tried once.
   DeviceChoice device = DeviceChoice::cpu;
   /// With a GPU: where routed experts are kept and computed.
   ExpertPlacement experts = ExpertPlacement::automatic;
@@ -91,7 +94,7 @@ struct EngineOptions {
   CacheDType cache_dtype = CacheDType::automatic;
   IndexKeys index_keys = IndexKeys::floating;
   Activations activations = Activations::f32;
-  const Clock* clock = nullptr;           // null: the machine's
+  const Clock* clock = nullptr;  // null: the machine's
   /// A checkpoint of up to so many bytes is copied to huge pages, a larger one is read in place.
   std::uint64_t copied_bytes_max = std::uint64_t{1} << 30;
   /// Where cache pages go that memory has no room for or that later runs may want; empty: nowhere.
@@ -105,25 +108,25 @@ struct EngineStats {
   std::uint64_t rows_prefill = 0;  // prompt tokens computed, cached ones not counted
   std::uint64_t rows_decode = 0;
   std::uint64_t tokens_generated = 0;
-  std::uint64_t tokens_forced = 0;  // of these, not sampled
+  std::uint64_t tokens_forced = 0;    // of these, not sampled
   std::uint64_t tokens_drafted = 0;   // guessed ahead and verified
   std::uint64_t tokens_accepted = 0;  // of these, guessed right
-  std::uint64_t device_losses = 0;  // after which the CPU went on
-  std::uint64_t nan_scores = 0;  // not zero: the weights are broken
+  std::uint64_t device_losses = 0;    // after which the CPU went on
+  std::uint64_t nan_scores = 0;       // not zero: the weights are broken
   std::uint64_t cache_pages_total = 0;
   std::uint64_t cache_pages_used = 0;  // held by requests or kept for later ones
   std::uint64_t cache_page_bytes = 0;
   std::uint64_t requests_waiting = 0;
   std::uint64_t requests_running = 0;
-  std::uint64_t preemptions = 0;  // requests that gave up their pages to a higher priority
-  std::uint64_t expirations = 0;  // requests whose deadline passed
+  std::uint64_t preemptions = 0;          // requests that gave up their pages to a higher priority
+  std::uint64_t expirations = 0;          // requests whose deadline passed
   std::uint64_t shadow_prefills = 0;      // prompts accepted for idle time
   std::uint64_t shadow_hits = 0;          // requests that found tokens computed in idle time
   std::uint64_t rows_shadow = 0;          // tokens computed in idle time
   std::uint64_t tokens_shadow_saved = 0;  // of these, found by a request
   std::uint64_t spill_pages_written = 0;
   std::uint64_t spill_pages_read = 0;
-  std::uint64_t spill_pages_refused = 0;  // files that were damaged or not what their name says
+  std::uint64_t spill_pages_refused = 0;   // files that were damaged or not what their name says
   std::uint64_t spill_pages_left_out = 0;  // the disk was too slow for them, or refused them
   std::uint64_t spill_bytes = 0;           // on disk now, or on the way
 };

@@ -38,7 +38,7 @@ Status check_index_keys(IndexKeys index_keys, const ModelConfig& config) {
   const std::size_t dim = config.index_head_dim;
   if (index_keys == IndexKeys::floating || (std::has_single_bit(dim) && dim >= 4)) return {};
   return fail(Errc::invalid_argument,
-              fmt::format("index_keys {}: index_head_dim {} is not a power of two",
+              fmt::format("index_keys {}: index_head_dim {} is not a power of two from 4 on",
                           index_keys_name(index_keys), dim));
 }
 

@@ -72,6 +72,16 @@ bool write_page_file(const fs::path& path, const fs::path& temporary, const std:
   return is_right;
 }
 
+std::optional<FoundPageFile> find_page_file(const fs::directory_entry& entry) {
+  std::error_code gone;
+  if (!entry.is_regular_file(gone)) return std::nullopt;
+  FoundPageFile file{entry.last_write_time(gone)};
+  if (gone) return std::nullopt;
+  file.num_bytes = entry.file_size(gone);
+  if (gone) return std::nullopt;
+  return file;
+}
+
 void remove_abandoned_file(const fs::path& temporary) {
   const int fd = ::open(temporary.c_str(), O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
   if (fd < 0) return;

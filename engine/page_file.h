@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -24,6 +26,14 @@ std::uint64_t page_file_bytes(const std::string& header, std::size_t page_bytes)
 [[nodiscard]] bool write_page_file(const std::filesystem::path& path,
                                    const std::filesystem::path& temporary,
                                    const std::string& header, std::span<const std::byte> page);
+
+struct FoundPageFile {
+  std::filesystem::file_time_type used_at;
+  std::uint64_t num_bytes = 0;
+};
+/// nullopt for what is no regular file, and for one that is gone by now: another process that
+/// shares the folder may have removed it.
+std::optional<FoundPageFile> find_page_file(const std::filesystem::directory_entry& entry);
 
 /// Removes a temporary file unless somebody is writing it now: writers hold a lock on theirs, which
 /// ends with them.

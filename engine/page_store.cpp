@@ -69,22 +69,24 @@ Status PageStore::scan() {
   std::error_code error;
   const bool is_new = fs::create_directories(dir_, error);
   if (is_new) fs::permissions(dir_, fs::perms::owner_all, error);
-  std::vector<std::pair<fs::file_time_type, fs::directory_entry>> found;
+  struct Found {
+    FoundPageFile file;
+    Key key;
+  };
+  std::vector<Found> found;
   for (auto it = fs::directory_iterator(dir_, error); !error && it != fs::directory_iterator();
        it.increment(error)) {
     if (it->path().extension() == kTemporary) remove_abandoned_file(it->path());
-    if (it->path().extension() != kSuffix || !it->is_regular_file(error)) continue;
-    found.emplace_back(it->last_write_time(error), *it);
+    if (it->path().extension() != kSuffix) continue;
+    const auto key = digest_of(it->path().stem().string());
+    const auto file = find_page_file(*it);
+    if (key && file) found.push_back({*file, *key});
   }
   if (error) {
     return fail(Errc::unavailable, fmt::format("{}: {}", dir_.string(), error.message()));
   }
-  std::sort(found.begin(), found.end(),
-            [](const auto& a, const auto& b) { return a.first < b.first; });
-  for (const auto& [time, entry] : found) {
-    const auto key = digest_of(entry.path().stem().string());
-    if (key) add(*key, entry.file_size(error));
-  }
+  std::ranges::sort(found, {}, [](const Found& page) { return page.file.used_at; });
+  for (const Found& page : found) add(page.key, page.file.num_bytes);
   return {};
 }
 

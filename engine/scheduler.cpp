@@ -95,7 +95,17 @@ std::unique_ptr<Request> Scheduler::remove(RequestId id) {
   }
   std::erase(made_room_for_, request.get());
   blocked_ = nullptr;
+  forget_deadlines();
   return request;
+}
+
+/// Of requests that have ended, once they are most. Each call examines nothing or as many as have
+/// been added and removed since the last one that did.
+void Scheduler::forget_deadlines() {
+  if (deadlines_.size() <= 2 * requests_.size() + kDeadlinesEndedMin) return;
+  counters_.requests_examined += deadlines_.size();
+  std::erase_if(deadlines_, [&](const auto& entry) { return !requests_.contains(entry.second); });
+  std::make_heap(deadlines_.begin(), deadlines_.end(), std::greater<>());
 }
 
 std::vector<RequestId> Scheduler::expired(Clock::Instant now) {

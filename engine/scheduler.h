@@ -63,7 +63,8 @@ class Scheduler {
   static constexpr std::uint32_t kPassedOverMax = WaitingQueues::kPassedOverMax;
   static constexpr std::uint32_t kPreemptedMax = 3;
   static constexpr std::uint32_t kLoadsMax = 3;
-  static constexpr std::size_t kShadowMax = 16;  // the oldest is forgotten first
+  static constexpr std::size_t kDeadlinesEndedMin = 64;  // so many are not worth forgetting
+  static constexpr std::size_t kShadowMax = 16;          // the oldest is forgotten first
   static constexpr std::size_t kShadowRowsMax = 128;
 
   /// `prompt_form_end` as Model has it.
@@ -106,6 +107,9 @@ class Scheduler {
   std::size_t num_running() const { return running_.size(); }
   std::size_t num_waiting() const { return requests_.size() - running_.size(); }
   std::size_t num_shadow() const { return shadow_.size(); }
+  /// Of requests that are here and of some that have ended: at most twice as many as are here, and
+  /// kDeadlinesEndedMin.
+  std::size_t num_deadlines() const { return deadlines_.size(); }
 
   struct Counters {
     std::uint64_t preemptions = 0;
@@ -146,6 +150,7 @@ class Scheduler {
   void preempt(Request& request);
   void wait_again(Request& request);
   void give_up_pages(Request& request);
+  void forget_deadlines();
   void park_shadow();
   std::size_t plan_answers(std::size_t rows_max, std::vector<Work>& work);
   void plan_prompts(std::size_t rows_left, std::vector<Work>& work);

@@ -4,9 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "engine/checkpoint.h"
 #include "engine/load_plan.h"
@@ -302,6 +304,63 @@ TEST(ConvertCheckpoint, ABrokenWeightIsNamedAndNothingStays) {
   EXPECT_THAT(report.error().message, HasSubstr("5.down_proj.weight in "));
   EXPECT_THAT(report.error().message, HasSubstr("row 9, column 4 is nan"));
   EXPECT_TRUE(fs::is_empty(out.path()));
+}
+
+/// A copy of the golden model that a test may change.
+std::unique_ptr<TempDir> golden_copy() {
+  auto dir = std::make_unique<TempDir>();
+  fs::copy(golden_dir(WeightDType::bf16), dir->path(), fs::copy_options::recursive);
+  return dir;
+}
+
+// Somebody else changes the source as soon as the first shard appears. Should the conversion be
+// over by then it has succeeded rightly, and another one is begun.
+TEST(ConvertCheckpoint, NothingStaysOfASourceThatChangedMeanwhile) {
+  const auto in = golden_copy();
+  const fs::path weights = in->path() / "model.safetensors";
+  for (int attempt = 1;; ++attempt) {
+    ASSERT_LE(attempt, 100);
+    const TempDir parent;
+    const fs::path out = parent.path() / "new" / "model";
+    std::jthread changer([&](const std::stop_token& stop) {
+      std::error_code missing;
+      const auto has_begun = [&] { return !fs::is_empty(out, missing) && !missing; };
+      while (!stop.stop_requested() && !has_begun()) std::this_thread::yield();
+      fs::last_write_time(weights, fs::file_time_type::clock::now() + std::chrono::hours(attempt));
+    });
+    const auto report = convert_checkpoint(in->path(), out, format_of("int8"));
+    changer.request_stop();
+    changer.join();
+    if (report) continue;
+    EXPECT_EQ(report.error().code, Errc::corrupt);
+    EXPECT_THAT(report.error().message, HasSubstr("modified while in use"));
+    EXPECT_TRUE(fs::is_empty(parent.path()));
+    return;
+  }
+}
+
+TEST(ConvertCheckpoint, NothingStaysWhenASideFileCannotBeCopiedButWhatWasThere) {
+  const auto in = golden_copy();
+  fs::create_directory(in->path() / "LICENSE");
+  const TempDir out;
+  testing::write_file(out.path() / "notes.txt", "mine");
+  const auto report = convert_checkpoint(in->path(), out.path(), format_of("int8"));
+  ASSERT_FALSE(report);
+  EXPECT_THAT(report.error().message, HasSubstr("LICENSE: cannot copy"));
+  EXPECT_EQ(std::distance(fs::directory_iterator(out.path()), fs::directory_iterator()), 1);
+  EXPECT_EQ(testing::read_file(out.path() / "notes.txt"), "mine");
+}
+
+TEST(ConvertCheckpoint, FilesThatAreThereAreNeitherReplacedNorRemoved) {
+  for (const char* name : {"tokenizer.json", "model.safetensors", "config.json"}) {
+    const TempDir out;
+    testing::write_file(out.path() / name, "mine");
+    const auto report = convert_checkpoint(golden_dir(), out.path(), format_of("int8"));
+    ASSERT_FALSE(report) << name;
+    EXPECT_EQ(report.error().code, Errc::invalid_argument);
+    EXPECT_THAT(report.error().message, HasSubstr(std::string("already holds ") + name));
+    EXPECT_EQ(testing::read_file(out.path() / name), "mine");
+  }
 }
 
 TEST(ConvertCheckpoint, RefusesFormatsThatRestoreNothingAndFullDirectories) {

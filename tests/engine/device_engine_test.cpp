@@ -252,6 +252,29 @@ TEST_F(DeviceEngineFailures, WhenTheDeviceIsLostTheCpuGoesOnWithTheTokensSoFar) 
   EXPECT_FALSE(next.stats.was_moved);
 }
 
+TEST_F(DeviceEngineFailures, ACpuThatCannotTakeOverIsAskedOnceAndTheErrorLasts) {
+  const testing::TempDir dir;
+  std::filesystem::copy(small_model_dir(), dir.path());
+  const auto engine = Engine::open(dir.path(), options_for(DeviceChoice::automatic));
+  ASSERT_TRUE(engine.has_value()) << engine.error().message;
+  const auto weights = dir.path() / "model.safetensors";
+  std::filesystem::rename(weights, dir.path() / "away");
+  Outcome lost;
+  ASSERT_TRUE((*engine)->submit(request(prompt(20, 7), 9), losing_after(5, lost)).has_value());
+  run_all(**engine);
+  EXPECT_EQ(lost.reason, FinishReason::failed);
+  EXPECT_EQ(lost.tokens.size(), 5U);
+  EXPECT_THAT(lost.error, AllOf(HasSubstr("device lost"), HasSubstr("the CPU cannot go on: "),
+                                HasSubstr("model.safetensors"), HasSubstr("restart")));
+
+  std::filesystem::rename(dir.path() / "away", weights);  // it could be loaded now
+  const Outcome later = run(**engine, request(prompt(5, 3), 2));
+  EXPECT_EQ(later.reason, FinishReason::failed);
+  EXPECT_EQ(later.error, lost.error);
+  EXPECT_EQ((*engine)->stats().device_losses, 0U);
+  EXPECT_THAT(notices_, IsEmpty());
+}
+
 TEST_F(DeviceEngineFailures, DraftsGoOnOnTheCpuToo) {
   const auto engine = open_on(DeviceChoice::automatic, 2);
   Outcome outcome;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <thread>
 
@@ -87,11 +88,35 @@ TEST(Engine, GreedyGenerationGivesTheGoldenContinuation) {
 
 TEST(Engine, AStopTokenIsDeliveredAndEndsTheRequest) {
   const auto engine = open_engine();
-  GenerationRequest r = request(golden_prompt(), 8);
-  r.stop_tokens = {kContinuation[2]};
-  const Outcome outcome = run(*engine, std::move(r));
-  EXPECT_EQ(outcome.reason, FinishReason::stop);
-  EXPECT_EQ(outcome.tokens, std::vector<TokenId>(kContinuation.begin(), kContinuation.begin() + 3));
+  for (const bool ends_at_stop : {true, false}) {  // which is about the model's own
+    GenerationRequest r = request(golden_prompt(), 8);
+    r.stop_tokens = {kContinuation[2]};
+    r.ends_at_stop = ends_at_stop;
+    const Outcome outcome = run(*engine, std::move(r));
+    EXPECT_EQ(outcome.reason, FinishReason::stop);
+    EXPECT_EQ(outcome.tokens,
+              std::vector<TokenId>(kContinuation.begin(), kContinuation.begin() + 3));
+  }
+}
+
+TEST(Engine, TheModelsOwnStopTokensEndARequestThatListsNoneUnlessToldOtherwise) {
+  const testing::TempDir dir;
+  for (const char* file : {"tokenizer.json", "model.safetensors"}) {
+    std::filesystem::create_symlink(golden_dir() / file, dir.path() / file);
+  }
+  auto config = nlohmann::json::parse(testing::read_file(golden_dir() / "config.json"));
+  config["eos_token_id"] = kContinuation[2];
+  testing::write_file(dir.path() / "config.json", config.dump());
+  const auto engine = Engine::open(dir.path(), {.cache_bytes_max = kCacheBytes});
+  ASSERT_TRUE(engine.has_value()) << engine.error().message;
+  for (const bool ends_at_stop : {true, false}) {
+    GenerationRequest r = request(golden_prompt(), 8);
+    r.stop_tokens = {};
+    r.ends_at_stop = ends_at_stop;
+    const Outcome outcome = run(**engine, std::move(r));
+    EXPECT_EQ(outcome.tokens.size(), ends_at_stop ? 3U : 8U);
+    EXPECT_EQ(outcome.reason, ends_at_stop ? FinishReason::stop : FinishReason::length);
+  }
 }
 
 TEST(Engine, TheNextPromptOfAToolLoopComputesOnlyWhatIsNew) {
@@ -317,8 +342,8 @@ TEST(Engine, APresencePenaltyThatOutweighsTheLogitsActsOnTheAnswerAlone) {
 
 TEST(Engine, ConstrainedGenerationFollowsItsGrammarToAStopToken) {
   GrammarBuilder b;
-  const RuleId item = b.sequence(
-      {b.one_of({"left", "right"}), b.literal("="), b.json_value(JsonType::boolean)});
+  const RuleId item =
+      b.sequence({b.one_of({"left", "right"}), b.literal("="), b.json_value(JsonType::boolean)});
   const auto grammar = b.compile("", b.repeat(item, b.literal(" the "), 2, 5));
   ASSERT_TRUE(grammar.has_value());
   const auto engine = open_engine();

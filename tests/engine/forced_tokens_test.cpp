@@ -124,5 +124,40 @@ TEST(ForcedTokens, TheEngineDoesNotAskTheModelWhereTheGrammarLeavesNoChoice) {
   EXPECT_EQ((*engine)->stats().steps, tokens.size() - stats.tokens_forced);
 }
 
+TEST(ForcedTokens, ThoseThatWereTakenBackAreCountedToo) {
+  GrammarBuilder b;
+  const auto grammar = b.compile("", b.literal("the the the the (the) = 7; the end."));
+  ASSERT_TRUE(grammar.has_value());
+  EngineOptions options;
+  options.cache_bytes_max = std::uint64_t{64} << 20;
+  const auto engine = Engine::open(golden_dir(), options);
+  ASSERT_TRUE(engine.has_value());
+  std::size_t num_tokens = 0;
+  RequestStats stats;
+  RequestCallbacks callbacks;
+  callbacks.on_token = [&](TokenId) { ++num_tokens; };
+  callbacks.on_finish = [&](FinishReason, const RequestStats& s, const std::string&) { stats = s; };
+  GenerationRequest request;
+  request.prompt = golden_prompt(20);
+  request.stop_tokens = {1};
+  request.grammar = *grammar;
+  ASSERT_TRUE((*engine)->submit(request, callbacks).has_value());
+  while ((*engine)->has_work()) (*engine)->step();
+  const RequestStats plain = stats;
+  ASSERT_GT(plain.tokens_forced, 5U);
+
+  std::optional<RequestId> id;
+  num_tokens = 0;
+  callbacks.on_token = [&](TokenId) {
+    if (++num_tokens == 3) EXPECT_TRUE((*engine)->truncate(*id, 21, 1).has_value());
+  };
+  callbacks.on_truncate = [&](std::size_t) { num_tokens = 100; };
+  id = (*engine)->submit(request, callbacks).value();
+  while ((*engine)->has_work()) (*engine)->step();
+  ASSERT_GT(num_tokens, 100U);  // it was set back
+  EXPECT_EQ(stats.tokens_generated, plain.tokens_generated);
+  EXPECT_GT(stats.tokens_forced, plain.tokens_forced);
+}
+
 }  // namespace
 }  // namespace ponder::engine

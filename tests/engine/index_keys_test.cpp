@@ -1,6 +1,7 @@
 // The kinds of index keys: rounded keys select nearly what floating keys select, and keep every
 // promise about bits.
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -129,16 +130,17 @@ TEST_P(RoundedIndexKeys, TakeTheirOwnRoomInAPage) {
   }
 }
 
-TEST_P(RoundedIndexKeys, AHeadDimThatIsNoPowerOfTwoIsRefused) {
-  ModelConfig config = testing::tiny_config();
-  config.index_head_dim = 96;
-  ModelOptions options;
-  options.index_keys = GetParam().index_keys;
-  const auto model = Model::load(golden_dir(), config, options);
-  ASSERT_FALSE(model.has_value());
-  EXPECT_NE(model.error().message.find("index_head_dim 96 is not a power of two"),
-            std::string::npos)
-      << model.error().message;
+TEST_P(RoundedIndexKeys, AHeadDimThatIsNoPowerOfTwoFromFourOnIsRefused) {
+  for (const std::size_t dim : {1, 2, 96}) {
+    ModelConfig config = testing::tiny_config();
+    config.index_head_dim = dim;
+    ModelOptions options;
+    options.index_keys = GetParam().index_keys;
+    const auto model = Model::load(golden_dir(), config, options);
+    ASSERT_FALSE(model.has_value());
+    const std::string want = fmt::format("index_head_dim {} is not a power of two from 4 on", dim);
+    EXPECT_NE(model.error().message.find(want), std::string::npos) << model.error().message;
+  }
 }
 
 std::vector<float> random_row(std::size_t n, std::uint64_t seed) {

@@ -261,17 +261,5 @@ TEST(ModelReport, DraftsTakeTheMtpLayerToo) {
               wanted, 200e3);
 }
 
-TEST(MachineMemory, ACacheThatIsToldNoSizeTakesAQuarterOfItOr4GiB) {
-  EXPECT_EQ(default_cache_bytes({.total = 8'000, .available = 10}), 2'000U);
-  EXPECT_EQ(default_cache_bytes({.total = std::uint64_t{64} << 30}), std::uint64_t{4} << 30);
-}
-
-TEST(MachineMemory, IsThere) {
-  const MachineMemory memory = machine_memory();
-  EXPECT_GT(memory.total, 100'000'000U);
-  EXPECT_GT(memory.available, 0U);
-  EXPECT_LE(memory.available, memory.total);
-}
-
 }  // namespace
 }  // namespace ponder::engine

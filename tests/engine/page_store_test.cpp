@@ -100,6 +100,16 @@ TEST_F(PageStoreTest, AnotherIdentityOrOtherTokensBeforeFindNothing) {
   EXPECT_EQ(other->counters().pages_refused, 1U);
 }
 
+TEST_F(PageStoreTest, AFileThatVanishesWhileTheFolderIsReadIsNotCounted) {
+  testing::write_file(dir_.path() / "a", "12345");
+  const fs::directory_entry entry(dir_.path() / "a");
+  EXPECT_EQ(find_page_file(entry).value().num_bytes, 5U);
+  EXPECT_FALSE(find_page_file(fs::directory_entry(dir_.path())).has_value());
+  fs::remove(entry.path());
+  ASSERT_TRUE(entry.is_regular_file());  // as the folder said
+  EXPECT_FALSE(find_page_file(entry).has_value());
+}
+
 TEST_F(PageStoreTest, TornDamagedAndSwappedFilesAreRefusedAndRemoved) {
   for (const int fault : {0, 1, 2, 3, 4}) {
     auto store = open();
