@@ -138,14 +138,14 @@ Result<RequestId> EngineImpl::submit(GenerationRequest spec, RequestCallbacks ca
   PONDER_CHECK(check_length(spec.prompt.size(), config()));
   PONDER_CHECK(check_request(spec, config(), *clock_));
   const std::size_t most = tokens_max(spec);
-  auto request = std::make_unique<Request>(RequestId{}, std::move(spec), std::move(callbacks), most,
-                                           pool_);
+  auto request =
+      std::make_unique<Request>(RequestId{}, std::move(spec), std::move(callbacks), most, pool_);
   PONDER_CHECK(check_pages(*request));
   return enqueue(std::move(request));
 }
 
-Result<RequestId> EngineImpl::fork(RequestId parent, std::size_t num_tokens,
-                                   GenerationRequest spec, RequestCallbacks callbacks) {
+Result<RequestId> EngineImpl::fork(RequestId parent, std::size_t num_tokens, GenerationRequest spec,
+                                   RequestCallbacks callbacks) {
   PONDER_CHECK(check_length(num_tokens + spec.prompt.size(), config()));
   PONDER_CHECK(check_request(spec, config(), *clock_));
   auto request =
@@ -177,8 +177,8 @@ Status EngineImpl::prefill_when_idle(std::vector<TokenId> prompt) {
   GenerationRequest spec;
   spec.prompt = std::move(prompt);
   const std::size_t most = spec.prompt.size();
-  auto request = std::make_unique<Request>(RequestId{}, std::move(spec), RequestCallbacks{}, most,
-                                           pool_);
+  auto request =
+      std::make_unique<Request>(RequestId{}, std::move(spec), RequestCallbacks{}, most, pool_);
   request->is_shadow = true;
   PONDER_CHECK(check_pages(*request));
   inbox_.submit_shadow(std::move(request));
@@ -373,8 +373,8 @@ void EngineImpl::end_expired() {
     finish(id, FinishReason::expired,
            fmt::format("the deadline passed {:.0f} ms after the request came, with {} of {} prompt "
                        "tokens computed and {} tokens generated",
-                       waited, std::min<std::size_t>(request.num_computed,
-                                                     request.stats.tokens_prompt),
+                       waited,
+                       std::min<std::size_t>(request.num_computed, request.stats.tokens_prompt),
                        request.stats.tokens_prompt, request.stats.tokens_generated));
   }
 }

@@ -35,7 +35,7 @@ struct RequestStats {
   std::uint32_t tokens_cached = 0;  // of the prompt, taken from the prefix cache
   std::uint32_t tokens_shadow = 0;  // of the cached ones, computed in idle time for this request
   std::uint32_t tokens_generated = 0;
-  std::uint32_t tokens_forced = 0;  // not sampled: the grammar left no choice
+  std::uint32_t tokens_forced = 0;    // not sampled: the grammar left no choice
   std::uint32_t tokens_drafted = 0;   // guessed ahead and verified
   std::uint32_t tokens_accepted = 0;  // of these, guessed right
   double prefill_ms = 0;
@@ -66,11 +66,11 @@ struct RequestCallbacks {
 };
 
 struct EngineOptions {
-  std::uint32_t num_threads = 0;          // 0: one for each core
-  std::uint64_t cache_bytes_max = 0;      // 0: default_cache_bytes()
-  std::uint32_t batch_rows_max = 512;     // rows (sequence, position) of one step
+  std::uint32_t num_threads = 0;       // 0: one for each core
+  std::uint64_t cache_bytes_max = 0;   // 0: default_cache_bytes()
+  std::uint32_t batch_rows_max = 512;  // rows (sequence, position) of one step
   std::uint32_t requests_waiting_max = 10'000;
-  std::string isa;                        // empty: the best this CPU has
+  std::string isa;  // empty: the best this CPU has
   /// What computes and holds the cache. With `automatic` the CPU takes over when the GPU cannot be
   /// used, and when it is lost: requests go on with the tokens that they have. With `cuda` they
   /// fail then, as all later ones do; and so it is when the CPU cannot load the model, which is
@@ -94,7 +94,7 @@ struct EngineOptions {
   CacheDType cache_dtype = CacheDType::automatic;
   IndexKeys index_keys = IndexKeys::floating;
   Activations activations = Activations::f32;
-  const Clock* clock = nullptr;           // null: the machine's
+  const Clock* clock = nullptr;  // null: the machine's
   /// A checkpoint of up to so many bytes is copied to huge pages, a larger one is read in place.
   std::uint64_t copied_bytes_max = std::uint64_t{1} << 30;
   /// Where cache pages go that memory has no room for or that later runs may want; empty: nowhere.
@@ -108,25 +108,25 @@ struct EngineStats {
   std::uint64_t rows_prefill = 0;  // prompt tokens computed, cached ones not counted
   std::uint64_t rows_decode = 0;
   std::uint64_t tokens_generated = 0;
-  std::uint64_t tokens_forced = 0;  // of these, not sampled
+  std::uint64_t tokens_forced = 0;    // of these, not sampled
   std::uint64_t tokens_drafted = 0;   // guessed ahead and verified
   std::uint64_t tokens_accepted = 0;  // of these, guessed right
-  std::uint64_t device_losses = 0;  // after which the CPU went on
-  std::uint64_t nan_scores = 0;  // not zero: the weights are broken
+  std::uint64_t device_losses = 0;    // after which the CPU went on
+  std::uint64_t nan_scores = 0;       // not zero: the weights are broken
   std::uint64_t cache_pages_total = 0;
   std::uint64_t cache_pages_used = 0;  // held by requests or kept for later ones
   std::uint64_t cache_page_bytes = 0;
   std::uint64_t requests_waiting = 0;
   std::uint64_t requests_running = 0;
-  std::uint64_t preemptions = 0;  // requests that gave up their pages to a higher priority
-  std::uint64_t expirations = 0;  // requests whose deadline passed
+  std::uint64_t preemptions = 0;          // requests that gave up their pages to a higher priority
+  std::uint64_t expirations = 0;          // requests whose deadline passed
   std::uint64_t shadow_prefills = 0;      // prompts accepted for idle time
   std::uint64_t shadow_hits = 0;          // requests that found tokens computed in idle time
   std::uint64_t rows_shadow = 0;          // tokens computed in idle time
   std::uint64_t tokens_shadow_saved = 0;  // of these, found by a request
   std::uint64_t spill_pages_written = 0;
   std::uint64_t spill_pages_read = 0;
-  std::uint64_t spill_pages_refused = 0;  // files that were damaged or not what their name says
+  std::uint64_t spill_pages_refused = 0;   // files that were damaged or not what their name says
   std::uint64_t spill_pages_left_out = 0;  // the disk was too slow for them, or refused them
   std::uint64_t spill_bytes = 0;           // on disk now, or on the way
 };

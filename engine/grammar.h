@@ -87,7 +87,8 @@ class GrammarBuilder {
   /// strings may not appear in it, except as parts of the terminator itself.
   RuleId text_until(std::string terminator, std::vector<std::string> forbidden = {});
   /// A JSON value as Python's json.dumps writes it: at most one space, after ',' and ':'; nesting
-  /// up to 16; no escaped surrogates. Forbidden strings may not appear raw inside its strings.
+  /// up to 16; no escaped surrogates; at most 100 digits before a point and two in an exponent, so
+  /// that every number fits a double. Forbidden strings may not appear raw inside its strings.
   RuleId json_value(JsonType type, std::vector<std::string> forbidden = {});
 
   /// Free text up to `trigger`, then `rule`; an empty trigger starts in the rule. Ends the builder.

@@ -4,12 +4,15 @@
 
 // The JSON byte machine. A state is one 64-bit word:
 //   bits 0-7 what is expected, 8-15 open containers, 16-31 a bit for each of them (1: object),
-//   32-47 scanner state in a string, 48-55 auxiliary (UTF-8 state, word and position, root type),
+//   32-47 scanner state in a string, 48-55 auxiliary (UTF-8 state, word and position, root type,
+//   in an integer part bit 0: no fraction and no exponent, above it the digits after the first),
 //   56 the string is a key.
 namespace ponder::engine {
 namespace {
 
 constexpr int kDepthMax = 16;
+// With an exponent of two digits a number stays below 1e200, so that every reader can hold it.
+constexpr int kIntegerDigitsMax = 100;
 constexpr std::string_view kWords[] = {"true", "false", "null"};
 
 enum class At : std::uint8_t {
@@ -26,7 +29,7 @@ enum class At : std::uint8_t {
   escape,
   hex1, hex2, hex2_low, hex3, hex4,  // hex2_low: after \ud, where surrogates are refused
   word,
-  minus, zero, digits, point, fraction, exponent, exponent_sign, exponent_digits,
+  minus, zero, digits, point, fraction, exponent, exponent_sign, exponent_digit, exponent_end,
 };
 
 struct State {
@@ -194,27 +197,40 @@ JsonStep after_number(State state, std::uint8_t byte) {
 
 JsonStep number_byte(State state, std::uint8_t byte) {
   const bool digit = is_digit(byte);
-  const bool may_be_float = state.aux == 0;
+  const bool may_be_float = (state.aux & 1) == 0;
   switch (state.at) {
     case At::minus:
       if (!digit) return dead();
       return number(state, byte == '0' ? At::zero : At::digits);
-    case At::zero:
     case At::digits:
-      if (digit) return state.at == At::digits ? number(state, At::digits) : dead();
-      if (may_be_float && byte == '.') return go(state, At::point);
-      if (may_be_float && (byte == 'e' || byte == 'E')) return go(state, At::exponent);
+      if (digit) {
+        if ((state.aux >> 1) + 1 == kIntegerDigitsMax) return dead();
+        state.aux += 2;
+        return number(state, At::digits);
+      }
+      [[fallthrough]];
+    case At::zero:
+      if (digit) return dead();
+      if (may_be_float && (byte == '.' || byte == 'e' || byte == 'E')) {
+        state.aux = 0;
+        return go(state, byte == '.' ? At::point : At::exponent);
+      }
       return after_number(state, byte);
-    case At::point: return digit ? number(state, At::fraction) : dead();
+    case At::point:
+      return digit ? number(state, At::fraction) : dead();
     case At::fraction:
       if (digit) return number(state, At::fraction);
       if (byte == 'e' || byte == 'E') return go(state, At::exponent);
       return after_number(state, byte);
     case At::exponent:
       if (byte == '+' || byte == '-') return go(state, At::exponent_sign);
-      return digit ? number(state, At::exponent_digits) : dead();
-    case At::exponent_sign: return digit ? number(state, At::exponent_digits) : dead();
-    default: return digit ? number(state, At::exponent_digits) : after_number(state, byte);
+      return digit ? number(state, At::exponent_digit) : dead();
+    case At::exponent_sign:
+      return digit ? number(state, At::exponent_digit) : dead();
+    case At::exponent_digit:
+      return digit ? number(state, At::exponent_end) : after_number(state, byte);
+    default:
+      return digit ? dead() : after_number(state, byte);
   }
 }
 

@@ -114,6 +114,9 @@ std::vector<std::string> ConfigFields::names(const char* key, std::size_t length
       }
       out.push_back(entry.get<std::string>());
     }
+  } else {
+    refuse(key, brief(*value) + " is not a list");
+    return {};
   }
   if (out.size() < length) {
     refuse(key, fmt::format("has {} entries for {} layers", out.size(), length));

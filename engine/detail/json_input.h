@@ -28,8 +28,7 @@ using JsonFilter = std::function<bool(std::size_t depth, JsonEvent event, nlohma
 Result<nlohmann::json> parse_json(std::string_view text, const JsonFilter& filter = {});
 
 /// A key that stands twice in the outermost object, of which parse_json() keeps the last value.
-/// Requires: parse_json() accepts the text. Not a JsonFilter: with one, the parser looks for
-/// dropped members through the whole object after each that is an object itself.
+/// Requires: parse_json() accepts the text.
 std::optional<std::string> repeated_key(std::string_view text);
 
 /// Fails when arrays and objects nest deeper than kJsonDepthMax.

@@ -110,15 +110,13 @@ Status check_pipeline(const json& root) {
 }
 
 struct TokenizerJson {
-  json rest;  // everything, with model.vocab, model.merges and added_tokens emptied
-  std::vector<json> added_tokens;
+  json rest;  // everything, with model.vocab and model.merges emptied
   std::vector<VocabEntry> vocab;
   std::vector<json> merges;
 };
 
 /// Takes the entries of model.vocab and model.merges out of the parser's stream: as JSON objects
-/// these hundred thousands would cost ten times as much as all the rest of loading. Those of
-/// added_tokens as well: after each, the parser looks through all that it has kept of the list.
+/// these hundred thousands would cost ten times as much as all the rest of loading.
 class BulkCollector {
  public:
   explicit BulkCollector(TokenizerJson& out) : out_(&out) {}
@@ -126,10 +124,6 @@ class BulkCollector {
   /// A JsonFilter.
   bool operator()(std::size_t depth, JsonEvent event, json& item) {
     if (event == JsonEvent::key) return on_key(depth, item.get_ref<std::string&>());
-    if (depth == 2 && keys_[0] == "added_tokens" && event == JsonEvent::object_end) {
-      out_->added_tokens.push_back(std::move(item));
-      return false;
-    }
     if (depth != 3 || keys_[0] != "model") return true;
     const bool is_value = event == JsonEvent::value;
     const bool is_container = event == JsonEvent::array_start || event == JsonEvent::object_start;
@@ -197,8 +191,7 @@ class ByteAlphabet {
 
 class Builder {
  public:
-  /// `rest`: what else stands in the list.
-  Status read_added_tokens(const std::vector<json>& list, const json& rest);
+  Status read_added_tokens(const json& list);
   Status read_vocab(const std::vector<VocabEntry>& vocab);
   Status read_merges(const std::vector<json>& merges);
   TokenizerFile take() { return std::move(file_); }
@@ -234,18 +227,14 @@ std::optional<TokenId> read_id(const json& value) {
   return value.get<TokenId>();
 }
 
-Status Builder::read_added_tokens(const std::vector<json>& list, const json& rest) {
-  if (!rest.is_array()) return fail(Errc::corrupt, "added_tokens is not a list");
-  if (!rest.empty()) {
-    return fail(Errc::corrupt,
-                fmt::format("added token without a proper id or content: {}", brief(rest.front())));
-  }
+Status Builder::read_added_tokens(const json& list) {
+  if (!list.is_array()) return fail(Errc::corrupt, "added_tokens is not a list");
   for (const json& entry : list) {
     const auto id = read_id(member(entry, "id"));
     const json& content = member(entry, "content");
     if (!id || !content.is_string()) {
-      return fail(Errc::corrupt,
-                  fmt::format("added token without a proper id or content: {}", brief(content)));
+      return fail(Errc::corrupt, fmt::format("added token without a proper id or content: {}",
+                                             entry.is_object() ? brief(content) : brief(entry)));
     }
     for (const char* key : {"single_word", "lstrip", "rstrip"}) {
       if (!is_absent_or(member(entry, key), false)) {
@@ -342,7 +331,7 @@ Result<TokenizerFile> read_tokenizer_file(std::string_view text) {
   PONDER_TRY(const TokenizerJson parsed, parse_tokenizer_json(text));
   PONDER_CHECK(check_pipeline(parsed.rest));
   Builder builder;
-  PONDER_CHECK(builder.read_added_tokens(parsed.added_tokens, member(parsed.rest, "added_tokens")));
+  PONDER_CHECK(builder.read_added_tokens(member(parsed.rest, "added_tokens")));
   PONDER_CHECK(builder.read_vocab(parsed.vocab));
   PONDER_CHECK(builder.read_merges(parsed.merges));
   return builder.take();

@@ -96,13 +96,15 @@ void add_activations_option(CLI::App& command, std::string& activations) {
 
 namespace {
 
+constexpr double kTopPMin = 1e-6;  // at 0 the engine would refuse the first request
+
 void add_sampling_options(CLI::App& command, ModelOptions& options) {
   const Heading heading(command, kSampling);
   command.add_option("--temperature", options.temperature, "0 is greedy")
       ->check(number_between(0, 100))
       ->capture_default_str();
   command.add_option("--top-p", options.top_p, "nucleus sampling")
-      ->check(number_between(0, 1))
+      ->check(number_between(kTopPMin, 1))
       ->capture_default_str();
   command
       .add_option("--repetition-penalty", options.repetition_penalty,

@@ -20,6 +20,8 @@ using engine::RuleId;
 
 constexpr std::uint32_t kCallsMax = 16;
 constexpr std::size_t kMembersMax = 63;  // of GrammarBuilder::each_once
+// Schemas come from tools of others: alternatives that refer to themselves must come to an end.
+constexpr std::size_t kSubschemasMax = 256;
 
 std::string join(std::string_view a, std::string_view b, std::string_view c) {
   return std::string(a).append(b).append(c);
@@ -34,6 +36,93 @@ JsonType json_type(std::string_view name) {
   if (name == "null") return JsonType::null;
   return JsonType::any;
 }
+
+/// The part of `root` that a reference such as `#/$defs/city` means; null if there is none.
+const Json* referred(const Json& root, std::string_view reference) {
+  if (!reference.starts_with("#/")) return nullptr;
+  const Json* at = &root;
+  for (reference.remove_prefix(2); at != nullptr;) {
+    const std::size_t end = reference.find('/');
+    at = at->find(reference.substr(0, end));
+    if (end == std::string_view::npos) return at;
+    reference.remove_prefix(end + 1);
+  }
+  return nullptr;
+}
+
+/// What a parameter's schema says about the value as a whole: all that any of its alternatives
+/// (`type`, `enum`, `const`, `anyOf`, `oneOf`, a `$ref` into the same schema) may be.
+class ValueKinds {
+ public:
+  ValueKinds(const Json& root, const Json& schema) : root_(root) { add(schema); }
+
+  bool is_any = false;  // some alternative leaves it open
+  bool has_string = false;
+  std::vector<JsonType> types;       // but for strings
+  std::vector<std::string> strings;  // listed ones
+  std::vector<std::string> others;   // JSON texts of listed values
+
+ private:
+  void add(const Json& schema) {
+    if (++num_seen_ > kSubschemasMax || is_any) {
+      is_any = true;
+    } else if (const Json* value = schema.find("const"); value != nullptr) {
+      add_value(*value);
+    } else if (const Json* listed = schema.find("enum"); has_items(listed)) {
+      for (const Json& value : *listed->as_array()) add_value(value);
+    } else if (const Json* type = schema.find("type"); type != nullptr) {
+      add_types(*type);
+    } else if (const Json* some = alternatives(schema); some != nullptr) {
+      for (const Json& alternative : *some->as_array()) add(alternative);
+    } else {
+      const Json* reference = schema.find("$ref");
+      const Json* target = reference == nullptr || !reference->is_string()
+                               ? nullptr
+                               : referred(root_, *reference->as_string());
+      if (target != nullptr) return add(*target);
+      is_any = true;
+    }
+  }
+
+  static bool has_items(const Json* list) {
+    return list != nullptr && list->is_array() && !list->as_array()->empty();
+  }
+
+  static const Json* alternatives(const Json& schema) {
+    for (const char* key : {"anyOf", "oneOf"}) {
+      if (const Json* some = schema.find(key); has_items(some)) return some;
+    }
+    return nullptr;
+  }
+
+  void add_value(const Json& value) {
+    const std::string* text = value.as_string();
+    if (text != nullptr) strings.push_back(*text);
+    if (text == nullptr) others.push_back(context::print_json(value));
+  }
+
+  void add_types(const Json& type) {
+    if (has_items(&type)) {
+      for (const Json& name : *type.as_array()) add_type(name);
+    } else {
+      add_type(type);
+    }
+  }
+
+  void add_type(const Json& type) {
+    const std::string* name = type.as_string();
+    if (name == nullptr) {
+      is_any = true;
+    } else if (*name == "string") {
+      has_string = true;
+    } else if (std::ranges::find(types, json_type(*name)) == types.end()) {
+      types.push_back(json_type(*name));
+    }
+  }
+
+  const Json& root_;
+  std::size_t num_seen_ = 0;
+};
 
 class ToolGrammar {
  public:
@@ -102,7 +191,8 @@ class ToolGrammar {
     std::vector<GrammarBuilder::Member> members;
     for (const auto& [name, property] : *properties->as_object()) {
       PONDER_CHECK(check_name(name));
-      members.push_back({parameter(tool, name, property), is_required(schema, name)});
+      PONDER_TRY(const RuleId rule, parameter(tool, name, schema, property));
+      members.push_back({rule, is_required(schema, name)});
     }
     return builder_.each_once(std::move(members), literal(format_.param_separator));
   }
@@ -116,17 +206,28 @@ class ToolGrammar {
     });
   }
 
-  RuleId parameter(const std::string& tool, const std::string& name, const Json& property) {
+  Result<RuleId> parameter(const std::string& tool, const std::string& name, const Json& schema,
+                           const Json& property) {
     const RuleId head = builder_.literal(join(format_.param_open, name, ""));
     for (const LiveValues& live : live_) {
       if (live.tool != tool || live.parameter != name) continue;
       std::vector<std::string> values = live.values;
-      std::erase_if(values, [this](const std::string& text) { return has_markup(text); });
+      drop_markup(values);
       if (values.empty()) break;
       const RuleId one = listed(format_.param_name_close_string, std::move(values));
       return builder_.sequence({head, one});
     }
-    return builder_.sequence({head, value(property)});
+    const std::vector<RuleId> kinds = value(ValueKinds(schema, property));
+    if (kinds.empty()) {
+      return fail(
+          Errc::invalid_argument,
+          fmt::format("no value of {}'s parameter \"{}\" can stand in a tool call", tool, name));
+    }
+    return builder_.sequence({head, builder_.choice(kinds)});
+  }
+
+  void drop_markup(std::vector<std::string>& values) const {
+    std::erase_if(values, [this](const std::string& text) { return has_markup(text); });
   }
 
   bool has_markup(const std::string& text) const {
@@ -135,62 +236,18 @@ class ToolGrammar {
     });
   }
 
-  /// From the end of the parameter's name to the end of its tag. Holds a value to its type, or one
-  /// of several, and to listed values; what else the schema says is checked when the call is made.
-  RuleId value(const Json& property) {
-    const Json* fixed = property.find("const");
-    if (fixed != nullptr) return enumerated({*fixed});
-    const Json* options = property.find("enum");
-    if (options != nullptr && options->is_array() && !options->as_array()->empty()) {
-      return enumerated(*options->as_array());
-    }
-    const Json* type = property.find("type");
-    if (type == nullptr) return any_branch(property);
-    if (type->as_string() != nullptr) return typed_value(*type->as_string());
-    return type->is_array() && !type->as_array()->empty() ? any_type(*type->as_array())
-                                                          : any_value();
-  }
-
-  RuleId any_value() { return builder_.choice({string_value(), json_value(JsonType::any)}); }
-
-  RuleId typed_value(const std::string& name) {
-    return name == "string" ? string_value() : json_value(json_type(name));
-  }
-
-  /// Of a list of names, as ["string", "null"].
-  RuleId any_type(const Json::Array& names) {
-    std::vector<RuleId> kinds;
-    for (const Json& name : names) {
-      if (name.as_string() == nullptr) return any_value();
-      kinds.push_back(typed_value(*name.as_string()));
-    }
-    return builder_.choice(std::move(kinds));
-  }
-
-  /// Of a schema without a type of its own: anyOf or oneOf, as many tools say that null will do.
-  RuleId any_branch(const Json& property) {
-    for (const char* key : {"anyOf", "oneOf"}) {
-      const Json* branches = property.find(key);
-      if (branches == nullptr || !branches->is_array() || branches->as_array()->empty()) continue;
-      std::vector<RuleId> kinds;
-      for (const Json& branch : *branches->as_array()) kinds.push_back(value(branch));
-      return builder_.choice(std::move(kinds));
-    }
-    return any_value();
-  }
-
-  RuleId enumerated(const Json::Array& options) {
-    std::vector<std::string> strings;
-    std::vector<std::string> others;
-    for (const Json& option : options) {
-      const std::string* text = option.as_string();
-      if (text != nullptr) strings.push_back(*text);
-      if (text == nullptr) others.push_back(context::print_json(option));
-    }
-    std::vector<RuleId> kinds;
-    if (!strings.empty()) kinds.push_back(listed(format_.param_name_close_string, strings));
-    if (!others.empty()) kinds.push_back(listed(format_.param_name_close_json, others));
-    return builder_.choice(kinds);
+  /// The ways from the end of the parameter's name to the end of its tag.
+  std::vector<RuleId> value(ValueKinds kinds) {
+    if (kinds.is_any) return {string_value(), json_value(JsonType::any)};
+    std::vector<RuleId> ways;
+    drop_markup(kinds.strings);
+    drop_markup(kinds.others);
+    const bool is_listed = !kinds.has_string && !kinds.strings.empty();
+    if (is_listed) ways.push_back(listed(format_.param_name_close_string, kinds.strings));
+    if (!kinds.others.empty()) ways.push_back(listed(format_.param_name_close_json, kinds.others));
+    if (kinds.has_string) ways.push_back(string_value());
+    for (const JsonType type : kinds.types) ways.push_back(json_value(type));
+    return ways;
   }
 
   RuleId listed(std::string_view opening, std::vector<std::string> values) {

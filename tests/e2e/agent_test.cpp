@@ -104,12 +104,17 @@ TEST(BadInput, EachEndsInOneLineAndANonZeroStatus) {
   fails({"sessions", "list"}, "sessions.db");
 }
 
-TEST(BadInput, StepsAndTemperaturesThatMakeNoSenseAreRefused) {
+TEST(BadInput, LimitsAndSamplingThatMakeNoSenseAreRefused) {
   const Scratch scratch;
   for (const std::vector<std::string>& words :
        std::vector<std::vector<std::string>>{{"--steps", "0"},
                                              {"--temperature", "-1"},
                                              {"--temperature", "nan"},
+                                             {"--top-p", "nan"},
+                                             {"--top-p", "0"},
+                                             {"--repetition-penalty", "nan"},
+                                             {"--frequency-penalty", "nan"},
+                                             {"--presence-penalty", "nan"},
                                              {"--budget-tokens", "0"},
                                              {"--budget-tokens", "many"},
                                              {"--budget-time", "0"},

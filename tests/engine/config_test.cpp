@@ -226,6 +226,8 @@ TEST(Config, RefusesImpossibleValuesNamingFieldAndValue) {
        R"({"type":"yarn","factor":4,"original_max_position_embeddings":9,"mscale_all_dim":1e38})",
        "rope_scaling: its values give frequencies or scales beyond the range of fp32"},
       {"rope_theta", "1", "rope_theta: 1 is not above 1"},
+      {"architectures", "7", "architectures: 7 is not a list"},
+      {"index_topk_pattern", "true", "index_topk_pattern: true is not a list"},
       {"rope_scaling", "{\"type\":\"linear\"}",
        "rope_scaling.type: \"linear\" is not supported; known: default, yarn"},
       {"rope_scaling", "{\"type\":\"yarn\"}", "rope_scaling.factor: missing"},

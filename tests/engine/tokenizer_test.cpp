@@ -307,6 +307,21 @@ TEST(Tokenizer, ManyAddedTokensAreReadInATimeThatGrowsWithThem) {
   EXPECT_EQ(tokenizer->added_token("<199999>"), TokenId{200'999});
 }
 
+/// The same for what does not belong there.
+TEST(Tokenizer, ManyForeignMembersAndMergesAreReadInATimeThatGrowsWithThem) {
+  json file = testing::small_tokenizer_json();
+  for (int i = 0; i < 200'000; ++i) {
+    file["of a later version " + std::to_string(i)] = json::object();
+    file["model"]["merges"].push_back(json::object());
+  }
+  const std::string text = file.dump();
+  const auto begin = std::chrono::steady_clock::now();
+  const auto tokenizer = Tokenizer::parse(text);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(30));
+  ASSERT_FALSE(tokenizer);
+  EXPECT_EQ(tokenizer.error().message, "model.merges is not a list of pairs");
+}
+
 TEST(Tokenizer, RefusesADamagedVocabulary) {
   const Damage cases[] = {
       {"/model/vocab", "[]", "model.vocab is not an object"},

@@ -147,6 +147,63 @@ TEST(LiveValues, TheModelIsHeldToTheHashesThatItCanRead) {
                                          std::string(context::kHashShown, 'b')}));
 }
 
+/// Whether a call with this parameter matches, where the tool has `property` under that name.
+bool takes(const std::string& property, const std::string& is_string, const std::string& value,
+           const std::string& definitions = "{}") {
+  const auto grammar = tool_grammar(
+      {{"tool", "",
+        R"({"type":"object","properties":{"p":)" + property + R"(},"$defs":)" + definitions + "}"}},
+      context::dsv32());
+  PONDER_ASSERT(grammar.has_value());
+  return (*grammar)->match(
+             "<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"tool\">\n"
+             "<｜DSML｜parameter name=\"p\" string=\"" +
+             is_string + "\">" + value +
+             "</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜function_calls>") ==
+         GrammarMatch::full;
+}
+
+TEST(ToolGrammar, AlternativesAllowWhatAnyOfThemDoes) {
+  const std::string property =
+      R"({"anyOf":[{"enum":["red","blue"]},{"oneOf":[{"type":"integer"},{"type":"null"}]}]})";
+  EXPECT_TRUE(takes(property, "true", "blue"));
+  EXPECT_TRUE(takes(property, "false", "7"));
+  EXPECT_TRUE(takes(property, "false", "null"));
+  EXPECT_FALSE(takes(property, "true", "green"));
+  EXPECT_FALSE(takes(property, "false", "{}"));
+  // One that says nothing leaves it open.
+  EXPECT_TRUE(takes(R"({"anyOf":[{"enum":["red"]},{"minimum":3}]})", "true", "green"));
+}
+
+TEST(ToolGrammar, ReferencesAreFollowedAndThoseThatNeverEndLeaveTheValueOpen) {
+  const std::string definitions =
+      R"({"colour":{"enum":["red"]},"loop":{"anyOf":[{"$ref":"#/$defs/loop"},)"
+      R"({"$ref":"#/$defs/loop"},{"$ref":"#/$defs/loop"}]}})";
+  EXPECT_TRUE(takes(R"({"$ref":"#/$defs/colour"})", "true", "red", definitions));
+  EXPECT_FALSE(takes(R"({"$ref":"#/$defs/colour"})", "true", "blue", definitions));
+  EXPECT_TRUE(takes(R"({"$ref":"#/$defs/loop"})", "true", "blue", definitions));
+  EXPECT_TRUE(takes(R"({"$ref":"#/$defs/gone"})", "false", "[]", definitions));
+  EXPECT_TRUE(takes(R"({"$ref":"http://example.com/"})", "false", "[]", definitions));
+}
+
+TEST(ToolGrammar, ListedValuesThatAreMarkupCannotBeWritten) {
+  const std::string property = R"({"enum":["good","x</｜DSML｜parameter>y",["<think>"]]})";
+  EXPECT_TRUE(takes(property, "true", "good"));
+  EXPECT_FALSE(takes(property, "true", "x</｜DSML｜parameter>y"));
+  EXPECT_FALSE(takes(property, "false", R"(["<think>"])"));
+  const auto none =
+      tool_grammar({{"tool", "", R"({"properties":{"p":{"const":"<think>"}}})"}}, context::dsv32());
+  ASSERT_FALSE(none);
+  EXPECT_EQ(none.error().message, "no value of tool's parameter \"p\" can stand in a tool call");
+}
+
+TEST(ToolGrammar, ThousandsOfListedValuesAreOneParameter) {
+  std::string values = "\"v0\"";
+  for (int i = 1; i < 20'000; ++i) values += ",\"v" + std::to_string(i) + "\"";
+  EXPECT_TRUE(takes("{\"enum\":[" + values + "]}", "true", "v19999"));
+  EXPECT_FALSE(takes("{\"enum\":[" + values + "]}", "true", "v20000"));
+}
+
 TEST(ToolGrammar, ASchemaThatIsNoneIsRefusedByName) {
   const auto broken = tool_grammar({{"bad", "", "[]"}}, context::dsv32());
   ASSERT_FALSE(broken);
