@@ -13,11 +13,12 @@
 #include "engine/mapped_file.h"
 #include "engine/safetensors.h"
 #include "engine/weight_format.h"
+#include "kernels/kernel_table.h"
 
 namespace ponder::engine {
 
-/// Side of the square blocks that share one FP8 weight scale.
-inline constexpr std::size_t kFp8BlockSize = 128;
+/// Side of the square blocks that share one FP8 weight scale: in files as in the kernels.
+using kernels::kFp8BlockSize;
 
 /// An FP8 weight as it is stored: value[r][c] = e4m3(codes[r*in + c]) * scale[r/128][c/128].
 /// Points into the checkpoint's mapping, except that scales are copied.
