@@ -2,8 +2,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <cmath>
+#include <csignal>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -254,26 +256,61 @@ TEST(RandomCheckpoint, DoesNotTouchADirectoryInUse) {
   EXPECT_EQ(testing::read_file(dir.path() / "config.json"), "mine");
 }
 
+/// While it lives a file that grows beyond so many bytes is refused, as by a full disk.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+    EXPECT_EQ(getrlimit(RLIMIT_FSIZE, &before_), 0);
+    const rlimit limit{bytes, before_.rlim_max};
+    EXPECT_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  }
+  ~FileSizeLimit() {
+    setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, handler_);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+
+ private:
+  void (*handler_)(int);
+  rlimit before_{};
+};
+
+Status write_tiny(const std::filesystem::path& dir) {
+  const RandomCheckpointOptions options{.dtype = WeightDType::bf16, .shard_bytes_max = 8 << 20};
+  return write_random_checkpoint(testing::tiny_config(), testing::tiny_config_json(), dir, options);
+}
+
 TEST(RandomCheckpoint, AFailedWriteLeavesNothingBehind) {
+  const TempDir dir;
+  std::filesystem::create_directory(dir.path() / "there");
+  for (const char* name : {"new", "there"}) {
+    const FileSizeLimit limit(1 << 20);
+    const Status status = write_tiny(dir.path() / name);
+    ASSERT_FALSE(status);
+    EXPECT_THAT(status.error().message, HasSubstr("cannot write: File too large; check space"));
+  }
+  EXPECT_FALSE(std::filesystem::exists(dir.path() / "new"));
+  EXPECT_TRUE(std::filesystem::is_empty(dir.path() / "there"));
+}
+
+TEST(RandomCheckpoint, LinksThatHaveAShardsNameAreNeitherFollowedNorRemoved) {
   const TempDir dir;
   // Whatever the number of shards, the first one is a link to a device that is always full.
   for (char num_shards = '2'; num_shards <= '9'; ++num_shards) {
     const std::string name = std::string("model-00001-of-00000") + num_shards + ".safetensors";
     std::filesystem::create_symlink("/dev/full", dir.path() / name);
   }
-  RandomCheckpointOptions options{.dtype = WeightDType::bf16, .shard_bytes_max = 8 << 20};
-  const Status status = write_random_checkpoint(testing::tiny_config(), testing::tiny_config_json(),
-                                                dir.path(), options);
+  const Status status = write_tiny(dir.path());
   ASSERT_FALSE(status);
-  EXPECT_THAT(status.error().message,
-              HasSubstr("cannot write: No space left on device; check space"));
-  EXPECT_FALSE(std::filesystem::exists(dir.path() / "config.json"));
+  EXPECT_EQ(status.error().code, Errc::invalid_argument);
+  EXPECT_THAT(status.error().message, HasSubstr("already holds model-00001-of-00000"));
   std::size_t num_left = 0;
   for (const auto& entry : std::filesystem::directory_iterator(dir.path())) {
     EXPECT_TRUE(entry.is_symlink()) << entry.path();
     ++num_left;
   }
-  EXPECT_EQ(num_left, 7U);  // the link that was written to is gone
+  EXPECT_EQ(num_left, 8U);
 }
 
 }  // namespace
