@@ -233,8 +233,7 @@ void EngineImpl::give_up_step(const Error& error) {
   if (error.code == Errc::unavailable && load_spare_) {
     const Status moved = move_to_spare(error.message);
     if (moved) return;
-    why_no_spare_ =
-        fmt::format("; the CPU cannot go on: {}; restart to try again", moved.error().message);
+    why_no_spare_ = "; the CPU cannot go on: " + moved.error().message + "; restart to try again";
   }
   fail_step(error.message + why_no_spare_);
 }
