@@ -113,7 +113,7 @@ TEST(CommandLine, SaysWhatIsWrongAndWhatWasMeant) {
       {{"run", "travel", "x", "--seed"}, "--seed needs a value"},
       {{"run", "travel", "x", "--seed", "-1"}, "--seed: -1 is not a whole number"},
       {{"run", "travel", "x", "--steps", "0"}, "--steps: 0 is not a whole number from 1 on"},
-      {{"run", "travel", "x", "--top-p", "2"}, "--top-p: 2 is not a number from 0 to 1"},
+      {{"run", "travel", "x", "--top-p", "2"}, "--top-p: 2 is not a number from 1e-06 to 1"},
       {{"run", "travel", "x", "--size", "XL"}, "--size: XL is not one of S, M, L"},
       {{"run", "travel", "x", "--budget-time", "5x"}, "not a time; 90, 15m or 2h"},
       {{"run", "travel", "x", "--threads", "100000"}, "not a number from 0 to 1024"},
