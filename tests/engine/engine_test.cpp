@@ -107,7 +107,9 @@ TEST(Engine, TheModelsOwnStopTokensEndARequestThatListsNoneUnlessToldOtherwise) 
   auto config = nlohmann::json::parse(testing::read_file(golden_dir() / "config.json"));
   config["eos_token_id"] = kContinuation[2];
   testing::write_file(dir.path() / "config.json", config.dump());
-  const auto engine = Engine::open(dir.path(), {.cache_bytes_max = kCacheBytes});
+  EngineOptions options;
+  options.cache_bytes_max = kCacheBytes;
+  const auto engine = Engine::open(dir.path(), options);
   ASSERT_TRUE(engine.has_value()) << engine.error().message;
   for (const bool ends_at_stop : {true, false}) {
     GenerationRequest r = request(golden_prompt(), 8);
